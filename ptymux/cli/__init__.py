@@ -1,0 +1,1 @@
+"""The `ptymux` command: one file per group of commands, parsing and printing only."""

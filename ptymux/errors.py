@@ -1,0 +1,217 @@
+"""Every exception of ptymux: what is wrong, the code on the wire, the exit code of the CLI.
+
+Facts are attributes, the sentence is the message: what, how much, what to do now. A request
+that was refused has changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "PtymuxError",
+    "InvalidValueError",
+    "InvalidDimensionsError",
+    "UnknownSignalError",
+    "UnknownPtyError",
+    "DuplicatePtyError",
+    "InvalidTransitionError",
+    "InvalidStateError",
+    "InputCutError",
+    "LimitReachedError",
+    "LinkClosedError",
+    "NotATerminalError",
+    "UnsupportedPlatformError",
+    "OutOfResourcesError",
+    "SpawnError",
+    "CommandNotFoundError",
+    "NotExecutableError",
+    "BadDirectoryError",
+    "ArgumentsTooLongError",
+]
+
+
+class PtymuxError(Exception):
+    """Anything that ptymux refuses or could not do, told in one line."""
+
+    code = "error"  # on the wire
+    exit_code = 125  # of the CLI
+
+
+class InvalidValueError(PtymuxError, ValueError):
+    """A value that can never work: `name` says which, `value` what was given."""
+
+    code = "invalid-value"
+    exit_code = 2
+
+    def __init__(self, name: str, value: object, expected: str) -> None:
+        super().__init__(f"{name} is {value!r}; it must be {expected}")
+        self.name, self.value, self.expected = name, value, expected
+
+
+class InvalidDimensionsError(InvalidValueError):
+    """A terminal size outside 1..10000 columns and rows."""
+
+    code = "invalid-dimensions"
+
+    def __init__(self, cols: int, rows: int) -> None:
+        super().__init__("size", f"{cols}x{rows}", "1 to 10000 columns by 1 to 10000 rows")
+        self.cols, self.rows = cols, rows
+
+
+class UnknownSignalError(InvalidValueError):
+    """A signal name or number that this system does not have."""
+
+    code = "unknown-signal"
+
+    def __init__(self, given: object) -> None:
+        super().__init__(
+            "signal", given, "a name such as TERM or SIGTERM, or a number; see kill -l"
+        )
+
+
+class UnknownPtyError(PtymuxError, KeyError):
+    """No PTY with that id is known, neither live nor ended."""
+
+    code = "unknown-pty"
+
+    def __init__(self, pty_id: str) -> None:
+        super().__init__(f"no PTY {pty_id!r}; `ptymux ls -a` lists them all")
+        self.pty_id = pty_id
+
+    __str__ = Exception.__str__  # a KeyError would show the quoted sentence
+
+
+class DuplicatePtyError(PtymuxError):
+    """A PTY with that id is already registered."""
+
+    code = "duplicate-pty"
+
+    def __init__(self, pty_id: str) -> None:
+        super().__init__(f"PTY {pty_id!r} is registered already; ids are never reused")
+        self.pty_id = pty_id
+
+
+class InvalidTransitionError(PtymuxError):
+    """The lifecycle has no such step; the state is as it was.
+
+    `history` holds the most recent transitions as text, oldest first.
+    """
+
+    code = "invalid-transition"
+
+    def __init__(self, pty_id: str, state: str, event: str, history: Sequence[str]) -> None:
+        recent = ", ".join(history) or "none"
+        super().__init__(f"PTY {pty_id} is {state}; {event!r} is not possible (history: {recent})")
+        self.pty_id, self.state, self.event = pty_id, state, event
+        self.history = tuple(history)
+
+
+class InvalidStateError(PtymuxError):
+    """The PTY's state does not allow what was asked."""
+
+    code = "invalid-state"
+
+    def __init__(self, pty_id: str, state: str, wanted: str) -> None:
+        super().__init__(f"PTY {pty_id} is {state}; {wanted}")
+        self.pty_id, self.state = pty_id, state
+
+
+class InputCutError(PtymuxError):
+    """The PTY ended while input was on its way: it took `taken` bytes of `size`."""
+
+    code = "input-cut"
+
+    def __init__(self, pty_id: str, taken: int, size: int) -> None:
+        super().__init__(f"PTY {pty_id} ended and took {taken} of {size} bytes of input")
+        self.pty_id, self.taken, self.size = pty_id, taken, size
+
+
+class LimitReachedError(PtymuxError):
+    """A limit of ours refused the request."""
+
+    code = "limit-reached"
+
+    def __init__(self, limit: str, allowed: int, remedy: str) -> None:
+        super().__init__(f"{limit} is limited to {allowed}; {remedy}")
+        self.limit, self.allowed = limit, allowed
+
+
+class LinkClosedError(PtymuxError):
+    """The engine behind a manager is gone, or the manager was closed."""
+
+    code = "link-closed"
+
+
+class NotATerminalError(PtymuxError):
+    """A terminal was needed and the file descriptor is none."""
+
+    code = "not-a-terminal"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not a terminal")
+
+
+class UnsupportedPlatformError(PtymuxError):
+    """This system lacks what ptymux is built on."""
+
+    code = "unsupported-platform"
+
+
+class OutOfResourcesError(PtymuxError):
+    """The system has no more of something: `resource` says what."""
+
+    code = "out-of-resources"
+
+    def __init__(self, resource: str, remedy: str) -> None:
+        super().__init__(f"out of {resource}; {remedy}")
+        self.resource = resource
+
+
+class SpawnError(PtymuxError):
+    """The command could not be started; nothing of it is left."""
+
+    code = "spawn-failed"
+
+
+class CommandNotFoundError(SpawnError):
+    """No such program."""
+
+    code = "command-not-found"
+    exit_code = 127
+
+    def __init__(self, command: str, hint: str = "") -> None:
+        super().__init__(f"{command}: command not found{hint}")
+        self.command = command
+
+
+class NotExecutableError(SpawnError):
+    """The program exists and cannot be executed."""
+
+    code = "not-executable"
+    exit_code = 126
+
+    def __init__(self, command: str, reason: str) -> None:
+        super().__init__(f"{command}: {reason}")
+        self.command, self.reason = command, reason
+
+
+class BadDirectoryError(SpawnError):
+    """The working directory cannot be entered."""
+
+    code = "bad-directory"
+
+    def __init__(self, directory: str, reason: str) -> None:
+        super().__init__(f"cannot start in {directory}: {reason}; choose another with --cwd")
+        self.directory, self.reason = directory, reason
+
+
+class ArgumentsTooLongError(SpawnError):
+    """Arguments and environment together exceed what the kernel takes."""
+
+    code = "arguments-too-long"
+    exit_code = 126
+
+    def __init__(self, command: str) -> None:
+        super().__init__(f"{command}: arguments and environment are longer than the system allows")
+        self.command = command

@@ -1,0 +1,1 @@
+"""The data plane: owns PTYs and children, drains output into rings, parses no user data."""

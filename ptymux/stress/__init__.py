@@ -1,0 +1,1 @@
+"""`ptymux stress`: proves the promises about bounded output on the user's own machine."""
