@@ -229,14 +229,14 @@ class Limits:
     HOLES: ClassVar[int] = 48  # ranges below the highest offset handed that nobody was handed
     HISTORY: ClassVar[int] = 10  # transitions kept for each PTY
     ENVELOPES: ClassVar[int] = 50  # signal deliveries kept for each PTY
+    READERS: ClassVar[int] = 64  # attached to one PTY
+    LIFELINES: ClassVar[int] = 64  # open for input to one PTY
     CHUNK: ClassVar[int] = 64 * KIB  # the most that one read or one copy takes
 
     ptys: int = 300  # live at once
     default_buffer: int = 4 * MIB
     ended_ptys: int = 100  # kept with statistics and output
     ended_bytes: int = 64 * MIB  # of their output in all
-    readers: int = 64  # attached to one PTY
-    lifelines: int = 64  # open for input to one PTY
     event_log: int = 4 * MIB
     subscribers: int = 256
     subscriber_queue: int = 1024  # events waiting for one subscriber

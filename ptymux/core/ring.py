@@ -1,0 +1,381 @@
+"""A bounded ring of bytes addressed by offsets that only grow, over any writable memory.
+
+Theory of operation. One writer appends; any number of readers, also in other processes that map
+the same memory, keep an offset each and copy. Nobody waits for anybody:
+
+- `total`, the offset behind the newest byte, is the only head. The byte at offset `o` lies at
+  `o % (capacity + SLACK)`; the SLACK of 64 KiB keeps a write in progress out of the window that
+  was promised, `[total - capacity, total)`.
+- Before it writes, the writer stores `intent`, the offset that the write may reach. Whatever lies
+  below `intent - (capacity + SLACK)` may be changing. A reader copies first and looks at the edge
+  afterwards: what was overtaken meanwhile is a gap and is never used.
+- The SLACK bytes from `total` on are kept zero by an engine (`zero_ahead`), so that a successor
+  finds the end of a write that was cut between the kernel and `total`.
+
+Layout, version 1. Two pages of header words, 8 bytes each, native order, written by single
+aligned stores; then `capacity + SLACK` bytes of data. The first page is written only by the engine
+that owns the PTY, the second only by whoever holds the readers (the manager).
+
+    word  name       meaning
+       0  MAGIC      "ptymux" and the layout's version
+       1  CAPACITY   bytes promised to readers
+       2  TOTAL      offset behind the newest byte
+       3  INTENT     offset that the write in progress may reach; never below TOTAL
+       4  ENDED      0 while the child runs, 1 once its status was taken
+       5  STATUS     exit code, or 256 + signal, or 512 when nobody knows
+       6  HELD_MS    milliseconds that output waited at LIMIT
+     512  LIMIT      the engine never reads beyond this offset
+     513  WAKE_AT    the engine tells the manager once TOTAL is here or beyond
+     514  FLOOR      readers begin here: what is below was cleared
+     515  ACTIVE     which copy of the account counts: 0 none, 1 or 2
+     520  copy 1 of the account, 640 copy 2: see `account.py`
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from mmap import mmap
+from typing import Final
+
+from ptymux.core.model import Limits
+from ptymux.errors import InvalidValueError
+
+__all__ = ["NO_LIMIT", "SLACK", "Cursor", "Part", "RingBuffer", "WriteResult", "ring_size"]
+
+SLACK: Final = Limits.SLACK
+NO_LIMIT: Final = (1 << 64) - 1
+
+_MAGIC: Final = int.from_bytes(b"ptymux\0\1", "big")
+_CAPACITY: Final = 1
+_TOTAL: Final = 2
+_INTENT: Final = 3
+_ENDED: Final = 4
+_STATUS: Final = 5
+_HELD_MS: Final = 6
+_LIMIT: Final = 512
+_WAKE_AT: Final = 513
+_FLOOR: Final = 514
+_ACTIVE: Final = 515
+_COPIES: Final = (520, 640)  # of ACTIVE - 1
+_COPY_WORDS: Final = 112
+
+_ZEROS: Final = memoryview(bytes(SLACK))
+
+Memory = bytearray | mmap | memoryview
+
+
+def ring_size(capacity: int) -> int:
+    """Return how many bytes of memory a ring of `capacity` takes, header and slack included."""
+    return Limits.HEADER + capacity + SLACK
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What one write did: bytes appended, and bytes that nobody had consumed and are gone."""
+
+    written: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of output, as handed to a reader."""
+
+    offset: int  # of data[0], in bytes since the child started
+    skipped: int  # bytes missed just before offset; 0 for a reader that kept up
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last byte."""
+        return self.offset + len(self.data)
+
+
+class RingBuffer:
+    """A ring of `capacity` bytes; the oldest go first.
+
+    Without `memory` it owns a private one. Given memory of `ring_size(capacity)` bytes is
+    formatted; `RingBuffer.attach` maps one that another process formatted. Capacity 0 is legal:
+    every byte is dropped at once. After construction nothing grows and no operation allocates in
+    proportion to the capacity, except for what `read` and `consume` return.
+
+    `consume` is for a single reader; its law is
+    `total == total_consumed + total_dropped + available`. Readers beyond that use a `Cursor`.
+
+    Raises:
+        InvalidValueError: `capacity` is negative, or the memory is too small or no ring.
+    """
+
+    __slots__ = ("_consumed", "_data", "_dropped", "_size", "_tail", "_view", "_words", "capacity")
+
+    def __init__(self, capacity: int, memory: Memory | None = None) -> None:
+        if not 0 <= capacity <= Limits.LARGEST_BUFFER:
+            raise InvalidValueError("capacity", capacity, f"0 to {Limits.LARGEST_BUFFER} bytes")
+        if memory is None:
+            memory = bytearray(ring_size(capacity))
+        self._map(memory, capacity)
+        words = self._words
+        words[_CAPACITY] = capacity
+        words[_LIMIT] = words[_WAKE_AT] = NO_LIMIT
+        words[0] = _MAGIC  # last: a half-formatted ring is none
+
+    @classmethod
+    def attach(cls, memory: Memory) -> RingBuffer:
+        """Return a ring over memory that holds one already, with nothing of it consumed.
+
+        Raises:
+            InvalidValueError: it is no ring, or one of another layout.
+        """
+        words = memoryview(memory)[: Limits.HEADER].cast("Q")
+        if words[0] != _MAGIC:
+            raise InvalidValueError(
+                "ring layout", hex(words[0]), f"{_MAGIC:#x}; restart the server"
+            )
+        ring = cls.__new__(cls)
+        ring._map(memory, words[_CAPACITY])
+        words.release()
+        return ring
+
+    def _map(self, memory: Memory, capacity: int) -> None:
+        view = memoryview(memory).cast("B")
+        if len(view) < ring_size(capacity):
+            raise InvalidValueError("memory", len(view), f"{ring_size(capacity)} bytes or more")
+        self.capacity = capacity
+        self._size = capacity + SLACK
+        self._view = view
+        self._words = view[: Limits.HEADER].cast("Q")
+        self._data = view[Limits.HEADER : Limits.HEADER + self._size]
+        self._tail = self._consumed = self._dropped = 0
+
+    def release(self) -> None:
+        """Let go of the memory, so that its owner can close it; the ring is unusable afterwards."""
+        self._words.release()
+        self._data.release()
+        self._view.release()
+
+    # Facts -----------------------------------------------------------------------------------
+
+    @property
+    def total(self) -> int:
+        """The offset behind the newest byte: all bytes ever written."""
+        return self._words[_TOTAL]
+
+    @property
+    def edge(self) -> int:
+        """The offset of the oldest byte that a reader can rely on right now."""
+        words = self._words
+        total, overtaken = words[_TOTAL], words[_INTENT] - self._size
+        return min(total, max(total - self.capacity, overtaken, words[_FLOOR], 0))
+
+    @property
+    def available(self) -> int:
+        """Bytes that `consume` would return."""
+        return self.total - self._settle()
+
+    @property
+    def utilization(self) -> float:
+        """`available / capacity`, 0.0 to 1.0; 0.0 for capacity 0."""
+        return self.available / self.capacity if self.capacity else 0.0
+
+    @property
+    def total_consumed(self) -> int:
+        """Bytes that `consume` returned so far."""
+        return self._consumed
+
+    @property
+    def total_dropped(self) -> int:
+        """Bytes that went, evicted or cleared, before `consume` returned them."""
+        self._settle()
+        return self._dropped
+
+    # The single consumer ---------------------------------------------------------------------
+
+    def write(self, data: bytes | bytearray | memoryview) -> WriteResult:
+        """Append `data`, evicting the oldest bytes when it does not fit."""
+        source = memoryview(data).cast("B")
+        before = self.total_dropped
+        position = 0
+        while position < len(source):
+            for piece in self.prepare(min(SLACK, len(source) - position)):
+                piece[:] = source[position : position + len(piece)]
+                position += len(piece)
+            self.commit(self._words[_INTENT] - self._words[_TOTAL])
+        return WriteResult(len(source), self.total_dropped - before)
+
+    def read(self, max_bytes: int | None = None) -> bytes:
+        """Return the oldest available bytes, at most `max_bytes`, and leave them there."""
+        start = self._settle()
+        count = self.total - start
+        return self.copy(start, count if max_bytes is None else max(0, min(count, max_bytes)))
+
+    def consume(self, max_bytes: int | None = None) -> bytes:
+        """Return the oldest available bytes, at most `max_bytes`, and remove them."""
+        data = self.read(max_bytes)
+        self._tail += len(data)
+        self._consumed += len(data)
+        return data
+
+    def clear(self) -> int:
+        """Remove everything; return how many bytes that dropped."""
+        gone = self.available
+        self._dropped += gone
+        self._tail = self._words[_FLOOR] = self.total
+        return gone
+
+    def _settle(self) -> int:
+        """Count what was evicted since the last look as dropped; return the oldest offset left."""
+        oldest = max(self._words[_TOTAL] - self.capacity, 0)
+        if oldest > self._tail:
+            self._dropped += oldest - self._tail
+            self._tail = oldest
+        return self._tail
+
+    # The writer ------------------------------------------------------------------------------
+
+    def prepare(self, size: int) -> list[memoryview]:
+        """Announce a write of up to `size` bytes, at most SLACK, and return where it goes.
+
+        The pieces, one or two, are filled in order; `commit` then says how much was written.
+        """
+        words = self._words
+        total = words[_TOTAL]
+        words[_INTENT] = total + size
+        at = total % self._size
+        if at + size <= self._size:
+            return [self._data[at : at + size]]
+        return [self._data[at:], self._data[: at + size - self._size]]
+
+    def commit(self, size: int) -> int:
+        """Publish `size` bytes of the announced write; return the new total."""
+        words = self._words
+        total = words[_TOTAL] + size
+        words[_TOTAL] = total
+        words[_INTENT] = total
+        return total
+
+    def zero_ahead(self, size: int) -> None:
+        """Keep SLACK bytes ahead of `total` zero, after a commit of `size` bytes.
+
+        They lie among bytes that the commit evicted, so no reader relies on them.
+        """
+        at = (self._words[_TOTAL] - size + SLACK) % self._size
+        if at + size <= self._size:
+            self._data[at : at + size] = _ZEROS[:size]
+        else:
+            first = self._size - at
+            self._data[at:] = _ZEROS[:first]
+            self._data[: size - first] = _ZEROS[: size - first]
+
+    @property
+    def limit(self) -> int:
+        """The offset that the engine never reads beyond; NO_LIMIT when nothing holds it."""
+        return self._words[_LIMIT]
+
+    @limit.setter
+    def limit(self, offset: int) -> None:
+        self._words[_LIMIT] = offset
+
+    @property
+    def wake_at(self) -> int:
+        """The engine tells the manager once `total` is here or beyond."""
+        return self._words[_WAKE_AT]
+
+    @wake_at.setter
+    def wake_at(self, offset: int) -> None:
+        self._words[_WAKE_AT] = offset
+
+    @property
+    def held_ms(self) -> int:
+        """Milliseconds that output waited at `limit`; the engine's word."""
+        return self._words[_HELD_MS]
+
+    @held_ms.setter
+    def held_ms(self, milliseconds: int) -> None:
+        self._words[_HELD_MS] = milliseconds
+
+    @property
+    def ended(self) -> int | None:
+        """The child's end as the engine's STATUS word, or None while it runs."""
+        return self._words[_STATUS] if self._words[_ENDED] else None
+
+    def end(self, status: int) -> None:
+        """Publish the child's end."""
+        self._words[_STATUS] = status
+        self._words[_ENDED] = 1
+
+    # Readers ---------------------------------------------------------------------------------
+
+    def copy(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on, unchecked: look at `edge` before using them."""
+        at = offset % self._size
+        if at + size <= self._size:
+            return self._data[at : at + size].tobytes()
+        return b"".join((self._data[at:], self._data[: at + size - self._size]))
+
+    def store_account(self, words: Sequence[int]) -> None:
+        """Keep the account where a successor finds it: the idle copy first, then which counts."""
+        assert len(words) <= _COPY_WORDS
+        idle = 1 - max(self._words[_ACTIVE] - 1, 0)
+        start = _COPIES[idle]
+        self._words[start : start + len(words)] = memoryview(array("Q", words))
+        self._words[_ACTIVE] = idle + 1
+
+    def load_account(self) -> list[int] | None:
+        """Return the words of the account that counts, padded; None when none was stored."""
+        active = self._words[_ACTIVE]
+        if not active:
+            return None
+        start = _COPIES[active - 1]
+        return self._words[start : start + _COPY_WORDS].tolist()
+
+
+class Cursor:
+    """One reader's position in a ring: an offset, and what it got and missed on the way.
+
+    At any time `total - start == delivered + skipped + backlog`.
+    """
+
+    __slots__ = ("delivered", "offset", "ring", "skipped", "start")
+
+    def __init__(self, ring: RingBuffer, offset: int | None = None) -> None:
+        """Begin at `offset`, or at the oldest byte still held."""
+        self.ring = ring
+        self.start = self.offset = ring.edge if offset is None else offset
+        self.delivered = self.skipped = 0
+
+    @property
+    def backlog(self) -> int:
+        """Bytes written and neither delivered nor told as skipped; may exceed the capacity."""
+        return self.ring.total - self.offset
+
+    def peek(self, limit: int = Limits.CHUNK) -> Part:
+        """Return what comes next, at most `limit` bytes, without moving.
+
+        A reader that fell behind is put on the edge; when the writer overtakes the copy there, it
+        goes on a sixteenth of the capacity further, where it has time to read.
+        Source: a reader put exactly on the edge again and again was overtaken 131 times in a run,
+        with that distance once.
+        """
+        ring = self.ring
+        at = max(self.offset, ring.edge)
+        while True:
+            data = ring.copy(at, min(limit, ring.total - at))
+            edge = ring.edge
+            if at >= edge:
+                return Part(at, at - self.offset, data)
+            at = min(edge + ring.capacity // 16, ring.total)
+
+    def advance(self, part: Part, size: int | None = None) -> None:
+        """Move behind `part`, or behind its first `size` bytes; its gap counts as skipped."""
+        size = len(part.data) if size is None else size
+        self.skipped += part.skipped
+        self.delivered += size
+        self.offset = part.offset + size
+
+    def read(self, limit: int = Limits.CHUNK) -> Part:
+        """Return what comes next, at most `limit` bytes, and move behind it."""
+        part = self.peek(limit)
+        self.advance(part)
+        return part
