@@ -14,6 +14,7 @@ __all__ = [
     "InvalidDimensionsError",
     "UnknownSignalError",
     "UnknownPtyError",
+    "AmbiguousPtyError",
     "DuplicatePtyError",
     "InvalidTransitionError",
     "InvalidStateError",
@@ -28,6 +29,9 @@ __all__ = [
     "NotExecutableError",
     "BadDirectoryError",
     "ArgumentsTooLongError",
+    "SignalError",
+    "ProcessGoneError",
+    "SignalForbiddenError",
 ]
 
 
@@ -80,6 +84,18 @@ class UnknownPtyError(PtymuxError, KeyError):
         self.pty_id = pty_id
 
     __str__ = Exception.__str__  # a KeyError would show the quoted sentence
+
+
+class AmbiguousPtyError(PtymuxError):
+    """Several PTYs fit what was given; `candidates` names them all."""
+
+    code = "ambiguous-pty"
+
+    def __init__(self, reference: str, candidates: Sequence[str]) -> None:
+        more = len(candidates) - 10
+        fitting = ", ".join(candidates[:10]) + (f" and {more} more" if more > 0 else "")
+        super().__init__(f"{reference!r} fits {fitting}; give more of it, or the number")
+        self.reference, self.candidates = reference, tuple(candidates)
 
 
 class DuplicatePtyError(PtymuxError):
@@ -215,3 +231,29 @@ class ArgumentsTooLongError(SpawnError):
     def __init__(self, command: str) -> None:
         super().__init__(f"{command}: arguments and environment are longer than the system allows")
         self.command = command
+
+
+class SignalError(PtymuxError):
+    """A signal reached nobody."""
+
+    code = "signal-failed"
+
+
+class ProcessGoneError(SignalError):
+    """What was to be signalled has ended; a reused pid counts as ended."""
+
+    code = "process-gone"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is gone; nothing was signalled")
+        self.what = what
+
+
+class SignalForbiddenError(SignalError):
+    """The process runs as somebody else, as those of sudo do."""
+
+    code = "signal-forbidden"
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(f"process {pid} belongs to another user and cannot be signalled")
+        self.pid = pid
