@@ -1,0 +1,163 @@
+"""Which file a command means, and why the kernel would not execute it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+
+from ptymux.errors import (
+    ArgumentsTooLongError,
+    CommandNotFoundError,
+    NotExecutableError,
+    PtymuxError,
+)
+from ptymux.posix.shortage import shortage_of
+
+__all__ = ["find_program", "is_binary", "refusal"]
+
+_SHELL_SYNTAX = frozenset(" \t\n|&;<>()$`\\\"'*?")
+_SHELL_OPERATORS = frozenset(("|", "||", "&", "&&", ";", "<", ">", ">>", "2>&1"))
+_HEAD = 4096  # bytes of a file that name its interpreter
+_PT_INTERP = 3
+
+
+def find_program(argv: tuple[str, ...], search_path: str, directory: int | None) -> str:
+    """Return the path to execute for `argv[0]`, as a child in `directory` would search it.
+
+    `directory` is an fd, or None for the working directory of this process. The path may be
+    relative to it; it has a slash and does not begin with a dash. A directory on the search
+    path does not hide a program behind it, a file without permission does not either.
+
+    Raises:
+        CommandNotFoundError: there is no such file.
+        NotExecutableError: it is a directory, or may not be executed.
+    """
+    name = argv[0]
+    if "/" in name:
+        path = f"./{name}" if name.startswith("-") else name
+        _check_program(name, path, directory, argv)
+        return path
+    forbidden: NotExecutableError | None = None
+    for folder in search_path.split(":"):
+        path = f"{folder or '.'}/{name}"
+        path = f"./{path}" if path.startswith("-") else path
+        try:
+            _check_program(name, path, directory, argv)
+        except CommandNotFoundError:
+            continue
+        except NotExecutableError as error:
+            forbidden = forbidden or (None if error.reason == "is a directory" else error)
+            continue
+        return path
+    raise forbidden or CommandNotFoundError(name, _hint(argv))
+
+
+def _check_program(name: str, path: str, directory: int | None, argv: tuple[str, ...]) -> None:
+    try:
+        mode = os.stat(path, dir_fd=directory).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise CommandNotFoundError(name, _hint(argv)) from None
+    except OSError as error:
+        raise NotExecutableError(name, _words(error)) from None
+    if stat.S_ISDIR(mode):
+        raise NotExecutableError(name, "is a directory")
+    if not os.access(path, os.X_OK, dir_fd=directory):
+        raise NotExecutableError(name, "is not executable; chmod +x makes it so")
+
+
+def _hint(argv: tuple[str, ...]) -> str:
+    if _SHELL_SYNTAX.intersection(argv[0]) or _SHELL_OPERATORS.intersection(argv):
+        return "; for a shell line: ptymux run -c '...'"
+    return ""
+
+
+def _words(error: OSError) -> str:
+    return os.strerror(error.errno or 0).lower()
+
+
+def is_binary(path: str, directory: int | None) -> bool:
+    """Whether a file that the kernel cannot execute is no script for a shell either.
+
+    Source: bash, which looks for a NUL in the first line; POSIX leaves the test open.
+    """
+    return b"\0" in _read_head(path, directory).partition(b"\n")[0]
+
+
+def refusal(
+    argv: tuple[str, ...], program: str, directory: int | None, error: OSError
+) -> PtymuxError:
+    """Return the exception for `error`, which the kernel gave for executing `program`.
+
+    The file is read again to tell a missing program from a missing interpreter.
+    """
+    name = argv[0]
+    if (shortage := shortage_of(error)) is not None:
+        return shortage
+    match error.errno:
+        case errno.E2BIG:
+            return ArgumentsTooLongError(name)
+        case errno.ENOEXEC:
+            return NotExecutableError(name, "is not a program for this machine")
+        case errno.ENOENT | errno.ENOTDIR | errno.EACCES:
+            return _missing_part(argv, program, directory, error)
+    return NotExecutableError(name, _words(error))
+
+
+def _missing_part(
+    argv: tuple[str, ...], program: str, directory: int | None, error: OSError
+) -> PtymuxError:
+    try:
+        _check_program(argv[0], program, directory, argv)
+    except PtymuxError as gone_meanwhile:
+        return gone_meanwhile
+    interpreter = _interpreter(_read_head(program, directory))
+    if interpreter:
+        return NotExecutableError(argv[0], f"bad interpreter: {interpreter}: {_words(error)}")
+    return NotExecutableError(argv[0], _words(error))
+
+
+def _read_head(path: str, directory: int | None) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return b""  # a program may be executable and not readable
+    try:
+        return os.read(fd, _HEAD)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _interpreter(head: bytes) -> str:
+    """Return what the file asks to be run by: a script's first line, or an ELF file's loader."""
+    if head.startswith(b"#!"):
+        words = head[2:].partition(b"\n")[0].strip(b" \t").split(b" ")
+        # An editor's CRLF is a frequent cause, and would not be seen.
+        return os.fsdecode(words[0]).replace("\r", "\\r")
+    try:
+        return os.fsdecode(_elf_loader(head))
+    except (struct.error, IndexError):
+        return ""
+
+
+def _elf_loader(head: bytes) -> bytes:
+    """Return the path of the dynamic loader, b"" when there is none in `head`.
+
+    Source: elf(5).
+    """
+    if head[:4] != b"\x7fELF":
+        return b""
+    wide, order = head[4] == 2, "<" if head[5] == 1 else ">"
+    (table,) = struct.unpack_from(order + ("Q" if wide else "I"), head, 32 if wide else 28)
+    entry_size, count = struct.unpack_from(order + "HH", head, 54 if wide else 42)
+    for at in range(table, table + entry_size * count, entry_size or 1):
+        (kind,) = struct.unpack_from(order + "I", head, at)
+        if kind == _PT_INTERP:
+            word = order + ("Q" if wide else "I")
+            (start,) = struct.unpack_from(word, head, at + (8 if wide else 4))
+            (size,) = struct.unpack_from(word, head, at + (32 if wide else 16))
+            return head[start : start + size].rstrip(b"\0")
+    return b""
