@@ -1,0 +1,87 @@
+"""How a child ended, and whether it is stopped, asked through its pidfd."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import struct
+from dataclasses import dataclass
+
+from ptymux.posix.procfs import pid_behind, read_stat
+
+__all__ = ["ExitStatus", "is_stopped", "reap"]
+
+_PIDFD_GET_INFO = 0xC040FF0B  # linux/pidfd.h, with a struct pidfd_info of 64 bytes
+_PIDFD_INFO_EXIT = 1 << 3
+_PIDFD_INFO = struct.Struct("=QQ11Ii")  # mask, cgroup, ids, wait status
+_REAPED_WITHIN_MS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a process ended: by `exit_code`, by `signal`, or, with neither, nobody knows how."""
+
+    exit_code: int | None
+    signal: int | None
+    core_dumped: bool
+
+
+def reap(pidfd: int) -> ExitStatus | None:
+    """Return how the process ended and free its pid; None while it lives. Once for a child.
+
+    For one that is no child of ours, or that somebody else reaped, the kernel is asked what it
+    remembers, for which its parent gets 20 ms to reap it; older kernels leave it unknown.
+
+    Source: waitid(2); PIDFD_GET_INFO with PIDFD_INFO_EXIT since Linux 6.15.
+    """
+    try:
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        return _remembered(pidfd) if _is_readable(pidfd) else None
+    if result is None:
+        return None
+    if result.si_code == os.CLD_EXITED:
+        return ExitStatus(result.si_status, None, False)
+    return ExitStatus(None, result.si_status, result.si_code == os.CLD_DUMPED)
+
+
+def _is_readable(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _remembered(pidfd: int) -> ExitStatus:
+    poll = select.poll()
+    poll.register(pidfd, 0)  # a hang-up is reported unasked, and means reaped
+    poll.poll(_REAPED_WITHIN_MS)
+    info = bytearray(_PIDFD_INFO.size)
+    _PIDFD_INFO.pack_into(info, 0, _PIDFD_INFO_EXIT, *[0] * 13)
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+    except OSError:
+        return ExitStatus(None, None, False)
+    mask, *_, status = _PIDFD_INFO.unpack(info)
+    if not mask & _PIDFD_INFO_EXIT:
+        return ExitStatus(None, None, False)
+    if os.WIFSIGNALED(status):
+        return ExitStatus(None, os.WTERMSIG(status), os.WCOREDUMP(status))
+    return ExitStatus(os.WEXITSTATUS(status), None, False)
+
+
+def is_stopped(pidfd: int) -> bool:
+    """Whether a signal has stopped the process, which stays so until CONT.
+
+    Asks waitid with WNOWAIT, which takes nothing away, is one call and cannot meet a reused
+    pid; only for a process that is no child of ours, /proc.
+
+    Limit: no event tells of a stop but SIGCHLD, so somebody has to ask now and then.
+    """
+    try:
+        flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PIDFD, pidfd, flags) is not None
+    except ChildProcessError:
+        stat = read_stat(pid_behind(pidfd))
+        # Asked last: while the process has not ended, its pid is its own.
+        return stat is not None and stat.state == "T" and not _is_readable(pidfd)

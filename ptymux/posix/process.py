@@ -1,0 +1,202 @@
+"""Find the processes of a session, signal them and nobody else, learn how a child ended.
+
+A pid is a number that the kernel gives out again. A process is therefore named by pid and start
+time, and signalled through a pidfd whose start time was read after it was opened: had the pid
+changed hands before, the times differ; later it cannot, as the pidfd stays with its process.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+from dataclasses import dataclass
+from typing import Protocol
+
+from ptymux.errors import (
+    NotATerminalError,
+    ProcessGoneError,
+    PtymuxError,
+    SignalError,
+    SignalForbiddenError,
+    UnknownSignalError,
+)
+from ptymux.posix.ending import ExitStatus, is_stopped, reap
+from ptymux.posix.procfs import Stat, boot_id, read, read_stat, scan, start_time
+from ptymux.posix.shortage import shortage_of
+
+__all__ = [
+    "FOREGROUND_SIGNALS",
+    "ExitStatus",
+    "ProcessId",
+    "SessionMember",
+    "boot_id",
+    "foreground_group",
+    "group_members",
+    "is_stopped",
+    "open_pidfd",
+    "reap",
+    "send",
+    "session_members",
+    "signal_foreground",
+    "start_time",
+    "tree_escaped",
+]
+
+FOREGROUND_SIGNALS = frozenset((signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP))
+
+_TIOCSIG = 0x40045436  # asm-generic/ioctls.h; takes no signal but FOREGROUND_SIGNALS
+
+
+class Identity(Protocol):
+    """Anything that names a process for good."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def start_time(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """A process for as long as the machine is up."""
+
+    pid: int
+    start_time: int  # clock ticks since boot
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMember:
+    """A process as one scan saw it."""
+
+    pid: int
+    start_time: int  # clock ticks since boot
+    pgid: int
+    ignores_term: bool
+    state: str  # R, S, D, T (stopped) ... as in proc(5)
+
+
+def _members(stats: list[Stat]) -> tuple[SessionMember, ...]:
+    return tuple(
+        SessionMember(stat.pid, stat.start_time, stat.pgid, _ignores_term(stat.pid), stat.state)
+        for stat in stats
+    )
+
+
+def _ignores_term(pid: int) -> bool:
+    for line in (read(f"/proc/{pid}/status") or b"").split(b"\n"):
+        if line.startswith(b"SigIgn:"):
+            return bool(int(line[7:], 16) >> signal.SIGTERM - 1 & 1)
+    return False
+
+
+def session_members(sid: int) -> tuple[SessionMember, ...]:
+    """Return the living processes of a session, its `&` jobs among them; no zombies.
+
+    Limit: a process forked during the scan may be missing; scan again until nothing is left.
+    """
+    return _members(scan(lambda stat: stat.sid == sid))
+
+
+def group_members(pgid: int) -> tuple[SessionMember, ...]:
+    """Return the living processes of a process group; limits as `session_members`."""
+    return _members(scan(lambda stat: stat.pgid == pgid))
+
+
+def tree_escaped(sid: int) -> tuple[SessionMember, ...]:
+    """Return the descendants of a session that left it, as setsid does.
+
+    Limit: found through their living ancestors, so ask before these are signalled; a daemon
+    whose parent ended belongs to nobody here.
+    """
+    stats = scan(lambda stat: True)
+    family = {stat.pid for stat in stats if stat.sid == sid}
+    while more := {stat.pid for stat in stats if stat.ppid in family} - family:
+        family |= more
+    return _members([stat for stat in stats if stat.pid in family and stat.sid != sid])
+
+
+def open_pidfd(pid: int, start_time: int) -> int | None:
+    """Return a pidfd of exactly that process, None when it is gone; the caller closes it.
+
+    Raises:
+        OutOfResourcesError: no more open files.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError as error:
+        if (shortage := shortage_of(error)) is not None:
+            raise shortage from error
+        return None  # ESRCH; EINVAL and others: the pid is a thread's by now
+    try:
+        stat = read_stat(pid)
+    except PtymuxError:
+        os.close(pidfd)
+        raise
+    if stat is None or stat.start_time != start_time:
+        os.close(pidfd)
+        return None
+    return pidfd
+
+
+def send(process: Identity, signum: int) -> None:
+    """Signal exactly that process.
+
+    Raises:
+        ProcessGoneError: it has ended, if only as a zombie.
+        SignalForbiddenError: it runs as somebody else.
+        UnknownSignalError: the kernel has no such signal.
+        OutOfResourcesError: no more open files.
+    """
+    pidfd = open_pidfd(process.pid, process.start_time)
+    if pidfd is None:
+        raise ProcessGoneError(f"process {process.pid}")
+    try:
+        stat = read_stat(process.pid)
+        if stat is None or stat.is_zombie:
+            raise ProcessGoneError(f"process {process.pid}")
+        signal.pidfd_send_signal(pidfd, signum)
+    except ProcessLookupError:
+        raise ProcessGoneError(f"process {process.pid}") from None
+    except PermissionError:
+        raise SignalForbiddenError(process.pid) from None
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise UnknownSignalError(signum) from error
+        raise SignalError(f"process {process.pid}: {error.strerror}") from error
+    finally:
+        os.close(pidfd)
+
+
+def foreground_group(master: int) -> int | None:
+    """Return the process group that the terminal's keys signal, None when there is none.
+
+    Raises:
+        NotATerminalError: `master` is no open PTY.
+    """
+    try:
+        return os.tcgetpgrp(master) or None
+    except OSError as error:
+        raise NotATerminalError(f"fd {master}") from error
+
+
+def signal_foreground(master: int, signum: int) -> int:
+    """Signal the terminal's foreground process group as its keys would, and return the group.
+
+    Raises:
+        ProcessGoneError: there is no foreground group.
+        SignalError: not one of FOREGROUND_SIGNALS.
+        NotATerminalError: `master` is no open PTY.
+    Source: TIOCSIG of linux/drivers/tty/pty.c, which ignores an absent group in silence.
+    """
+    if signum not in FOREGROUND_SIGNALS:
+        raise SignalError(f"signal {signum} cannot be sent through a terminal")
+    group = foreground_group(master)
+    if group is None:
+        raise ProcessGoneError("the foreground of the terminal")
+    try:
+        fcntl.ioctl(master, _TIOCSIG, signum)
+    except OSError as error:
+        raise NotATerminalError(f"fd {master}") from error
+    return group

@@ -1,0 +1,95 @@
+"""What /proc says of processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ptymux.errors import UnsupportedPlatformError
+from ptymux.posix.shortage import shortage_of
+
+__all__ = ["Stat", "read", "read_stat", "scan", "start_time", "boot_id", "pid_behind"]
+
+
+class Stat(NamedTuple):
+    """One line of /proc/PID/stat, as far as it matters here."""
+
+    pid: int
+    state: str
+    ppid: int
+    pgid: int
+    sid: int
+    start_time: int
+    is_zombie: bool
+
+
+def read(path: str) -> bytes | None:
+    """Return the start of a file in /proc, or None when its process is gone.
+
+    Raises:
+        OutOfResourcesError: no more open files; to take that for an end would be wrong.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, 8192)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if (shortage := shortage_of(error)) is not None:
+            raise shortage from error
+        return None
+
+
+def read_stat(pid: int) -> Stat | None:
+    """Return what the process is and does, None when there is none."""
+    data = read(f"/proc/{pid}/stat")
+    if not data:
+        return None
+    # The name may hold spaces and parentheses; what follows it cannot.
+    fields = data[data.rindex(b")") + 2 :].split(maxsplit=20)
+    state = fields[0].decode()
+    return Stat(
+        pid=pid,
+        state=state,
+        ppid=int(fields[1]),
+        pgid=int(fields[2]),
+        sid=int(fields[3]),
+        start_time=int(fields[19]),
+        # A process whose first thread ended shows Z too, and runs on in the others.
+        is_zombie=state in "ZX" and int(fields[17]) <= 1,
+    )
+
+
+def scan(wanted: Callable[[Stat], bool]) -> list[Stat]:
+    """Return the living processes that are wanted, by one look at each; 3 ms for 240.
+
+    Raises:
+        OutOfResourcesError: no more open files.
+    """
+    try:
+        names = os.listdir("/proc")
+    except OSError as error:
+        raise shortage_of(error) or UnsupportedPlatformError("/proc cannot be read") from error
+    stats = (read_stat(int(name)) for name in names if name.isdigit())
+    return [stat for stat in stats if stat and not stat.is_zombie and wanted(stat)]
+
+
+def start_time(pid: int) -> int | None:
+    """Return when the process started, in clock ticks since boot; None when there is none."""
+    stat = read_stat(pid)
+    return stat.start_time if stat else None
+
+
+def boot_id() -> str:
+    """Return what this boot of the machine is called; start times compare within it only."""
+    return (read("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
+
+
+def pid_behind(pidfd: int) -> int:
+    """Return the pid that a pidfd stands for, -1 once it was reaped."""
+    for line in (read(f"/proc/self/fdinfo/{pidfd}") or b"").split(b"\n"):
+        if line.startswith(b"Pid:"):
+            return int(line[4:])
+    return -1
