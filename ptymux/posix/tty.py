@@ -1,0 +1,112 @@
+"""The terminal somebody sits at: raw mode, and its size."""
+
+from __future__ import annotations
+
+import os
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ptymux.core.model import WindowSize
+from ptymux.errors import NotATerminalError
+
+__all__ = ["is_terminal", "raw_mode", "read_size", "set_size", "discard_input"]
+
+_LARGEST = 10_000  # of WindowSize
+_MIN, _TIME = termios.VMIN, termios.VTIME
+
+
+def is_terminal(fd: int) -> bool:
+    """Whether `fd` is an open terminal."""
+    return os.isatty(fd)
+
+
+@contextmanager
+def raw_mode(fd: int) -> Iterator[None]:
+    """Have every key come at once and every byte go as it is; restore the modes afterwards.
+
+    What was typed before is kept, and nothing waits for output that the terminal has paused.
+    A terminal that has hung up meanwhile has nothing to restore.
+
+    Raises:
+        NotATerminalError: `fd` is closed or is not a terminal.
+    Source: cfmakeraw in termios(3).
+    """
+    before = _attributes(fd)
+    iflag, oflag, cflag, lflag, ispeed, ospeed, cc = before
+    iflag &= ~(
+        termios.IGNBRK
+        | termios.BRKINT
+        | termios.PARMRK
+        | termios.ISTRIP
+        | termios.INLCR
+        | termios.IGNCR
+        | termios.ICRNL
+        | termios.IXON
+    )
+    oflag &= ~termios.OPOST
+    cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+    lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+    cc = [1 if at == _MIN else 0 if at == _TIME else key for at, key in enumerate(cc)]
+    _set_attributes(fd, [iflag, oflag, cflag, lflag, ispeed, ospeed, cc])
+    try:
+        yield
+    finally:
+        with suppress(NotATerminalError):
+            _set_attributes(fd, before)
+
+
+def _attributes(fd: int) -> list[Any]:
+    with _translated(fd):
+        return termios.tcgetattr(fd)
+
+
+def _set_attributes(fd: int, attributes: list[Any]) -> None:
+    with _translated(fd):
+        termios.tcsetattr(fd, termios.TCSANOW, attributes)
+
+
+@contextmanager
+def _translated(fd: int) -> Iterator[None]:
+    """Tell EBADF, ENOTTY and the EIO of a terminal that hung up as what they mean."""
+    try:
+        yield
+    except (OSError, termios.error) as error:
+        raise NotATerminalError(f"fd {fd}") from error
+
+
+def read_size(fd: int) -> WindowSize | None:
+    """Return the size of the terminal behind `fd`; None when it was never told its size.
+
+    What is above the largest size of ours is cut to it.
+
+    Raises:
+        NotATerminalError: `fd` is closed or is not a terminal.
+    Source: TIOCGWINSZ in ioctl_tty(2); a terminal that was told nothing says 0x0.
+    """
+    with _translated(fd):
+        rows, cols = termios.tcgetwinsize(fd)
+    if not rows or not cols:
+        return None
+    return WindowSize(min(cols, _LARGEST), min(rows, _LARGEST))
+
+
+def set_size(fd: int, size: WindowSize) -> None:
+    """Give the terminal, or the PTY behind a master, a size; the kernel sends WINCH if it is new.
+
+    Raises:
+        NotATerminalError: `fd` is closed or is not a terminal.
+    """
+    with _translated(fd):
+        termios.tcsetwinsize(fd, (size.rows, size.cols))
+
+
+def discard_input(fd: int) -> None:
+    """Throw away what was typed and not read, such as late answers of the terminal.
+
+    Raises:
+        NotATerminalError: `fd` is closed or is not a terminal.
+    """
+    with _translated(fd):
+        termios.tcflush(fd, termios.TCIFLUSH)
