@@ -1,0 +1,233 @@
+"""Signals: their names, the record of each delivery, and how a session is made to end.
+
+An `Escalation` decides only: the caller scans the session, calls `step` with what it found, does
+what the answer says and comes back at `deadline`. Its clock is the caller's and must never go
+back. Processes are whatever the caller can hash and signal, such as a pidfd's holder: equal
+only when they are the same process, or a reused pid would count as told already.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import signal as signals
+from collections import deque
+from collections.abc import Hashable, Iterator, Set
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
+
+from ptymux.core.model import Limits, PtyId
+from ptymux.errors import InvalidValueError, UnknownSignalError
+
+__all__ = [
+    "parse_signal",
+    "signal_name",
+    "Outcome",
+    "SignalEnvelope",
+    "EnvelopeLog",
+    "GRACE_SCAN_SECONDS",
+    "KILL_SCAN_SECONDS",
+    "GIVE_UP_SECONDS",
+    "Send",
+    "GiveUp",
+    "Done",
+    "Action",
+    "Escalation",
+]
+
+GRACE_SCAN_SECONDS = 0.1  # between two scans for new processes while the grace lasts
+KILL_SCAN_SECONDS = 0.02  # between two scans once KILL was sent
+GIVE_UP_SECONDS = 1.0  # from the first KILL to closing by force
+
+P = TypeVar("P", bound=Hashable)
+
+
+def parse_signal(given: str | int) -> int:
+    """Return the number of a signal given as TERM, SIGTERM, sigterm, 15 or "15".
+
+    Raises:
+        UnknownSignalError: this system has no such signal; 0 is none either.
+    """
+    if isinstance(given, str) and not (given.isascii() and given.isdecimal()):
+        known = signals.Signals.__members__.get(f"SIG{given.upper().removeprefix('SIG')}")
+        if known is None:
+            raise UnknownSignalError(given)
+        return known.value
+    # Three digits are more than any signal has; int() refuses thousands of them.
+    number = given if isinstance(given, int) else int(given[:3])
+    if len(str(given)) > 3 or not 0 < number < signals.NSIG:
+        raise UnknownSignalError(given)
+    return number
+
+
+def signal_name(number: int) -> str:
+    """Return TERM for 15; a real-time signal without a name of its own is its number."""
+    try:
+        return signals.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        return str(number)
+
+
+class Outcome(enum.Enum):
+    """What became of one delivery."""
+
+    DELIVERED = "delivered"  # the kernel took it
+    FAILED = "failed"  # the error says why
+    ESCALATED = "escalated"  # a KILL because asking had not helped
+
+
+@dataclass(frozen=True, slots=True)
+class SignalEnvelope:
+    """One delivery of one signal to one process."""
+
+    pty_id: PtyId
+    pid: int
+    signal: int
+    at: float  # seconds since the epoch
+    outcome: Outcome
+    error: str | None = None  # in words, exactly when it failed
+
+    def as_json(self) -> dict[str, str | int | float | None]:
+        """Return the envelope as `stats --json` and the event's payload show it."""
+        return {
+            "pty_id": self.pty_id,
+            "pid": self.pid,
+            "signal": self.signal,
+            "at": self.at,
+            "outcome": self.outcome.value,
+            "error": self.error,
+        }
+
+
+class EnvelopeLog:
+    """The last `Limits.ENVELOPES` deliveries of one PTY, oldest first."""
+
+    def __init__(self) -> None:
+        self._envelopes: deque[SignalEnvelope] = deque(maxlen=Limits.ENVELOPES)
+
+    def append(self, envelope: SignalEnvelope) -> None:
+        """Add a delivery; the oldest one goes when the log is full."""
+        self._envelopes.append(envelope)
+
+    def __iter__(self) -> Iterator[SignalEnvelope]:
+        return iter(tuple(self._envelopes))
+
+    def __len__(self) -> int:
+        return len(self._envelopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Send(Generic[P]):
+    """Send `signal` to `process`; that it is gone meanwhile is no error."""
+
+    process: P
+    signal: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp(Generic[P]):
+    """Close the record by force and say so: these processes outlived a second of KILL."""
+
+    left: frozenset[P]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing of the session is alive."""
+
+
+Action: TypeAlias = Send[P] | GiveUp[P] | Done
+
+
+class Escalation(Generic[P]):
+    """The plan that ends a session: TERM and CONT, a grace, KILL until nothing is left.
+
+    - Each process gets TERM and CONT once, when it is first seen: all TERMs before any CONT, so
+      that a stopped process finds TERM waiting when it goes on.
+    - One that ignores TERM when it is first seen gets HUP too: interactive shells do. Later is
+      no time to look: a program that cleans up after TERM may ignore the next one meanwhile,
+      and would die of the HUP.
+    - When the grace is over, KILL to all that is alive, at each step again.
+    - With a grace of zero KILL is all there is: a TERM could not be acted upon.
+    - `GIVE_UP_SECONDS` after the first KILL the plan ends with what is left.
+
+    Raises:
+        InvalidValueError: the grace is negative or no finite number.
+    """
+
+    def __init__(self, started_at: float, grace_seconds: float) -> None:
+        self._kill_at = started_at + _checked(grace_seconds)
+        self._next_at = started_at
+        self._asked: set[P] = set()
+        self._killed_at: float | None = None
+        self._is_over = False
+
+    @property
+    def escalated(self) -> bool:
+        """KILL was sent."""
+        return self._killed_at is not None
+
+    @property
+    def is_over(self) -> bool:
+        """`Done` or `GiveUp` was returned; later steps return nothing."""
+        return self._is_over
+
+    def shorten(self, now: float, grace_seconds: float) -> None:
+        """End the grace `grace_seconds` from now, unless it ends earlier: a second request.
+
+        Raises:
+            InvalidValueError: the grace is negative or no finite number.
+        """
+        self._kill_at = min(self._kill_at, now + _checked(grace_seconds))
+
+    def step(self, now: float, alive: Set[P], ignoring_term: Set[P]) -> tuple[Action[P], ...]:
+        """Return what to do now, in order; `alive` is the session as just scanned.
+
+        Call it at once, then at each `deadline`, and whenever a process is known to have ended.
+        """
+        if self._is_over:
+            return ()
+        if not alive:
+            self._is_over = True
+            return (Done(),)
+        self._next_at = now
+        if now < self._kill_at:
+            return self._ask(alive, ignoring_term)
+        return self._kill(now, alive)
+
+    def deadline(self, now: float) -> float | None:
+        """Return when to scan and step next, not before `now`; None once the plan is over."""
+        if self._is_over:
+            return None
+        if self._killed_at is not None:
+            due = min(self._next_at + KILL_SCAN_SECONDS, self._killed_at + GIVE_UP_SECONDS)
+        elif self._asked:
+            due = min(self._next_at + GRACE_SCAN_SECONDS, self._kill_at)
+        else:
+            due = self._next_at
+        return max(now, due)
+
+    def _ask(self, alive: Set[P], ignoring_term: Set[P]) -> tuple[Send[P], ...]:
+        new = [process for process in alive if process not in self._asked]
+        self._asked.update(new)
+        return (
+            *(Send(process, signals.SIGTERM) for process in new),
+            *(Send(process, signals.SIGHUP) for process in new if process in ignoring_term),
+            *(Send(process, signals.SIGCONT) for process in new),
+        )
+
+    def _kill(self, now: float, alive: Set[P]) -> tuple[Action[P], ...]:
+        kills = tuple(Send(process, signals.SIGKILL) for process in alive)
+        if self._killed_at is None:
+            self._killed_at = now
+        if now < self._killed_at + GIVE_UP_SECONDS:
+            return kills
+        self._is_over = True
+        # A step that came late may see processes that got no KILL yet.
+        return (*kills, GiveUp(frozenset(alive)))
+
+
+def _checked(grace_seconds: float) -> float:
+    if not (math.isfinite(grace_seconds) and grace_seconds >= 0):
+        raise InvalidValueError("grace", grace_seconds, "a time of 0 or more")
+    return grace_seconds
