@@ -1,0 +1,205 @@
+"""The six states of a PTY, the one table that leads through them, and the words people see."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ptymux.core.escalation import signal_name
+from ptymux.core.model import Limits, PtyId
+from ptymux.errors import InvalidTransitionError
+
+__all__ = [
+    "State",
+    "Event",
+    "TABLE",
+    "LIVE",
+    "Transition",
+    "Lifecycle",
+    "transition",
+    "exit_event",
+    "shown",
+    "is_alarming",
+]
+
+
+class State(enum.Enum):
+    """Where a PTY is in its life; `suspended` is a flag beside it, not a state."""
+
+    IDLE = "idle"  # asked for, nothing done yet
+    SPAWNING = "spawning"
+    ACTIVE = "active"
+    THROTTLED = "throttled"  # runs, and was silent for its idle timeout
+    ERRORED = "errored"  # did not start, or did not end well
+    STOPPED = "stopped"  # terminal
+
+
+class Event(enum.Enum):
+    """What can happen to a PTY."""
+
+    SPAWN = "spawn"
+    SPAWNED = "spawned"
+    SPAWN_FAILED = "spawn-failed"
+    TERMINATED_EARLY = "terminated-early"  # before it ran
+    IDLE_TIMEOUT = "idle-timeout"
+    OUTPUT_RESUMED = "output-resumed"
+    ENDED_WELL = "ended-well"  # exit status 0, or an exit that was asked for
+    ENDED_BADLY = "ended-badly"  # another status, a signal nobody here sent, or unknown
+    CLEANED_UP = "cleaned-up"
+
+
+# Whatever is not here is not possible.
+TABLE: Mapping[tuple[State, Event], State] = MappingProxyType(
+    {
+        (State.IDLE, Event.SPAWN): State.SPAWNING,
+        (State.SPAWNING, Event.SPAWNED): State.ACTIVE,
+        (State.SPAWNING, Event.SPAWN_FAILED): State.ERRORED,
+        (State.SPAWNING, Event.TERMINATED_EARLY): State.STOPPED,
+        (State.ACTIVE, Event.IDLE_TIMEOUT): State.THROTTLED,
+        (State.THROTTLED, Event.OUTPUT_RESUMED): State.ACTIVE,
+        (State.ACTIVE, Event.ENDED_WELL): State.STOPPED,
+        (State.THROTTLED, Event.ENDED_WELL): State.STOPPED,
+        (State.ACTIVE, Event.ENDED_BADLY): State.ERRORED,
+        (State.THROTTLED, Event.ENDED_BADLY): State.ERRORED,
+        (State.ERRORED, Event.CLEANED_UP): State.STOPPED,
+    }
+)
+
+LIVE = frozenset({State.IDLE, State.SPAWNING, State.ACTIVE, State.THROTTLED})
+
+_FLAP = (Event.IDLE_TIMEOUT, Event.OUTPUT_RESUMED)
+
+
+def transition(state: State, event: Event) -> State | None:
+    """Return the state that `event` leads to from `state`, or None where there is no such step."""
+    return TABLE.get((state, event))
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One step that was taken."""
+
+    from_state: State
+    event: Event
+    to_state: State
+    at: float  # seconds since the epoch
+
+    def __str__(self) -> str:
+        return f"{self.from_state.value} -> {self.to_state.value} ({self.event.value})"
+
+    def as_json(self) -> dict[str, str | float]:
+        """Return the step as `stats --json` shows it."""
+        return {
+            "from": self.from_state.value,
+            "to": self.to_state.value,
+            "event": self.event.value,
+            "at": self.at,
+        }
+
+
+class Lifecycle:
+    """The state of one PTY and the steps that led there.
+
+    The history holds the last `Limits.HISTORY` steps, oldest first, each going on from where the
+    one before ended. An idle/active flap counts once: a step to `throttled` that follows a
+    whole flap (to `throttled` and back) takes its place. So a command that falls silent a
+    thousand times still shows its spawn, and its latest silence.
+    """
+
+    def __init__(self, pty_id: PtyId) -> None:
+        self.pty_id = pty_id
+        self._state = State.IDLE
+        self._history: deque[Transition] = deque(maxlen=Limits.HISTORY)
+
+    @property
+    def state(self) -> State:
+        """The state after the last step; `idle` at first."""
+        return self._state
+
+    @property
+    def history(self) -> tuple[Transition, ...]:
+        """The recent steps, oldest first."""
+        return tuple(self._history)
+
+    @property
+    def is_live(self) -> bool:
+        """The PTY has not ended."""
+        return self._state in LIVE
+
+    def apply(self, event: Event, at: float) -> Transition:
+        """Take the step that `event` means now and return it; `at` in seconds since the epoch.
+
+        Raises:
+            InvalidTransitionError: the table has no such step; nothing was changed.
+        """
+        to_state = transition(self._state, event)
+        if to_state is None:
+            raise InvalidTransitionError(
+                self.pty_id, self._state.value, event.value, [str(step) for step in self._history]
+            )
+        step = Transition(self._state, event, to_state, at)
+        self._remember(step)
+        self._state = to_state
+        return step
+
+    def _remember(self, step: Transition) -> None:
+        last_two = tuple(past.event for past in self.history[-2:])
+        if step.event is Event.IDLE_TIMEOUT and last_two == _FLAP:
+            self._history.pop()
+            self._history.pop()
+        self._history.append(step)
+
+
+def exit_event(exit_code: int | None, signal: int | None, asked: bool) -> Event:
+    """Return what the end of a child means; both None is an exit status nobody could learn.
+
+    `asked`: terminated, ended by the signal that `signal` sent, or by a typed INT or QUIT.
+    """
+    if asked or (exit_code == 0 and signal is None):
+        return Event.ENDED_WELL
+    return Event.ENDED_BADLY
+
+
+def shown(
+    state: State,
+    *,
+    suspended: bool = False,
+    exit_code: int | None = None,
+    signal: int | None = None,
+    ran: bool = True,
+) -> str:
+    """Return the word people see for a PTY.
+
+    `ran` is False when its spawn failed, and stays so after the clean-up. How an ended PTY ended
+    matters, not whether that was good: `throttled` and `errored` are words for machines.
+    """
+    if state in (State.IDLE, State.SPAWNING):
+        return "starting"
+    if state in LIVE:
+        return _shown_alive(state, suspended)
+    if not ran:
+        return "failed to start"
+    if signal is not None:
+        return f"killed ({signal_name(signal)})"
+    if exit_code is None:
+        return "exited (unknown)"
+    return f"exited ({exit_code})" if exit_code else "exited"
+
+
+def _shown_alive(state: State, suspended: bool) -> str:
+    if suspended:
+        return "suspended"
+    return "quiet" if state is State.THROTTLED else "running"
+
+
+def is_alarming(state: State, *, signal: int | None = None, ran: bool = True) -> bool:
+    """Return whether the word deserves red: it failed to start, or nobody here sent the signal.
+
+    The state tells who sent it: an end that was asked for is `stopped`. So is what was cleaned
+    up, as somebody has seen to it. An exit status is never alarming: a `grep` that finds
+    nothing has one.
+    """
+    return state is State.ERRORED and (not ran or signal is not None)
