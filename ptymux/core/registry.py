@@ -1,0 +1,229 @@
+"""What is known of every PTY: by id, number and name, and by lane and session."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TypedDict, TypeVar, Unpack
+
+from ptymux.core.lifecycle import LIVE
+from ptymux.core.model import LaneId, PtyId, PtyRecord, SessionId, TerminalId, WindowSize
+from ptymux.errors import (
+    AmbiguousPtyError,
+    DuplicatePtyError,
+    LimitReachedError,
+    UnknownPtyError,
+)
+
+__all__ = ["Changes", "Registry"]
+
+_LIVE = frozenset(state.value for state in LIVE)
+
+Key = TypeVar("Key", LaneId, SessionId)
+
+
+class Changes(TypedDict, total=False):
+    """The fields of a `PtyRecord` that an update may change; an id and a number stay."""
+
+    lane_id: LaneId
+    session_id: SessionId
+    terminal_id: TerminalId
+    command: tuple[str, ...]
+    cwd: str
+    size: WindowSize
+    state: str
+    name: str | None
+    pid: int | None
+    spawn_ms: float | None
+    env_names: tuple[str, ...]
+    suspended: bool
+    tail_pending: bool
+    exit_code: int | None
+    signal: int | None
+    reason: str | None
+
+
+class Registry:
+    """All PTYs, live and ended; at most `capacity` of them live.
+
+    Lookups by id, number and name and the count of the live ones cost the same however many
+    there are. Every refusal leaves everything as it was.
+    """
+
+    def __init__(self, capacity: int = 300) -> None:
+        self.capacity = capacity
+        self._records: dict[PtyId, PtyRecord] = {}
+        self._numbers: dict[str, PtyId] = {}
+        self._lanes: dict[LaneId, dict[PtyId, None]] = {}  # a dict as an ordered set
+        self._sessions: dict[SessionId, dict[PtyId, None]] = {}
+        self._holders: dict[str, list[tuple[int, PtyId]]] = {}  # live ones of a name, by number
+        self._live_count = 0
+
+    @property
+    def live_count(self) -> int:
+        """How many PTYs have not ended."""
+        return self._live_count
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[PtyRecord]:
+        """Iterate over a snapshot, in the order of registration."""
+        return iter(tuple(self._records.values()))
+
+    def __contains__(self, pty_id: object) -> bool:
+        return pty_id in self._records
+
+    def register(self, record: PtyRecord) -> None:
+        """Add a PTY.
+
+        Raises:
+            DuplicatePtyError: its id or its number is taken.
+            LimitReachedError: it is live, and `capacity` others are.
+        """
+        if record.pty_id in self._records:
+            raise DuplicatePtyError(record.pty_id)
+        if str(record.number) in self._numbers:
+            raise DuplicatePtyError(str(record.number))
+        self._check_room(record)
+        self._records[record.pty_id] = record
+        self._numbers[str(record.number)] = record.pty_id
+        _enter(self._lanes, record.lane_id, record.pty_id)
+        _enter(self._sessions, record.session_id, record.pty_id)
+        self._count_in(record)
+
+    def get(self, pty_id: PtyId) -> PtyRecord:
+        """Return what is known of a PTY.
+
+        Raises:
+            UnknownPtyError: there is none with this id.
+        """
+        try:
+            return self._records[pty_id]
+        except KeyError:
+            raise UnknownPtyError(pty_id) from None
+
+    def update(self, pty_id: PtyId, *, at: float, **changes: Unpack[Changes]) -> PtyRecord:
+        """Change fields of a PTY, note `at` as the time of its update, return the new record.
+
+        Raises:
+            UnknownPtyError: there is none with this id.
+            LimitReachedError: an ended PTY would be live again, and `capacity` others are.
+        """
+        old = self.get(pty_id)
+        new = replace(old, updated_at=at, **changes)
+        if old.state not in _LIVE:
+            self._check_room(new)
+        self._count_out(old)
+        self._records[pty_id] = new
+        if new.lane_id != old.lane_id:
+            _leave(self._lanes, old.lane_id, pty_id)
+            _enter(self._lanes, new.lane_id, pty_id)
+        if new.session_id != old.session_id:
+            _leave(self._sessions, old.session_id, pty_id)
+            _enter(self._sessions, new.session_id, pty_id)
+        self._count_in(new)
+        return new
+
+    def remove(self, pty_id: PtyId) -> PtyRecord:
+        """Forget a PTY and return what was known of it.
+
+        Raises:
+            UnknownPtyError: there is none with this id.
+        """
+        record = self.get(pty_id)
+        self._count_out(record)
+        del self._records[pty_id]
+        del self._numbers[str(record.number)]
+        _leave(self._lanes, record.lane_id, pty_id)
+        _leave(self._sessions, record.session_id, pty_id)
+        return record
+
+    def remove_many(self, pty_ids: Iterable[PtyId]) -> tuple[PtyRecord, ...]:
+        """Forget all these PTYs, or none of them.
+
+        Raises:
+            UnknownPtyError: one of them is not known.
+        """
+        wanted = tuple(dict.fromkeys(pty_ids))
+        for pty_id in wanted:
+            self.get(pty_id)
+        return tuple(self.remove(pty_id) for pty_id in wanted)
+
+    def by_lane(self, lane_id: LaneId) -> tuple[PtyRecord, ...]:
+        """Return the PTYs of a lane in the order in which they came into it."""
+        return tuple(self._records[pty_id] for pty_id in self._lanes.get(lane_id, ()))
+
+    def by_session(self, session_id: SessionId) -> tuple[PtyRecord, ...]:
+        """Return the PTYs of a session in the order in which they came into it."""
+        return tuple(self._records[pty_id] for pty_id in self._sessions.get(session_id, ()))
+
+    def find(self, reference: str, *, prefixes: bool = False) -> PtyRecord:
+        """Return the PTY that a person means by an id, a number or a name.
+
+        A name means the live PTY with the highest number that has it; an ended one gave it up.
+        With `prefixes` the beginning of an id or of such a name will do. Digits only are a number.
+
+        Raises:
+            UnknownPtyError: nothing fits.
+            AmbiguousPtyError: the prefix fits several PTYs.
+        """
+        pty_id = PtyId(reference)
+        if pty_id in self._records:
+            return self._records[pty_id]
+        if reference in self._numbers:
+            return self._records[self._numbers[reference]]
+        if reference in self._holders:
+            return self._holder(reference)
+        if prefixes and reference and not reference.isdigit():
+            return self._by_prefix(reference)
+        raise UnknownPtyError(reference)
+
+    def _by_prefix(self, prefix: str) -> PtyRecord:
+        fitting: dict[PtyId, str] = {
+            pty_id: pty_id for pty_id in self._records if pty_id.startswith(prefix)
+        }
+        names = {name for name in self._holders if name.startswith(prefix)}
+        fitting |= {self._holder(name).pty_id: name for name in names}
+        if not fitting:
+            raise UnknownPtyError(prefix)
+        if len(fitting) > 1:
+            texts = (f"{text} ({self._records[pty_id].number})" for pty_id, text in fitting.items())
+            raise AmbiguousPtyError(prefix, sorted(texts))
+        return self._records[next(iter(fitting))]
+
+    def _holder(self, name: str) -> PtyRecord:
+        return self._records[self._holders[name][-1][1]]
+
+    def _check_room(self, record: PtyRecord) -> None:
+        if record.state in _LIVE and self._live_count >= self.capacity:
+            remedy = "end one with `ptymux kill`, or start the server with a higher limit"
+            raise LimitReachedError("the number of live PTYs", self.capacity, remedy)
+
+    def _count_in(self, record: PtyRecord) -> None:
+        if record.state in _LIVE:
+            self._live_count += 1
+            if record.name is not None:
+                insort(self._holders.setdefault(record.name, []), (record.number, record.pty_id))
+
+    def _count_out(self, record: PtyRecord) -> None:
+        if record.state not in _LIVE:
+            return
+        self._live_count -= 1
+        if record.name is not None:
+            holders = self._holders[record.name]
+            holders.remove((record.number, record.pty_id))
+            if not holders:
+                del self._holders[record.name]
+
+
+def _enter(index: dict[Key, dict[PtyId, None]], key: Key, pty_id: PtyId) -> None:
+    index.setdefault(key, {})[pty_id] = None
+
+
+def _leave(index: dict[Key, dict[PtyId, None]], key: Key, pty_id: PtyId) -> None:
+    members = index[key]
+    del members[pty_id]
+    if not members:
+        del index[key]
