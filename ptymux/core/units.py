@@ -1,0 +1,129 @@
+"""Sizes, durations and names as people type and read them.
+
+Two conventions, never mixed. What is typed is binary: `4M` and `4MiB` are 4,194,304 bytes, and
+`format_capacity` says such a size the way it was typed. What was measured is decimal and says
+so with its unit: `12.3 MB` are 12,300,000 bytes, as 50 MB of output are 50,000,000.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+
+from ptymux.core.model import WindowSize
+from ptymux.errors import InvalidValueError
+
+__all__ = [
+    "parse_size",
+    "parse_duration",
+    "parse_window_size",
+    "format_size",
+    "format_capacity",
+    "format_duration",
+    "printable",
+]
+
+_BINARY = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SECONDS = {
+    "ms": Fraction(1, 1000),
+    "s": Fraction(1),
+    "": Fraction(1),
+    "m": Fraction(60),
+    "h": Fraction(3600),
+}
+# Bounded, so that no text makes a number that takes long to compute with.
+_NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"
+_SIZE = re.compile(rf"{_NUMBER}(?:([kmgt])(?:ib)?|b)?", re.IGNORECASE | re.ASCII)
+_DURATION = re.compile(rf"{_NUMBER}(ms|s|m|h)?", re.ASCII)
+_WINDOW = re.compile(r"([0-9]{1,9})x([0-9]{1,9})", re.IGNORECASE | re.ASCII)
+
+
+def parse_size(text: str, what: str = "size") -> int:
+    """Return the bytes that 4M, 4MiB, 64k, 1.5G, 1024 or 0 mean: binary units in either case.
+
+    `4MB` is refused: half of the world means 4,000,000 by it.
+
+    Raises:
+        InvalidValueError: it is no such size, or no whole number of bytes; `what` names it.
+    """
+    match = _SIZE.fullmatch(text)
+    size = Fraction(match[1]) * _BINARY[(match[2] or "").lower()] if match else Fraction(1, 2)
+    if size.denominator != 1:
+        raise InvalidValueError(what, text, "a whole number of bytes such as 4M, 64k or 1024")
+    return int(size)
+
+
+def parse_duration(text: str, what: str = "duration") -> float:
+    """Return the seconds that 500ms, 5s, 2m, 1h, 0.5 or 5 mean.
+
+    Raises:
+        InvalidValueError: it is no such duration; `what` names it.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise InvalidValueError(what, text, "a time such as 500ms, 5s, 2m or 1h")
+    return float(Fraction(match[1]) * _SECONDS[match[2] or ""])
+
+
+def parse_window_size(text: str) -> WindowSize:
+    """Return the size that 80x24 means: columns by rows.
+
+    Raises:
+        InvalidDimensionsError: columns or rows are outside 1..10000.
+        InvalidValueError: it is no such size at all.
+    """
+    match = _WINDOW.fullmatch(text)
+    if match is None:
+        raise InvalidValueError("size", text, "columns by rows such as 80x24")
+    return WindowSize(int(match[1]), int(match[2]))
+
+
+def format_size(size: int) -> str:
+    """Return a measured amount for people: `999 B`, `12.3 MB`; decimal, see above."""
+    if size < 1000:
+        return f"{size} B"
+    amount = float(size)
+    for unit in ("kB", "MB", "GB", "TB"):
+        amount /= 1000
+        if amount < 999.95 or unit == "TB":  # what would round to 1000.0 is 1.0 of the next unit
+            break
+    return f"{amount:.1f} {unit}"
+
+
+def format_capacity(size: int) -> str:
+    """Return a configured size as it is typed: 4M for 4194304; `parse_size` takes it back."""
+    for unit in ("T", "G", "M", "k"):
+        if size and size % _BINARY[unit.lower()] == 0:
+            return f"{size // _BINARY[unit.lower()]}{unit}"
+    return str(size)
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time for people: `350 ms`, `3.2 s`, `41 s`, `2 m 5 s`, `1 h 0 m`, `3 d 4 h`.
+
+    What is cut off is not rounded up. A negative time, from a clock that was set back, is none.
+    """
+    if seconds < 1:
+        return f"{max(0, math.floor(seconds * 1000))} ms"
+    if seconds < 10:
+        return f"{math.floor(seconds * 10) / 10:.1f} s"
+    whole = math.floor(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60} m"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def printable(text: str) -> str:
+    """Return `text` safe to show on a terminal: no control or escape character is left.
+
+    Whitespace becomes a blank, so that words stay apart; what has no visible form is gone: ESC,
+    C1 controls, marks that reverse the text, and bytes that were no UTF-8.
+    """
+    return "".join(
+        " " if char.isspace() else char for char in text if char.isspace() or char.isprintable()
+    )
