@@ -71,6 +71,12 @@ def ring_size(capacity: int) -> int:
     return Limits.HEADER + capacity + SLACK
 
 
+def _check_size(memory: Memory, needed: int) -> None:
+    # Nothing may point into memory that was refused: its owner could not close it.
+    if (size := memoryview(memory).nbytes) < needed:
+        raise InvalidValueError("memory", size, f"{needed} bytes or more")
+
+
 @dataclass(frozen=True, slots=True)
 class WriteResult:
     """What one write did: bytes appended, and bytes that nobody had consumed and are gone."""
@@ -97,12 +103,13 @@ class RingBuffer:
     """A ring of `capacity` bytes; the oldest go first.
 
     Without `memory` it owns a private one. Given memory of `ring_size(capacity)` bytes is
-    formatted; `RingBuffer.attach` maps one that another process formatted. Capacity 0 is legal:
-    every byte is dropped at once. After construction nothing grows and no operation allocates in
-    proportion to the capacity, except for what `read` and `consume` return.
+    formatted, which leaves its data as it is: an engine relies on fresh zeros there.
+    `RingBuffer.attach` maps one that another process formatted. Capacity 0 is legal: every byte
+    is dropped at once. After construction nothing grows and no operation allocates in proportion
+    to the capacity, except for what `read` and `consume` return.
 
-    `consume` is for a single reader; its law is
-    `total == total_consumed + total_dropped + available`. Readers beyond that use a `Cursor`.
+    `consume` is for a single reader beside the writer, in the same process; its law is
+    `total == total_consumed + total_dropped + available`. Other readers use a `Cursor`.
 
     Raises:
         InvalidValueError: `capacity` is negative, or the memory is too small or no ring.
@@ -116,6 +123,7 @@ class RingBuffer:
         if memory is None:
             memory = bytearray(ring_size(capacity))
         self._map(memory, capacity)
+        self._view[: Limits.HEADER] = _ZEROS[: Limits.HEADER]
         words = self._words
         words[_CAPACITY] = capacity
         words[_LIMIT] = words[_WAKE_AT] = NO_LIMIT
@@ -128,20 +136,18 @@ class RingBuffer:
         Raises:
             InvalidValueError: it is no ring, or one of another layout.
         """
-        words = memoryview(memory)[: Limits.HEADER].cast("Q")
-        if words[0] != _MAGIC:
-            raise InvalidValueError(
-                "ring layout", hex(words[0]), f"{_MAGIC:#x}; restart the server"
-            )
+        _check_size(memory, ring_size(0))
+        with memoryview(memory).cast("B") as view, view[:16].cast("Q") as words:
+            magic, capacity = words
+        if magic != _MAGIC:
+            raise InvalidValueError("ring layout", hex(magic), f"{_MAGIC:#x}; restart the server")
         ring = cls.__new__(cls)
-        ring._map(memory, words[_CAPACITY])
-        words.release()
+        ring._map(memory, capacity)
         return ring
 
     def _map(self, memory: Memory, capacity: int) -> None:
+        _check_size(memory, ring_size(capacity))
         view = memoryview(memory).cast("B")
-        if len(view) < ring_size(capacity):
-            raise InvalidValueError("memory", len(view), f"{ring_size(capacity)} bytes or more")
         self.capacity = capacity
         self._size = capacity + SLACK
         self._view = view
@@ -172,7 +178,8 @@ class RingBuffer:
     @property
     def available(self) -> int:
         """Bytes that `consume` would return."""
-        return self.total - self._settle()
+        start, end = self._settle()
+        return end - start
 
     @property
     def utilization(self) -> float:
@@ -206,8 +213,8 @@ class RingBuffer:
 
     def read(self, max_bytes: int | None = None) -> bytes:
         """Return the oldest available bytes, at most `max_bytes`, and leave them there."""
-        start = self._settle()
-        count = self.total - start
+        start, end = self._settle()
+        count = end - start
         return self.copy(start, count if max_bytes is None else max(0, min(count, max_bytes)))
 
     def consume(self, max_bytes: int | None = None) -> bytes:
@@ -219,18 +226,20 @@ class RingBuffer:
 
     def clear(self) -> int:
         """Remove everything; return how many bytes that dropped."""
-        gone = self.available
-        self._dropped += gone
-        self._tail = self._words[_FLOOR] = self.total
-        return gone
+        start, end = self._settle()
+        self._dropped += end - start
+        self._tail = self._words[_FLOOR] = end
+        return end - start
 
-    def _settle(self) -> int:
-        """Count what was evicted since the last look as dropped; return the oldest offset left."""
-        oldest = max(self._words[_TOTAL] - self.capacity, 0)
+    def _settle(self) -> tuple[int, int]:
+        """Count what went since the last look as dropped; return the window that is left."""
+        words = self._words
+        floor, total = words[_FLOOR], words[_TOTAL]  # in this order no floor is above the total
+        oldest = max(total - self.capacity, floor)
         if oldest > self._tail:
             self._dropped += oldest - self._tail
             self._tail = oldest
-        return self._tail
+        return self._tail, total
 
     # The writer ------------------------------------------------------------------------------
 
@@ -319,7 +328,7 @@ class RingBuffer:
         assert len(words) <= _COPY_WORDS
         idle = 1 - max(self._words[_ACTIVE] - 1, 0)
         start = _COPIES[idle]
-        self._words[start : start + len(words)] = memoryview(array("Q", words))
+        self._words[start : start + len(words)] = array("Q", words)
         self._words[_ACTIVE] = idle + 1
 
     def load_account(self) -> list[int] | None:
@@ -368,11 +377,15 @@ class Cursor:
             at = min(edge + ring.capacity // 16, ring.total)
 
     def advance(self, part: Part, size: int | None = None) -> None:
-        """Move behind `part`, or behind its first `size` bytes; its gap counts as skipped."""
-        size = len(part.data) if size is None else size
-        self.skipped += part.skipped
-        self.delivered += size
-        self.offset = part.offset + size
+        """Move behind `part`, or behind its first `size` bytes; its gap counts as skipped.
+
+        A reader never moves back: what it was moved past since `peek` stays skipped.
+        """
+        begin = max(part.offset, self.offset)
+        end = max(begin, part.offset + (len(part.data) if size is None else size))
+        self.skipped += begin - self.offset
+        self.delivered += end - begin
+        self.offset = end
 
     def read(self, limit: int = Limits.CHUNK) -> Part:
         """Return what comes next, at most `limit` bytes, and move behind it."""
