@@ -8,7 +8,7 @@ nobody was, `accounted` is the offset up to which every byte has been put in its
 
 A byte is *trimmed* when it is evicted after some consumer was handed it, else *dropped*. Beyond
 `Limits.HOLES` holes the two with the smallest island between them are joined: the island counts as
-unread from then on, so loss is overstated, never understated, and `merged` says by how much.
+unread from then on, so loss is overstated, never understated, by `merged` bytes at most.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class Account:
     def dropped(self) -> int:
         """Bytes that went without any consumer having been handed them."""
         return self.dropped_attended + self.dropped_unattended
+
+    @property
+    def first_unread(self) -> int:
+        """The offset of the oldest kept byte that no consumer was handed; may be the total."""
+        return self.holes[0][0] if self.holes else max(self.handed, self.accounted)
 
     def unread(self, total: int) -> int:
         """Return how many bytes from `accounted` to `total` no consumer was handed."""
