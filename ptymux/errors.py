@@ -19,6 +19,7 @@ __all__ = [
     "InvalidTransitionError",
     "InvalidStateError",
     "InputCutError",
+    "LineTooLongError",
     "LimitReachedError",
     "LinkClosedError",
     "NotATerminalError",
@@ -141,6 +142,19 @@ class InputCutError(PtymuxError):
     def __init__(self, pty_id: str, taken: int, size: int) -> None:
         super().__init__(f"PTY {pty_id} ended and took {taken} of {size} bytes of input")
         self.pty_id, self.taken, self.size = pty_id, taken, size
+
+
+class LineTooLongError(PtymuxError):
+    """A line of input that the kernel would cut, as the terminal collects lines."""
+
+    code = "line-too-long"
+
+    def __init__(self, length: int, allowed: int) -> None:
+        super().__init__(
+            f"a line of {length} bytes is longer than the {allowed} that a terminal takes at once; "
+            "cut it, or have the program switch its terminal to raw mode"
+        )
+        self.length, self.allowed = length, allowed
 
 
 class LimitReachedError(PtymuxError):

@@ -33,6 +33,7 @@ __all__ = [
     "Done",
     "Action",
     "Escalation",
+    "check_grace",
 ]
 
 GRACE_SCAN_SECONDS = 0.1  # between two scans for new processes while the grace lasts
@@ -156,7 +157,7 @@ class Escalation(Generic[P]):
     """
 
     def __init__(self, started_at: float, grace_seconds: float) -> None:
-        self._kill_at = started_at + _checked(grace_seconds)
+        self._kill_at = started_at + check_grace(grace_seconds)
         self._next_at = started_at
         self._asked: set[P] = set()
         self._killed_at: float | None = None
@@ -178,7 +179,7 @@ class Escalation(Generic[P]):
         Raises:
             InvalidValueError: the grace is negative or no finite number.
         """
-        self._kill_at = min(self._kill_at, now + _checked(grace_seconds))
+        self._kill_at = min(self._kill_at, now + check_grace(grace_seconds))
 
     def step(self, now: float, alive: Set[P], ignoring_term: Set[P]) -> tuple[Action[P], ...]:
         """Return what to do now, in order; `alive` is the session as just scanned.
@@ -227,7 +228,12 @@ class Escalation(Generic[P]):
         return (*kills, GiveUp(frozenset(alive)))
 
 
-def _checked(grace_seconds: float) -> float:
+def check_grace(grace_seconds: float) -> float:
+    """Return a grace that can be given.
+
+    Raises:
+        InvalidValueError: it is negative or no finite number.
+    """
     if not (math.isfinite(grace_seconds) and grace_seconds >= 0):
         raise InvalidValueError("grace", grace_seconds, "a time of 0 or more")
     return grace_seconds

@@ -108,10 +108,11 @@ class OnFull(enum.Enum):
 class SpawnOptions:
     """What a caller asks for when it starts a command; checked when made.
 
-    `env` is the caller's whole environment; `cwd`, `umask` and `nofile` of None mean those of
-    the process that spawns. With `plain_output` the terminal neither translates newlines nor
-    echoes, so that the output is what the child wrote. `stdin_fd` becomes the child's stdin in
-    place of the terminal, which stays its controlling terminal.
+    `env` is the caller's whole environment, `overrides` what it asked to set besides; `cwd`,
+    `umask` and `nofile` of None mean those of the process that spawns. With `plain_output` the
+    terminal neither translates newlines nor echoes, so that the output is what the child wrote.
+    `stdin_fd` becomes the child's stdin in place of the terminal, which stays its controlling
+    terminal.
 
     Raises:
         InvalidValueError: naming the field, what was given and what is allowed.
@@ -119,6 +120,7 @@ class SpawnOptions:
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    overrides: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: str | None = None
     umask: int | None = None
     nofile: int | None = None  # soft limit of open files
@@ -165,7 +167,7 @@ class SpawnOptions:
         for word in self.argv:
             if "\0" in word:
                 raise InvalidValueError("argument", word, "without NUL characters")
-        for key, value in self.env.items():
+        for key, value in (*self.env.items(), *self.overrides.items()):
             # The value is not named: it may be a secret.
             if not key or "=" in key or "\0" in key or "\0" in value:
                 raise InvalidValueError("environment variable", key, "a name without = and NUL")
@@ -242,7 +244,7 @@ class Limits:
     subscriber_queue: int = 1024  # events waiting for one subscriber
     event_size: int = 16 * KIB  # of one event as JSON
 
-    # What the records, histories and indexes of one PTY need in Python objects, rounded up.
+    # What the records, histories and indexes of one PTY need in objects, rounded up.
     _RECORD_BYTES: ClassVar[int] = 64 * KIB
 
     @property
@@ -263,6 +265,7 @@ class Limits:
     def worst_case_fds(self) -> int:
         """File descriptors when every PTY is live and has one lifeline open, and 64 of our own.
 
-        A PTY has its master, its ring and its child's pidfd; a lifeline has two ends.
+        A PTY has its master, its ring twice (the memfd, the mapping) and its child's pidfd; a
+        lifeline has two ends; of an ended PTY the mapping is left.
         """
-        return self.ptys * (3 + 2) + 64
+        return self.ptys * (4 + 2) + self.ended_ptys + 64

@@ -271,9 +271,7 @@ class OutputBuffer:
         if not self.backpressure and self.ring.capacity:
             offsets += [r.cursor.offset + self._on_above for r in self.readers.values() if r.counts]
         if self._overflow.deadline is None:
-            account = self.account
-            first = account.holes[0][0] if account.holes else max(account.handed, account.accounted)
-            offsets.append(first + self.ring.capacity)
+            offsets.append(self.account.first_unread + self.ring.capacity)
         return min(offsets, default=NO_LIMIT - 1) + 1
 
     @property

@@ -1,0 +1,53 @@
+"""Input that arrives whole or says how much of it did."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+from typing import Final
+
+from ptymux.errors import InputCutError, LineTooLongError
+from ptymux.keeper.lifeline import TAKEN_BYTES
+from ptymux.keeper.link import Link
+from ptymux.manager.pty import ManagedPty
+
+__all__ = ["type_in"]
+
+_LONGEST_LINE: Final = 4095  # Source: N_TTY_BUF_SIZE in linux/drivers/tty/n_tty.c, less the newline
+_LINE_ENDS: Final = re.compile(rb"[\r\n\x04]")
+
+
+async def type_in(link: Link, pty: ManagedPty, data: bytes) -> int:
+    """Return once the PTY took all of `data`: the number of its bytes.
+
+    Raises:
+        LineTooLongError: the terminal collects lines and would cut one of these; nothing was sent.
+        InputCutError: the PTY ended first.
+    """
+    if len(data) > _LONGEST_LINE:
+        longest = max(len(line) for line in _LINE_ENDS.split(data))
+        if longest > _LONGEST_LINE and await link.is_canonical(pty.slot):
+            raise LineTooLongError(longest, _LONGEST_LINE)
+    _number, lifeline = await link.open_lifeline(pty.slot)
+    with lifeline:
+        taken = await _send_all(lifeline, data)
+    if taken < len(data):
+        raise InputCutError(pty.pty_id, taken, len(data))
+    return taken
+
+
+async def _send_all(lifeline: socket.socket, data: bytes) -> int:
+    """Send `data`, say that it is all, and return how much of it was taken."""
+    loop = asyncio.get_running_loop()
+    lifeline.setblocking(False)
+    # An end that the other side made is told by the last word, not by the error.
+    with contextlib.suppress(OSError):
+        await loop.sock_sendall(lifeline, data)
+        lifeline.shutdown(socket.SHUT_WR)
+    word = b""
+    with contextlib.suppress(OSError):
+        while len(word) < TAKEN_BYTES and (more := await loop.sock_recv(lifeline, TAKEN_BYTES)):
+            word += more
+    return int.from_bytes(word, "little")

@@ -1,0 +1,129 @@
+"""A position in one PTY's output, for library users: look, take, follow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+
+from ptymux.core.model import Limits, PtyId
+from ptymux.core.output import Reader, ReaderKind, Telling
+from ptymux.core.ring import Part
+from ptymux.manager.pty import ManagedPty
+
+__all__ = ["OutputReader"]
+
+
+class OutputReader:
+    """A reader of one PTY; made by `PtyManager.reader`, ended by `close` or a `with` block.
+
+    At any time `total - start == delivered + skipped + backlog`.
+    """
+
+    def __init__(self, pty: ManagedPty, reader: Reader) -> None:
+        self._pty = pty
+        self._reader = reader
+        self.is_closed = False
+
+    @classmethod
+    def attach(cls, pty: ManagedPty, kind: ReaderKind, offset: int | None) -> OutputReader:
+        """Return a new reader of `pty`; raises as `OutputBuffer.attach`."""
+        attached: list[Reader] = []
+
+        def attach(now: float) -> list[Telling]:
+            reader, told = pty.output.attach(kind, now, offset)
+            attached.append(reader)
+            return told
+
+        pty.change(attach)
+        return cls(pty, attached[0])
+
+    @property
+    def pty_id(self) -> PtyId:
+        """The PTY that is read."""
+        return self._pty.pty_id
+
+    @property
+    def kind(self) -> ReaderKind:
+        """What its reading means to the PTY."""
+        return self._reader.kind
+
+    @property
+    def offset(self) -> int:
+        """The offset of the next byte."""
+        return self._reader.cursor.offset
+
+    @property
+    def start(self) -> int:
+        """The offset at which it began."""
+        return self._reader.cursor.start
+
+    @property
+    def delivered(self) -> int:
+        """Bytes it was handed."""
+        return self._reader.cursor.delivered
+
+    @property
+    def skipped(self) -> int:
+        """Bytes it missed and was told of."""
+        return self._reader.cursor.skipped
+
+    @property
+    def backlog(self) -> int:
+        """Bytes written that it neither got nor was told to have missed."""
+        return self._reader.cursor.backlog
+
+    @property
+    def at_end(self) -> bool:
+        """The PTY is closed and everything was read."""
+        return self._pty.gone.is_set() and not self.backlog
+
+    def read(self, max_bytes: int = Limits.CHUNK) -> Part:
+        """Return what comes next without taking it; empty data when there is nothing."""
+        return self._reader.cursor.peek(max_bytes)
+
+    def consume(self, max_bytes: int = Limits.CHUNK) -> Part:
+        """Return what comes next and move behind it."""
+        part = self._reader.cursor.peek(max_bytes)
+        self.accept(part)
+        return part
+
+    def accept(self, part: Part, size: int | None = None) -> None:
+        """Move behind a part that `read` returned, or behind its first `size` bytes.
+
+        For who passes output on: what the next one did not take yet is not taken.
+        """
+        if part.data or part.skipped:
+            self._pty.hand(self._reader, part, size)
+
+    async def wait(self) -> bool:
+        """Return True once there is something to read, False when there never will be.
+
+        Other tasks get their turn in any case, so that a loop of `wait` and `consume` starves none.
+        """
+        if self.backlog:
+            await asyncio.sleep(0)
+        await self._pty.wait_output(self.offset)
+        return self.backlog > 0
+
+    async def follow(self, max_bytes: int = Limits.CHUNK) -> AsyncIterator[Part]:
+        """Yield parts as they come, until the PTY is closed and everything was read."""
+        while not self.is_closed and await self.wait():
+            yield self.consume(max_bytes)
+
+    def close(self) -> None:
+        """Detach; again is no error."""
+        if not self.is_closed:
+            self.is_closed = True
+            self._pty.change(lambda now: self._pty.output.detach(self._reader, now))
+
+    def __enter__(self) -> OutputReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

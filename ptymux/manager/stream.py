@@ -1,0 +1,55 @@
+"""Events as an async stream over a subscription of the bus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+
+from ptymux.core.events import Envelope, Missed, Subscription
+
+__all__ = ["EventStream"]
+
+
+class EventStream:
+    """Events from the moment of subscribing on; ended by `close` or a `with` block.
+
+    A stream that is not read fast enough has a `Missed` in the place of what it lost.
+    """
+
+    def __init__(self, subscribe: Callable[[Callable[[], None]], Subscription]) -> None:
+        """Subscribe by calling `subscribe` with what is to be called when events are ready."""
+        self._ready = asyncio.Event()
+        self._is_closed = False
+        self._subscription = subscribe(self._ready.set)
+
+    def take(self) -> list[Envelope | Missed]:
+        """Return what came since the last call, without waiting."""
+        self._ready.clear()
+        return self._subscription.take()
+
+    async def __aiter__(self) -> AsyncIterator[Envelope | Missed]:
+        while True:
+            for event in self.take():
+                yield event
+            if self._is_closed:
+                return
+            await self._ready.wait()
+
+    def close(self) -> None:
+        """Unsubscribe; who iterates gets what is left, then the end."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._ready.set()
+            self._subscription.close()
+
+    def __enter__(self) -> EventStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
