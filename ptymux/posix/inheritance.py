@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ def other_directory(path: str | None) -> Iterator[int | None]:
         return
     try:
         fd = _open_directory(path)
+        if not os.access(path, os.X_OK):
+            os.close(fd)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise shortage_of(error) or _bad_directory(path, error) from error
     try:
