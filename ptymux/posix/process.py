@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import signal
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +40,7 @@ __all__ = [
     "reap",
     "send",
     "session_members",
+    "session_scan",
     "signal_foreground",
     "start_time",
     "tree_escaped",
@@ -97,6 +99,12 @@ def session_members(sid: int) -> tuple[SessionMember, ...]:
     Limit: a process forked during the scan may be missing; scan again until nothing is left.
     """
     return _members(scan(lambda stat: stat.sid == sid))
+
+
+def session_scan(sids: Collection[int]) -> dict[int, tuple[SessionMember, ...]]:
+    """Return the living processes of each of these sessions, by one scan for all of them."""
+    stats = scan(lambda stat: stat.sid in sids)
+    return {sid: _members([stat for stat in stats if stat.sid == sid]) for sid in sids}
 
 
 def group_members(pgid: int) -> tuple[SessionMember, ...]:
