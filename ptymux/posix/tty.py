@@ -11,7 +11,7 @@ from typing import Any
 from ptymux.core.model import WindowSize
 from ptymux.errors import NotATerminalError
 
-__all__ = ["is_terminal", "raw_mode", "read_size", "set_size", "discard_input"]
+__all__ = ["is_terminal", "raw_mode", "read_size", "set_size", "is_canonical", "discard_input"]
 
 _LARGEST = 10_000  # of WindowSize
 _MIN, _TIME = termios.VMIN, termios.VTIME
@@ -100,6 +100,16 @@ def set_size(fd: int, size: WindowSize) -> None:
     """
     with _translated(fd):
         termios.tcsetwinsize(fd, (size.rows, size.cols))
+
+
+def is_canonical(fd: int) -> bool:
+    """Whether the terminal collects lines; it then cuts a line above 4,095 bytes.
+
+    Raises:
+        NotATerminalError: `fd` is closed or is not a terminal.
+    Source: N_TTY_BUF_SIZE in linux/drivers/tty/n_tty.c.
+    """
+    return bool(_attributes(fd)[3] & termios.ICANON)
 
 
 def discard_input(fd: int) -> None:
