@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -45,7 +46,7 @@ class ByteByByte:
         edges = [len(self.gone) - 1]
         edges += [o for o in range(len(self.gone), self.total) if self.handed[o]]
         edges.append(self.total)
-        return [(a + 1, b) for a, b in zip(edges, edges[1:], strict=False) if a + 1 < b]
+        return [(a + 1, b) for a, b in pairwise(edges) if a + 1 < b]
 
     def unread(self) -> int:
         return self.handed[len(self.gone) :].count(False)
