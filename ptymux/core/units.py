@@ -84,11 +84,11 @@ def format_size(size: int) -> str:
     if size < 1000:
         return f"{size} B"
     amount = float(size)
-    for unit in ("kB", "MB", "GB", "TB"):
+    for unit in ("kB", "MB", "GB"):
         amount /= 1000
-        if amount < 999.95 or unit == "TB":  # what would round to 1000.0 is 1.0 of the next unit
-            break
-    return f"{amount:.1f} {unit}"
+        if amount < 999.95:  # what would round to 1000.0 is 1.0 of the next unit
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1000:.1f} TB"
 
 
 def format_capacity(size: int) -> str:
