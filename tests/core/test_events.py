@@ -187,6 +187,17 @@ def test_a_full_log_holds_the_longest_tail_that_fits_and_counts_the_rest(
 
 
 @pytest.mark.requirement("EVENT-LOG")
+def test_events_that_fill_the_log_to_its_last_byte_are_all_held() -> None:
+    size = len(publish(Bus(EPOCH), number=1).encode())
+    log = EventLog(3 * size, epoch=EPOCH)
+    bus = Bus(EPOCH, log)
+
+    events = [publish(bus, number=number) for number in range(4)]
+
+    assert log.since(0) == (1, events[1:])
+
+
+@pytest.mark.requirement("EVENT-LOG")
 def test_the_log_keeps_to_its_memory() -> None:
     memory = bytearray(b"\xaa" * (HEADER_SIZE + 1000 + 64))
     bus = Bus(EPOCH, EventLog(memoryview(memory)[: HEADER_SIZE + 1000], epoch=EPOCH))
