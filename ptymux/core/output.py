@@ -1,9 +1,10 @@
 """One PTY's output: its ring, its readers, its account; backpressure, overflow and credit.
 
 Pure: it is told the time, moves no byte by itself and returns what is to be told as values. Every
-operation first brings the account up to the ring's `total`. As only these operations move a
-reader, a backlog between two of them only grows, so that no crossing of a mark can be missed,
-however late anybody looks.
+operation that is told the time first looks at the ring's `total`, once, as the engine may write at
+any moment, and brings the account up to it; every number is as of that look. As only these
+operations move a reader, a backlog between two of them only grows, so that no crossing of a mark
+can be missed, however late anybody looks.
 """
 
 from __future__ import annotations
@@ -132,30 +133,30 @@ class Burst:
     burst was closed.
     """
 
-    __slots__ = ("_pending", "_reported_at", "total")
+    __slots__ = ("_pending", "deadline", "total")
 
     def __init__(self) -> None:
         self.total = 0
         self._pending = 0
-        self._reported_at: float | None = None  # None between bursts
+        self.deadline: float | None = None  # when `due` has something to say; None between bursts
 
     @property
-    def deadline(self) -> float | None:
-        """When `due` will have something to say; None between bursts."""
-        return None if self._reported_at is None else self._reported_at + REPORT_SECONDS
+    def reported(self) -> int:
+        """How much of the total was in a report."""
+        return self.total - self._pending
 
     def add(self, amount: int, now: float) -> Iterator[tuple[int, bool]]:
         """Note a loss of `amount`; yield the report that this makes due, if any."""
         self.total += amount
         self._pending += amount
-        if amount and self._reported_at is None:
+        if amount and self.deadline is None:
             yield self._report(now), False
         else:
             yield from self.due(now)
 
     def due(self, now: float) -> Iterator[tuple[int, bool]]:
         """Yield the report that is due by now: more loss, or the end after a second without."""
-        if self._reported_at is not None and now >= self._reported_at + REPORT_SECONDS:
+        if self.deadline is not None and now >= self.deadline:
             if self._pending:
                 yield self._report(now), False
             else:
@@ -163,31 +164,27 @@ class Burst:
 
     def close(self) -> Iterator[tuple[int, bool]]:
         """Yield the closing report of a burst that is open."""
-        if self._reported_at is not None:
-            amount, self._pending, self._reported_at = self._pending, 0, None
+        if self.deadline is not None:
+            amount, self._pending, self.deadline = self._pending, 0, None
             yield amount, True
 
     def _report(self, now: float) -> int:
-        amount, self._pending, self._reported_at = self._pending, 0, now
+        amount, self._pending, self.deadline = self._pending, 0, now + REPORT_SECONDS
         return amount
 
 
 class Reader:
     """One reader of a PTY; made by `OutputBuffer.attach`."""
 
-    __slots__ = ("burst", "counts", "cursor", "kind", "reader_id")
+    __slots__ = ("burst", "counts", "cursor", "is_consumer", "kind", "reader_id")
 
     def __init__(self, reader_id: int, kind: ReaderKind, cursor: Cursor) -> None:
         self.reader_id = reader_id
         self.kind = kind
         self.cursor = cursor
         self.burst = Burst()
+        self.is_consumer = kind is not ReaderKind.OBSERVER
         self.counts = False  # raises backpressure; from the first time it had caught up
-
-    @property
-    def is_consumer(self) -> bool:
-        """Whether its reading counts."""
-        return self.kind is not ReaderKind.OBSERVER
 
 
 class OutputBuffer:
@@ -207,14 +204,19 @@ class OutputBuffer:
         self.threshold = threshold
         self.account = Account()
         self.readers: dict[int, Reader] = {}
+        self.attended = False  # whether at least one consumer is attached
         self.on_full = OnFull.DROP
         self.high_water = 0
         self.overflow_events = 0
         self.backpressure = False
         self.backpressure_events = 0
         self.event_seq = 0  # of the last event that told of this account
+        self._total = 0  # of the ring, at the last look
+        self._behind: int | None = None  # the furthest-behind consumer that counts, if any does
         self._overflow = Burst()
-        self._attached_at = 0  # the highest offset a consumer attached at
+        self._told_attended = 0  # how much of `dropped_attended` events have told
+        self._reached = 0  # the highest offset a consumer attached or left at
+        self._stored: list[int] = []  # the account as it stands in the ring
         self._next_id = 1
         # In whole bytes; the rounding keeps a mark such as 0.55 - 0.10 where people expect it.
         self._on_above = math.floor(threshold * ring.capacity + 1e-6)
@@ -226,14 +228,9 @@ class OutputBuffer:
     # Facts -----------------------------------------------------------------------------------
 
     @property
-    def attended(self) -> bool:
-        """Whether at least one consumer is attached."""
-        return any(reader.is_consumer for reader in self.readers.values())
-
-    @property
     def backlog(self) -> int:
         """Bytes that the furthest-behind consumer that counts has before it."""
-        return max((r.cursor.backlog for r in self.readers.values() if r.counts), default=0)
+        return self._behind or 0
 
     @property
     def utilization(self) -> float:
@@ -241,8 +238,8 @@ class OutputBuffer:
         return self._share(self._waiting())
 
     def stats(self) -> BufferStats:
-        """Return the numbers as of the last operation."""
-        ring, account, written = self.ring, self.account, self.ring.total
+        """Return the numbers as of the last operation; `advance` first for those of now."""
+        ring, account, written = self.ring, self.account, self._total
         unread = account.unread(written)
         return BufferStats(
             capacity=ring.capacity,
@@ -267,18 +264,24 @@ class OutputBuffer:
     @property
     def wake_at(self) -> int:
         """The total at which the next thing happens that must be told without delay."""
-        offsets = []
-        if not self.backpressure and self.ring.capacity:
-            offsets += [r.cursor.offset + self._on_above for r in self.readers.values() if r.counts]
+        wake_at = NO_LIMIT
+        if self._behind is not None and not self.backpressure and self.ring.capacity:
+            wake_at = self._total - self._behind + self._on_above + 1
         if self._overflow.deadline is None:
-            offsets.append(self.account.first_unread + self.ring.capacity)
-        return min(offsets, default=NO_LIMIT - 1) + 1
+            account = self.account
+            first = account.holes[0][0] if account.holes else max(account.handed, account.accounted)
+            wake_at = min(wake_at, first + self.ring.capacity + 1)
+        return wake_at
 
     @property
     def deadline(self) -> float | None:
         """When `advance` has to be called even if nothing is written; None for never."""
-        bursts = [self._overflow, *(reader.burst for reader in self.readers.values())]
-        return min((b.deadline for b in bursts if b.deadline is not None), default=None)
+        deadline = self._overflow.deadline
+        for reader in self.readers.values():
+            due = reader.burst.deadline
+            if due is not None and (deadline is None or due < deadline):
+                deadline = due
+        return deadline
 
     # Operations ------------------------------------------------------------------------------
 
@@ -286,9 +289,9 @@ class OutputBuffer:
         """Bring the account up to what was written; return what became worth telling."""
         told: list[Telling] = []
         self._settle(now, told)
-        self._judge(OffReason.CAUGHT_UP, told)
         for reader in self.readers.values():
-            self._tell_skipped(reader, reader.burst.due(now), told)
+            if reader.burst.deadline is not None:
+                self._tell_skipped(reader, reader.burst.due(now), told)
         self._publish()
         return told
 
@@ -307,12 +310,16 @@ class OutputBuffer:
             raise InvalidValueError("offset", offset, f"0 to {self.ring.total}")
         told: list[Telling] = []
         self._settle(now, told)
+        if offset is None:
+            offset = min(self.ring.edge, self._total)
         reader = Reader(self._next_id, kind, Cursor(self.ring, offset))
         self._next_id += 1
         self.readers[reader.reader_id] = reader
         if reader.is_consumer:
-            self._attached_at = max(self._attached_at, reader.cursor.offset)
-        self._judge(OffReason.CAUGHT_UP, told)
+            self.attended = True
+            self._reached = max(self._reached, offset)
+        self._consider(reader)
+        self._measure()
         self._publish()
         return reader, told
 
@@ -320,10 +327,13 @@ class OutputBuffer:
         """Forget `reader`; once nobody is attached, backpressure is no alarm any more."""
         told: list[Telling] = []
         self._settle(now, told)
-        if self.readers.pop(reader.reader_id, None) is None:
-            return told
-        self._tell_skipped(reader, reader.burst.close(), told)
-        self._judge(OffReason.CAUGHT_UP if self.attended else OffReason.UNATTENDED, told)
+        if self.readers.pop(reader.reader_id, None) is not None:
+            if reader.is_consumer:
+                self.attended = any(other.is_consumer for other in self.readers.values())
+                self._reached = max(self._reached, reader.cursor.offset)
+            self._tell_skipped(reader, reader.burst.close(), told)
+            self._measure()
+            self._judge(OffReason.CAUGHT_UP if self.attended else OffReason.UNATTENDED, told)
         self._publish()
         return told
 
@@ -336,11 +346,10 @@ class OutputBuffer:
         if reader.is_consumer:
             # Before the eviction that happened meanwhile is judged: these bytes did get out.
             self.account.hand(part.offset, part.offset + size)
-        self._settle(now, told)
         # The backlog stood highest just before the reader moved.
-        self._judge(OffReason.CAUGHT_UP, told)
-        reader.cursor.advance(part, size)
-        self._tell_skipped(reader, reader.burst.add(part.skipped, now), told)
+        self._settle(now, told)
+        self._move(reader, part, size, now, told)
+        self._measure()
         self._judge(OffReason.CAUGHT_UP, told)
         self._publish()
         return told
@@ -350,11 +359,13 @@ class OutputBuffer:
         told: list[Telling] = []
         self._settle(now, told)
         self.ring.clear()
-        self._lose(self.account.evict(self.ring.total, attended=self.attended), now, told)
+        # The engine goes on meanwhile: what it wrote since is kept, here as in the ring.
+        self._total = end = self.ring.edge
+        lost = self.account.evict(end, attended=self.attended)
         for reader in self.readers.values():
-            gap = Part(self.ring.total, reader.cursor.backlog, b"")
-            reader.cursor.advance(gap)
-            self._tell_skipped(reader, reader.burst.add(gap.skipped, now), told)
+            self._move(reader, Part(end, 0, b""), 0, now, told)
+        self._measure()
+        self._tell_overflow(self._overflow.add(lost, now), told)
         self._judge(OffReason.CLEARED, told)
         self._publish()
         return told
@@ -367,9 +378,7 @@ class OutputBuffer:
         """
         if on_full is OnFull.BLOCK and not self.ring.capacity:
             raise InvalidValueError("on-full", "block", "drop for a buffer of size 0")
-        if on_full is not self.on_full:
-            self.on_full = on_full
-            self._attached_at = max(self._attached_at, self.account.accounted)
+        self.on_full = on_full
         self._publish()
         return self.ring.total
 
@@ -383,36 +392,58 @@ class OutputBuffer:
     # Rules -----------------------------------------------------------------------------------
 
     def _waiting(self) -> int:
-        if any(reader.counts for reader in self.readers.values()):
-            return self.backlog
-        return self.account.unread(self.ring.total)
+        return self.account.unread(self._total) if self._behind is None else self._behind
 
     def _share(self, waiting: int) -> float:
         return min(1.0, waiting / self.ring.capacity) if self.ring.capacity else 0.0
 
     def _settle(self, now: float, told: list[Telling]) -> None:
-        """Class what was evicted since the last time."""
-        oldest = self.ring.total - self.ring.capacity
+        """Look at the ring: class what was evicted, notice who fell behind since the last time."""
+        capacity = self.ring.capacity
+        self._total = total = self.ring.total
+        self._measure()
         lost = 0
-        if oldest > self.account.accounted:
-            lost = self.account.evict(oldest, attended=self.attended)
-        self._lose(lost, now, told)
-        waiting = min(self._waiting(), self.ring.capacity)
-        self.high_water = max(self.high_water, waiting)
+        if total - capacity > self.account.accounted:
+            lost = self.account.evict(total - capacity, attended=self.attended)
+        if lost or self._overflow.deadline is not None:
+            self._tell_overflow(self._overflow.add(lost, now), told)
+        waiting = self._waiting()
+        if waiting > self.high_water:
+            self.high_water = min(waiting, capacity)
+        self._judge(OffReason.CAUGHT_UP, told)
 
-    def _lose(self, lost: int, now: float, told: list[Telling]) -> None:
-        self._tell_overflow(self._overflow.add(lost, now), told)
+    def _measure(self) -> None:
+        """Note how far the furthest-behind consumer that counts is behind."""
+        offsets = [r.cursor.offset for r in self.readers.values() if r.counts]
+        self._behind = self._total - min(offsets) if offsets else None
+
+    def _move(self, reader: Reader, part: Part, size: int, now: float, told: list[Telling]) -> None:
+        missed = reader.cursor.skipped
+        reader.cursor.advance(part, size)
+        missed = reader.cursor.skipped - missed
+        if missed or reader.burst.deadline is not None:
+            self._tell_skipped(reader, reader.burst.add(missed, now), told)
+        if not reader.counts:
+            self._consider(reader)
+
+    def _consider(self, reader: Reader) -> None:
+        """Let `reader` count once it caught up; coming from far back is no alarm."""
+        if reader.kind in (ReaderKind.CONSUMER, ReaderKind.LOSSLESS):
+            reader.counts = self._total - reader.cursor.offset <= self._counts_from
 
     def _tell_overflow(self, reports: Iterator[tuple[int, bool]], told: list[Telling]) -> None:
         for amount, final in reports:
             first = self.overflow_events == 0
             self.overflow_events += 1
+            # Of when the bytes were lost, which may be a second ago.
+            attended = self.account.dropped_attended > self._told_attended
+            self._told_attended = self.account.dropped_attended
             told.append(
                 Overflow(
                     dropped_since_last=amount,
                     total_dropped=self.account.dropped,
                     utilization=self.utilization,
-                    attended=self.attended,
+                    attended=attended if amount else self.attended,
                     final=final,
                     first=first,
                 )
@@ -426,31 +457,22 @@ class OutputBuffer:
 
     def _judge(self, reason: OffReason, told: list[Telling]) -> None:
         """Switch backpressure by where the consumers are now."""
-        if not self.ring.capacity:
-            return
-        backlog = 0
-        counting = False
-        for reader in self.readers.values():
-            behind = reader.cursor.backlog
-            if not reader.counts:
-                # Coming from far back is no alarm; falling back later is.
-                can_count = reader.kind in (ReaderKind.CONSUMER, ReaderKind.LOSSLESS)
-                reader.counts = can_count and behind <= self._counts_from
-            if reader.counts:
-                counting = True
-                backlog = max(backlog, behind)
-        if not self.backpressure and backlog > self._on_above:
-            self.backpressure = True
-            self.backpressure_events += 1
-            told.append(BackpressureOn(self.utilization, self.stats()))
-        elif self.backpressure and backlog < self._off_below:
+        behind = self._behind or 0
+        if not self.backpressure:
+            if behind > self._on_above and self.ring.capacity:
+                self.backpressure = True
+                self.backpressure_events += 1
+                told.append(BackpressureOn(self.utilization, self.stats()))
+        elif behind < self._off_below:
             self.backpressure = False
             told.append(BackpressureOff(self.utilization, self.stats(), reason))
-        assert counting or not self.backpressure
 
     def _publish(self) -> None:
         """Put the account, then the credit that follows from it, where the engine looks."""
-        self.ring.store_account(self.account.words(self._overflow.total, self.event_seq))
+        words = self.account.words(self._overflow.reported, self.event_seq)
+        if words != self._stored:
+            self.ring.store_account(words)
+            self._stored = words
         limit = self._credit()
         if limit != self.ring.limit:
             self.ring.limit = limit
@@ -458,10 +480,12 @@ class OutputBuffer:
     def _credit(self) -> int:
         if self.on_full is OnFull.DROP:
             return NO_LIMIT
-        consumers = [reader for reader in self.readers.values() if reader.is_consumer]
-        lossless = [r.cursor.offset for r in consumers if r.kind is ReaderKind.LOSSLESS]
+        readers = self.readers.values()
+        lossless = [r.cursor.offset for r in readers if r.kind is ReaderKind.LOSSLESS]
         if lossless:
             return min(lossless) + self.ring.capacity
-        if consumers:
+        if self.attended:
             return NO_LIMIT
-        return max(self.account.handed, self._attached_at) + self.ring.capacity
+        # What is gone already, by a clear or before `block`, keeps no child waiting.
+        reached = max(self._reached, self.account.handed, self.account.accounted)
+        return reached + self.ring.capacity

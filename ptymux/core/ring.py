@@ -34,7 +34,7 @@ that owns the PTY, the second only by whoever holds the readers (the manager).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from mmap import mmap
 from typing import Final
@@ -64,6 +64,7 @@ _COPY_WORDS: Final = 112
 _ZEROS: Final = memoryview(bytes(SLACK))
 
 Memory = bytearray | mmap | memoryview
+ReadV = Callable[[int, Sequence[memoryview]], int]  # os.readv
 
 
 def ring_size(capacity: int) -> int:
@@ -263,6 +264,46 @@ class RingBuffer:
         words[_TOTAL] = total
         words[_INTENT] = total
         return total
+
+    def drain(self, fd: int, readv: ReadV, count: int, *, limited: bool = True) -> int:
+        """Append what up to `count` calls of `readv(fd, pieces)` give; return the last one's bytes.
+
+        An engine's `prepare`, `commit` and `zero_ahead` in one, with as little around each read as
+        there can be: it runs for every 4 KB of output. With `limited` it never goes beyond `limit`
+        and returns -1 once it is there. What `readv` raises goes through, nothing half done.
+        """
+        words, data, ring = self._words, self._data, self._size
+        total = words[_TOTAL]
+        room = SLACK
+        got = 0
+        try:
+            for _ in range(count):
+                if limited:
+                    room = words[_LIMIT] - total
+                    if room > SLACK:
+                        room = SLACK
+                    elif room <= 0:
+                        return -1
+                words[_INTENT] = total + room
+                at = total % ring
+                end = at + room
+                if end <= ring:
+                    got = readv(fd, (data[at:end],))
+                else:
+                    got = readv(fd, (data[at:], data[: end - ring]))
+                total += got
+                words[_TOTAL] = total
+                at += SLACK
+                if at >= ring:
+                    at -= ring
+                end = at + got
+                if end <= ring:
+                    data[at:end] = _ZEROS[:got]
+                else:
+                    self.zero_ahead(got)
+        finally:
+            words[_INTENT] = total
+        return got
 
     def zero_ahead(self, size: int) -> None:
         """Keep SLACK bytes ahead of `total` zero, after a commit of `size` bytes.

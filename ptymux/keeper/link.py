@@ -16,7 +16,6 @@ from ptymux.keeper.reports import Report
 __all__ = ["InProcessLink", "Link", "OnReport"]
 
 _STOP_CHECK_SECONDS: Final = 0.5  # between two looks for children that a signal stopped
-_TURN_SECONDS: Final = 0.0005  # that the engine may take in one turn of the loop
 
 OnReport = Callable[[Report], None]
 
@@ -142,7 +141,7 @@ class InProcessLink:
     def _soon(self) -> None:
         """Hand over, a turn later, what a request made the engine report."""
         assert self._loop is not None
-        if self._open().has_reports:
+        if self._open().deadline == 0.0:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:

@@ -1,0 +1,271 @@
+"""One PTY as the engine sees it: its master is read into its ring, until its end.
+
+A child may exit while others hold its terminal, and the other way round:
+
+    RUNNING --pidfd fires--> DRAINING --EAGAIN--> TAIL --200 ms of silence, 1 s at most--> closed
+                                |  \\--EIO---------------------------------------------^
+                                '--held: waits for the consumer, 10 s at most
+
+The kernel flushes what the child wrote into the master's buffer before a read says EAGAIN
+(n_tty_read in Linux), so at the first EAGAIN after the exit the child's own output is complete.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import select
+import time
+from collections.abc import Callable
+from mmap import mmap
+from typing import Final, Protocol
+
+from ptymux.core.ring import RingBuffer
+from ptymux.keeper.lifeline import Input
+from ptymux.keeper.reports import Closed, Exited, LifelineEnded, Output, Report
+from ptymux.posix.process import ExitStatus, reap
+
+__all__ = ["HELD_END_SECONDS", "TAIL_SECONDS", "TAIL_SILENCE_SECONDS", "Host", "Terminal"]
+
+TAIL_SILENCE_SECONDS: Final = 0.2
+TAIL_SECONDS: Final = 1.0
+HELD_END_SECONDS: Final = 10.0  # that an ended PTY in `block` waits for its consumer
+
+_READS: Final = 4  # in one go, some 16 KB
+
+_IN: Final = select.EPOLLIN
+_OUT: Final = select.EPOLLOUT
+_HUP: Final = select.EPOLLHUP
+_EDGE: Final = select.EPOLLET
+
+
+class Host(Protocol):
+    """What a terminal needs of its engine."""
+
+    reports: list[Report]
+    deadlines: dict[int, float]  # by slot, on time.monotonic: when `Terminal.expire` is due
+    busy: list[Terminal]  # have something to read in this turn
+
+    def watch(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
+        """Have `handler` called with the events of `mask`; mask 0: no more."""
+        ...
+
+
+class _Phase(enum.Enum):
+    RUNNING = enum.auto()
+    DRAINING = enum.auto()  # the child is gone, its own output is not complete yet
+    TAIL = enum.auto()  # complete and reported; something else still holds the terminal
+
+
+class Terminal:
+    """Owns a master, a child's pidfd and a ring."""
+
+    __slots__ = (
+        "_ended_at",
+        "_held_since",
+        "_host",
+        "_limitless",
+        "_mask",
+        "_memfd",
+        "_memory",
+        "_phase",
+        "_told",
+        "input",
+        "master",
+        "pidfd",
+        "ring",
+        "slot",
+        "status",
+        "suspended",
+    )
+
+    def __init__(
+        self,
+        host: Host,
+        slot: int,
+        master: int,
+        pidfd: int,
+        memory: tuple[int, mmap],
+        ring: RingBuffer,
+    ) -> None:
+        self._host = host
+        self.slot = slot
+        self.master = master  # -1 once closed
+        self.pidfd = pidfd  # -1 once reaped
+        self._memfd, self._memory = memory
+        self.ring = ring
+        self.status: ExitStatus | None = None
+        self.suspended = False
+        self._phase = _Phase.RUNNING
+        self._mask = 0
+        self._held_since: float | None = None
+        self._limitless = False  # an ended PTY waited long enough for its consumer
+        self._ended_at = 0.0
+        self._told = -1  # total when output was last reported
+        self.input = Input(
+            master,
+            host.watch,
+            self._watch,
+            lambda number: host.reports.append(LifelineEnded(slot, number)),
+        )
+        self._watch()
+        host.watch(pidfd, _IN, self._on_exit)
+
+    # Output ----------------------------------------------------------------------------------
+
+    def read(self) -> bool:
+        """Read a few times into the ring, within the credit; return whether there may be more."""
+        try:
+            got = self.ring.drain(self.master, os.readv, _READS, limited=not self._limitless)
+        except BlockingIOError:
+            if self._phase is _Phase.DRAINING:
+                self._complete(tail_pending=True)
+            return False
+        except OSError:  # EIO: nobody has the terminal open
+            self._hang_up()
+            return False
+        if got <= 0:
+            self._reach_limit()
+            return False
+        if self._mask & _EDGE:  # somebody opened the terminal again
+            self._watch()
+        if self._phase is _Phase.TAIL:
+            silence = time.monotonic() + TAIL_SILENCE_SECONDS
+            self._host.deadlines[self.slot] = min(silence, self._ended_at + TAIL_SECONDS)
+        return True
+
+    def tell_output(self) -> None:
+        """Report output when somebody asked to be told of it."""
+        total = self.ring.total
+        if total >= self.ring.wake_at and total != self._told:
+            self._told = total
+            self._host.reports.append(Output(self.slot))
+
+    def credit_raised(self) -> None:
+        """Go on when it was held, now that the ring's `limit` was raised."""
+        if self._held_since is None:
+            return
+        self._count_held()
+        self._host.deadlines.pop(self.slot, None)
+        if self._phase is _Phase.TAIL:
+            self._host.deadlines[self.slot] = time.monotonic() + TAIL_SILENCE_SECONDS
+        self._watch()
+        if self._phase is not _Phase.RUNNING:
+            self._host.busy.append(self)
+
+    def _on_event(self, events: int) -> None:
+        if events & _OUT:
+            self.input.feed()
+            self._watch()
+        if not events & (_IN | _HUP) or self.master < 0:
+            return
+        if self._held_since is None:
+            self._host.busy.append(self)
+        else:
+            # Hung up while held: a watched master would be reported again and again.
+            self._host.watch(self.master, 0, self._on_event)
+            self._mask = 0
+
+    def _reach_limit(self) -> None:
+        """Hold a PTY that has no credit, if there is something to read."""
+        poll = select.poll()
+        poll.register(self.master, select.POLLIN)
+        ready = dict(poll.poll(0)).get(self.master, 0)
+        if ready & select.POLLIN:
+            self._held_since = time.monotonic()
+            if self._phase is not _Phase.RUNNING:
+                self._host.deadlines[self.slot] = self._ended_at + HELD_END_SECONDS
+            self._watch()
+        elif ready & select.POLLHUP:
+            self._hang_up()
+        elif self._phase is _Phase.DRAINING:
+            self._complete(tail_pending=True)
+
+    def _count_held(self) -> None:
+        if self._held_since is not None:
+            self.ring.held_ms += round(1000 * (time.monotonic() - self._held_since))
+            self._held_since = None
+
+    # The end ---------------------------------------------------------------------------------
+
+    def _on_exit(self, _events: int) -> None:
+        status = reap(self.pidfd)
+        if status is None:
+            return
+        self._close_pidfd()
+        self.status = status
+        self._ended_at = time.monotonic()
+        self._phase = _Phase.DRAINING
+        self.input.close()
+        if self.master < 0:
+            self._complete(tail_pending=False)
+        elif self._held_since is not None:
+            self._host.deadlines[self.slot] = self._ended_at + HELD_END_SECONDS
+        else:
+            self._host.busy.append(self)
+
+    def _hang_up(self) -> None:
+        """Nobody has the terminal open; a child that lives may open it again."""
+        if self._phase is _Phase.RUNNING:
+            self._watch(_EDGE)  # a level would be reported for ever
+        else:
+            self.close()
+
+    def _complete(self, *, tail_pending: bool) -> None:
+        """Report the exit, now that the child's own output is complete."""
+        assert self.status is not None
+        self._phase = _Phase.TAIL
+        if tail_pending:
+            self._host.deadlines[self.slot] = time.monotonic() + TAIL_SILENCE_SECONDS
+        self.ring.end(_word(self.status))
+        self._host.reports.append(Exited(self.slot, self.status, tail_pending))
+
+    def expire(self) -> None:
+        """Do what the deadline was set for."""
+        if self._held_since is not None:
+            # The consumer had its time. The ring takes the rest and says what it drops.
+            self._limitless = True
+            self.credit_raised()
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Close the terminal, whoever still holds it; again is no error."""
+        if self.master < 0:
+            return
+        self._count_held()
+        self._host.deadlines.pop(self.slot, None)
+        self.input.close()
+        self._host.watch(self.master, 0, self._on_event)
+        os.close(self.master)
+        self.master = -1
+        if self._phase is _Phase.DRAINING:
+            self._complete(tail_pending=False)
+        self._host.reports.append(Closed(self.slot))
+
+    def release(self) -> None:
+        """Let go of everything; the ring's memory lives as long as somebody maps it."""
+        self.close()
+        self._close_pidfd()
+        os.close(self._memfd)
+
+    def _close_pidfd(self) -> None:
+        if self.pidfd >= 0:
+            self._host.watch(self.pidfd, 0, self._on_exit)
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    def _watch(self, extra: int = 0) -> None:
+        mask = extra | (0 if self._held_since is not None else _IN)
+        if self.input.is_waiting:
+            mask |= _OUT
+        if mask != self._mask:
+            self._mask = mask
+            self._host.watch(self.master, mask, self._on_event)
+
+
+def _word(status: ExitStatus) -> int:
+    """Return how the ring's header tells an exit status."""
+    if status.signal is not None:
+        return 256 + status.signal
+    return 512 if status.exit_code is None else status.exit_code
