@@ -108,7 +108,7 @@ class Overflow:
     dropped_since_last: int
     total_dropped: int
     utilization: float
-    attended: bool
+    attended: bool  # whether somebody was there when some of it was lost
     final: bool  # the burst is over
     first: bool  # of this PTY
 
@@ -129,8 +129,8 @@ Telling = BackpressureOn | BackpressureOff | Overflow | ReaderSkipped
 class Burst:
     """Reports a loss at once, then at most once a second, then that it is over.
 
-    `add` and `due` return `(amount, final)` pairs; their amounts add up to what was added once the
-    burst was closed.
+    `add`, `due` and `close` yield at most one `(amount, final)`; the amounts add up to what was
+    added once the burst was closed.
     """
 
     __slots__ = ("_pending", "deadline", "total")
@@ -401,21 +401,21 @@ class OutputBuffer:
         """Look at the ring: class what was evicted, notice who fell behind since the last time."""
         capacity = self.ring.capacity
         self._total = total = self.ring.total
-        self._measure()
         lost = 0
         if total - capacity > self.account.accounted:
             lost = self.account.evict(total - capacity, attended=self.attended)
+        self._measure()
         if lost or self._overflow.deadline is not None:
             self._tell_overflow(self._overflow.add(lost, now), told)
-        waiting = self._waiting()
-        if waiting > self.high_water:
-            self.high_water = min(waiting, capacity)
         self._judge(OffReason.CAUGHT_UP, told)
 
     def _measure(self) -> None:
         """Note how far the furthest-behind consumer that counts is behind."""
         offsets = [r.cursor.offset for r in self.readers.values() if r.counts]
         self._behind = self._total - min(offsets) if offsets else None
+        waiting = self._waiting()
+        if waiting > self.high_water:
+            self.high_water = min(waiting, self.ring.capacity)
 
     def _move(self, reader: Reader, part: Part, size: int, now: float, told: list[Telling]) -> None:
         missed = reader.cursor.skipped

@@ -4,7 +4,7 @@ import mmap
 import random
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import pytest
@@ -487,6 +487,94 @@ def test_a_read_that_brought_nothing_leaves_everything_as_it_was() -> None:
 
     assert total == 150
     assert (ring.edge, ring.read()) == (50, TEXT[50:150])
+
+
+class Terminal:
+    """What `os.readv` is to an engine: gives TEXT in chunks of the sizes asked for, then EAGAIN."""
+
+    def __init__(self, ring: RingBuffer, sizes: Iterable[int]) -> None:
+        self.ring = ring
+        self.sizes = list(sizes)
+        self.rooms: list[int] = []
+
+    def readv(self, fd: int, pieces: Sequence[memoryview]) -> int:
+        room = sum(len(piece) for piece in pieces)
+        self.rooms.append(room)
+        if not self.sizes:
+            raise BlockingIOError
+        start = self.ring.total
+        size = min(self.sizes.pop(0), room)
+        data = memoryview(TEXT)[start : start + size]
+        for piece in pieces:
+            count = min(len(piece), len(data))
+            piece[:count] = data[:count]
+            data = data[count:]
+        edge = max(0, start - self.ring.capacity)
+        window = Cursor(self.ring, edge).peek(self.ring.capacity)
+        assert window == Part(edge, 0, TEXT[edge:start])  # whole while the read is in progress
+        return size
+
+
+@pytest.mark.requirement("RING", "LAW-RING")
+@settings(deadline=None)
+@given(
+    capacity=CAPACITIES,
+    sizes=st.lists(st.integers(0, 5000) | st.just(SLACK), max_size=14),
+    count=st.integers(1, 5),
+)
+@example(capacity=0, sizes=[SLACK] * 4, count=2)
+@example(capacity=1, sizes=[SLACK] * 4, count=1)
+def test_draining_brings_every_byte_and_leaves_the_slack_zero(
+    capacity: int, sizes: list[int], count: int
+) -> None:
+    ring = RingBuffer(capacity)
+    terminal = Terminal(ring, sizes)
+
+    for first in range(0, len(sizes), count):
+        reads = sizes[first : first + count]
+        assert ring.drain(9, terminal.readv, len(reads)) == reads[-1]
+
+        assert ring.total == sum(sizes[: first + count])
+        assert ring.copy(ring.total, SLACK) == bytes(SLACK)
+        assert ring.read() == TEXT[max(0, ring.total - capacity) : ring.total]
+        assert laws_hold(ring)
+
+
+@pytest.mark.requirement("BLOCK")
+@pytest.mark.parametrize("limit", [0, 1, 99, 100, 101, 5000, SLACK, SLACK + 1])
+def test_draining_stops_exactly_at_the_limit(limit: int) -> None:
+    ring = RingBuffer(2 * SLACK)
+    ring.limit = limit
+    terminal = Terminal(ring, [100] * 2000)
+
+    got = ring.drain(9, terminal.readv, 2000)
+
+    assert got == -1
+    assert ring.total == limit
+    assert all(0 < room <= SLACK for room in terminal.rooms)
+
+
+@pytest.mark.requirement("BLOCK")
+def test_draining_without_a_limit_does_not_look_at_it() -> None:
+    ring = RingBuffer(100)
+    ring.limit = 0
+
+    got = ring.drain(9, Terminal(ring, [100, 50]).readv, 2, limited=False)
+
+    assert (got, ring.total) == (50, 150)
+
+
+@pytest.mark.requirement("RING")
+def test_draining_keeps_what_came_before_an_error() -> None:
+    ring = RingBuffer(1000)
+    terminal = Terminal(ring, [100, 50])
+
+    with pytest.raises(BlockingIOError):
+        ring.drain(9, terminal.readv, 5)
+
+    assert (ring.total, ring.edge) == (150, 0)
+    assert ring.read() == TEXT[:150]
+    assert ring.copy(150, SLACK) == bytes(SLACK)
 
 
 @pytest.mark.requirement("RING")
