@@ -22,6 +22,7 @@ __all__ = [
     "LineTooLongError",
     "LimitReachedError",
     "LinkClosedError",
+    "ClosedOutputError",
     "NotATerminalError",
     "UnsupportedPlatformError",
     "OutOfResourcesError",
@@ -171,6 +172,12 @@ class LinkClosedError(PtymuxError):
     """The engine behind a manager is gone, or the manager was closed."""
 
     code = "link-closed"
+
+
+class ClosedOutputError(PtymuxError):
+    """Output has nowhere to go."""
+
+    code = "closed-output"
 
 
 class NotATerminalError(PtymuxError):

@@ -112,7 +112,7 @@ class SpawnOptions:
     `umask` and `nofile` of None mean those of the process that spawns. With `plain_output` the
     terminal neither translates newlines nor echoes, so that the output is what the child wrote.
     `stdin_fd` becomes the child's stdin in place of the terminal, which stays its controlling
-    terminal.
+    terminal. With `keep_term` the child's TERM is the caller's: its terminal is what will show it.
 
     Raises:
         InvalidValueError: naming the field, what was given and what is allowed.
@@ -136,6 +136,7 @@ class SpawnOptions:
     grace_seconds: float = 5.0
     plain_output: bool = False
     stdin_fd: int | None = None
+    keep_term: bool = False
 
     def __post_init__(self) -> None:
         self._check_words()
@@ -203,22 +204,21 @@ class PtyRecord:
 
 
 def child_environment(
-    caller: Mapping[str, str],
-    *,
-    pty_id: PtyId,
-    lane: LaneId,
-    socket: str,
-    overrides: Mapping[str, str],
+    options: SpawnOptions, *, pty_id: PtyId, socket: str | None
 ) -> dict[str, str]:
-    """Return the environment of a child: the caller's, told where it runs; `overrides` win.
+    """Return the environment of a child: the caller's, told where it runs; overrides win.
 
     What describes the caller's own terminal or multiplexer is taken out, as it would be wrong.
     """
     stale = {"LINES", "COLUMNS", "TMUX", "TMUX_PANE", "STY", "WINDOWID"}
-    env = {key: value for key, value in caller.items() if key not in stale}
-    env |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
-    env |= {"PTYMUX": "1", "PTYMUX_ID": pty_id, "PTYMUX_LANE": lane, "PTYMUX_SOCKET": socket}
-    return env | dict(overrides)
+    env = {key: value for key, value in options.env.items() if key not in stale}
+    if not options.keep_term:
+        env |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    env |= {"PTYMUX": "1", "PTYMUX_ID": pty_id, "PTYMUX_LANE": options.lane}
+    env.pop("PTYMUX_SOCKET", None)
+    if socket is not None:
+        env["PTYMUX_SOCKET"] = socket
+    return env | dict(options.overrides)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,13 +104,7 @@ class PtyManager:
         cause = correlation_id or CorrelationId(new_id("req"))
         pty = self._register(options, cause)
         pty.step(Event.SPAWN)
-        env = child_environment(
-            options.env,
-            pty_id=pty.pty_id,
-            lane=options.lane,
-            socket="",
-            overrides=options.overrides,
-        )
+        env = child_environment(options, pty_id=pty.pty_id, socket=None)
         started = time.perf_counter()
         try:
             spawned = await self._link.spawn(pty.slot, options, env)

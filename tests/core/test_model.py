@@ -164,13 +164,8 @@ def test_no_value_of_the_environment_is_ever_told() -> None:
 
 
 def environment_of(caller: dict[str, str], **overrides: str) -> dict[str, str]:
-    return child_environment(
-        caller,
-        pty_id=PtyId("pty_1"),
-        lane=LaneId("main"),
-        socket="/tmp/s",
-        overrides=overrides,
-    )
+    asked = options(env=caller, overrides=overrides, lane=LaneId("main"))
+    return child_environment(asked, pty_id=PtyId("pty_1"), socket="/tmp/s")
 
 
 @pytest.mark.requirement("FR-003")
@@ -203,6 +198,16 @@ def test_what_the_user_sets_wins_over_everything() -> None:
     assert (env["TERM"], env["COLUMNS"], env["PTYMUX_ID"]) == ("vt100", "20", "mine")
     assert env["PTYMUX"] == "1"
     assert caller == {"TERM": "screen", "PTYMUX": "outer"}
+
+
+@pytest.mark.requirement("FR-003")
+def test_a_child_shown_on_the_callers_terminal_keeps_its_term() -> None:
+    asked = options(env={"TERM": "linux", "PTYMUX_SOCKET": "outer"}, keep_term=True)
+
+    env = child_environment(asked, pty_id=PtyId("pty_1"), socket=None)
+
+    assert env["TERM"] == "linux"
+    assert not {"COLORTERM", "PTYMUX_SOCKET"} & env.keys()
 
 
 def test_the_limits_add_up_to_every_ring_and_what_surrounds_it() -> None:

@@ -1,0 +1,63 @@
+"""What people type for sizes, times and variables, as types of click."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import click
+
+from ptymux.core.units import parse_duration, parse_size, parse_window_size
+from ptymux.errors import InvalidValueError
+
+__all__ = ["DURATION", "SIZE", "VARIABLE", "WINDOW_SIZE"]
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # older versions of click cannot subscript it
+
+
+class Value(_ParamType, Generic[T]):
+    """A click type made of a parser that raises InvalidValueError."""
+
+    def __init__(self, name: str, parse: Callable[[str], T]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> T | Any:
+        """Return the parsed value; what is no text is a default and stays."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except InvalidValueError as error:
+            self.fail(f"{value!r} must be {error.expected}", param, ctx)
+
+
+def _parse_variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        # Only the name is told: the rest may be a secret.
+        raise InvalidValueError("environment variable", name, "NAME=VALUE")
+    return name, value
+
+
+class _Variable(Value[tuple[str, str]]):
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str] | Any:
+        try:
+            return _parse_variable(value) if isinstance(value, str) else value
+        except InvalidValueError as error:
+            self.fail(f"{error.value!r} must be {error.expected}", param, ctx)
+
+
+SIZE = Value("SIZE", parse_size)
+DURATION = Value("TIME", parse_duration)
+WINDOW_SIZE = Value("COLSxROWS", parse_window_size)
+VARIABLE = _Variable("NAME=VALUE", _parse_variable)

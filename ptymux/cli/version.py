@@ -1,0 +1,29 @@
+"""`ptymux version`."""
+
+from __future__ import annotations
+
+import platform
+
+import click
+
+from ptymux import __version__
+
+__all__ = ["version"]
+
+
+@click.command(epilog="Example: ptymux version --json")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def version(as_json: bool) -> None:
+    """Show the version of ptymux, of Python and of the kernel."""
+    facts = {
+        "schema": 1,
+        "ptymux": __version__,
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+    }
+    if as_json:
+        import json
+
+        click.echo(json.dumps(facts))
+    else:
+        click.echo("ptymux {ptymux} (Python {python}, Linux {kernel})".format(**facts))
