@@ -1,3 +1,71 @@
-"""ptymux: a terminal multiplexer that accounts for every byte."""
+"""ptymux: a terminal multiplexer that accounts for every byte.
+
+Three ideas hold it together:
+
+1. Memory is bounded and readers are numbers. Output goes into a ring of bytes, events into a ring of
+   events; both are addressed by an offset that only grows. A reader is one integer, and one that
+   falls behind learns exactly what it missed.
+2. The data plane knows nothing of the control plane. An engine owns PTYs and drains them into rings
+   in shared memory; what must be exact between it and a manager are words in that memory
+   (`core/ring.py` documents each), the rest are messages, asynchronous even within one process.
+3. Decide, then do. Pure functions return values, small methods perform them.
+
+The map; each layer imports only from those below it, which `tests/test_layers.py` holds to:
+
+    cli/       the command: click, parsing and printing, one file per group of commands
+    stress/    `ptymux stress`: scenarios, what they must show, how it is reported
+    manager/   PtyManager, the asyncio API: records, readers, events, signals, termination
+    keeper/    the engine: masters, rings, children, input, behind one pollable fd; and its link
+    posix/     every system call about terminals, processes and memory
+    core/      pure: rings, accounts, backpressure, lifecycle, registry, escalation, events
+    errors.py  every exception, its code on the wire and its exit code
+
+How a byte travels: child, kernel, `keeper/terminal.py` (readv straight into the ring, within the
+credit that the manager published), `core/output.py` (who has been handed what, what was lost),
+`manager/reader.py`, and whoever reads. How input travels: a lifeline (`keeper/lifeline.py`), which
+is a socket from the sender to the engine, whose buffer pushes back and whose last word says how
+much the terminal took.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ptymux.core.model import Limits as Limits
+    from ptymux.core.model import OnFull as OnFull
+    from ptymux.core.model import SpawnOptions as SpawnOptions
+    from ptymux.core.model import WindowSize as WindowSize
+    from ptymux.core.output import BufferStats as BufferStats
+    from ptymux.core.output import ReaderKind as ReaderKind
+    from ptymux.core.ring import RingBuffer as RingBuffer
+    from ptymux.errors import PtymuxError as PtymuxError
+    from ptymux.manager import PtyManager as PtyManager
 
 __version__ = "0.1.0"
+
+# Loaded at first use: a command that needs little must start fast.
+_PUBLIC = {
+    "BufferStats": "ptymux.core.output",
+    "Limits": "ptymux.core.model",
+    "OnFull": "ptymux.core.model",
+    "PtyManager": "ptymux.manager",
+    "PtymuxError": "ptymux.errors",
+    "ReaderKind": "ptymux.core.output",
+    "RingBuffer": "ptymux.core.ring",
+    "SpawnOptions": "ptymux.core.model",
+    "WindowSize": "ptymux.core.model",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> object:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

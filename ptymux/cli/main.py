@@ -7,6 +7,7 @@ Whatever goes wrong, a user gets one line that says what and what to do, and an 
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -81,10 +82,10 @@ def main() -> None:
     status = _run()
     try:
         sys.stdout.flush()
-    except (OSError, ValueError):
+    except OSError as error:
         # The interpreter would flush again at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = status or EXIT_CLOSED_PIPE
+        status = status or _tell_unwritable(error)
     sys.exit(status)
 
 
@@ -104,9 +105,11 @@ def _run() -> int:
         return EXIT_INTERRUPTED
     except PtymuxError as error:
         return _tell(str(error), error.exit_code)
-    except BrokenPipeError:
-        return EXIT_CLOSED_PIPE
+    except BrokenPipeError as error:
+        return _tell_unwritable(error)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO):
+            return _tell_unwritable(error)
         if os.environ.get("PTYMUX_DEBUG"):
             raise
         text = f"internal error, {type(error).__name__}: {error}; PTYMUX_DEBUG=1 shows where"
@@ -126,6 +129,13 @@ def _tell(text: str, status: int, command: str = "ptymux") -> int:
     return status
 
 
+def _tell_unwritable(error: OSError) -> int:
+    """Say that our own output has nowhere to go, but for a closed pipe, which is no trouble."""
+    if isinstance(error, BrokenPipeError):
+        return EXIT_CLOSED_PIPE
+    return _tell(f"cannot write to stdout: {(error.strerror or '').lower()}", EXIT_FAILED)
+
+
 def _reserve_standard_fds() -> None:
     """Open what our caller closed of stdin, stdout and stderr, so that no file of ours gets it.
 
@@ -138,3 +148,6 @@ def _reserve_standard_fds() -> None:
             opened = os.open(os.devnull, os.O_RDONLY)
             assert opened == fd
             os.set_inheritable(fd, True)
+    # Python made None of what was closed at its start.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
