@@ -2,8 +2,8 @@
 
 Three ideas hold it together:
 
-1. Memory is bounded and readers are numbers. Output goes into a ring of bytes, events into a ring of
-   events; both are addressed by an offset that only grows. A reader is one integer, and one that
+1. Memory is bounded and readers are numbers. Output goes into a ring of bytes, events into a ring
+   of events; both are addressed by an offset that only grows. A reader is one integer, and one that
    falls behind learns exactly what it missed.
 2. The data plane knows nothing of the control plane. An engine owns PTYs and drains them into rings
    in shared memory; what must be exact between it and a manager are words in that memory
