@@ -108,8 +108,8 @@ class OnFull(enum.Enum):
 class SpawnOptions:
     """What a caller asks for when it starts a command; checked when made.
 
-    `env` is the caller's whole environment, `overrides` what it asked to set besides; `cwd`,
-    `umask` and `nofile` of None mean those of the process that spawns. With `plain_output` the
+    `env` is the caller's whole environment, `overrides` what it asked to set besides; `env`,
+    `cwd`, `umask` and `nofile` of None mean those of the process that spawns. With `plain_output` the
     terminal neither translates newlines nor echoes, so that the output is what the child wrote.
     `stdin_fd` becomes the child's stdin in place of the terminal, which stays its controlling
     terminal. With `keep_term` the child's TERM is the caller's: its terminal is what will show it.
@@ -119,7 +119,7 @@ class SpawnOptions:
     """
 
     argv: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env: Mapping[str, str] | None = field(default=None, repr=False)
     overrides: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: str | None = None
     umask: int | None = None
@@ -168,7 +168,7 @@ class SpawnOptions:
         for word in self.argv:
             if "\0" in word:
                 raise InvalidValueError("argument", word, "without NUL characters")
-        for key, value in (*self.env.items(), *self.overrides.items()):
+        for key, value in (*(self.env or {}).items(), *self.overrides.items()):
             # The value is not named: it may be a secret.
             if not key or "=" in key or "\0" in key or "\0" in value:
                 raise InvalidValueError("environment variable", key, "a name without = and NUL")
@@ -204,14 +204,15 @@ class PtyRecord:
 
 
 def child_environment(
-    options: SpawnOptions, *, pty_id: PtyId, socket: str | None
+    options: SpawnOptions, ours: Mapping[str, str], *, pty_id: PtyId, socket: str | None
 ) -> dict[str, str]:
     """Return the environment of a child: the caller's, told where it runs; overrides win.
 
-    What describes the caller's own terminal or multiplexer is taken out, as it would be wrong.
+    `ours` is the environment of this process, for a caller that gave none. What describes the caller's own terminal or multiplexer is taken out, as it would be wrong.
     """
     stale = {"LINES", "COLUMNS", "TMUX", "TMUX_PANE", "STY", "WINDOWID"}
-    env = {key: value for key, value in options.env.items() if key not in stale}
+    caller = ours if options.env is None else options.env
+    env = {key: value for key, value in caller.items() if key not in stale}
     if not options.keep_term:
         env |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
     env |= {"PTYMUX": "1", "PTYMUX_ID": pty_id, "PTYMUX_LANE": options.lane}

@@ -104,7 +104,7 @@ class PtyManager:
         cause = correlation_id or CorrelationId(new_id("req"))
         pty = self._register(options, cause)
         pty.step(Event.SPAWN)
-        env = child_environment(options, pty_id=pty.pty_id, socket=None)
+        env = child_environment(options, os.environ, pty_id=pty.pty_id, socket=None)
         started = time.perf_counter()
         try:
             spawned = await self._link.spawn(pty.slot, options, env)
@@ -133,7 +133,7 @@ class PtyManager:
             state=State.IDLE.value,
             created_at=now,
             updated_at=now,
-            env_names=tuple(sorted(options.env)),
+            env_names=tuple(sorted(os.environ if options.env is None else options.env)),
         )
         self._registry.register(record)
         self._next_number += 1

@@ -165,7 +165,7 @@ def test_no_value_of_the_environment_is_ever_told() -> None:
 
 def environment_of(caller: dict[str, str], **overrides: str) -> dict[str, str]:
     asked = options(env=caller, overrides=overrides, lane=LaneId("main"))
-    return child_environment(asked, pty_id=PtyId("pty_1"), socket="/tmp/s")
+    return child_environment(asked, {}, pty_id=PtyId("pty_1"), socket="/tmp/s")
 
 
 @pytest.mark.requirement("FR-003")
@@ -201,10 +201,17 @@ def test_what_the_user_sets_wins_over_everything() -> None:
 
 
 @pytest.mark.requirement("FR-003")
+def test_a_caller_that_gives_no_environment_means_that_of_this_process() -> None:
+    env = child_environment(options(), {"HOME": "/here"}, pty_id=PtyId("pty_1"), socket=None)
+
+    assert env["HOME"] == "/here"
+
+
+@pytest.mark.requirement("FR-003")
 def test_a_child_shown_on_the_callers_terminal_keeps_its_term() -> None:
     asked = options(env={"TERM": "linux", "PTYMUX_SOCKET": "outer"}, keep_term=True)
 
-    env = child_environment(asked, pty_id=PtyId("pty_1"), socket=None)
+    env = child_environment(asked, {}, pty_id=PtyId("pty_1"), socket=None)
 
     assert env["TERM"] == "linux"
     assert not {"COLORTERM", "PTYMUX_SOCKET"} & env.keys()
