@@ -215,7 +215,7 @@ class OutputBuffer:
         self._behind: int | None = None  # the furthest-behind consumer that counts, if any does
         self._overflow = Burst()
         self._told_attended = 0  # how much of `dropped_attended` events have told
-        self._reached = 0  # the highest offset a consumer attached or left at
+        self._reached = 0  # the highest offset a consumer left at, never below where it attached
         self._stored: list[int] = []  # the account as it stands in the ring
         self._next_id = 1
         # In whole bytes; the rounding keeps a mark such as 0.55 - 0.10 where people expect it.
@@ -268,9 +268,7 @@ class OutputBuffer:
         if self._behind is not None and not self.backpressure and self.ring.capacity:
             wake_at = self._total - self._behind + self._on_above + 1
         if self._overflow.deadline is None:
-            account = self.account
-            first = account.holes[0][0] if account.holes else max(account.handed, account.accounted)
-            wake_at = min(wake_at, first + self.ring.capacity + 1)
+            wake_at = min(wake_at, self.account.first_unread + self.ring.capacity + 1)
         return wake_at
 
     @property
@@ -317,7 +315,6 @@ class OutputBuffer:
         self.readers[reader.reader_id] = reader
         if reader.is_consumer:
             self.attended = True
-            self._reached = max(self._reached, offset)
         self._consider(reader)
         self._measure()
         self._publish()
@@ -421,7 +418,7 @@ class OutputBuffer:
         missed = reader.cursor.skipped
         reader.cursor.advance(part, size)
         missed = reader.cursor.skipped - missed
-        if missed or reader.burst.deadline is not None:
+        if missed:
             self._tell_skipped(reader, reader.burst.add(missed, now), told)
         if not reader.counts:
             self._consider(reader)

@@ -180,6 +180,21 @@ def test_a_hole_never_reaches_below_what_was_evicted() -> None:
 
 
 @pytest.mark.requirement("HOLES")
+@pytest.mark.parametrize(
+    ("oldest", "first_unread"), [(0, 0), (8, 8), (9, 10), (10, 10), (18, 18), (19, 20), (25, 25)]
+)
+def test_the_first_unread_byte_is_the_oldest_kept_one_that_nobody_got(
+    oldest: int, first_unread: int
+) -> None:
+    account = with_holes(2)
+
+    account.evict(oldest, attended=True)
+
+    assert account.first_unread == first_unread
+    assert all(start < end for start, end in account.holes)
+
+
+@pytest.mark.requirement("HOLES")
 def test_one_hole_too_many_joins_the_two_around_the_smallest_island() -> None:
     account = with_holes(Limits.HOLES)
     account.hand(1000, 1003)

@@ -103,6 +103,9 @@ def laws_hold(stats: BufferStats) -> bool:
 
 THRESHOLDS = ["0.75", "0.55", "0.3", "0.101", "0.999", "0.15", "0.5"]
 MARKS = [(t, c) for t in THRESHOLDS for c in (1, 7, 1000, 4096, MIB)]
+# Where the product of the floats lies on the other side of a whole number of bytes.
+MARKS += [("0.29", 100), ("0.57", 100), ("0.35", 1000), ("0.15", 100), ("0.67", 1000)]
+MARKS += [("0.1000001", 1), ("0.1000001", 7)]
 
 
 def highest_quiet_backlog(threshold: str, capacity: int) -> int:
@@ -145,6 +148,31 @@ def test_off_exactly_below_the_off_mark(threshold: str, capacity: int) -> None:
 
     assert at_the_mark == ["on"]
     assert alarms(told) == ["on", "caught up"]
+
+
+@pytest.mark.requirement("BACKPRESSURE")
+@pytest.mark.parametrize(("threshold", "capacity"), MARKS)
+def test_a_consumer_counts_exactly_from_the_off_mark_on(threshold: str, capacity: int) -> None:
+    out = OutputBuffer(RingBuffer(capacity), float(threshold))
+    produce(out, capacity)
+    mark = int((Fraction(threshold) - Fraction("0.10")) * capacity)
+
+    above, _ = out.attach(CONSUMER, 0, offset=capacity - mark - 1)
+    at_it, _ = out.attach(CONSUMER, 0, offset=capacity - mark)
+
+    assert (above.counts, at_it.counts) == (False, True)
+
+
+@pytest.mark.requirement("BACKPRESSURE")
+@pytest.mark.parametrize(("threshold", "capacity"), MARKS)
+def test_wake_at_is_where_backpressure_goes_on(threshold: str, capacity: int) -> None:
+    out, reader = attached(capacity, float(threshold))
+    produce(out, 1)
+    read(out, reader)
+
+    wake_at = out.wake_at
+
+    assert wake_at == 1 + highest_quiet_backlog(threshold, capacity) + 1
 
 
 def read_all_but(out: OutputBuffer, reader: Reader, left: int) -> list[Telling]:
@@ -431,6 +459,7 @@ def test_a_burst_ends_with_a_closing_event_after_a_second_without_loss() -> None
     assert [len(t) for t in told] == [0, 0, 1, 0, 0]
     assert isinstance(closing, Overflow)
     assert (closing.final, closing.dropped_since_last, closing.total_dropped) == (True, 0, 50)
+    assert closing.attended  # somebody is there now
 
 
 @pytest.mark.requirement("OVERFLOW")
@@ -907,6 +936,19 @@ def test_credit_is_not_taken_back_when_the_last_consumer_leaves_after_a_gap() ->
 
 
 @pytest.mark.requirement("BLOCK")
+def test_what_got_out_after_its_reader_left_raises_the_credit() -> None:
+    out = blocking()
+    reader, _ = out.attach(LOSSLESS, 0)
+    produce(out, 100)
+    part = reader.cursor.peek(30)
+    out.detach(reader, 0)
+
+    out.hand(reader, part, 0)
+
+    assert out.ring.limit == 130
+
+
+@pytest.mark.requirement("BLOCK")
 def test_clearing_lets_a_child_go_on_that_was_held_with_nobody_attached() -> None:
     out = blocking()
     produce(out, 100)
@@ -1129,13 +1171,25 @@ class BusyRing(RingBuffer):
         self.most = most
         self.dice = random.Random(most)
 
-    @property
-    def total(self) -> int:
+    def go_on(self) -> None:
         if self.most and self.dice.random() < 0.6:
             size = self.dice.randint(0, self.most)
             self.prepare(size)
             self.commit(size)
+
+    @property
+    def total(self) -> int:
+        self.go_on()
         return super().total
+
+    @property
+    def edge(self) -> int:
+        self.go_on()
+        return super().edge
+
+    def clear(self) -> int:
+        self.go_on()
+        return super().clear()
 
 
 @pytest.mark.requirement("STATS", "LAW-PTY", "LAW-READER")

@@ -479,6 +479,15 @@ def test_a_write_in_progress_leaves_the_promised_window_whole(capacity: int, lea
 
 
 @pytest.mark.requirement("RING")
+def test_a_reader_goes_by_the_announcement_where_it_reaches_further_than_the_total() -> None:
+    ring = filled(100, 250)
+
+    ring.prepare(SLACK + 30)
+
+    assert ring.edge == 180
+
+
+@pytest.mark.requirement("RING")
 def test_a_read_that_brought_nothing_leaves_everything_as_it_was() -> None:
     ring = filled(100, 150)
 
