@@ -1,0 +1,89 @@
+"""What the children write: every byte of it is known from its offset alone."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from typing import Final
+
+__all__ = [
+    "LARGEST_BYTES",
+    "SMALLEST_BYTES",
+    "ChildKind",
+    "argv",
+    "first_difference",
+    "text",
+    "written_bytes",
+]
+
+SMALLEST_BYTES: Final = 1000  # less cannot be paced
+LARGEST_BYTES: Final = 100_000_000_000  # the counter has room for more, patience has not
+
+# One line is ten digits, a blank, the filling and a newline: 80 bytes. A block is 1000 lines that
+# differ from the next block in seven of the digits only, so it is made by one replace: 2 GB/s.
+_FILLING: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-*/=!"
+_LINES: Final = 1000
+_DIGITS: Final = b"#######"
+_TEMPLATE: Final = b"".join(b"%b%03d %b\n" % (_DIGITS, i, _FILLING) for i in range(_LINES))
+_BLOCK: Final = len(_TEMPLATE)
+
+# `-IS -c COUNTER filling bytes pace`; a pace of 0 is none.
+_COUNTER: Final = r"""
+import os, sys, time
+filling, left, pace = sys.argv[1].encode(), int(sys.argv[2]), float(sys.argv[3])
+template = b"".join(b"#######%03d %b\n" % (i, filling) for i in range(1000))
+step = max(1, min(8000, int(pace / 50)))
+start, written, block = time.monotonic(), 0, 0
+while left:
+    text = memoryview(template.replace(b"#######", b"%07d" % block))[:left]
+    while text:
+        size = os.write(1, text[:step] if pace else text)
+        text, left, written = text[size:], left - size, written + size
+        if pace:
+            time.sleep(max(0.0, start + written / pace - time.monotonic()))
+    block += 1
+"""
+
+_YES: Final = b"y\r\n"
+
+
+class ChildKind(enum.Enum):
+    """Which program writes."""
+
+    COUNTER = "counter"  # numbered lines of 80 bytes; the terminal leaves them as they are
+    YES = "yes"  # `yes | head -c BYTES`; the terminal makes "\r\n" of each newline
+
+
+def argv(kind: ChildKind, size: int, pace: float) -> tuple[str, ...]:
+    """Return the command that writes `size` bytes, a counter not faster than `pace` a second."""
+    if kind is ChildKind.YES:
+        return ("sh", "-c", f"yes | head -c {size}")
+    return (sys.executable, "-ISc", _COUNTER, _FILLING.decode(), str(size), str(pace))
+
+
+def written_bytes(kind: ChildKind, size: int) -> int:
+    """Return how many bytes the terminal makes of a child's `size` bytes."""
+    return size + size // 2 if kind is ChildKind.YES else size
+
+
+def text(kind: ChildKind, offset: int, size: int) -> bytes:
+    """Return what the terminal has put at `[offset, offset + size)`."""
+    if kind is ChildKind.YES:
+        at = offset % len(_YES)
+        return (_YES * (size // len(_YES) + 2))[at : at + size]
+    block, at = divmod(offset, _BLOCK)
+    pieces = []
+    while size > 0:
+        piece = _TEMPLATE.replace(_DIGITS, b"%07d" % block)[at : at + size]
+        pieces.append(piece)
+        size -= len(piece)
+        block, at = block + 1, 0
+    return b"".join(pieces)
+
+
+def first_difference(kind: ChildKind, offset: int, data: bytes) -> int | None:
+    """Return the offset of the first byte of `data` that is wrong, or None when all are right."""
+    wanted = text(kind, offset, len(data))
+    if wanted == data:
+        return None
+    return offset + next(i for i, (a, b) in enumerate(zip(wanted, data, strict=True)) if a != b)
