@@ -13,8 +13,10 @@ in rounds 0.96; at 80 MB/s there is no difference.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -23,11 +25,13 @@ from typing import Final
 
 from ptymux.core.model import OnFull, SpawnOptions, WindowSize
 from ptymux.core.ring import RingBuffer, ring_size
-from ptymux.errors import UnknownPtyError
+from ptymux.errors import SpawnError, UnknownPtyError
 from ptymux.keeper.reports import Report, Suspended
 from ptymux.keeper.terminal import Terminal
 from ptymux.posix.memory import create_ring_memory
-from ptymux.posix.process import is_stopped, signal_foreground
+from ptymux.posix.process import is_stopped, signal_foreground, start_time
+from ptymux.posix.shortage import shortage_of
+from ptymux.posix.spawn import Spawned as Child
 from ptymux.posix.spawn import spawn
 from ptymux.posix.tty import is_canonical, set_size
 
@@ -38,10 +42,13 @@ _TURN_SECONDS: Final = 0.0002  # that reading may take in one turn
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """A child that runs and the ring of its output; the engine keeps owning both."""
+    """A child that runs, and a mapping of its output's ring, which the caller releases."""
 
     pid: int
     ring: RingBuffer
+    start_time: int | None = (
+        None  # clock ticks since boot; with the pid it names the child for good
+    )
 
 
 class Engine:
@@ -53,8 +60,11 @@ class Engine:
     def __init__(self) -> None:
         self.reports: list[Report] = []
         self.deadlines: dict[int, float] = {}
-        self.busy: list[Terminal] = []
-        self._epoll = select.epoll()
+        self.busy: dict[Terminal, None] = {}
+        try:
+            self._epoll = select.epoll()
+        except OSError as error:
+            raise shortage_of(error) or error from error
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._terminals: dict[int, Terminal] = {}
         self._next_lifeline = 1
@@ -86,7 +96,7 @@ class Engine:
         return reports
 
     def _read_in_rounds(self) -> None:
-        read, self.busy = self.busy, []
+        read, self.busy = list(self.busy), {}
         busy = read
         until = time.monotonic() + _TURN_SECONDS
         while busy:
@@ -96,7 +106,7 @@ class Engine:
         for terminal in read:
             terminal.tell_output()
         # A running one is reported by epoll again; the end of one is not an event.
-        self.busy += [terminal for terminal in busy if terminal.status is not None]
+        self.busy |= {terminal: None for terminal in busy if terminal.status is not None}
 
     # Requests --------------------------------------------------------------------------------
 
@@ -107,21 +117,26 @@ class Engine:
             SpawnError, OutOfResourcesError: as `posix.spawn`; nothing is left of it.
         """
         assert slot not in self._terminals
-        memfd, memory = create_ring_memory(ring_size(options.buffer_size))
-        try:
+        with contextlib.ExitStack() as undo:
+            memfd, memory = create_ring_memory(ring_size(options.buffer_size))
+            undo.callback(os.close, memfd)
+            undo.callback(memory.close)
             child = spawn(options, env)
-        except BaseException:
-            memory.close()
-            os.close(memfd)
-            raise
-        ring = RingBuffer(options.buffer_size, memory)
-        ring.wake_at = 1
-        if options.on_full is OnFull.BLOCK:
-            ring.limit = options.buffer_size
-        self._terminals[slot] = Terminal(
-            self, slot, child.master, child.pidfd, (memfd, memory), ring
-        )
-        return Spawned(child.pid, ring)
+            undo.callback(_abandon, child)
+            born = start_time(child.pid)
+            ring = RingBuffer(options.buffer_size, memory)
+            undo.callback(ring.release)
+            ring.wake_at = 1
+            if options.on_full is OnFull.BLOCK:
+                ring.limit = options.buffer_size
+            undo.callback(self._unwatch, child.master, child.pidfd)
+            try:
+                terminal = Terminal(self, slot, child.master, child.pidfd, memfd, ring)
+            except OSError as error:  # of epoll
+                raise shortage_of(error) or SpawnError(str(error)) from error
+            undo.pop_all()
+        self._terminals[slot] = terminal
+        return Spawned(child.pid, RingBuffer.attach(memory), born)
 
     def open_lifeline(self, slot: int) -> tuple[int, socket.socket]:
         """Return the number and the client's end of a new lifeline; the caller owns the socket.
@@ -190,6 +205,10 @@ class Engine:
             raise UnknownPtyError(str(slot))
         return terminal
 
+    def _unwatch(self, *fds: int) -> None:
+        for fd in fds:
+            self.watch(fd, 0, lambda _events: None)
+
     def watch(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
         """Have `handler` called with the events of `mask`; mask 0: no more."""
         if not mask:
@@ -201,3 +220,13 @@ class Engine:
         else:
             self._epoll.register(fd, mask)
             self._handlers[fd] = handler
+
+
+def _abandon(child: Child) -> None:
+    """End a child that nobody was told of."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
+    os.close(child.pidfd)
+    os.close(child.master)

@@ -17,6 +17,7 @@ from typing import Final
 
 from ptymux.core.model import Limits
 from ptymux.errors import LimitReachedError
+from ptymux.posix.shortage import shortage_of
 
 __all__ = ["TAKEN_BYTES", "Input", "Lifeline"]
 
@@ -76,15 +77,24 @@ class Input:
 
         Raises:
             LimitReachedError: the PTY has as many as it may.
+            OutOfResourcesError: open files or memory.
         """
         if len(self._lines) >= Limits.LIFELINES:
             raise LimitReachedError("lifelines of a PTY", Limits.LIFELINES, "close one first")
-        ours, theirs = socket.socketpair()
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _QUEUE // 2)  # the kernel doubles it
-        ours.setblocking(False)
-        line = Lifeline(number, ours)
+        with contextlib.ExitStack() as undo:
+            try:
+                ours, theirs = socket.socketpair()
+                undo.callback(ours.close)
+                undo.callback(theirs.close)
+                # The kernel doubles it.
+                theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _QUEUE // 2)
+                ours.setblocking(False)
+                line = Lifeline(number, ours)
+                self._listen(line)
+            except OSError as error:
+                raise shortage_of(error) or error from error
+            undo.pop_all()
         self._lines[ours.fileno()] = line
-        self._listen(line)
         return theirs
 
     def feed(self) -> None:

@@ -15,7 +15,7 @@ from ptymux.keeper.reports import Report
 
 __all__ = ["InProcessLink", "Link", "OnReport"]
 
-_STOP_CHECK_SECONDS: Final = 0.5  # between two looks for children that a signal stopped
+_LOOK_SECONDS: Final = 0.5  # between two looks for children that a signal stopped
 
 OnReport = Callable[[Report], None]
 
@@ -78,7 +78,7 @@ class InProcessLink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_report: OnReport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._stop_check: asyncio.TimerHandle | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
 
     def start(self, on_report: OnReport) -> None:
         """Begin to report; called once, in the running loop."""
@@ -86,7 +86,7 @@ class InProcessLink:
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._engine.fileno(), self._turn)
-        self._check_stopped()
+        self._look()
 
     async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
         """Start a child in a new PTY."""
@@ -126,7 +126,7 @@ class InProcessLink:
         """Let go of everything; the link is unusable afterwards."""
         if self._engine is None or self._loop is None:
             return
-        for timer in (self._timer, self._stop_check):
+        for timer in (self._timer, self._look_timer):
             if timer is not None:
                 timer.cancel()
         self._loop.remove_reader(self._engine.fileno())
@@ -164,8 +164,8 @@ class InProcessLink:
             delay = max(0.0, deadline - time.monotonic())
             self._timer = self._loop.call_later(delay, self._turn)
 
-    def _check_stopped(self) -> None:
+    def _look(self) -> None:
         assert self._loop is not None
+        self._look_timer = self._loop.call_later(_LOOK_SECONDS, self._look)
         self._open().check_stopped()
         self._turn()
-        self._stop_check = self._loop.call_later(_STOP_CHECK_SECONDS, self._check_stopped)

@@ -8,16 +8,17 @@ A child may exit while others hold its terminal, and the other way round:
 
 The kernel flushes what the child wrote into the master's buffer before a read says EAGAIN
 (n_tty_read in Linux), so at the first EAGAIN after the exit the child's own output is complete.
+Where a flood of others keeps EAGAIN away, it is complete once more was read than a terminal holds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import select
 import time
 from collections.abc import Callable
-from mmap import mmap
 from typing import Final, Protocol
 
 from ptymux.core.ring import RingBuffer
@@ -31,7 +32,12 @@ TAIL_SILENCE_SECONDS: Final = 0.2
 TAIL_SECONDS: Final = 1.0
 HELD_END_SECONDS: Final = 10.0  # that an ended PTY in `block` waits for its consumer
 
+_COUNT_HELD_SECONDS: Final = 0.5  # between two updates of `held_ms` while a PTY is held
 _READS: Final = 4  # in one go, some 16 KB
+
+# At most, of what was written and not read yet. Source: some 8 KB of flip buffers (the limit that
+# pty_common_install sets in linux/drivers/tty/pty.c) and 4 KB of n_tty; up to 23 KB were measured.
+_TERMINAL_HOLDS: Final = 64 * 1024
 
 _IN: Final = select.EPOLLIN
 _OUT: Final = select.EPOLLOUT
@@ -44,7 +50,7 @@ class Host(Protocol):
 
     reports: list[Report]
     deadlines: dict[int, float]  # by slot, on time.monotonic: when `Terminal.expire` is due
-    busy: list[Terminal]  # have something to read in this turn
+    busy: dict[Terminal, None]  # an ordered set: have something to read in this turn
 
     def watch(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
         """Have `handler` called with the events of `mask`; mask 0: no more."""
@@ -61,14 +67,17 @@ class Terminal:
     """Owns a master, a child's pidfd and a ring."""
 
     __slots__ = (
+        "_complete_at",
         "_ended_at",
+        "_held_seconds",
         "_held_since",
         "_host",
         "_limitless",
         "_mask",
         "_memfd",
-        "_memory",
         "_phase",
+        "_seen",
+        "_tail_until",
         "_told",
         "input",
         "master",
@@ -80,27 +89,25 @@ class Terminal:
     )
 
     def __init__(
-        self,
-        host: Host,
-        slot: int,
-        master: int,
-        pidfd: int,
-        memory: tuple[int, mmap],
-        ring: RingBuffer,
+        self, host: Host, slot: int, master: int, pidfd: int, memfd: int, ring: RingBuffer
     ) -> None:
         self._host = host
         self.slot = slot
         self.master = master  # -1 once closed
         self.pidfd = pidfd  # -1 once reaped
-        self._memfd, self._memory = memory
+        self._memfd = memfd
         self.ring = ring
         self.status: ExitStatus | None = None
         self.suspended = False
         self._phase = _Phase.RUNNING
         self._mask = 0
-        self._held_since: float | None = None
+        self._held_since: float | None = None  # or since the last `count_held`
+        self._held_seconds = 0.0
         self._limitless = False  # an ended PTY waited long enough for its consumer
         self._ended_at = 0.0
+        self._complete_at = 0  # the total at which the child's own output is complete for sure
+        self._tail_until = 0.0
+        self._seen = 0  # total at the last read of an ended PTY
         self._told = -1  # total when output was last reported
         self.input = Input(
             master,
@@ -118,8 +125,8 @@ class Terminal:
         try:
             got = self.ring.drain(self.master, os.readv, _READS, limited=not self._limitless)
         except BlockingIOError:
-            if self._phase is _Phase.DRAINING:
-                self._complete(tail_pending=True)
+            if self._phase is not _Phase.RUNNING:
+                self._follow_end(is_empty=True)
             return False
         except OSError:  # EIO: nobody has the terminal open
             self._hang_up()
@@ -129,13 +136,28 @@ class Terminal:
             return False
         if self._mask & _EDGE:  # somebody opened the terminal again
             self._watch()
-        if self._phase is _Phase.TAIL:
-            silence = time.monotonic() + TAIL_SILENCE_SECONDS
-            self._host.deadlines[self.slot] = min(silence, self._ended_at + TAIL_SECONDS)
+        if self._phase is not _Phase.RUNNING:
+            self._follow_end(is_empty=False)
         return True
+
+    def _follow_end(self, *, is_empty: bool) -> None:
+        """Judge, after a read of an ended PTY, how far its end has come."""
+        total = self.ring.total
+        if self._phase is _Phase.DRAINING:
+            if is_empty or total >= self._complete_at:
+                self._complete(tail_pending=True)
+        elif total > self._seen:
+            self._await_silence()
+        self._seen = total
+
+    def _await_silence(self) -> None:
+        silence = time.monotonic() + TAIL_SILENCE_SECONDS
+        self._host.deadlines[self.slot] = min(silence, self._tail_until)
 
     def tell_output(self) -> None:
         """Report output when somebody asked to be told of it."""
+        if self.master < 0:
+            return  # that it closed says more
         total = self.ring.total
         if total >= self.ring.wake_at and total != self._told:
             self._told = total
@@ -146,12 +168,13 @@ class Terminal:
         if self._held_since is None:
             return
         self._count_held()
+        self._held_since = None
         self._host.deadlines.pop(self.slot, None)
         if self._phase is _Phase.TAIL:
-            self._host.deadlines[self.slot] = time.monotonic() + TAIL_SILENCE_SECONDS
+            self._await_silence()
         self._watch()
         if self._phase is not _Phase.RUNNING:
-            self._host.busy.append(self)
+            self._host.busy[self] = None
 
     def _on_event(self, events: int) -> None:
         if events & _OUT:
@@ -160,7 +183,7 @@ class Terminal:
         if not events & (_IN | _HUP) or self.master < 0:
             return
         if self._held_since is None:
-            self._host.busy.append(self)
+            self._host.busy[self] = None
         else:
             # Hung up while held: a watched master would be reported again and again.
             self._host.watch(self.master, 0, self._on_event)
@@ -173,18 +196,29 @@ class Terminal:
         ready = dict(poll.poll(0)).get(self.master, 0)
         if ready & select.POLLIN:
             self._held_since = time.monotonic()
-            if self._phase is not _Phase.RUNNING:
-                self._host.deadlines[self.slot] = self._ended_at + HELD_END_SECONDS
+            self._await_credit()
             self._watch()
         elif ready & select.POLLHUP:
             self._hang_up()
         elif self._phase is _Phase.DRAINING:
             self._complete(tail_pending=True)
 
+    def _await_credit(self) -> None:
+        due = time.monotonic() + _COUNT_HELD_SECONDS
+        if self.status is not None:
+            due = min(due, self._ended_at + HELD_END_SECONDS)
+        self._host.deadlines[self.slot] = due
+
     def _count_held(self) -> None:
-        if self._held_since is not None:
-            self.ring.held_ms += round(1000 * (time.monotonic() - self._held_since))
-            self._held_since = None
+        """Bring the ring's `held_ms` up to now."""
+        if self._held_since is None:
+            return
+        now = time.monotonic()
+        self._held_seconds += now - self._held_since
+        self.ring.held_ms = round(1000 * self._held_seconds)
+        if self.status is not None:  # what waits for a consumer is no tail that lasts too long
+            self._tail_until += now - max(self._held_since, self._ended_at)
+        self._held_since = now
 
     # The end ---------------------------------------------------------------------------------
 
@@ -195,14 +229,16 @@ class Terminal:
         self._close_pidfd()
         self.status = status
         self._ended_at = time.monotonic()
+        self._tail_until = self._ended_at + TAIL_SECONDS
+        self._complete_at = self.ring.total + _TERMINAL_HOLDS
         self._phase = _Phase.DRAINING
         self.input.close()
         if self.master < 0:
             self._complete(tail_pending=False)
         elif self._held_since is not None:
-            self._host.deadlines[self.slot] = self._ended_at + HELD_END_SECONDS
+            self._await_credit()
         else:
-            self._host.busy.append(self)
+            self._host.busy[self] = None
 
     def _hang_up(self) -> None:
         """Nobody has the terminal open; a child that lives may open it again."""
@@ -216,26 +252,35 @@ class Terminal:
         assert self.status is not None
         self._phase = _Phase.TAIL
         if tail_pending:
-            self._host.deadlines[self.slot] = time.monotonic() + TAIL_SILENCE_SECONDS
+            self._await_silence()
         self.ring.end(_word(self.status))
         self._host.reports.append(Exited(self.slot, self.status, tail_pending))
 
     def expire(self) -> None:
         """Do what the deadline was set for."""
-        if self._held_since is not None:
+        if self._held_since is None:
+            self.close()
+        elif self.status is None or time.monotonic() < self._ended_at + HELD_END_SECONDS:
+            self._count_held()
+            self._await_credit()
+        else:
             # The consumer had its time. The ring takes the rest and says what it drops.
             self._limitless = True
             self.credit_raised()
-        else:
-            self.close()
 
     def close(self) -> None:
-        """Close the terminal, whoever still holds it; again is no error."""
+        """Close the terminal, whoever still holds it; again is no error.
+
+        Before the child's own output is complete the ring takes what is there, whatever its limit.
+        """
         if self.master < 0:
             return
         self._count_held()
+        self._held_since = None
         self._host.deadlines.pop(self.slot, None)
         self.input.close()
+        if self._phase is not _Phase.TAIL:
+            self._take_rest()
         self._host.watch(self.master, 0, self._on_event)
         os.close(self.master)
         self.master = -1
@@ -243,11 +288,20 @@ class Terminal:
             self._complete(tail_pending=False)
         self._host.reports.append(Closed(self.slot))
 
+    def _take_rest(self) -> None:
+        end = self.ring.total + _TERMINAL_HOLDS
+        with contextlib.suppress(OSError):
+            while self.ring.total < end:
+                self.ring.drain(self.master, os.readv, _READS, limited=False)
+
     def release(self) -> None:
         """Let go of everything; the ring's memory lives as long as somebody maps it."""
         self.close()
+        if self.pidfd >= 0:
+            reap(self.pidfd)  # one that died just now leaves no zombie
         self._close_pidfd()
         os.close(self._memfd)
+        self.ring.release()
 
     def _close_pidfd(self) -> None:
         if self.pidfd >= 0:
