@@ -1,0 +1,148 @@
+"""Utilization and drops over time as SVG: a small panel for each scenario."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from typing import Final
+
+from ptymux.stress.measured import Sample
+from ptymux.stress.plan import THRESHOLD
+from ptymux.stress.report import Report, summary, word
+from ptymux.stress.verdict import Outcome, Result
+
+__all__ = ["plot", "round_up"]
+
+_ACROSS: Final = 4  # panels in a row: a row is a size
+_WIDTH, _HEIGHT = 320, 220  # of a panel
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 56, 34, 40  # of it around the curves
+_HEAD: Final = 64
+_MARGIN: Final = 12
+_STEPS: Final = (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15)
+_BLUE, _RED, _GREY = "#1f5fa8", "#c0392b", "#6b7280"
+_MARKS: Final = {
+    Outcome.OK: "#1b7f3b",
+    Outcome.FAILED: _RED,
+    Outcome.NOT_EXERCISED: "#b7791f",
+    Outcome.SKIPPED: _GREY,
+}
+
+
+def plot(report: Report) -> str:
+    """Return a picture of the run as an SVG document."""
+    across = min(_ACROSS, max(1, len(report.results)))
+    down = math.ceil(len(report.results) / across)
+    width = max(across * _WIDTH + 2 * _MARGIN, 660)
+    height = _HEAD + down * _HEIGHT + _MARGIN
+    panels = (
+        f'<g transform="translate({_MARGIN + index % across * _WIDTH},'
+        f'{_HEAD + index // across * _HEIGHT})">{"".join(_panel(result))}</g>'
+        for index, result in enumerate(report.results)
+    )
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
+            f'width="{width}" height="{height}" font-family="sans-serif" font-size="11">',
+            f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+            _text(_MARGIN, 24, "ptymux stress", size=16, weight="bold"),
+            _text(_MARGIN, 44, summary(report), fill=_GREY),
+            *_legend(width - 300, 20),
+            *panels,
+            "</svg>\n",
+        ]
+    )
+
+
+def round_up(value: float) -> float:
+    """Return the next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15 and so on, also below; 1 for nothing."""
+    if value <= 0:
+        return 1.0
+    power: float = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in _STEPS if step * power >= value * (1 - 1e-9))
+
+
+def _legend(x: float, y: float) -> Iterator[str]:
+    for at, colour, dash, label in (
+        (0, _BLUE, "", "utilization"),
+        (100, _RED, "", "dropped"),
+        (180, _GREY, "4 3", "threshold"),
+    ):
+        yield _line(x + at, y, x + at + 22, y, colour, dash=dash, width=2)
+        yield _text(x + at + 27, y + 4, label)
+
+
+def _panel(result: Result) -> Iterator[str]:
+    m = result.measured
+    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+    seconds = round_up(max(sample.seconds for sample in m.samples))
+    dropped = round_up(max(sample.dropped for sample in m.samples) / 1e6)
+
+    def x(sample: Sample) -> float:
+        return _LEFT + (right - _LEFT) * sample.seconds / seconds
+
+    def y(share: float) -> float:
+        return bottom - (bottom - _TOP) * share
+
+    yield _text(_LEFT, _TOP - 12, m.scenario.title, size=12, weight="bold")
+    outcome = word(result.verdicts)
+    yield _text(right, _TOP - 12, outcome.value, anchor="end", fill=_MARKS[outcome], weight="bold")
+    for share in (0.0, 0.5, 1.0):
+        yield _line(_LEFT, y(share), right, y(share), "#e5e7eb")
+        yield _text(_LEFT - 5, y(share) + 4, f"{share:.0%}", anchor="end", fill=_BLUE)
+        yield _text(right + 5, y(share) + 4, f"{share * dropped:g}", fill=_RED)
+        at = _LEFT + (right - _LEFT) * share
+        yield _text(at, bottom + 14, f"{share * seconds:g}", anchor="middle")
+    yield _text((_LEFT + right) / 2, bottom + 29, "time, s", anchor="middle", fill=_GREY)
+    yield _upright(14, (_TOP + bottom) / 2, "utilization", _BLUE)
+    yield _upright(_WIDTH - 12, (_TOP + bottom) / 2, "dropped, MB", _RED)
+    yield _line(_LEFT, y(THRESHOLD), right, y(THRESHOLD), _GREY, dash="4 3")
+    yield _line(_LEFT, bottom, right, bottom, _GREY)
+    yield _curve(m.samples, x, lambda sample: y(sample.dropped / 1e6 / dropped), _RED)
+    yield _curve(m.samples, x, lambda sample: y(sample.utilization), _BLUE)
+
+
+def _curve(
+    samples: Sequence[Sample],
+    x: Callable[[Sample], float],
+    y: Callable[[Sample], float],
+    colour: str,
+) -> str:
+    points = " ".join(f"{x(sample):.1f},{y(sample):.1f}" for sample in samples)
+    return (
+        f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6" '
+        'stroke-linejoin="round"/>'
+    )
+
+
+def _line(
+    x1: float, y1: float, x2: float, y2: float, colour: str, *, dash: str = "", width: float = 1
+) -> str:
+    dashed = f' stroke-dasharray="{dash}"' if dash else ""
+    return (
+        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
+        f'stroke-width="{width}"{dashed}/>'
+    )
+
+
+def _text(
+    x: float,
+    y: float,
+    text: str,
+    *,
+    anchor: str = "start",
+    fill: str = "#111827",
+    size: int = 11,
+    weight: str = "normal",
+) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" font-size="{size}" '
+        f'font-weight="{weight}">{escape(text)}</text>'
+    )
+
+
+def _upright(x: float, y: float, text: str, fill: str) -> str:
+    return (
+        f'<text transform="translate({x:.1f},{y:.1f}) rotate(-90)" text-anchor="middle" '
+        f'fill="{fill}">{escape(text)}</text>'
+    )
