@@ -128,7 +128,7 @@ class PtyManager:
             session_id=options.session or SessionId(new_id("ses")),
             terminal_id=options.terminal or TerminalId(new_id("ter")),
             command=options.argv,
-            cwd=options.cwd or os.getcwd(),
+            cwd=options.cwd or os.readlink("/proc/self/cwd"),  # also of one that was removed
             size=options.size,
             state=State.IDLE.value,
             created_at=now,
