@@ -1,85 +1,46 @@
-"""The root of the command line: which commands there are, and how every failure is told.
+"""Where the command begins and ends: its standard fds, its signals, and how failures are told.
 
-A command is imported when it is called or its help is shown, so that each pays only for itself.
 Whatever goes wrong, a user gets one line that says what and what to do, and an exit code.
 """
 
 from __future__ import annotations
 
-import difflib
 import errno
-import importlib
 import os
+import signal
 import sys
-from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import click
-
-from ptymux import __version__
+from ptymux.cli.message import tell
 from ptymux.errors import PtymuxError
+from ptymux.posix.shortage import shortage_of
 
-__all__ = ["cli", "main"]
+if TYPE_CHECKING:
+    import click
 
-EXIT_FAILED: Final = 125
+__all__ = ["main"]
+
 EXIT_USAGE: Final = 2
+EXIT_FAILED: Final = 125
 EXIT_INTERRUPTED: Final = 130
 EXIT_CLOSED_PIPE: Final = 141
 
-# Command: where it is, and what the list of commands says of it.
-_COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
-    "run": ("ptymux.cli.run:run", "Run a command in a PTY of its own."),
-    "stress": ("ptymux.cli.stress:stress", "Prove the promises about output with floods of it."),
-    "version": ("ptymux.cli.version:version", "Show the version."),
-}
-
-
-class _LazyGroup(click.Group):
-    """Knows its commands by name and imports one when it is needed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module, _, name = _COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), name)
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in _COMMANDS:
-            close = difflib.get_close_matches(args[0], _COMMANDS, 1)
-            hint = f"did you mean {close[0]!r}?" if close else "`ptymux --help` lists them"
-            raise click.UsageError(f"no command {args[0]!r}; {hint}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
-
-
-@click.group(
-    cls=_LazyGroup,
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Each command has its own help: ptymux run --help.",
-)
-@click.version_option(__version__, "--version", message="ptymux %(version)s")
-@click.pass_context
-def cli(ctx: click.Context) -> None:
-    """Run noisy, long-running commands in PTYs, and account for every byte of their output."""
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+_UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO)
 
 
 def main() -> None:
     """Run the command line of this process and exit."""
     _reserve_standard_fds()
-    status = _run()
+    # A parent that ignores its children must not make the kernel throw away the status of ours.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    # ^C while we load or leave ends us without a word; in between it is an exception.
+    # Limit: while Python itself starts, its own handler may still show a traceback.
+    if on_interrupt is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if not os.environ.get("PTYMUX_DEBUG"):
+        sys.unraisablehook = lambda _what: None  # objects half made, when fds or memory ran out
+    status = _run(on_interrupt)
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -89,51 +50,67 @@ def main() -> None:
     sys.exit(status)
 
 
-def _run() -> int:
+def _run(on_interrupt: object) -> int:
     """Run the command; return the exit code."""
     try:
-        result = cli.main(prog_name="ptymux", standalone_mode=False)
+        import click
+
+        from ptymux.cli.commands import cli
+    except (ImportError, OSError) as error:
+        return _fail(error)
+    try:
+        try:
+            signal.signal(signal.SIGINT, on_interrupt)  # type: ignore[arg-type]
+            result = cli.main(prog_name="ptymux", standalone_mode=False)
+        finally:
+            if on_interrupt is signal.default_int_handler:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "ptymux"
-        return _tell(f"{_sentence(error)}; see `{command} --help`", EXIT_USAGE, command)
+        return _tell_usage(error)
     except click.ClickException as error:
         return _tell(error.format_message(), EXIT_FAILED)
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except PtymuxError as error:
-        return _tell(str(error), error.exit_code)
-    except BrokenPipeError as error:
-        return _tell_unwritable(error)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO):
+        return _fail(error)
+
+
+def _fail(error: Exception) -> int:
+    """Tell a failure in words; return the exit code."""
+    if isinstance(error, OSError):
+        if error.errno in _UNWRITABLE:
             return _tell_unwritable(error)
-        if os.environ.get("PTYMUX_DEBUG"):
-            raise
-        text = f"internal error, {type(error).__name__}: {error}; PTYMUX_DEBUG=1 shows where"
-        return _tell(text, EXIT_FAILED)
+        error = shortage_of(error) or error
+    if isinstance(error, PtymuxError):
+        return _tell(str(error), error.exit_code)
+    if os.environ.get("PTYMUX_DEBUG"):
+        raise error
+    text = f"internal error, {type(error).__name__}: {error}; PTYMUX_DEBUG=1 shows where"
+    return _tell(text, EXIT_FAILED)
 
 
-def _sentence(error: click.UsageError) -> str:
-    return " ".join(error.format_message().split()).rstrip(".")
+def _tell_usage(error: click.UsageError) -> int:
+    from ptymux.cli.commands import COMMANDS
 
-
-def _tell(text: str, status: int, command: str = "ptymux") -> int:
-    """Say in one line on stderr what is wrong; return `status`."""
-    try:
-        click.echo(f"{command}: {' '.join(text.split())}", err=True)
-    except OSError:
-        return status  # nobody is there to be told
-    return status
+    # Of an option without its value click does not say whose it is.
+    words = [word for word in sys.argv[1:2] if word in COMMANDS]
+    who = error.ctx.command_path if error.ctx else " ".join(("ptymux", *words))
+    return _tell(f"{error.format_message().rstrip('. ')}; see `{who} --help`", EXIT_USAGE, who)
 
 
 def _tell_unwritable(error: OSError) -> int:
     """Say that our own output has nowhere to go, but for a closed pipe, which is no trouble."""
-    if isinstance(error, BrokenPipeError):
+    if error.errno == errno.EPIPE:
         return EXIT_CLOSED_PIPE
-    return _tell(f"cannot write to stdout: {(error.strerror or '').lower()}", EXIT_FAILED)
+    return _tell(f"cannot write to stdout: {os.strerror(error.errno or 0).lower()}", EXIT_FAILED)
+
+
+def _tell(text: str, status: int, who: str = "ptymux") -> int:
+    tell(text, who)
+    return status
 
 
 def _reserve_standard_fds() -> None:

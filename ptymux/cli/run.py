@@ -96,7 +96,7 @@ def run(
         on_full = (OnFull.DROP if on_terminal or buffer_size == 0 else OnFull.BLOCK).value
     options = SpawnOptions(
         argv=_argv(command, line),
-        env=dict(os.environ),
+        env=_environment(),
         overrides=dict(variables),
         cwd=cwd,
         size=size or WindowSize(80, 24),
@@ -115,7 +115,10 @@ def run(
     from ptymux.cli.foreground import run_in_foreground
 
     return run_in_foreground(
-        options, on_terminal=on_terminal, sized=size is not None, summary=summary
+        options,
+        on_terminal=on_terminal,
+        sized=size is not None,
+        summary_of=(line or os.path.basename(options.argv[0])) if summary else None,
     )
 
 
@@ -128,6 +131,15 @@ def _argv(command: tuple[str, ...], line: str | None) -> tuple[str, ...]:
     if command and not command[0]:
         raise InvalidValueError("command", "", "the name of a program")
     return command or (shell,)
+
+
+def _environment() -> dict[str, str]:
+    """Return what our caller gave us: Python may have set LC_CTYPE for itself, as PEP 538 says."""
+    env = {key: value for key, value in os.environ.items() if key}
+    with open("/proc/self/environ", "rb") as given:
+        if b"\0LC_CTYPE=" not in b"\0" + given.read():
+            env.pop("LC_CTYPE", None)
+    return env
 
 
 def _is_writable(fd: int) -> bool:

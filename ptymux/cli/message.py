@@ -1,0 +1,27 @@
+"""What we say on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from typing import Final
+
+__all__ = ["tell"]
+
+_STUCK_SECONDS: Final = 1.0  # after which a stderr that nobody reads is told nothing
+
+
+def tell(text: str, who: str = "ptymux") -> None:
+    """Say something in one line on stderr, unless nobody would take it.
+
+    What a terminal would act upon is taken out, so that a name cannot draw.
+    """
+    words = "".join(char for char in " ".join(text.split()) if char.isprintable())
+    line = f"{who}: {words}\n" if who else f"{words}\n"
+    poll = select.poll()
+    poll.register(2, select.POLLOUT)
+    with contextlib.suppress(OSError):
+        # Past sys.stderr, whose buffer would be tried again at exit and change the exit code.
+        if poll.poll(1000 * _STUCK_SECONDS):
+            os.write(2, line.encode(errors="replace"))
