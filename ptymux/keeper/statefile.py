@@ -1,0 +1,91 @@
+"""What survives both processes: which children there are, so that a successor can prove them.
+
+A preallocated file with one fixed slot of 64 bytes for each PTY that may live; a full disk
+therefore refuses no spawn. A slot is written before the spawn is reported:
+
+    0  pid            8 bytes, 0 for a free slot
+    8  start time     8 bytes, clock ticks since boot
+   16  number         8 bytes, the PTY's short number
+   24  boot id       36 bytes, text
+
+All words in native order: the file never leaves the machine.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from ptymux.errors import UnsafeDirectoryError
+from ptymux.posix.process import boot_id, start_time
+
+__all__ = ["Proof", "StateFile"]
+
+_SLOT: Final = struct.Struct("=QQQ36s4x")
+assert _SLOT.size == 64
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A child as it was written down."""
+
+    pid: int
+    start_time: int
+    number: int
+    boot_id: str
+
+
+class StateFile:
+    """The file of one keeper, mapped; the keeper holds the lock that makes it the only writer."""
+
+    def __init__(self, path: str, slots: int) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        size = slots * _SLOT.size
+        try:
+            fd = os.open(path, flags, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, max(size, os.fstat(fd).st_size))
+                self._map = mmap.mmap(fd, size)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise UnsafeDirectoryError(path, error.strerror or "it cannot be written") from error
+        self._boot_id = boot_id()
+        self._slots: dict[int, int] = {}  # PTY number: its slot
+        self._free = list(range(slots - 1, -1, -1))
+
+    def proofs(self) -> list[Proof]:
+        """Return the children that are written down, by this keeper or the one before."""
+        found = []
+        for at in range(len(self._map) // _SLOT.size):
+            pid, started, number, boot = _SLOT.unpack_from(self._map, at * _SLOT.size)
+            if pid:
+                found.append(
+                    Proof(pid, started, number, boot.rstrip(b"\0").decode(errors="replace"))
+                )
+        return found
+
+    def clear(self) -> None:
+        """Free every slot."""
+        self._map[:] = bytes(len(self._map))
+
+    def enter(self, number: int, pid: int) -> None:
+        """Write a child down, before anybody is told of it."""
+        at = self._free.pop()
+        self._slots[number] = at
+        started = start_time(pid) or 0
+        _SLOT.pack_into(self._map, at * _SLOT.size, pid, started, number, self._boot_id.encode())
+
+    def leave(self, number: int) -> None:
+        """Free the slot of a child that is gone; again is no error."""
+        at = self._slots.pop(number, None)
+        if at is not None:
+            _SLOT.pack_into(self._map, at * _SLOT.size, 0, 0, 0, b"")
+            self._free.append(at)
+
+    def close(self) -> None:
+        """Unmap the file."""
+        self._map.close()

@@ -1,0 +1,215 @@
+"""Messages between a server and its keeper: JSON with bytes and fds beside it, over a stream.
+
+A message is a header (`!II`: the sizes of the JSON and of the bytes), the JSON, the bytes. Its fds
+travel with its first byte; the JSON says how many they are. Both ends are of one installation and
+one version, which the first message of either side states.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ptymux.core.model import MIB, LaneId, OnFull, SpawnOptions, WindowSize
+from ptymux.errors import LinkClosedError
+
+__all__ = [
+    "LINK_VERSION",
+    "MOST_FDS",
+    "Inbox",
+    "Message",
+    "Outbox",
+    "options_as_json",
+    "options_from_json",
+    "pack_strings",
+    "unpack_strings",
+]
+
+LINK_VERSION: Final = 1
+MOST_FDS: Final = 250  # in one message; Source: SCM_MAX_FD is 253
+
+_HEADER: Final = struct.Struct("!II")
+_LARGEST: Final = 8 * MIB  # of one message; its payload is bounded by what a client may send
+_READ: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message; whoever takes it owns its fds."""
+
+    body: Mapping[str, Any]
+    data: bytes = b""
+    fds: Sequence[int] = field(default=())
+
+
+class Outbox:
+    """Sends messages over a non-blocking socket; what does not fit waits, in order.
+
+    fds given to `send` stay the caller's: they are duplicated while a message waits.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._waiting: deque[tuple[bytes, list[int]]] = deque()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether `flush` has something to do once the socket takes more."""
+        return bool(self._waiting)
+
+    def send(self, body: Mapping[str, Any], data: bytes = b"", fds: Sequence[int] = ()) -> None:
+        """Send a message, or queue it behind others.
+
+        Raises:
+            LinkClosedError: the other side is gone.
+        """
+        assert len(fds) <= MOST_FDS
+        text = json.dumps({**body, "fds": len(fds)} if fds else body).encode()
+        packet = _HEADER.pack(len(text), len(data)) + text + data
+        self._waiting.append((packet, [os.dup(fd) for fd in fds]))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the socket takes.
+
+        Raises:
+            LinkClosedError: the other side is gone.
+        """
+        while self._waiting:
+            packet, fds = self._waiting[0]
+            try:
+                sent = (
+                    socket.send_fds(self._sock, [packet], fds) if fds else self._sock.send(packet)
+                )
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise LinkClosedError(f"the link is closed: {error.strerror}") from error
+            for fd in fds:
+                os.close(fd)
+            if sent < len(packet):
+                self._waiting[0] = packet[sent:], []
+            else:
+                self._waiting.popleft()
+
+    def close(self) -> None:
+        """Forget what waits."""
+        for _packet, fds in self._waiting:
+            for fd in fds:
+                os.close(fd)
+        self._waiting.clear()
+
+
+class Inbox:
+    """Takes messages from a non-blocking socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = bytearray()
+        self._fds: deque[int] = deque()
+
+    def receive(self) -> Iterator[Message]:
+        """Yield the messages that are complete after one read of the socket.
+
+        Raises:
+            LinkClosedError: the other side is gone, or does not speak this.
+        """
+        try:
+            data, ancillary, _flags, _address = self._sock.recvmsg(
+                _READ, socket.CMSG_SPACE(4 * MOST_FDS), socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise LinkClosedError(f"the link is closed: {error.strerror}") from error
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds = array.array("i")
+                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+                self._fds.extend(fds)
+        if not data:
+            raise LinkClosedError("the link is closed")
+        self._buffer += data
+        yield from self._complete()
+
+    def _complete(self) -> Iterator[Message]:
+        while len(self._buffer) >= _HEADER.size:
+            text_size, data_size = _HEADER.unpack_from(self._buffer)
+            size = _HEADER.size + text_size + data_size
+            if size > _LARGEST:
+                raise LinkClosedError(f"a message of {size} bytes on the link")
+            if len(self._buffer) < size:
+                return
+            text = bytes(self._buffer[_HEADER.size : _HEADER.size + text_size])
+            data = bytes(self._buffer[_HEADER.size + text_size : size])
+            del self._buffer[:size]
+            body = json.loads(text)
+            fds = tuple(self._fds.popleft() for _ in range(body.pop("fds", 0)))
+            yield Message(body, data, fds)
+
+    def close(self) -> None:
+        """Close the fds that no message claimed."""
+        while self._fds:
+            os.close(self._fds.popleft())
+
+
+def pack_strings(strings: Sequence[str]) -> bytes:
+    """Return strings without NUL as bytes, each ended by one."""
+    return b"".join(os.fsencode(text) + b"\0" for text in strings)
+
+
+def unpack_strings(data: bytes) -> list[str]:
+    """Return the strings in `data`, as `pack_strings` made it."""
+    return [os.fsdecode(text) for text in data.split(b"\0")[:-1]]
+
+
+def options_as_json(options: SpawnOptions) -> dict[str, Any]:
+    """Return what a keeper, or a successor of this server, needs of `options`: no environment."""
+    return {
+        "umask": options.umask,
+        "nofile": options.nofile,
+        "cols": options.size.cols,
+        "rows": options.size.rows,
+        "lane": options.lane,
+        "buffer_size": options.buffer_size,
+        "threshold": options.threshold,
+        "on_full": options.on_full.value,
+        "idle_timeout": options.idle_timeout_seconds,
+        "grace": options.grace_seconds,
+        "plain_output": options.plain_output,
+        "keep_term": options.keep_term,
+    }
+
+
+def options_from_json(
+    values: Mapping[str, Any],
+    argv: Sequence[str],
+    *,
+    cwd: str | None = None,
+    stdin: int | None = None,
+) -> SpawnOptions:
+    """Return the options in `values` for a command."""
+    return SpawnOptions(
+        argv=tuple(argv),
+        env={},
+        cwd=cwd,
+        umask=values["umask"],
+        nofile=values["nofile"],
+        size=WindowSize(values["cols"], values["rows"]),
+        lane=LaneId(values["lane"]),
+        buffer_size=values["buffer_size"],
+        threshold=values["threshold"],
+        on_full=OnFull(values["on_full"]),
+        idle_timeout_seconds=values["idle_timeout"],
+        grace_seconds=values["grace"],
+        plain_output=values["plain_output"],
+        keep_term=values["keep_term"],
+        stdin_fd=stdin,
+    )

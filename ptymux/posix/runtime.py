@@ -1,0 +1,111 @@
+"""The socket's directory, the lock that makes a server the only one, who is at the other end."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+import struct
+from typing import Final
+
+from ptymux.errors import AlreadyRunningError, UnsafeDirectoryError
+from ptymux.posix.shortage import shortage_of
+
+__all__ = ["become_subreaper", "ensure_directory", "listen", "lock", "peer", "state_path"]
+
+_PEER: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_BACKLOG: Final = 512
+
+
+def ensure_directory(path: str) -> None:
+    """Make the directory of a socket, or check that it is ours alone.
+
+    Raises:
+        UnsafeDirectoryError: it is no directory, a link to one, somebody else's, or others may
+            enter it.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise UnsafeDirectoryError(path, f"it cannot be made: {error.strerror}") from error
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        raise UnsafeDirectoryError(path, "it is no directory")
+    if found.st_uid != os.geteuid():
+        raise UnsafeDirectoryError(path, f"it belongs to user {found.st_uid}")
+    if found.st_mode & 0o077:
+        raise UnsafeDirectoryError(path, f"others may enter it; chmod 700 {path}")
+
+
+def lock(path: str) -> int:
+    """Return an fd that holds the lock on `path`, made if need be, for as long as it is open.
+
+    Raises:
+        AlreadyRunningError: somebody else holds it.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        fd = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise UnsafeDirectoryError(path, error.strerror or "it cannot be opened") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        if error.errno == errno.EWOULDBLOCK:
+            raise AlreadyRunningError(path) from error
+        raise
+    return fd
+
+
+def listen(path: str) -> socket.socket:
+    """Return a socket that listens at `path`, mode 0600, in place of a stale one.
+
+    The caller holds the lock, so that a socket found there is nobody's.
+    """
+    try:
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    except OSError as error:
+        raise shortage_of(error) or error from error
+    before = os.umask(0o177)
+    try:
+        sock.bind(path)
+    except OSError as error:
+        sock.close()
+        raise UnsafeDirectoryError(path, error.strerror or "it cannot be bound") from error
+    finally:
+        os.umask(before)
+    sock.listen(_BACKLOG)
+    return sock
+
+
+def peer(sock: socket.socket) -> tuple[int, int]:
+    """Return pid and uid of the process that connected `sock`, as of then.
+
+    Source: SO_PEERCRED in unix(7).
+    """
+    found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    pid, uid, _gid = _PEER.unpack(found)
+    return pid, uid
+
+
+def become_subreaper() -> None:
+    """Have orphans among our descendants become our children, so that their ends are seen."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def state_path(socket_path: str, what: str) -> str:
+    """Return the path of a file that belongs to a socket: its lock, its log, its state."""
+    return f"{socket_path.removesuffix('.sock')}.{what}"

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ptymux.errors import UnsafeDirectoryError
+from ptymux.keeper.statefile import Proof, StateFile
+from ptymux.posix.process import boot_id, start_time
+
+
+def test_a_child_that_was_written_down_is_found_by_the_next_keeper(tmp_path: Path) -> None:
+    path = str(tmp_path / "state")
+    first = StateFile(path, slots=4)
+    first.enter(7, os.getpid())
+    first.enter(8, os.getppid())
+    first.leave(8)
+    first.close()
+
+    second = StateFile(path, slots=4)
+
+    started = start_time(os.getpid())
+    assert started is not None
+    assert second.proofs() == [Proof(os.getpid(), started, 7, boot_id())]
+    second.clear()
+    assert second.proofs() == []
+    second.close()
+
+
+def test_a_slot_that_was_freed_is_used_again(tmp_path: Path) -> None:
+    file = StateFile(str(tmp_path / "state"), slots=1)
+    for number in range(100):
+        file.enter(number, os.getpid())
+        file.leave(number)
+        file.leave(number)
+    file.enter(1, os.getpid())
+
+    assert [proof.number for proof in file.proofs()] == [1]
+    file.close()
+
+
+def test_the_whole_file_is_there_before_the_first_child(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+
+    StateFile(str(path), slots=300).close()
+
+    assert path.stat().st_size == 300 * 64
+    assert path.stat().st_blocks * 512 >= 300 * 64
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(UnsafeDirectoryError, match="state"):
+        StateFile(str(tmp_path / "state"), slots=1)
