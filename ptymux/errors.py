@@ -25,6 +25,8 @@ __all__ = [
     "ClosedOutputError",
     "NotATerminalError",
     "UnsupportedPlatformError",
+    "AlreadyRunningError",
+    "UnsafeDirectoryError",
     "OutOfResourcesError",
     "SpawnError",
     "CommandNotFoundError",
@@ -34,6 +36,14 @@ __all__ = [
     "SignalError",
     "ProcessGoneError",
     "SignalForbiddenError",
+    "ProtocolError",
+    "UnknownMethodError",
+    "VersionError",
+    "NoServerError",
+    "UnreachableError",
+    "ConnectionLostError",
+    "RemoteError",
+    "error_from_wire",
 ]
 
 
@@ -195,6 +205,26 @@ class UnsupportedPlatformError(PtymuxError):
     code = "unsupported-platform"
 
 
+class AlreadyRunningError(PtymuxError):
+    """Another keeper or server owns this socket."""
+
+    code = "already-running"
+
+    def __init__(self, lock: str) -> None:
+        super().__init__(f"another server holds {lock}; see `ptymux server status`")
+        self.lock = lock
+
+
+class UnsafeDirectoryError(PtymuxError):
+    """A file or directory of ours that others could tamper with, or that cannot be used."""
+
+    code = "unsafe-directory"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} cannot be used: {reason}")
+        self.path, self.reason = path, reason
+
+
 class OutOfResourcesError(PtymuxError):
     """The system has no more of something: `resource` says what."""
 
@@ -278,3 +308,99 @@ class SignalForbiddenError(SignalError):
     def __init__(self, pid: int) -> None:
         super().__init__(f"process {pid} belongs to another user and cannot be signalled")
         self.pid = pid
+
+
+class ProtocolError(PtymuxError):
+    """The other side does not speak our protocol; the connection is of no more use.
+
+    `number` is what JSON-RPC calls it.
+    """
+
+    code = "protocol"
+    MALFORMED = -32700
+    NO_MESSAGE = -32600
+
+    def __init__(self, message: str, number: int = MALFORMED) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class UnknownMethodError(PtymuxError):
+    """A request for something that this version does not do."""
+
+    code = "unknown-method"
+
+    def __init__(self, method: str) -> None:
+        super().__init__(
+            f"this server knows no method {method[:64]!r}; it may be older than the client, "
+            "then `ptymux server restart` helps"
+        )
+        self.method = method
+
+
+class VersionError(PtymuxError):
+    """Client and server have no version of the protocol in common."""
+
+    code = "version"
+
+    def __init__(self, ours: str, theirs: str) -> None:
+        super().__init__(
+            f"the other side speaks version {theirs} of the protocol, this one {ours}; "
+            "`ptymux server restart` by the newer of both keeps every PTY"
+        )
+        self.ours, self.theirs = ours, theirs
+
+
+class NoServerError(PtymuxError):
+    """Nobody listens at the socket."""
+
+    code = "no-server"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"no server runs at {path}; `ptymux server start` starts one")
+        self.path = path
+
+
+class UnreachableError(PtymuxError):
+    """There is something at the socket, and it cannot be talked to."""
+
+    code = "unreachable"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"the server at {path} cannot be used: {reason}")
+        self.path, self.reason = path, reason
+
+
+class ConnectionLostError(PtymuxError):
+    """The connection ended before what was said on it was complete."""
+
+    code = "connection-lost"
+
+
+class RemoteError(PtymuxError):
+    """What a server refused for a reason that this version has no class for."""
+
+    def __init__(self, message: str, code: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.code, self.exit_code = code, exit_code
+
+
+def error_from_wire(code: str, message: str, exit_code: int) -> PtymuxError:
+    """Return the exception that a server told of: of its class if we have it, else RemoteError.
+
+    Of its attributes only `code` and `exit_code` are there; the other facts are in the message.
+    """
+    kind = _kinds(PtymuxError).get(code)
+    if kind is None or kind is PtymuxError:
+        return RemoteError(message, code, exit_code)
+    error = kind.__new__(kind, message)
+    error.exit_code = exit_code
+    return error
+
+
+def _kinds(root: type[PtymuxError]) -> dict[str, type[PtymuxError]]:
+    found = {root.code: root}
+    for kind in root.__subclasses__():
+        if "code" in vars(kind):
+            found |= _kinds(kind)
+    return found

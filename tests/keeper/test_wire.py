@@ -12,6 +12,7 @@ from ptymux.core.model import OnFull, SpawnOptions, WindowSize
 from ptymux.errors import LinkClosedError
 from ptymux.keeper.wire import (
     Inbox,
+    Message,
     Outbox,
     options_as_json,
     options_from_json,
@@ -55,15 +56,15 @@ def test_what_does_not_fit_waits_in_order_with_its_fds(
     for number in range(20):
         outbox.send({"number": number}, bytes(100_000), [fd] if number == 19 else [])
     os.close(fd)
-    assert outbox.is_waiting
+    waited = outbox.is_waiting
 
-    messages = []
+    messages: list[Message] = []
     while len(messages) < 20:
         messages += list(inbox.receive())
         outbox.flush()
 
     assert [message.body["number"] for message in messages] == list(range(20))
-    assert not outbox.is_waiting
+    assert (waited, outbox.is_waiting) == (True, False)
     assert [len(message.fds) for message in messages] == [0] * 19 + [1]
     os.close(messages[-1].fds[0])
 
