@@ -80,12 +80,14 @@ def _room(width: int) -> int:
 
 
 def _gauge(name: str, gauge: Text, value: str) -> Text:
-    return Text.assemble((f"{name:<8}", "dim"), gauge, f"{value:>10}")
+    return Text.assemble(
+        (f"{name:<8}", "dim"), gauge, f"{value:>10}", no_wrap=True, overflow="crop"
+    )
 
 
 def _spread(left: Text, right: Text, width: int) -> Text:
     gap = max(1, width - cell_len(left.plain) - cell_len(right.plain))
-    return Text.assemble(left, " " * gap, right)
+    return Text.assemble(left, " " * gap, right, no_wrap=True, overflow="crop")
 
 
 def _finished(result: Result, width: int) -> Text:

@@ -168,7 +168,10 @@ class _Run:
         finally:
             consumer.cancel()
             ticker.cancel()
-            await asyncio.gather(consumer, ticker, return_exceptions=True)
+            ended = await asyncio.gather(consumer, ticker, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):  # else it was cancelled
+                raise error
         self._late.append(max(0.0, time.monotonic() - self._due))  # of the tick that was cut
         self._look(reader)
         self._sample()

@@ -7,6 +7,7 @@ from typing import Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -15,10 +16,8 @@ from ptymux.stress.verdict import Outcome, Result
 
 __all__ = ["PLAIN_WIDTH", "STYLES", "render", "render_plain"]
 
-PLAIN_WIDTH: Final = 200  # where nothing is cut: in a pipe or a file
-_ONE_LINE: Final = 140  # columns that a row in one line needs
-_TWO_LINES: Final = 78
-_VERDICT: Final = len("exercised")
+PLAIN_WIDTH: Final = 240  # where nothing is cut: in a pipe or a file
+_VERDICT: Final = len("exercised")  # below "not", where there is little room
 STYLES: Final = {
     Outcome.OK: "green",
     Outcome.FAILED: "bold red",
@@ -34,12 +33,10 @@ _LEGEND: Final = (
 
 def render(report: Report, width: int) -> RenderableType:
     """Return the whole report for a screen of `width` columns."""
-    if width >= _TWO_LINES:
-        body: RenderableType = _table(report, width, stacked=width < _ONE_LINE)
-    else:
-        body = _cards(report)
-    lines: list[RenderableType] = [body]
-    if width >= _TWO_LINES:
+    tables = (_table(report, stacked=stacked) for stacked in (False, True))
+    table = next((each for each in tables if _width_of(each) <= width), None)
+    lines: list[RenderableType] = [table or _cards(report)]
+    if table is not None:
         lines.append(Text(_LEGEND + "\n", style="dim"))
     lines += [Text(line, style=STYLES[outcome]) for outcome, line in complaints(report)]
     style = STYLES[Outcome.OK if report.has_passed else Outcome.FAILED]
@@ -55,7 +52,13 @@ def render_plain(report: Report, width: int = PLAIN_WIDTH) -> str:
     return "".join(line.rstrip() + "\n" for line in capture.get().strip("\n").splitlines())
 
 
-def _table(report: Report, width: int, *, stacked: bool) -> Table:
+def _width_of(table: Table) -> int:
+    """Return the columns that a table needs to show every cell whole."""
+    console = Console(width=1000)
+    return Measurement.get(console, console.options, table).maximum
+
+
+def _table(report: Report, *, stacked: bool) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 0) if stacked else (0, 1),  # besides the blank that parts columns
@@ -73,7 +76,7 @@ def _table(report: Report, width: int, *, stacked: bool) -> Table:
             no_wrap=True,
         )
     for name in ("Verdict",) if stacked else ("Correct", "Block", "Timing"):
-        table.add_column(name, min_width=_VERDICT)
+        table.add_column(name, width=_VERDICT if stacked else None)
     for row, result in enumerate(report.results):
         table.add_row(*(_cell(group, row) for group in groups), *_verdicts(result, stacked))
     return table
