@@ -41,7 +41,7 @@ __all__ = [
     "VersionError",
     "NoServerError",
     "UnreachableError",
-    "ConnectionLostError",
+    "ConnectionClosedError",
     "RemoteError",
     "error_from_wire",
 ]
@@ -356,10 +356,6 @@ class NoServerError(PtymuxError):
 
     code = "no-server"
 
-    def __init__(self, path: str) -> None:
-        super().__init__(f"no server runs at {path}; `ptymux server start` starts one")
-        self.path = path
-
 
 class UnreachableError(PtymuxError):
     """There is something at the socket, and it cannot be talked to."""
@@ -371,10 +367,10 @@ class UnreachableError(PtymuxError):
         self.path, self.reason = path, reason
 
 
-class ConnectionLostError(PtymuxError):
-    """The connection ended before what was said on it was complete."""
+class ConnectionClosedError(PtymuxError):
+    """The other side ended the connection before all was said."""
 
-    code = "connection-lost"
+    code = "connection-closed"
 
 
 class RemoteError(PtymuxError):
