@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TypeAlias
 
@@ -15,7 +15,7 @@ from ptymux.core.output import BackpressureOff, BackpressureOn, Overflow, Reader
 
 __all__ = ["Announcer", "Json", "new_id"]
 
-Json: TypeAlias = "str | int | float | bool | list[Json] | Mapping[str, Json] | None"
+Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 
 _log = logging.getLogger("ptymux")
 

@@ -30,6 +30,7 @@ async def type_in(link: Link, pty: ManagedPty, data: bytes) -> int:
         longest = max(len(line) for line in _LINE_ENDS.split(data))
         if longest > _LONGEST_LINE and await link.is_canonical(pty.slot):
             raise LineTooLongError(longest, _LONGEST_LINE)
+    pty.typed = True
     _number, lifeline = await link.open_lifeline(pty.slot)
     with lifeline:
         taken = await _send_all(lifeline, data)

@@ -1,35 +1,30 @@
-"""One managed PTY: its lifecycle, its output, its readers' wake-ups, and what it tells.
-
-The engine reports, time passes, readers read: each of these ends in `refresh`, which compares what
-the ring says with what was known, tells the difference, wakes who waits, and arms the next look.
-"""
+"""One managed PTY: its lifecycle, its record, and what it tells of itself."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Unpack
 
-from ptymux.core.escalation import EnvelopeLog, SignalEnvelope
+from ptymux.core.escalation import EnvelopeLog, Outcome, SignalEnvelope
 from ptymux.core.events import Topic
-from ptymux.core.lifecycle import LIVE, Event, Lifecycle, State, exit_event
-from ptymux.core.model import CorrelationId, PtyId, PtyRecord, SpawnOptions
-from ptymux.core.output import OutputBuffer, Reader, Telling
+from ptymux.core.lifecycle import LIVE, Event, Lifecycle, State, exit_event, shown
+from ptymux.core.model import CorrelationId, OnFull, PtyId, PtyRecord, SpawnOptions, WindowSize
+from ptymux.core.output import OutputBuffer, ReaderKind, Telling
 from ptymux.core.registry import Changes, Registry
-from ptymux.core.ring import Part, RingBuffer
+from ptymux.core.ring import RingBuffer
+from ptymux.keeper.engine import Spawned
 from ptymux.keeper.link import Link
-from ptymux.keeper.reports import Closed, Exited, Output, Report, Suspended
+from ptymux.keeper.reports import Closed, Exited, LifelineEnded, Output, Report, Suspended
 from ptymux.manager.announcer import Announcer, Json
+from ptymux.manager.flow import Flow
+from ptymux.posix.process import SessionMember
 
 __all__ = ["ManagedPty"]
 
-_NO_RING: Final = RingBuffer(0)  # of PTYs without output, before and after
 _TYPED: Final = frozenset((signal.SIGINT, signal.SIGQUIT))
-_OUTPUT_EVENT_SECONDS: Final = 0.25  # between two `pty.output` events of one PTY
-_IDLE_LOOKS: Final = 16  # looks at a busy PTY within one idle timeout
-_IDLE_LOOK_SECONDS: Final = 0.01  # at least, between two of them
 
 
 class ManagedPty:
@@ -49,47 +44,46 @@ class ManagedPty:
         self.pty_id: Final[PtyId] = record.pty_id
         self.slot: Final = record.number
         self.options: Final = options
+        self.cause: Final = correlation_id  # of the spawn: of what the child does by itself
+        self.end_cause: CorrelationId | None = None  # of the request that ended it
         self.lifecycle = Lifecycle(record.pty_id)
         self.envelopes = EnvelopeLog()
-        self.ring = _NO_RING  # until the engine gives one
-        self.output = OutputBuffer(self.ring)
+        self.flow = Flow(link, self.slot, self)
         self.settled = asyncio.Event()  # the spawn succeeded or failed
         self.exited = asyncio.Event()  # the child is gone, its own output complete
         self.gone = asyncio.Event()  # the terminal is closed, the statistics are final
-        self.asked_signals: set[int] = set()
+        self.asked_signals: dict[int, CorrelationId] = {}  # sent on request, and by which
         self.terminating = False
         self.typed = False  # somebody could type into it
-        self.cause = correlation_id  # of the request that what happens next goes back to
         self.escaped: tuple[int, ...] = ()  # processes that left the session before its end
         self.input_lock = asyncio.Lock()  # one writer at a time, first come first served
+        self.is_removed = False
         self._record = record
-        self._is_removed = False
         self._registry = registry
         self._link = link
         self._announcer = announcer
         self._on_gone = on_gone
-        self._loop = asyncio.get_running_loop()
-        self._waiting: set[asyncio.Future[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._seen = 0  # total at the last refresh
-        self._seen_at = 0.0  # when it had grown last
-        self._is_quiet = False  # it had not grown at the last refresh
-        self._announced = 0  # up to where `pty.output` told
-        self._announce_at = 0.0
+        self._leader_start: int | None = None
+        self._early: list[Report] = []  # that came before the answer to the spawn
 
     # Facts -----------------------------------------------------------------------------------
 
     @property
     def record(self) -> PtyRecord:
         """What the registry knows, or knew last once it was removed."""
-        if not self._is_removed:
+        if not self.is_removed:
             self._record = self._registry.get(self.pty_id)
         return self._record
 
     @property
-    def retained(self) -> int:
-        """Bytes of output that are kept."""
-        return self.ring.total - self.ring.edge
+    def ring(self) -> RingBuffer:
+        """Its output."""
+        return self.flow.ring
+
+    @property
+    def output(self) -> OutputBuffer:
+        """The readers of its output, and its account."""
+        return self.flow.buffer
 
     @property
     def state(self) -> State:
@@ -101,16 +95,50 @@ class ManagedPty:
         """The child has not ended."""
         return self.lifecycle.state in LIVE
 
+    @property
+    def awaits_consumer(self) -> bool:
+        """Whether its end may have to wait until a consumer that must lose nothing has read."""
+        readers = self.output.readers.values()
+        lossless = any(reader.kind is ReaderKind.LOSSLESS for reader in readers)
+        return lossless and self.output.on_full is OnFull.BLOCK
+
+    def own(self, members: Sequence[SessionMember]) -> Sequence[SessionMember]:
+        """Return the members of a scan for its leader's group or session, if they are its own.
+
+        A pid is not given out again while a group or session is named after it; so these are
+        strangers only if the pid leads a new one.
+        Limit: a new one whose leader has ended in turn is not told apart.
+        """
+        leader = self.record.pid
+        for member in members:
+            if member.pid == leader and self._leader_start not in (None, member.start_time):
+                return ()
+        return members
+
     # Telling ---------------------------------------------------------------------------------
 
-    def tell(self, topic: Topic, payload: dict[str, Json]) -> None:
-        """Publish an event of this PTY, caused by what last asked something of it."""
-        self._announcer.tell(self.record, topic, self.cause, payload)
+    def tell(
+        self, topic: Topic, payload: Mapping[str, Json], cause: CorrelationId | None = None
+    ) -> None:
+        """Publish an event of this PTY, by default one that goes back to its spawn."""
+        self._announcer.tell(self.record, topic, cause or self.cause, payload)
 
-    def note(self, envelope: SignalEnvelope) -> None:
+    def note(self, envelope: SignalEnvelope, cause: CorrelationId | None) -> None:
         """Keep and publish the delivery of a signal."""
         self.envelopes.append(envelope)
-        self.tell(Topic.SIGNAL_DELIVERED, dict(envelope.as_json()))
+        self.tell(Topic.SIGNAL_DELIVERED, dict(envelope.as_json()), cause)
+
+    def tell_error(self, error: str, **more: Json) -> None:
+        """Publish what went wrong, with how the child ended and the last failed signal."""
+        record = self.record
+        failed = [each for each in self.envelopes if each.outcome is Outcome.FAILED]
+        payload: dict[str, Json] = {
+            "error": error,
+            "exit_code": record.exit_code,
+            "signal": record.signal,
+            "envelope": failed[-1].as_json() if failed else None,
+        }
+        self.tell(Topic.ERROR, payload | more, self.end_cause)
 
     def update(self, **changes: Unpack[Changes]) -> PtyRecord:
         """Change the record."""
@@ -121,31 +149,39 @@ class ManagedPty:
         taken = self.lifecycle.apply(event, time.time())
         changes["state"] = taken.to_state.value
         self.update(**changes)
-        self.tell(Topic.STATE_CHANGED, dict(taken.as_json()))
+        cause = None if self.is_live else self.end_cause
+        self.tell(Topic.STATE_CHANGED, dict(taken.as_json()), cause)
+
+    def resized(self, old: WindowSize, new: WindowSize, cause: CorrelationId) -> PtyRecord:
+        """Note that its terminal has another size, and tell."""
+        record = self.update(size=new)
+        sizes = (("old", old), ("new", new))
+        payload = {name: {"cols": size.cols, "rows": size.rows} for name, size in sizes}
+        self.tell(Topic.RESIZED, payload, cause)
+        return record
 
     # The spawn -------------------------------------------------------------------------------
 
-    def begin(self, pid: int, ring: RingBuffer, spawn_ms: float) -> None:
+    def begin(self, spawned: Spawned, spawn_ms: float) -> None:
         """The child runs."""
-        self.ring = ring
-        self.output = OutputBuffer(ring, self.options.threshold, self.options.on_full)
-        self._seen_at = time.monotonic()
-        self.step(Event.SPAWNED, pid=pid, spawn_ms=spawn_ms)
-        self.tell(Topic.SPAWNED, {"pid": pid, "spawn_ms": spawn_ms})
+        self.flow.begin(spawned.ring, self.options)
+        self._leader_start = spawned.start_time
+        self.step(Event.SPAWNED, pid=spawned.pid, spawn_ms=spawn_ms)
+        self.tell(Topic.SPAWNED, {"pid": spawned.pid, "spawn_ms": spawn_ms})
         self.settled.set()
-        self.refresh()
+        self.flow.refresh()
+        early, self._early = self._early, []
+        for report in early:
+            self.handle(report)
 
-    def fail(self, reason: str, code: str) -> None:
-        """The child could not be started."""
-        self.step(Event.SPAWN_FAILED, reason=reason)
-        self._end(error={"error": reason, "code": code})
-        self.settled.set()
-        self.exited.set()
-
-    def cancel(self) -> None:
-        """The caller went before the engine answered."""
-        self.step(Event.TERMINATED_EARLY)
-        self._end(error=None)
+    def fail(self, reason: str, code: str, *, asked: bool) -> None:
+        """The child could not be started; `asked`: nobody wants it any more."""
+        if asked:
+            self.step(Event.TERMINATED_EARLY, reason=reason)
+        else:
+            self.step(Event.SPAWN_FAILED, reason=reason)
+            self.tell_error(reason, code=code)
+        self._end()
         self.settled.set()
         self.exited.set()
 
@@ -153,9 +189,12 @@ class ManagedPty:
 
     def handle(self, report: Report) -> None:
         """Take what the engine reports."""
+        if not self.settled.is_set():
+            self._early.append(report)
+            return
         match report:
             case Output():
-                self.refresh()
+                self.flow.refresh()
             case Suspended(_, suspended):
                 if self.is_live and suspended != self.record.suspended:
                     self.update(suspended=suspended)
@@ -163,193 +202,100 @@ class ManagedPty:
                 self._exit(report)
             case Closed():
                 self._close()
+            case LifelineEnded():
+                pass  # whoever holds the other end sees it close
 
     def _exit(self, report: Exited) -> None:
-        self.refresh()
         status = report.status
-        if self.is_live:
-            asked = self.terminating or (
-                status.signal is not None
-                and (
-                    status.signal in self.asked_signals or (self.typed and status.signal in _TYPED)
-                )
-            )
-            self.step(
-                exit_event(status.exit_code, status.signal, asked),
-                exit_code=status.exit_code,
-                signal=status.signal,
-                suspended=False,
-                tail_pending=report.tail_pending,
-            )
         self.exited.set()
-        if self.gone.is_set():
-            self._link.forget(self.slot)  # closed by force before it died
+        if self.gone.is_set():  # it was closed by force before it died
+            if not self.is_removed:
+                self.update(exit_code=status.exit_code, signal=status.signal)
+            self._link.forget(self.slot)
+            return
+        self.flow.refresh()
+        self.flow.end_idle()
+        asked = self.terminating or (status.signal in _TYPED and self.typed)
+        if status.signal in self.asked_signals:
+            asked = True
+            self.end_cause = self.end_cause or self.asked_signals[status.signal]
+        self.step(
+            exit_event(status.exit_code, status.signal, asked),
+            exit_code=status.exit_code,
+            signal=status.signal,
+            suspended=False,
+            tail_pending=report.tail_pending,
+        )
 
     def _close(self) -> None:
-        self.refresh()
         forced = self.is_live
         if forced:
-            self.step(Event.ENDED_WELL, reason="closed by force")
-        self._tell_output(self.output.finish(time.monotonic()))
+            self.flow.refresh()
+            self.step(Event.ENDED_WELL, reason="closed by force", suspended=False)
         self.update(tail_pending=False)
-        record = self.record
-        error: dict[str, Json] | None = None
+        self.flow.end()
         if self.state is State.ERRORED:
-            error = {"exit_code": record.exit_code, "signal": record.signal}
-        self._end(error=error, forced=forced)
+            record = self.record
+            self.tell_error(shown(self.state, exit_code=record.exit_code, signal=record.signal))
         if self.exited.is_set():
             self._link.forget(self.slot)
+        self._end(forced=forced)
 
-    def _end(self, error: dict[str, Json] | None, *, forced: bool = False) -> None:
-        if error is not None:
-            self.tell(Topic.ERROR, error)
-        record = self.record
-        stats = self.output.stats()
-        self.tell(
-            Topic.STOPPED,
-            {
-                "final_state": self.state.value,
-                "exit_code": record.exit_code,
-                "signal": record.signal,
-                "forced": forced,
-                "escaped": list(self.escaped),
-                "total_written": stats.total_written,
-                "total_dropped": stats.total_dropped,
-            },
-        )
+    def _end(self, *, forced: bool = False) -> None:
+        """Tell the end, once; final statistics stand."""
+        self.flow.is_over = True
+        record, stats = self.record, self.output.stats()
+        payload: dict[str, Json] = {
+            "final_state": self.state.value,
+            "exit_code": record.exit_code,
+            "signal": record.signal,
+            "forced": forced,
+            "escaped": list(self.escaped),
+            "total_written": stats.total_written,
+            "total_dropped": stats.total_dropped,
+        }
+        self.tell(Topic.STOPPED, payload, self.end_cause)
         self.gone.set()
-        self._wake()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self.flow.wake()
         self._on_gone(self)
 
     def remove(self) -> PtyRecord:
-        """Leave the registry and let go of the ring; return the last record."""
+        """Leave the registry and let go of the output; return the last record."""
+        if self.state is State.ERRORED:
+            self.step(Event.CLEANED_UP)
         record = self.record
         self._registry.remove(self.pty_id)
-        self._is_removed = True
-        self.release()
+        self.is_removed = True
+        self.flow.release()
         return record
 
-    def release(self) -> None:
-        """Let go of the ring's memory; readers find nothing any more."""
-        ring = self.ring
-        self.ring = _NO_RING
-        self.output = OutputBuffer(self.ring)
-        if ring is not _NO_RING:
-            ring.release()
-
-    # Output ----------------------------------------------------------------------------------
+    # What the flow sees ----------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Compare the ring with what was known: tell, wake, arm."""
-        now = time.monotonic()
-        grew = self.ring.total != self._seen
-        self._seen = self.ring.total
-        self._tell_output(self.output.advance(now))
-        if grew:
-            self._seen_at = now
-            if self.state is State.THROTTLED:
-                self.step(Event.OUTPUT_RESUMED)
-            self._wake()
-        self._is_quiet = not grew
-        self._judge_idle(now)
-        self._announce_output(now)
-        self._arm(now)
+        """Bring what is known of the output up to now."""
+        self.flow.refresh()
 
-    def hand(self, reader: Reader, part: Part, size: int | None = None) -> None:
-        """Note that a reader was handed `part`, or its first `size` bytes."""
-        limit = self.ring.limit
-        self._tell_output(self.output.hand(reader, part, time.monotonic(), size))
-        self._after(limit)
+    @property
+    def wants_ranges(self) -> bool:
+        """Whether somebody subscribed to its `pty.output`."""
+        return self._announcer.bus.has_subscribers(Topic.OUTPUT, self.pty_id)
 
-    def change(self, operation: Callable[[float], list[Telling]]) -> None:
-        """Run an operation of the output buffer, tell what it found, keep the engine informed."""
-        limit = self.ring.limit
-        self._tell_output(operation(time.monotonic()))
-        self._after(limit)
-
-    async def wait_output(self, offset: int) -> None:
-        """Return once there is output beyond `offset` or never will be."""
-        while self.ring.total <= offset and not self.gone.is_set():
-            future: asyncio.Future[None] = self._loop.create_future()
-            self._waiting.add(future)
-            self._arm(time.monotonic())
-            try:
-                await future
-            finally:
-                self._waiting.discard(future)
-
-    def _after(self, limit: int) -> None:
-        if self.ring.limit > limit and not self.gone.is_set():
-            self._link.credit_raised(self.slot)
-        if not self.gone.is_set():
-            self._arm(time.monotonic())
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, set()
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-
-    def _tell_output(self, tellings: list[Telling]) -> None:
+    def on_tellings(self, tellings: list[Telling]) -> None:
+        """Publish what the buffer found."""
         if tellings:
             self._announcer.tell_output(self.record, self.cause, tellings)
 
-    def _judge_idle(self, now: float) -> None:
-        timeout = self.options.idle_timeout_seconds
-        if timeout and self.state is State.ACTIVE and self._is_quiet:
-            silent = now - self._seen_at
-            if silent >= timeout:
-                self.step(Event.IDLE_TIMEOUT)
-                self.tell(Topic.IDLE_TIMEOUT, {"idle_seconds": silent})
+    def on_output(self) -> None:
+        """Be active again."""
+        if self.state is State.THROTTLED:
+            self.step(Event.OUTPUT_RESUMED)
 
-    def _announce_output(self, now: float) -> None:
-        if not self._announcer.bus.has_subscribers(Topic.OUTPUT):
-            self._announced = self._seen
-        elif self._seen > self._announced and now >= self._announce_at:
-            self.tell(Topic.OUTPUT, {"from": self._announced, "to": self._seen})
-            self._announced = self._seen
-            self._announce_at = now + _OUTPUT_EVENT_SECONDS
+    def on_silence(self, seconds: float) -> None:
+        """Be throttled."""
+        if self.state is State.ACTIVE:
+            self.step(Event.IDLE_TIMEOUT)
+            self.tell(Topic.IDLE_TIMEOUT, {"idle_seconds": seconds})
 
-    def _arm(self, now: float) -> None:
-        """See to it that the next `refresh` comes when it is needed."""
-        if self.gone.is_set():
-            return
-        wake_at = self.output.wake_at
-        if self._waiting or self._is_quiet or self._wants_output_event():
-            wake_at = min(wake_at, self.ring.total + 1)
-        if wake_at != self.ring.wake_at:
-            self.ring.wake_at = wake_at
-        if self.ring.total >= wake_at:  # it came while we armed: the engine may not tell again
-            self._loop.call_soon(self.refresh)
-        self._arm_timer(now)
-
-    def _wants_output_event(self) -> bool:
-        """Whether the next byte is to be told; until the next event is due, the timer tells."""
-        return self._announced == self._seen and self._announcer.bus.has_subscribers(Topic.OUTPUT)
-
-    def _arm_timer(self, now: float) -> None:
-        deadlines = [self.output.deadline, self._idle_deadline(now)]
-        if self._seen > self._announced:
-            deadlines.append(self._announce_at)
-        deadline = min((each for each in deadlines if each is not None), default=None)
-        if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
-            return  # a look too early only arms the next one
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self.refresh()
-
-    def _idle_deadline(self, now: float) -> float | None:
-        timeout = self.options.idle_timeout_seconds
-        if not timeout or self.state is not State.ACTIVE:
-            return None
-        if self._is_quiet:
-            return self._seen_at + timeout
-        # Output flows: a look now and then will do, until one finds that it stopped.
-        return now + max(timeout / _IDLE_LOOKS, _IDLE_LOOK_SECONDS)
+    def on_range(self, start: int, end: int) -> None:
+        """Publish that there is output."""
+        self.tell(Topic.OUTPUT, {"from": start, "to": end})

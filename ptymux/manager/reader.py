@@ -17,13 +17,14 @@ __all__ = ["OutputReader"]
 class OutputReader:
     """A reader of one PTY; made by `PtyManager.reader`, ended by `close` or a `with` block.
 
-    At any time `total - start == delivered + skipped + backlog`.
+    At any time `total - start == delivered + skipped + backlog`, with the total of its closing
+    once it is closed; a closed one reads nothing. It keeps the output of a PTY that is removed.
     """
 
     def __init__(self, pty: ManagedPty, reader: Reader) -> None:
         self._pty = pty
         self._reader = reader
-        self.is_closed = False
+        self._closed_at: int | None = None  # the total when it was closed
 
     @classmethod
     def attach(cls, pty: ManagedPty, kind: ReaderKind, offset: int | None) -> OutputReader:
@@ -35,7 +36,7 @@ class OutputReader:
             attached.append(reader)
             return told
 
-        pty.change(attach)
+        pty.flow.change(attach)
         return cls(pty, attached[0])
 
     @property
@@ -71,7 +72,13 @@ class OutputReader:
     @property
     def backlog(self) -> int:
         """Bytes written that it neither got nor was told to have missed."""
-        return self._reader.cursor.backlog
+        cursor = self._reader.cursor
+        return cursor.backlog if self._closed_at is None else self._closed_at - cursor.offset
+
+    @property
+    def is_closed(self) -> bool:
+        """It was detached."""
+        return self._closed_at is not None
 
     @property
     def at_end(self) -> bool:
@@ -80,11 +87,13 @@ class OutputReader:
 
     def read(self, max_bytes: int = Limits.CHUNK) -> Part:
         """Return what comes next without taking it; empty data when there is nothing."""
-        return self._reader.cursor.peek(max_bytes)
+        if self.is_closed:
+            return Part(self.offset, 0, b"")
+        return self._reader.cursor.peek(max(0, max_bytes))
 
     def consume(self, max_bytes: int = Limits.CHUNK) -> Part:
         """Return what comes next and move behind it."""
-        part = self._reader.cursor.peek(max_bytes)
+        part = self.read(max_bytes)
         self.accept(part)
         return part
 
@@ -93,8 +102,8 @@ class OutputReader:
 
         For who passes output on: what the next one did not take yet is not taken.
         """
-        if part.data or part.skipped:
-            self._pty.hand(self._reader, part, size)
+        if (part.data or part.skipped) and not self.is_closed:
+            self._pty.flow.hand(self._reader, part, size)
 
     async def wait(self) -> bool:
         """Return True once there is something to read, False when there never will be.
@@ -103,19 +112,22 @@ class OutputReader:
         """
         if self.backlog:
             await asyncio.sleep(0)
-        await self._pty.wait_output(self.offset)
-        return self.backlog > 0
+        while not (self.is_closed or self.backlog or self._pty.gone.is_set()):
+            await self._pty.flow.woken(self.offset)
+        return self.backlog > 0 and not self.is_closed
 
     async def follow(self, max_bytes: int = Limits.CHUNK) -> AsyncIterator[Part]:
         """Yield parts as they come, until the PTY is closed and everything was read."""
-        while not self.is_closed and await self.wait():
+        while await self.wait():
             yield self.consume(max_bytes)
 
     def close(self) -> None:
-        """Detach; again is no error."""
-        if not self.is_closed:
-            self.is_closed = True
-            self._pty.change(lambda now: self._pty.output.detach(self._reader, now))
+        """Detach; who waits for it gets the end; again is no error."""
+        if self._closed_at is None:
+            self._closed_at = self._reader.cursor.ring.total
+            flow = self._pty.flow
+            flow.change(lambda now: flow.buffer.detach(self._reader, now))
+            flow.wake()
 
     def __enter__(self) -> OutputReader:
         return self

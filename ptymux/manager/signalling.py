@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from typing import TypeAlias
 
 from ptymux.core.escalation import Outcome, SignalEnvelope, parse_signal
+from ptymux.core.model import CorrelationId
 from ptymux.errors import PtymuxError
 from ptymux.keeper.link import Link
 from ptymux.manager.pty import ManagedPty
@@ -12,9 +14,11 @@ from ptymux.posix.process import FOREGROUND_SIGNALS, group_members, send, sessio
 
 __all__ = ["deliver"]
 
+_Sent: TypeAlias = "list[tuple[int, str | None]]"  # to whom, and why it failed
+
 
 async def deliver(
-    link: Link, pty: ManagedPty, signal: int | str, *, session: bool
+    link: Link, pty: ManagedPty, signal: int | str, *, session: bool, cause: CorrelationId
 ) -> tuple[SignalEnvelope, ...]:
     """Send a signal and return what became of each delivery; each is kept and published.
 
@@ -25,30 +29,36 @@ async def deliver(
         UnknownSignalError: there is no such signal.
     """
     number = parse_signal(signal)
-    record = pty.record
-    sent: list[tuple[int, str | None]]  # to whom, and why it failed
-    if not pty.is_live or record.pid is None:
-        sent = [(record.pid or 0, f"it is {pty.state.value}")]
+    pid = pty.record.pid
+    sent: _Sent
+    if not pty.is_live or pid is None:
+        sent = [(pid or 0, f"the PTY is {pty.state.value}")]
     else:
-        pty.asked_signals.add(number)
+        before = pty.asked_signals.get(number)
+        pty.asked_signals[number] = cause  # first: the child may be gone before we are told
         if number in FOREGROUND_SIGNALS and not session:
             sent = [await _to_foreground(link, pty, number)]
         else:
-            sent = _to_processes(record.pid, number, session=session)
-    envelopes = tuple(
-        SignalEnvelope(
-            pty.pty_id,
-            pid,
-            number,
-            time.time(),
-            Outcome.FAILED if error else Outcome.DELIVERED,
-            error,
-        )
-        for pid, error in sent
-    )
+            sent = _to_processes(pty, pid, number, session=session)
+        if all(error for _pid, error in sent):
+            _take_back(pty, number, before)
+    envelopes = tuple(_envelope(pty, each, number, error) for each, error in sent)
     for envelope in envelopes:
-        pty.note(envelope)
+        pty.note(envelope, cause)
     return envelopes
+
+
+def _take_back(pty: ManagedPty, number: int, before: CorrelationId | None) -> None:
+    """Forget a request that reached nobody."""
+    if before is None:
+        pty.asked_signals.pop(number, None)
+    else:
+        pty.asked_signals[number] = before
+
+
+def _envelope(pty: ManagedPty, pid: int, number: int, error: str | None) -> SignalEnvelope:
+    outcome = Outcome.FAILED if error else Outcome.DELIVERED
+    return SignalEnvelope(pty.pty_id, pid, number, time.time(), outcome, error)
 
 
 async def _to_foreground(link: Link, pty: ManagedPty, number: int) -> tuple[int, str | None]:
@@ -58,9 +68,12 @@ async def _to_foreground(link: Link, pty: ManagedPty, number: int) -> tuple[int,
         return 0, str(error)
 
 
-def _to_processes(leader: int, number: int, *, session: bool) -> list[tuple[int, str | None]]:
-    members = session_members(leader) if session else group_members(leader)
-    sent: list[tuple[int, str | None]] = []
+def _to_processes(pty: ManagedPty, leader: int, number: int, *, session: bool) -> _Sent:
+    try:
+        members = pty.own(session_members(leader) if session else group_members(leader))
+    except PtymuxError as error:
+        return [(leader, str(error))]
+    sent: _Sent = []
     for member in members:
         try:
             send(member, number)

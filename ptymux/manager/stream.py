@@ -14,34 +14,39 @@ __all__ = ["EventStream"]
 class EventStream:
     """Events from the moment of subscribing on; ended by `close` or a `with` block.
 
-    A stream that is not read fast enough has a `Missed` in the place of what it lost.
+    A stream that is not read fast enough has a `Missed` in the place of what it lost. The end of
+    its manager closes it too.
     """
 
     def __init__(self, subscribe: Callable[[Callable[[], None]], Subscription]) -> None:
         """Subscribe by calling `subscribe` with what is to be called when events are ready."""
         self._ready = asyncio.Event()
         self._is_closed = False
+        self._rest: list[Envelope | Missed] = []  # at the time of closing
         self._subscription = subscribe(self._ready.set)
 
     def take(self) -> list[Envelope | Missed]:
         """Return what came since the last call, without waiting."""
         self._ready.clear()
-        return self._subscription.take()
+        rest, self._rest = self._rest, []
+        return rest + self._subscription.take()
 
     async def __aiter__(self) -> AsyncIterator[Envelope | Missed]:
         while True:
             for event in self.take():
                 yield event
-            if self._is_closed:
+            if self._is_closed and not self._rest:
                 return
-            await self._ready.wait()
+            if not self._is_closed:
+                await self._ready.wait()
 
     def close(self) -> None:
         """Unsubscribe; who iterates gets what is left, then the end."""
         if not self._is_closed:
             self._is_closed = True
-            self._ready.set()
+            self._rest = self._subscription.take()
             self._subscription.close()
+            self._ready.set()
 
     def __enter__(self) -> EventStream:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ptymux.core.escalation import (
+    GIVE_UP_SECONDS,
     Action,
     Escalation,
     GiveUp,
@@ -19,67 +21,56 @@ from ptymux.core.escalation import (
     SignalEnvelope,
 )
 from ptymux.core.events import Topic
+from ptymux.core.model import CorrelationId, PtyId
 from ptymux.errors import OutOfResourcesError, ProcessGoneError, PtymuxError
 from ptymux.keeper.link import Link
+from ptymux.keeper.terminal import HELD_END_SECONDS
 from ptymux.manager.pty import ManagedPty
-from ptymux.posix.process import (
-    ProcessId,
-    SessionMember,
-    open_pidfd,
-    send,
-    session_scan,
-    tree_escaped,
-)
+from ptymux.manager.scanner import SessionScanner
+from ptymux.posix.process import ProcessId, open_pidfd, send
 
-__all__ = ["SessionScanner", "Termination"]
+__all__ = ["Termination", "Terminations"]
 
-_SCAN_SPACING_SECONDS: Final = 0.005  # so that many terminations at once share their scans
+_log = logging.getLogger("ptymux")
+
+_RETRY_SECONDS: Final = 0.1  # after a scan for which there were no open files
 _CLOSE_SECONDS: Final = 1.5  # for the engine to close the terminal once the session is gone
 
 
-class SessionScanner:
-    """Looks for the processes of many sessions with one scan of /proc."""
-
-    def __init__(self) -> None:
-        self._wanted: set[int] = set()
-        self._scan: asyncio.Task[dict[int, tuple[SessionMember, ...]]] | None = None
-        self._last = float("-inf")
-
-    async def members(self, sid: int) -> tuple[SessionMember, ...]:
-        """Return the session's living processes, as of a scan that begins after the call."""
-        self._wanted.add(sid)
-        if self._scan is None:
-            self._scan = asyncio.create_task(self._run())
-        return (await asyncio.shield(self._scan)).get(sid, ())
-
-    async def _run(self) -> dict[int, tuple[SessionMember, ...]]:
-        await asyncio.sleep(self._last + _SCAN_SPACING_SECONDS - time.monotonic())
-        wanted, self._wanted, self._scan = self._wanted, set(), None
-        found = session_scan(wanted)
-        self._last = time.monotonic()
-        return found
-
-
 class Termination:
-    """One PTY's end; asking again with a shorter grace shortens it."""
+    """One PTY's end; asking again with a shorter grace shortens it.
+
+    The grace begins once the spawn is over.
+    """
 
     def __init__(
-        self, pty: ManagedPty, link: Link, scanner: SessionScanner, grace_seconds: float
+        self,
+        pty: ManagedPty,
+        link: Link,
+        scanner: SessionScanner,
+        grace_seconds: float,
+        cause: CorrelationId,
     ) -> None:
         self._pty = pty
         self._link = link
         self._scanner = scanner
         self._grace_seconds = grace_seconds
-        self._plan: Escalation[ProcessId] = Escalation(time.monotonic(), grace_seconds)
+        self._cause = cause
+        self._plan: Escalation[ProcessId] | None = None
         self._changed = asyncio.Event()
         self._pidfds: dict[ProcessId, int] = {}
+        self._noted: set[tuple[ProcessId, int, Outcome]] = set()
         self._told_kill = False
+        self.is_patient = True  # waits for a consumer that must lose nothing
         self.task = asyncio.create_task(self._run())
 
     def shorten(self, grace_seconds: float) -> None:
         """End the grace earlier."""
-        self._plan.shorten(time.monotonic(), grace_seconds)
-        self._changed.set()
+        if self._plan is None:
+            self._grace_seconds = min(self._grace_seconds, grace_seconds)
+        else:
+            self._plan.shorten(time.monotonic(), grace_seconds)
+            self._changed.set()
 
     async def _run(self) -> None:
         pty = self._pty
@@ -87,53 +78,73 @@ class Termination:
         if pty.gone.is_set():
             return
         pty.terminating = True
-        pty.tell(Topic.TERMINATING, {"grace_seconds": self._grace_seconds})
+        pty.end_cause = self._cause
+        pty.tell(Topic.TERMINATING, {"grace_seconds": self._grace_seconds}, self._cause)
+        self._plan = Escalation(time.monotonic(), self._grace_seconds)
         try:
-            await self._end_session()
+            await self._end_session(self._plan)
         finally:
             self._close_pidfds(list(self._pidfds))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(pty.gone.wait(), _CLOSE_SECONDS)
-        if not pty.gone.is_set():
-            await self._link.close_pty(pty.slot)
-            await pty.gone.wait()
+        await self._end_terminal()
 
-    async def _end_session(self) -> None:
+    async def _end_session(self, plan: Escalation[ProcessId]) -> None:
         sid = self._pty.record.pid
         assert sid is not None
-        self._pty.escaped = tuple(member.pid for member in tree_escaped(sid))
-        while True:
-            members = await self._scanner.members(sid)
+        with contextlib.suppress(OutOfResourcesError):
+            self._pty.escaped = await self._scanner.escaped(sid)
+        blind_until = time.monotonic() + self._grace_seconds + GIVE_UP_SECONDS
+        while not plan.is_over:
             self._changed.clear()
+            try:
+                members = self._pty.own(await self._scanner.members(sid))
+            except OutOfResourcesError as error:
+                if time.monotonic() > blind_until:
+                    await self._give_up(str(error), [])
+                    return
+                await asyncio.sleep(_RETRY_SECONDS)  # polls for what the handler above met
+                continue
             alive = {ProcessId(member.pid, member.start_time): member for member in members}
             ignoring = {process for process, member in alive.items() if member.ignores_term}
             self._watch(alive)
-            for action in self._plan.step(time.monotonic(), set(alive), ignoring):
+            for action in plan.step(time.monotonic(), set(alive), ignoring):
                 await self._perform(action)
-            if self._plan.is_over:
-                return
-            await self._wait()
+            await self._wait(plan)
 
-    async def _wait(self) -> None:
+    async def _wait(self, plan: Escalation[ProcessId]) -> None:
         """Return when a process ended, the grace was shortened, or the plan wants a look."""
         now = time.monotonic()
-        deadline = self._plan.deadline(now)
-        assert deadline is not None
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), deadline - now)
+        deadline = plan.deadline(now)
+        if deadline is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), deadline - now)
+
+    async def _end_terminal(self) -> None:
+        """Return once the terminal is closed: by the engine, or by force when that takes long.
+
+        A held one may take as long as the engine waits for its consumer.
+        """
+        gone = self._pty.gone
+        patience = time.monotonic() + HELD_END_SECONDS
+        while not gone.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(gone.wait(), _CLOSE_SECONDS)
+            is_awaited = self.is_patient and self._pty.awaits_consumer
+            if not is_awaited or time.monotonic() > patience:
+                break
+        if not gone.is_set():
+            await self._link.close_pty(self._pty.slot)
+            await gone.wait()
 
     async def _perform(self, action: Action[ProcessId]) -> None:
         if isinstance(action, Send):
             self._send(action.process, action.signal)
         elif isinstance(action, GiveUp):
-            self._pty.tell(
-                Topic.ERROR,
-                {
-                    "error": "processes outlived a second of KILL; closed by force",
-                    "left": [process.pid for process in action.left],
-                },
-            )
-            await self._link.close_pty(self._pty.slot)
+            reason = "processes outlived a second of KILL; closed by force"
+            await self._give_up(reason, [process.pid for process in action.left])
+
+    async def _give_up(self, reason: str, left: list[int]) -> None:
+        self._pty.tell_error(reason, left=left)
+        await self._link.close_pty(self._pty.slot)
 
     def _send(self, process: ProcessId, signum: int) -> None:
         outcome, error = Outcome.DELIVERED, None
@@ -141,16 +152,24 @@ class Termination:
             outcome = Outcome.ESCALATED
         if signum == signal.SIGKILL and not self._told_kill:
             self._told_kill = True
-            self._pty.tell(Topic.FORCE_KILLED, {"grace_seconds": self._grace_seconds})
+            payload = {"grace_seconds": self._grace_seconds}
+            self._pty.tell(Topic.FORCE_KILLED, payload, self._cause)
         try:
             send(process, signum)
         except ProcessGoneError:
             return  # a race with the end it was meant to bring
         except PtymuxError as failure:
             outcome, error = Outcome.FAILED, str(failure)
-        self._pty.note(
-            SignalEnvelope(self._pty.pty_id, process.pid, signum, time.time(), outcome, error)
-        )
+        self._note(process, signum, outcome, error)
+
+    def _note(self, process: ProcessId, signum: int, outcome: Outcome, error: str | None) -> None:
+        """Keep a delivery; KILL is sent again and again, and noted once."""
+        if (process, signum, outcome) not in self._noted:
+            self._noted.add((process, signum, outcome))
+            pty = self._pty
+            at = time.time()
+            envelope = SignalEnvelope(pty.pty_id, process.pid, signum, at, outcome, error)
+            pty.note(envelope, self._cause)
 
     def _watch(self, alive: Iterable[ProcessId]) -> None:
         """Have the loop tell when one of these processes ends."""
@@ -174,3 +193,38 @@ class Termination:
             if pidfd is not None:
                 asyncio.get_running_loop().remove_reader(pidfd)
                 os.close(pidfd)
+
+
+class Terminations:
+    """The terminations in progress, one for each PTY."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._scanner = SessionScanner()
+        self._running: dict[PtyId, Termination] = {}
+
+    def of(self, pty: ManagedPty) -> Termination | None:
+        """Return the termination of a PTY that is under way."""
+        return self._running.get(pty.pty_id)
+
+    def begin(self, pty: ManagedPty, grace_seconds: float, cause: CorrelationId) -> Termination:
+        """Begin to end a PTY, once its spawn is over."""
+        termination = Termination(pty, self._link, self._scanner, grace_seconds, cause)
+        self._running[pty.pty_id] = termination
+        termination.task.add_done_callback(lambda _task: self._running.pop(pty.pty_id))
+        return termination
+
+    def shorten(self, grace_seconds: float) -> None:
+        """End every grace earlier."""
+        for termination in self._running.values():
+            termination.shorten(grace_seconds)
+
+    async def finish(self) -> None:
+        """Return once all are over; they wait for no consumer any more."""
+        running = list(self._running.values())
+        for termination in running:
+            termination.is_patient = False
+        tasks = [termination.task for termination in running]
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, BaseException):
+                _log.error("a PTY could not be ended: %s", result)

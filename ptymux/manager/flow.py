@@ -1,0 +1,239 @@
+"""The output of one PTY as it flows: looks at the ring when it matters, wakes readers, tells.
+
+The engine reports, time passes, readers read: each of these ends in `refresh`, which compares what
+the ring says with what was known, tells the difference, wakes who waits, and arms the next look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from ptymux.core.model import OnFull, SpawnOptions
+from ptymux.core.output import OutputBuffer, Reader, Telling
+from ptymux.core.ring import NO_LIMIT, Part, RingBuffer
+from ptymux.keeper.link import Link
+
+__all__ = ["Flow", "Listener"]
+
+_NO_RING: Final = RingBuffer(0)  # of PTYs without output, before and after
+_RANGE_SECONDS: Final = 0.34  # between two ranges told; with the last one 4 a second at most
+_IDLE_LOOKS: Final = 16  # looks at a busy PTY within one idle timeout
+_IDLE_LOOK_SECONDS: Final = 0.01  # at least, between two of them
+
+
+class Listener(Protocol):
+    """Whom a flow tells what it sees."""
+
+    @property
+    def wants_ranges(self) -> bool:
+        """Whether somebody wants to know of every output."""
+        ...
+
+    def on_tellings(self, tellings: list[Telling]) -> None:
+        """The buffer found something worth telling."""
+        ...
+
+    def on_output(self) -> None:
+        """The child wrote something."""
+        ...
+
+    def on_silence(self, seconds: float) -> None:
+        """The child wrote nothing for its idle timeout; told once until it writes again."""
+        ...
+
+    def on_range(self, start: int, end: int) -> None:
+        """There is output from one offset to another."""
+        ...
+
+
+class Flow:
+    """A PTY's ring and buffer, from the moment it runs until nobody reads it any more."""
+
+    def __init__(self, link: Link, slot: int, listener: Listener) -> None:
+        self.ring = _NO_RING  # until the engine gives one
+        self.buffer = OutputBuffer(self.ring)
+        self.is_over = False  # nothing will be written any more
+        self._link = link
+        self._slot = slot
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[asyncio.Future[None], int] = {}  # and behind which offset they wait
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle_timeout = 0.0  # 0: never
+        self._is_released = False
+        self._seen = 0  # total at the last refresh
+        self._seen_at = 0.0  # when it had grown last
+        self._is_quiet = False  # it had not grown at the last refresh
+        self._is_silent = False  # and this was told
+        self._told_to = 0  # up to where ranges were told
+        self._tell_at = 0.0  # when the next one may be
+
+    # The course of things --------------------------------------------------------------------
+
+    def begin(self, ring: RingBuffer, options: SpawnOptions) -> None:
+        """The child runs."""
+        self.ring = ring
+        self.buffer = OutputBuffer(ring, options.threshold, options.on_full)
+        self._idle_timeout = options.idle_timeout_seconds
+        self._seen_at = time.monotonic()
+
+    def end_idle(self) -> None:
+        """The child is gone: silence means nothing any more."""
+        self._idle_timeout = 0.0
+
+    def end(self) -> None:
+        """Nothing will be written any more: tell what is left to tell, wake who waits."""
+        self.refresh()
+        self._listener.on_tellings(self.buffer.finish(time.monotonic()))
+        if self._listener.wants_ranges and self._seen > self._told_to:
+            self._listener.on_range(self._told_to, self._seen)
+        self.is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def release(self) -> None:
+        """Let go of the ring's memory, once the last reader is closed."""
+        self._is_released = True
+        self._release_unused()
+
+    def _release_unused(self) -> None:
+        if self._is_released and not self.buffer.readers and self.ring is not _NO_RING:
+            ring, self.ring = self.ring, _NO_RING
+            ring.release()
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether readers can be attached: it was not released."""
+        return not self._is_released
+
+    @property
+    def retained(self) -> int:
+        """Bytes of output that are kept."""
+        return self.ring.total - self.ring.edge
+
+    # Looking ---------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Compare the ring with what was known: tell, wake, arm."""
+        if self.is_over:
+            return
+        now = time.monotonic()
+        grew = self.ring.total != self._seen
+        self._seen = self.ring.total
+        self._listener.on_tellings(self.buffer.advance(now))
+        if grew:
+            self._seen_at = now
+            self._is_silent = False
+            self._listener.on_output()
+            self.wake()
+        self._is_quiet = not grew
+        self._judge_silence(now)
+        self._tell_range(now)
+        self._arm(now)
+
+    def _judge_silence(self, now: float) -> None:
+        silent = now - self._seen_at
+        if self._idle_timeout and not self._is_silent and self._is_quiet:
+            self._is_silent = silent >= self._idle_timeout
+            if self._is_silent:
+                self._listener.on_silence(silent)
+
+    def _tell_range(self, now: float) -> None:
+        if not self._listener.wants_ranges:
+            self._told_to = self._seen
+        elif self._seen > self._told_to and now >= self._tell_at:
+            self._listener.on_range(self._told_to, self._seen)
+            self._told_to = self._seen
+            self._tell_at = now + _RANGE_SECONDS
+
+    # Readers ---------------------------------------------------------------------------------
+
+    def hand(self, reader: Reader, part: Part, size: int | None = None) -> None:
+        """Note that a reader was handed `part`, or its first `size` bytes."""
+        self.change(lambda now: self.buffer.hand(reader, part, now, size))
+
+    def change(self, operation: Callable[[float], list[Telling]]) -> None:
+        """Run an operation of the buffer, tell what it found, keep the engine informed."""
+        limit = self.ring.limit
+        now = time.monotonic()
+        self._listener.on_tellings(operation(now))
+        if not self.is_over:
+            if self.ring.limit > limit:
+                self._link.credit_raised(self._slot)
+            self._arm(now)
+        self._release_unused()
+
+    def set_on_full(self, on_full: OnFull) -> int:
+        """Change what happens when the ring is full; return the offset from which it holds."""
+        offsets: list[int] = []
+
+        def switch(_now: float) -> list[Telling]:
+            offsets.append(self.buffer.set_on_full(on_full))
+            return []
+
+        self.change(switch)
+        return offsets[0]
+
+    async def woken(self, offset: int) -> None:
+        """Return once there may be output beyond `offset`, a reader was closed, or it is over."""
+        if self.is_over:
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._waiting[future] = offset
+        self._arm(time.monotonic())
+        try:
+            await future
+        finally:
+            self._waiting.pop(future, None)
+
+    def wake(self) -> None:
+        """Have everybody look who waits."""
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    # The next look ---------------------------------------------------------------------------
+
+    def _arm(self, now: float) -> None:
+        """See to it that the next `refresh` comes when it is needed."""
+        wake_at = min((offset + 1 for offset in self._waiting.values()), default=NO_LIMIT)
+        wake_at = min(wake_at, self.buffer.wake_at)
+        if self._is_quiet or self._awaits_range():
+            wake_at = min(wake_at, self._seen + 1)
+        if wake_at != self.ring.wake_at:
+            self.ring.wake_at = wake_at
+        if self.ring.total >= wake_at:  # it came before we armed: the engine may not tell of it
+            self._loop.call_soon(self.refresh)
+        self._arm_timer(now)
+
+    def _awaits_range(self) -> bool:
+        """Whether the next byte is to be told; until the next range is due, the timer tells."""
+        return self._told_to == self._seen and self._listener.wants_ranges
+
+    def _arm_timer(self, now: float) -> None:
+        deadlines = [self.buffer.deadline, self._idle_deadline(now)]
+        if self._seen > self._told_to:
+            deadlines.append(self._tell_at)
+        deadline = min((each for each in deadlines if each is not None), default=None)
+        if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
+            return  # a look too early only arms the next one
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.refresh()
+
+    def _idle_deadline(self, now: float) -> float | None:
+        if not self._idle_timeout or self._is_silent:
+            return None
+        if self._is_quiet:
+            return self._seen_at + self._idle_timeout
+        # Output flows: a look now and then will do, until one finds that it stopped.
+        return now + max(self._idle_timeout / _IDLE_LOOKS, _IDLE_LOOK_SECONDS)

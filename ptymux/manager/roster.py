@@ -1,0 +1,97 @@
+"""Which PTYs a manager has: the live ones within limits, the ended ones until they age out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Final
+
+from ptymux.core.model import Limits, PtyId, PtyRecord, SpawnOptions
+from ptymux.core.registry import Registry
+from ptymux.core.ring import ring_size
+from ptymux.errors import OutOfResourcesError, UnknownPtyError
+from ptymux.manager.pty import ManagedPty
+from ptymux.posix.memory import available_memory
+
+__all__ = ["Roster"]
+
+_log = logging.getLogger("ptymux")
+
+_MEMORY_WARN: Final = 0.50  # of what the machine has, when every ring is full
+_MEMORY_REFUSE: Final = 0.90
+
+
+class Roster:
+    """All PTYs by id and by slot; `Limits.ended_ptys` and `ended_bytes` bound the ended ones."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.registry = Registry(limits.ptys)
+        self._limits = limits
+        self._ptys: dict[PtyId, ManagedPty] = {}
+        self._slots: dict[int, ManagedPty] = {}  # until the engine has nothing of it any more
+        self._ended: dict[PtyId, ManagedPty] = {}  # oldest end first
+
+    def __iter__(self) -> Iterator[ManagedPty]:
+        """Iterate over a snapshot, oldest first."""
+        return iter(tuple(self._ptys.values()))
+
+    def add(self, pty: ManagedPty) -> None:
+        """Take in a PTY that was just registered."""
+        self._ptys[pty.pty_id] = self._slots[pty.slot] = pty
+
+    def get(self, pty_id: PtyId) -> ManagedPty:
+        """Return a PTY.
+
+        Raises:
+            UnknownPtyError: there is none with this id.
+        """
+        if pty_id not in self._ptys:
+            raise UnknownPtyError(pty_id)
+        return self._ptys[pty_id]
+
+    def in_slot(self, slot: int) -> ManagedPty | None:
+        """Return the PTY that the engine knows by `slot`, a removed one too while it is there."""
+        return self._slots.get(slot)
+
+    def note_end(self, pty: ManagedPty) -> None:
+        """Count a PTY among the ended; the oldest of these go until they are within the limits."""
+        self._ended[pty.pty_id] = pty
+        kept = sum(each.flow.retained for each in self._ended.values())
+        for each in list(self._ended.values()):
+            if len(self._ended) <= self._limits.ended_ptys and kept <= self._limits.ended_bytes:
+                return
+            if each is not pty:
+                kept -= each.flow.retained
+                self.remove(each)
+
+    def remove(self, pty: ManagedPty) -> PtyRecord:
+        """Forget a PTY that is gone; return the last record of it."""
+        record = pty.remove()
+        del self._ptys[pty.pty_id]
+        self._ended.pop(pty.pty_id, None)
+        self.leave_slot(pty)
+        return record
+
+    def leave_slot(self, pty: ManagedPty) -> None:
+        """Forget the slot of a removed PTY, unless its child is still to end."""
+        if pty.is_removed and pty.exited.is_set():
+            self._slots.pop(pty.slot, None)
+
+    def check_memory(self, options: SpawnOptions) -> None:
+        """Hold what all rings could come to need against what there is, before a spawn.
+
+        Raises:
+            OutOfResourcesError: it would be more than nine tenths of it.
+        """
+        live = [pty for pty in self if not pty.gone.is_set()]
+        growth = [ring_size(pty.options.buffer_size) - pty.ring.total for pty in live]
+        needed = sum(max(0, size) for size in growth) + ring_size(options.buffer_size)
+        available = available_memory()
+        if needed > _MEMORY_REFUSE * available:
+            raise OutOfResourcesError(
+                "memory",
+                f"rings could grow by {needed} bytes and {available} are available; "
+                "use a smaller --buffer-size or end some PTYs",
+            )
+        if needed > _MEMORY_WARN * available:
+            _log.warning("rings could grow by %d of the %d bytes available", needed, available)

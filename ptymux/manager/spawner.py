@@ -1,0 +1,103 @@
+"""Brings PTYs into being: registers them, has the engine start them, says what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from ptymux.core.lifecycle import Event, State
+from ptymux.core.model import (
+    CorrelationId,
+    PtyId,
+    PtyRecord,
+    SessionId,
+    SpawnOptions,
+    TerminalId,
+    child_environment,
+)
+from ptymux.errors import PtymuxError
+from ptymux.keeper.link import Link
+from ptymux.manager.announcer import Announcer, new_id
+from ptymux.manager.pty import ManagedPty
+from ptymux.manager.roster import Roster
+from ptymux.manager.termination import Terminations
+
+__all__ = ["Spawner"]
+
+
+class Spawner:
+    """Spawns for a manager; a spawn that was begun is brought to its end, whoever waits for it."""
+
+    def __init__(
+        self, roster: Roster, link: Link, announcer: Announcer, terminations: Terminations
+    ) -> None:
+        self._roster = roster
+        self._link = link
+        self._announcer = announcer
+        self._terminations = terminations
+        self._next_number = 1
+        self._starting: set[asyncio.Task[Exception | None]] = set()
+
+    async def spawn(self, options: SpawnOptions, cause: CorrelationId) -> PtyRecord:
+        """Return the record of a new PTY once its child runs; raises as `PtyManager.spawn`."""
+        self._roster.check_memory(options)
+        pty = self._register(options, cause)
+        pty.step(Event.SPAWN)
+        starting = asyncio.create_task(self._start(pty))
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
+        try:
+            error = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The engine cannot be called back: what it starts ends as soon as it runs.
+            if self._terminations.of(pty) is None:
+                self._terminations.begin(pty, 0.0, cause)
+            raise
+        if error is not None:
+            raise error
+        return pty.record
+
+    async def _start(self, pty: ManagedPty) -> Exception | None:
+        """Have the engine start a PTY's child; return why it could not."""
+        env = child_environment(pty.options, os.environ, pty_id=pty.pty_id, socket=None)
+        started = time.perf_counter()
+        try:
+            spawned = await self._link.spawn(pty.slot, pty.options, env)
+        except Exception as error:  # a border: whatever it is, it is this PTY's failure
+            code = error.code if isinstance(error, PtymuxError) else PtymuxError.code
+            pty.fail(str(error), code, asked=self._terminations.of(pty) is not None)
+            return error
+        pty.begin(spawned, 1000 * (time.perf_counter() - started))
+        return None
+
+    def _register(self, options: SpawnOptions, cause: CorrelationId) -> ManagedPty:
+        now = time.time()
+        record = PtyRecord(
+            pty_id=PtyId(new_id("pty")),
+            number=self._next_number,
+            name=options.name,
+            lane_id=options.lane,
+            session_id=options.session or SessionId(new_id("ses")),
+            terminal_id=options.terminal or TerminalId(new_id("ter")),
+            command=options.argv,
+            cwd=options.cwd or os.readlink("/proc/self/cwd"),  # also of one that was removed
+            size=options.size,
+            state=State.IDLE.value,
+            created_at=now,
+            updated_at=now,
+            env_names=tuple(sorted(os.environ if options.env is None else options.env)),
+        )
+        self._roster.registry.register(record)
+        self._next_number += 1
+        pty = ManagedPty(
+            record,
+            options,
+            cause,
+            registry=self._roster.registry,
+            link=self._link,
+            announcer=self._announcer,
+            on_gone=self._roster.note_end,
+        )
+        self._roster.add(pty)
+        return pty

@@ -1,0 +1,92 @@
+"""Async tests under a deadline, waiting for conditions, and events as they were published."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+from ptymux.core.events import Envelope, Topic
+from ptymux.core.model import PtyId, PtyRecord, SpawnOptions
+from ptymux.manager import PtyManager
+
+_TEST_SECONDS = 60.0
+_DEADLINE_SECONDS = 15.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def asynchronous(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Make a plain test of an async one."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), _TEST_SECONDS))
+
+    return run
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Return once `condition()` is true."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _DEADLINE_SECONDS
+    while not condition():
+        assert loop.time() < deadline, "the condition did not come true"
+        await asyncio.sleep(0.002)  # polls the condition above
+
+
+async def within(seconds: float, what: Awaitable[T]) -> T:
+    return await asyncio.wait_for(what, seconds)
+
+
+class Events:
+    """Every event of a manager from now on."""
+
+    def __init__(self, manager: PtyManager, *topics: Topic) -> None:
+        self._stream = manager.subscribe(topics or None)
+        self._all: list[Envelope] = []
+
+    @property
+    def all(self) -> list[Envelope]:
+        for event in self._stream.take():
+            assert isinstance(event, Envelope), event
+            self._all.append(event)
+        return self._all
+
+    def of(self, record: PtyRecord | PtyId, *topics: Topic) -> list[Envelope]:
+        pty_id = record.pty_id if isinstance(record, PtyRecord) else record
+        return [
+            event
+            for event in self.all
+            if event.pty_id == pty_id and (not topics or event.topic in topics)
+        ]
+
+    def topics(self, record: PtyRecord | PtyId) -> list[Topic]:
+        return [event.topic for event in self.of(record)]
+
+    def one(self, record: PtyRecord | PtyId, topic: Topic) -> Envelope:
+        (event,) = self.of(record, topic)
+        return event
+
+    def steps(self, record: PtyRecord | PtyId) -> list[str]:
+        """Return the states in the order in which they were announced."""
+        changes = self.of(record, Topic.STATE_CHANGED)
+        return [str(changes[0].payload["from"]), *(str(c.payload["to"]) for c in changes)]
+
+
+def shell(script: str, **options: Any) -> SpawnOptions:
+    return command("/bin/sh", "-c", script, **options)
+
+
+def command(*argv: str, **options: Any) -> SpawnOptions:
+    options.setdefault("env", {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": "/"})
+    return SpawnOptions(argv=argv, **options)
+
+
+async def output_of(manager: PtyManager, record: PtyRecord, text: bytes) -> bytes:
+    """Return the retained output once `text` is in it."""
+    await eventually(lambda: text in manager.read(record.pty_id).data)
+    return manager.read(record.pty_id).data
