@@ -44,7 +44,7 @@ def frame(
 ) -> Group:
     """Return what the screen shows now, within `size` columns and rows."""
     width, height = size
-    width = min(width - 1, 100)
+    width = min(width - 3, 100)  # room for the "^C" that a terminal echoes
     scenario, sample = progress.scenario, progress.sample
     share = sample.written / scenario.total
     done = (len(finished) + (0 if progress.finished else min(1.0, share))) / len(plan.scenarios)

@@ -30,6 +30,7 @@ SLOWNESS: Final = 4  # a slow consumer reads one of so many bytes while the chil
 _PACE: Final = 20e6  # bytes a second of the paced child
 _PACED_SECONDS: Final = 2.5  # at least, so that three overflow events are due before the final one
 _PACED_SHARE: Final = 5  # its buffer is full after this part of it, at the latest
+_HELD_BUFFERS: Final = 1000  # a child that is held at every few bytes would take for ever
 _KEEPS_UP: Final = 256 * KIB  # below it a burst of the engine alone may overflow the buffer
 
 
@@ -133,6 +134,7 @@ def make_plan(
 
     The zero capacity and the paced scenario are always there. The paced one takes the smallest
     size, or a fifth of its bytes, and at least 2.5 seconds: else nothing would space its events.
+    In block mode the child fills a thousand buffers at most.
 
     Raises:
         InvalidValueError: a size or the number of bytes is out of bounds.
@@ -151,6 +153,13 @@ def make_plan(
     )
 
 
+def _most_bytes(conduct: Conduct, capacity: int) -> int:
+    """Return how many bytes the child may write for a scenario to end in reasonable time."""
+    if conduct is Conduct.BLOCK:
+        return max(SMALLEST_BYTES, _HELD_BUFFERS * capacity)
+    return LARGEST_BYTES
+
+
 def _scenarios(sizes: Sequence[int], child_bytes: int, child: ChildKind) -> Iterator[Scenario]:
     for size in sizes:
         for conduct in Conduct:
@@ -159,7 +168,7 @@ def _scenarios(sizes: Sequence[int], child_bytes: int, child: ChildKind) -> Iter
                 conduct=conduct,
                 capacity=size,
                 child=child,
-                child_bytes=child_bytes,
+                child_bytes=min(child_bytes, _most_bytes(conduct, size)),
             )
     yield Scenario(
         name="no buffer",

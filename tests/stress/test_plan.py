@@ -43,6 +43,12 @@ def test_sizes_are_taken_once_each_in_their_order_and_zero_is_there_in_any_case(
     assert [each.capacity for each in plan.scenarios] == [*[4 * MIB] * 4, *[MIB] * 4, 0, 1_000_000]
 
 
+def test_held_child_writes_no_more_than_a_thousand_buffers() -> None:
+    assert find("block", 100, 50_000_000).total == 100_000
+    assert find("block", 1, 50_000_000).total == 1000
+    assert find("block", 64 * KIB, 50_000_000).total == 50_000_000
+
+
 def test_size_zero_alone_leaves_the_scenarios_without_a_buffer() -> None:
     assert [(each.name, each.capacity) for each in make_plan([0]).scenarios] == [
         ("no buffer", 0),

@@ -91,7 +91,7 @@ def test_child_that_writes_something_else_fails_the_run(liar: str) -> None:
 
     assert ended.returncode == 1
     assert "never reads 1k: correctness failed: the retained byte at 3477 is wrong" in ended.stdout
-    assert "fast 1k: correctness failed: the consumed byte at 0 is wrong" in ended.stdout
+    assert "block 1k: correctness failed: the consumed byte at 0 is wrong" in ended.stdout
     assert "4 of 6 scenarios did not pass" in ended.stdout
     assert "\x1b" not in ended.stdout
 
