@@ -109,10 +109,11 @@ class SpawnOptions:
     """What a caller asks for when it starts a command; checked when made.
 
     `env` is the caller's whole environment, `overrides` what it asked to set besides; `env`,
-    `cwd`, `umask` and `nofile` of None mean those of the process that spawns. With `plain_output` the
-    terminal neither translates newlines nor echoes, so that the output is what the child wrote.
-    `stdin_fd` becomes the child's stdin in place of the terminal, which stays its controlling
-    terminal. With `keep_term` the child's TERM is the caller's: its terminal is what will show it.
+    `cwd`, `umask` and `nofile` of None mean those of the process that spawns. With
+    `plain_output` the terminal neither translates newlines nor echoes, so that the output is what
+    the child wrote. `stdin_fd` becomes the child's stdin in place of the terminal, which stays its
+    controlling terminal. With `keep_term` the child's TERM is the caller's: its terminal is what
+    will show it.
 
     Raises:
         InvalidValueError: naming the field, what was given and what is allowed.
@@ -208,7 +209,8 @@ def child_environment(
 ) -> dict[str, str]:
     """Return the environment of a child: the caller's, told where it runs; overrides win.
 
-    `ours` is the environment of this process, for a caller that gave none. What describes the caller's own terminal or multiplexer is taken out, as it would be wrong.
+    `ours` is the environment of this process, for a caller that gave none. What describes the
+    caller's own terminal or multiplexer is taken out, as it would be wrong.
     """
     stale = {"LINES", "COLUMNS", "TMUX", "TMUX_PANE", "STY", "WINDOWID"}
     caller = ours if options.env is None else options.env
