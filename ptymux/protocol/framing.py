@@ -1,0 +1,343 @@
+"""Bytes to lines and frames and back: incremental, bounded, and without any I/O.
+
+A decoder is fed whatever pieces the socket gave and asked for what is whole by now, until there
+is nothing more; then the next piece is fed. Then it never holds more than the largest
+line or frame and one piece. A connection begins with lines. A `spawn` is followed by a payload,
+an `attach` turns the connection into frames; what was fed beyond the line is not lost for either.
+
+A frame is 1 byte of type, 4 bytes of length, big-endian, and so many bytes. Types that this
+version does not know are skipped, and so is what follows the fields of one that it knows.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from ptymux.errors import ProtocolError
+from ptymux.protocol.values import Value, dump_object, parse_object
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Final, Self
+
+__all__ = [
+    "LARGEST_LINE",
+    "LARGEST_FRAME",
+    "LARGEST_DATA",
+    "HEADER_SIZE",
+    "LineDecoder",
+    "Frame",
+    "Out",
+    "In",
+    "Ack",
+    "Resize",
+    "Redraw",
+    "Gap",
+    "Exit",
+    "Ping",
+    "Detach",
+    "FrameDecoder",
+    "out_header",
+]
+
+LARGEST_LINE: Final = 1024 * 1024  # with its newline
+LARGEST_FRAME: Final = 256 * 1024  # of what follows the header
+LARGEST_DATA: Final = LARGEST_FRAME - 8  # of output in one frame
+HEADER_SIZE: Final = 5
+
+_HEADER: Final = Struct(">BI")
+_OUT_HEADER: Final = Struct(">BIQ")
+_OFFSET: Final = Struct(">Q")
+_RANGE: Final = Struct(">QQ")
+_SIZE: Final = Struct(">HH")
+
+
+class LineDecoder:
+    """Cuts what arrives into lines, and gives up the rest when the connection becomes another."""
+
+    def __init__(self, largest: int = LARGEST_LINE) -> None:
+        self._largest = largest
+        self._allowed = largest  # bytes held before a piece; more while a payload is awaited
+        self._held = bytearray()
+        self._searched = 0  # bytes held that are known to have no newline
+
+    def feed(self, piece: bytes) -> None:
+        """Add what arrived.
+
+        Raises:
+            ProtocolError: more than the largest line waits to be taken already.
+        """
+        if len(self._held) > self._allowed:
+            raise ProtocolError(f"more than {self._allowed} bytes were sent ahead of the answers")
+        self._held += piece
+
+    def next_line(self) -> bytes | None:
+        """Return the next line without its newline, None when none is whole yet.
+
+        Raises:
+            ProtocolError: the line is longer than the largest.
+        """
+        end = self._held.find(b"\n", self._searched, self._largest)
+        if end < 0:
+            if len(self._held) >= self._largest:
+                raise ProtocolError(f"a line is longer than {self._largest} bytes")
+            self._searched = len(self._held)
+            return None
+        return self._cut(end + 1)[:-1]
+
+    def take_payload(self, size: int) -> bytes | None:
+        """Return the next `size` bytes, whatever they are; None when not all are here yet."""
+        if len(self._held) < size:
+            self._allowed = max(self._largest, size)
+            return None
+        self._allowed = self._largest
+        return self._cut(size)
+
+    def take_rest(self) -> bytes:
+        """Return all that was fed and not taken; the connection carries no more lines."""
+        return self._cut(len(self._held))
+
+    def _cut(self, size: int) -> bytes:
+        cut = bytes(self._held[:size])
+        del self._held[:size]
+        self._searched = 0
+        return cut
+
+
+class Frame(Value):
+    """One message of an attachment."""
+
+    __slots__ = ()
+    TYPE = 0
+
+    def encode(self) -> bytes:
+        """Return the frame as bytes.
+
+        Raises:
+            ProtocolError: it is larger than the largest.
+        """
+        payload = self._payload()
+        if len(payload) > LARGEST_FRAME:
+            raise ProtocolError(f"a frame is larger than {LARGEST_FRAME} bytes")
+        return _HEADER.pack(self.TYPE, len(payload)) + payload
+
+    def _payload(self) -> bytes:
+        return b""
+
+    @classmethod
+    def _parse(cls, payload: bytes) -> Self:
+        return cls()
+
+
+class Out(Frame):
+    """Output of the PTY, from the server; `offset` is that of the first byte."""
+
+    __slots__ = ("data", "offset")
+    TYPE = 1
+
+    def __init__(self, offset: int, data: bytes) -> None:
+        self.offset = offset
+        self.data = data
+
+    def _payload(self) -> bytes:
+        return _OFFSET.pack(self.offset) + self.data
+
+    @classmethod
+    def _parse(cls, payload: bytes) -> Self:
+        return cls(_OFFSET.unpack_from(payload)[0], payload[_OFFSET.size :])
+
+
+class In(Frame):
+    """Input for the PTY, from a client that has no lifeline."""
+
+    __slots__ = ("data",)
+    TYPE = 2
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def _payload(self) -> bytes:
+        return self.data
+
+    @classmethod
+    def _parse(cls, payload: bytes) -> Self:
+        return cls(payload)
+
+
+class Ack(Frame):
+    """All output before `offset` was used, from the client."""
+
+    __slots__ = ("offset",)
+    TYPE = 3
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+    def _payload(self) -> bytes:
+        return _OFFSET.pack(self.offset)
+
+    @classmethod
+    def _parse(cls, payload: bytes) -> Self:
+        return cls(*_OFFSET.unpack_from(payload))
+
+
+class Resize(Frame):
+    """The client's terminal has this size now; the decoder does not judge it."""
+
+    __slots__ = ("cols", "rows")
+    TYPE = 4
+
+    def __init__(self, cols: int, rows: int) -> None:
+        self.cols = cols
+        self.rows = rows
+
+    def _payload(self) -> bytes:
+        return _SIZE.pack(self.cols, self.rows)
+
+    @classmethod
+    def _parse(cls, payload: bytes) -> Self:
+        return cls(*_SIZE.unpack_from(payload))
+
+
+class Redraw(Frame):
+    """The client wants the program to draw everything again."""
+
+    __slots__ = ()
+    TYPE = 5
+
+
+# Type 6 is SCREEN: what a view will get in the place of output.
+
+
+class Gap(Frame):
+    """Output that this reader missed: [start, end), told before the next byte."""
+
+    __slots__ = ("end", "start")
+    TYPE = 7
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start = start
+        self.end = end
+
+    def _payload(self) -> bytes:
+        return _RANGE.pack(self.start, self.end)
+
+    @classmethod
+    def _parse(cls, payload: bytes) -> Self:
+        start, end = _RANGE.unpack_from(payload)
+        if end < start:
+            raise ProtocolError(f"a gap from {start} to {end} ends before it begins")
+        return cls(start, end)
+
+
+class Exit(Frame):
+    """The PTY ended and all its output was sent; `pty` is its JSON."""
+
+    __slots__ = ("pty",)
+    TYPE = 8
+
+    def __init__(self, pty: dict[str, Any]) -> None:
+        self.pty = pty
+
+    def _payload(self) -> bytes:
+        return dump_object(self.pty)
+
+    @classmethod
+    def _parse(cls, payload: bytes) -> Self:
+        return cls(parse_object(payload))
+
+
+class Ping(Frame):
+    """Proof of life: a client's comes back from the server with the same data."""
+
+    __slots__ = ("data",)
+    TYPE = 9
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+
+    def _payload(self) -> bytes:
+        return self.data
+
+    @classmethod
+    def _parse(cls, payload: bytes) -> Self:
+        return cls(payload)
+
+
+class Detach(Frame):
+    """The sender's last frame: the attachment is over, the PTY goes on."""
+
+    __slots__ = ()
+    TYPE = 10
+
+
+_KINDS: Final[dict[int, tuple[type[Frame], int]]] = {
+    kind.TYPE: (kind, smallest)
+    for kind, smallest in (
+        (Out, _OFFSET.size),
+        (In, 0),
+        (Ack, _OFFSET.size),
+        (Resize, _SIZE.size),
+        (Redraw, 0),
+        (Gap, _RANGE.size),
+        (Exit, 0),
+        (Ping, 0),
+        (Detach, 0),
+    )
+}
+
+
+def out_header(offset: int, size: int) -> bytes:
+    """Return what precedes `size` bytes of output in an OUT, so that they need not be copied."""
+    assert size <= LARGEST_DATA
+    return _OUT_HEADER.pack(Out.TYPE, _OFFSET.size + size, offset)
+
+
+class FrameDecoder:
+    """Cuts what arrives into frames; `piece` is what came behind the line that began them."""
+
+    def __init__(self, piece: bytes = b"") -> None:
+        self._held = bytearray(piece)
+
+    @property
+    def held(self) -> int:
+        """Bytes that were fed and not taken; above 0 at the end: a frame was cut."""
+        return len(self._held)
+
+    def feed(self, piece: bytes) -> Iterator[Frame]:
+        """Add what arrived, and return an iterator that takes what is whole by now.
+
+        Raises:
+            ProtocolError: more than the largest frame waits to be taken already.
+        """
+        if len(self._held) > HEADER_SIZE + LARGEST_FRAME:
+            raise ProtocolError(f"more than {LARGEST_FRAME} bytes of frames wait")
+        self._held += piece
+        return iter(self.take, None)
+
+    def take(self) -> Frame | None:
+        """Return the next frame of a known type, None when none is whole yet.
+
+        Raises:
+            ProtocolError: the frame is too large, or has less than its type needs.
+        """
+        while len(self._held) >= HEADER_SIZE:
+            number, size = _HEADER.unpack_from(self._held)
+            if size > LARGEST_FRAME:
+                raise ProtocolError(f"a frame of {size} bytes is larger than {LARGEST_FRAME}")
+            end = HEADER_SIZE + size
+            if len(self._held) < end:
+                return None
+            payload = bytes(self._held[HEADER_SIZE:end])
+            del self._held[:end]
+            if number in _KINDS:
+                return _parse(number, payload)
+        return None
+
+
+def _parse(number: int, payload: bytes) -> Frame:
+    kind, smallest = _KINDS[number]
+    if len(payload) < smallest:
+        raise ProtocolError(f"a frame of type {number} has {len(payload)} bytes, not {smallest}")
+    return kind._parse(payload)
