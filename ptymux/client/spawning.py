@@ -1,0 +1,83 @@
+"""What a spawn says of the process that asks for it: its environment, directory and limits."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from ptymux.core.model import SpawnOptions
+from ptymux.errors import ArgumentsTooLongError, BadDirectoryError
+from ptymux.protocol.messages import LARGEST_PAYLOAD, encode_payload
+
+__all__ = ["open_directory", "payload_of", "spawn_params"]
+
+
+def payload_of(options: SpawnOptions) -> bytes:
+    """Return the arguments and the environment as they follow the request.
+
+    Raises:
+        ArgumentsTooLongError: they are more than any server takes.
+    """
+    payload = encode_payload(options.argv, _environment(options))
+    if len(payload) > LARGEST_PAYLOAD:
+        raise ArgumentsTooLongError(options.argv[0])
+    return payload
+
+
+def spawn_params(options: SpawnOptions) -> dict[str, object]:
+    """Return the parameters of a spawn; those of its payload's size and its end are not there."""
+    nofile = _open_files_limit() if options.nofile is None else options.nofile
+    return {
+        "name": options.name,
+        "lane": options.lane,
+        "session": options.session,
+        "terminal": options.terminal,
+        "cols": options.size.cols,
+        "rows": options.size.rows,
+        "buffer_size": options.buffer_size,
+        "threshold": options.threshold,
+        "on_full": options.on_full.value,
+        "idle_timeout": options.idle_timeout_seconds,
+        "grace": options.grace_seconds,
+        "plain_output": options.plain_output,
+        "keep_term": options.keep_term,
+        "umask": _umask() if options.umask is None else options.umask,
+        "nofile": nofile,
+        "argc": len(options.argv),
+        "envc": len(_environment(options)),
+        "overrides": dict(options.overrides),
+        "has_stdin": options.stdin_fd is not None,
+    }
+
+
+def open_directory(path: str) -> int:
+    """Return an fd that stands for the directory, to be passed; the caller owns it.
+
+    Raises:
+        BadDirectoryError: it is missing, forbidden or no directory.
+    """
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise BadDirectoryError(path, os.strerror(error.errno or 0).lower()) from error
+
+
+def _environment(options: SpawnOptions) -> dict[str, str]:
+    if options.env is not None:
+        return dict(options.env)
+    # A variable without a name, which can be inherited, cannot be said to a server.
+    return {name: value for name, value in os.environ.items() if name}
+
+
+def _umask() -> int:
+    """Return the umask without setting it, which other threads would notice.
+
+    Source: proc_pid_status(5), Linux 4.7.
+    """
+    with open("/proc/self/status", "rb") as status:
+        return next(int(line.split()[1], 8) for line in status if line.startswith(b"Umask:"))
+
+
+def _open_files_limit() -> int | None:
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if soft == resource.RLIM_INFINITY else soft

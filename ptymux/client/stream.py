@@ -1,0 +1,332 @@
+"""What follows an attach or a send: frames of output, and the lifeline that carries input."""
+
+from __future__ import annotations
+
+import select
+import socket
+from contextlib import suppress
+
+from ptymux.errors import ConnectionClosedError, InputCutError, ProtocolError
+from ptymux.protocol.framing import (
+    Ack,
+    Detach,
+    Exit,
+    FrameDecoder,
+    Gap,
+    In,
+    Out,
+    Ping,
+    Redraw,
+    Resize,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Any, Final, Self
+
+    from ptymux.client.rpc import Connection
+    from ptymux.protocol.framing import Frame
+
+__all__ = ["Lifeline", "Stream", "attach", "open_input", "send"]
+
+_READ: Final = 128 * 1024
+_WORD: Final = 8  # bytes in which an engine says how much a terminal took
+
+
+class Lifeline:
+    """The client's end of the way of input; what it carries bypasses the server.
+
+    Its closing is the end of the attachment. It blocks for nobody but the caller: what the
+    terminal does not take waits in the socket, which then takes nothing more.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._sock = socket.socket(fileno=fd)
+        self._sock.setblocking(False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """Return the fd, to wait until it takes more; -1 once closed."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """End the attachment; again is no error."""
+        self._sock.close()
+
+    def offer(self, data: bytes | memoryview) -> int | None:
+        """Write what the socket takes now and return its size; None: the PTY takes no more."""
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return None
+
+    def send_all(self, data: bytes) -> bool:
+        """Write all of `data`, however long the terminal takes; False: the PTY ended before.
+
+        What the terminal took of it is what `finish` tells.
+        """
+        rest = memoryview(data)
+        while rest:
+            size = self.offer(rest)
+            if size is None:
+                return False
+            rest = rest[size:]
+            if rest:
+                self._wait(select.POLLOUT)
+        return True
+
+    def finish(self) -> int:
+        """Say that there is no more input; return how many bytes of all the terminal took.
+
+        It returns once the terminal has taken everything, or the PTY ended.
+
+        Raises:
+            ConnectionClosedError: the keeper died and cannot tell.
+        """
+        with suppress(OSError):  # the other end is closed; its last word waits to be read
+            self._sock.shutdown(socket.SHUT_WR)
+        word = b""
+        while len(word) < _WORD:
+            self._wait(select.POLLIN)
+            try:
+                piece = self._sock.recv(_WORD - len(word))
+            except BlockingIOError:
+                continue
+            except OSError:
+                piece = b""
+            if not piece:
+                raise ConnectionClosedError("the keeper died: how much input arrived is unknown")
+            word += piece
+        return int.from_bytes(word, "little")
+
+    def _wait(self, events: int) -> None:
+        poll = select.poll()  # select() has no room for fds above 1023
+        poll.register(self._sock, events)
+        poll.poll()
+
+
+class Stream:
+    """An attachment: frames from the server, and small ones to it.
+
+    Either iterate, or wait for `fileno()` to be readable, then `receive`; what came with the
+    attach itself is to be fetched by `pending` before the first wait. `offset` is where the next
+    byte will be: to go on from there after a reconnect.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        piece: bytes = b"",
+        *,
+        pty: dict[str, Any] | None = None,
+        offset: int = 0,
+        lifeline: Lifeline | None = None,
+    ) -> None:
+        """Take over `sock` and `lifeline`; `piece` was read from `sock` before."""
+        self.pty = pty or {}  # as of the attach
+        self.offset = offset
+        self.lifeline = lifeline
+        self.is_over = False  # the last frame was seen: Exit or Detach
+        self._decoder = FrameDecoder(piece)
+        self._sock = sock
+        sock.settimeout(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Out | Gap | Exit]:
+        """Give output, gaps and the end, in order, until the end or until the server detaches us.
+
+        An iteration that was left can be taken up by another.
+
+        Raises:
+            ConnectionClosedError: the server went away before; `offset` is where to go on.
+            ProtocolError: it sent what is no frame, or left out bytes without telling.
+        """
+        while True:
+            while (frame := self._take()) is not None:
+                if isinstance(frame, (Out, Gap, Exit)):
+                    yield frame
+            if self.is_over:
+                return
+            self._read()
+
+    def fileno(self) -> int:
+        """Return the fd, to wait until there is something to receive; -1 once closed."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """End the attachment; again is no error."""
+        self._sock.close()
+        if self.lifeline is not None:
+            self.lifeline.close()
+
+    def pending(self) -> list[Frame]:
+        """Return the frames that are here already; raises ProtocolError as iterating does."""
+        return list(iter(self._take, None))
+
+    def receive(self) -> list[Frame]:
+        """Read once, which blocks only if nothing came, and return the frames that are whole.
+
+        Raises what iterating raises.
+        """
+        self._read()
+        return self.pending()
+
+    def acknowledge(self, offset: int) -> None:
+        """Tell that all output before `offset` was used.
+
+        This and what follows say nothing when the connection has ended: whoever receives learns
+        how. They block while the server takes nothing.
+        """
+        self._send(Ack(offset))
+
+    def resize(self, cols: int, rows: int) -> None:
+        """Tell the size of the terminal that shows the PTY."""
+        self._send(Resize(cols, rows))
+
+    def redraw(self) -> None:
+        """Ask for the program to draw everything again."""
+        self._send(Redraw())
+
+    def ping(self, data: bytes = b"") -> None:
+        """Ask for a Ping with the same data."""
+        self._send(Ping(data))
+
+    def detach(self) -> None:
+        """Take leave; nothing more will be sent, and what is on its way can be read."""
+        self._send(Detach())
+
+    def send_input(self, data: bytes) -> None:
+        """Send input through the server: for an attachment without a lifeline."""
+        for start in range(0, len(data), _READ):
+            self._send(In(data[start : start + _READ]))
+
+    def _take(self) -> Frame | None:
+        frame = None if self.is_over else self._decoder.take()
+        if isinstance(frame, Out):
+            self._advance(frame.offset, frame.offset + len(frame.data))
+        elif isinstance(frame, Gap):
+            self._advance(frame.start, frame.end)
+        elif isinstance(frame, (Exit, Detach)):
+            self.is_over = True
+        return frame
+
+    def _advance(self, start: int, end: int) -> None:
+        if start != self.offset:
+            raise ProtocolError(f"output goes on at {start}, not at {self.offset}, without a gap")
+        self.offset = end
+
+    def _read(self) -> None:
+        try:
+            piece = self._sock.recv(_READ)
+        except OSError:
+            piece = b""
+        if not piece:
+            raise ConnectionClosedError("the server ended the connection before the PTY did")
+        self._decoder.feed(piece)
+
+    def _send(self, frame: Frame) -> None:
+        with suppress(OSError):
+            self._sock.sendall(frame.encode())
+
+
+def attach(
+    connection: Connection,
+    pty: str,
+    *,
+    kind: str = "consumer",
+    offset: int | str = "oldest",
+    wants_input: bool = True,
+    cols: int | None = None,
+    rows: int | None = None,
+) -> Stream:
+    """Attach to `pty` from `offset`, "oldest" or "now" on; the connection becomes the stream.
+
+    Raises:
+        PtymuxError: as `Connection.call`; the connection is as it was.
+    """
+    result, lifeline = _ask(
+        connection,
+        "attach",
+        pty=pty,
+        kind=kind,
+        offset=offset,
+        input=wants_input,
+        cols=cols,
+        rows=rows,
+    )
+    start = _start(result, connection, lifeline)
+    sock, piece = connection.upgrade()
+    return Stream(sock, piece, pty=result.get("pty"), offset=start, lifeline=lifeline)
+
+
+def open_input(connection: Connection, pty: str, size: int | None = None) -> tuple[Lifeline, int]:
+    """Return a lifeline to `pty` and the offset of its output by now; `size`: of all the input.
+
+    Raises:
+        PtymuxError: as `Connection.call`.
+    """
+    result, lifeline = _ask(connection, "send", pty=pty, size=size)
+    if lifeline is None:
+        raise ProtocolError("the server sent no lifeline")
+    return lifeline, _start(result, connection, lifeline)
+
+
+def send(connection: Connection, pty: str, data: bytes) -> int:
+    """Write `data` to `pty`; return the offset of its output before, once the terminal took all.
+
+    Raises:
+        InputCutError: the PTY ended and took less; `taken` says how much.
+        ConnectionClosedError: the keeper died: it is unknown how much.
+        PtymuxError: as `Connection.call`; nothing was written.
+    """
+    lifeline, offset = open_input(connection, pty, len(data))
+    with lifeline:
+        lifeline.send_all(data)
+        taken = lifeline.finish()
+    if taken < len(data):
+        raise InputCutError(pty, taken, len(data))
+    return offset
+
+
+def _ask(
+    connection: Connection, method: str, **params: object
+) -> tuple[dict[str, Any], Lifeline | None]:
+    result, fds = connection.call_with_fds(method, **params)
+    lifelines = [Lifeline(fd) for fd in fds]
+    for unasked in lifelines[1:]:
+        unasked.close()
+    return result, lifelines[0] if lifelines else None
+
+
+def _start(result: dict[str, Any], connection: Connection, lifeline: Lifeline | None) -> int:
+    offset = result.get("offset")
+    if type(offset) is int and offset >= 0:
+        return offset
+    connection.close()
+    if lifeline is not None:
+        lifeline.close()
+    raise ProtocolError("the server did not tell the offset")
