@@ -225,6 +225,19 @@ class OutputBuffer:
         self._counts_from = math.floor(off_mark + 1e-6)
         self.set_on_full(on_full)
 
+    @classmethod
+    def resume(
+        cls, ring: RingBuffer, threshold: float = 0.75, on_full: OnFull = OnFull.DROP
+    ) -> OutputBuffer:
+        """Return the buffer of a ring whose account a predecessor kept; raises as the class."""
+        words = ring.load_account()
+        buffer = cls(ring, threshold, OnFull.DROP)
+        if words is not None:
+            buffer.account, _reported, buffer.event_seq = Account.from_words(words)
+            buffer._reached = buffer.account.handed
+        buffer.set_on_full(on_full)
+        return buffer
+
     # Facts -----------------------------------------------------------------------------------
 
     @property

@@ -179,6 +179,12 @@ class Engine:
                 terminal.suspended = not terminal.suspended
                 self.reports.append(Suspended(terminal.slot, terminal.suspended))
 
+    def holdings(self, slot: int) -> list[int]:
+        """Return what a successor would need: the ring and, as long as they last, master, pidfd."""
+        terminal = self._get(slot)
+        fds = (terminal.memfd, terminal.master, terminal.pidfd)
+        return [fd for fd in fds if fd >= 0]
+
     def close_pty(self, slot: int) -> None:
         """Close a PTY's terminal now, whoever still holds it; they get HUP from the kernel."""
         self._get(slot).close()

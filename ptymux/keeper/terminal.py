@@ -74,13 +74,13 @@ class Terminal:
         "_host",
         "_limitless",
         "_mask",
-        "_memfd",
         "_phase",
         "_seen",
         "_tail_until",
         "_told",
         "input",
         "master",
+        "memfd",
         "pidfd",
         "ring",
         "slot",
@@ -95,7 +95,7 @@ class Terminal:
         self.slot = slot
         self.master = master  # -1 once closed
         self.pidfd = pidfd  # -1 once reaped
-        self._memfd = memfd
+        self.memfd = memfd
         self.ring = ring
         self.status: ExitStatus | None = None
         self.suspended = False
@@ -108,7 +108,7 @@ class Terminal:
         self._complete_at = 0  # the total at which the child's own output is complete for sure
         self._tail_until = 0.0
         self._seen = 0  # total at the last read of an ended PTY
-        self._told = -1  # total when output was last reported
+        self._told = -1  # the `wake_at` that was answered last
         self.input = Input(
             master,
             host.watch,
@@ -155,12 +155,12 @@ class Terminal:
         self._host.deadlines[self.slot] = min(silence, self._tail_until)
 
     def tell_output(self) -> None:
-        """Report output when somebody asked to be told of it."""
+        """Report output when somebody asked to be told of it; once for each time it is asked."""
         if self.master < 0:
             return  # that it closed says more
-        total = self.ring.total
-        if total >= self.ring.wake_at and total != self._told:
-            self._told = total
+        wake_at = self.ring.wake_at
+        if self.ring.total >= wake_at and wake_at != self._told:
+            self._told = wake_at
             self._host.reports.append(Output(self.slot))
 
     def credit_raised(self) -> None:
@@ -300,7 +300,7 @@ class Terminal:
         if self.pidfd >= 0:
             reap(self.pidfd)  # one that died just now leaves no zombie
         self._close_pidfd()
-        os.close(self._memfd)
+        os.close(self.memfd)
         self.ring.release()
 
     def _close_pidfd(self) -> None:

@@ -73,10 +73,11 @@ class Flow:
 
     # The course of things --------------------------------------------------------------------
 
-    def begin(self, ring: RingBuffer, options: SpawnOptions) -> None:
-        """The child runs."""
+    def begin(self, ring: RingBuffer, options: SpawnOptions, *, resumed: bool = False) -> None:
+        """The child runs; `resumed`: the account in the ring goes on."""
         self.ring = ring
-        self.buffer = OutputBuffer(ring, options.threshold, options.on_full)
+        make = OutputBuffer.resume if resumed else OutputBuffer
+        self.buffer = make(ring, options.threshold, options.on_full)
         self._idle_timeout = options.idle_timeout_seconds
         self._seen_at = time.monotonic()
 

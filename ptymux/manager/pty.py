@@ -162,9 +162,9 @@ class ManagedPty:
 
     # The spawn -------------------------------------------------------------------------------
 
-    def begin(self, spawned: Spawned, spawn_ms: float) -> None:
-        """The child runs."""
-        self.flow.begin(spawned.ring, self.options)
+    def begin(self, spawned: Spawned, spawn_ms: float, *, resumed: bool = False) -> None:
+        """The child runs; `resumed`: a predecessor of this manager has kept its account."""
+        self.flow.begin(spawned.ring, self.options, resumed=resumed)
         self._leader_start = spawned.start_time
         self.step(Event.SPAWNED, pid=spawned.pid, spawn_ms=spawn_ms)
         self.tell(Topic.SPAWNED, {"pid": spawned.pid, "spawn_ms": spawn_ms})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 
 from ptymux.core.lifecycle import Event, State
 from ptymux.core.model import (
@@ -36,6 +37,8 @@ class Spawner:
         self._link = link
         self._announcer = announcer
         self._terminations = terminations
+        self.socket_path: str | None = None  # told to children
+        self.on_registered: Callable[[ManagedPty], None] = lambda _pty: None
         self._next_number = 1
         self._starting: set[asyncio.Task[Exception | None]] = set()
 
@@ -60,7 +63,7 @@ class Spawner:
 
     async def _start(self, pty: ManagedPty) -> Exception | None:
         """Have the engine start a PTY's child; return why it could not."""
-        env = child_environment(pty.options, os.environ, pty_id=pty.pty_id, socket=None)
+        env = child_environment(pty.options, os.environ, pty_id=pty.pty_id, socket=self.socket_path)
         started = time.perf_counter()
         try:
             spawned = await self._link.spawn(pty.slot, pty.options, env)
@@ -88,8 +91,14 @@ class Spawner:
             updated_at=now,
             env_names=tuple(sorted(os.environ if options.env is None else options.env)),
         )
+        return self.register(record, options, cause)
+
+    def register(
+        self, record: PtyRecord, options: SpawnOptions, cause: CorrelationId
+    ) -> ManagedPty:
+        """Enter a PTY that is about to be spawned, or that a predecessor spawned."""
         self._roster.registry.register(record)
-        self._next_number += 1
+        self._next_number = max(self._next_number, record.number) + 1
         pty = ManagedPty(
             record,
             options,
@@ -100,4 +109,5 @@ class Spawner:
             on_gone=self._roster.note_end,
         )
         self._roster.add(pty)
+        self.on_registered(pty)
         return pty

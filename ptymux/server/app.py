@@ -1,0 +1,286 @@
+"""The server process: takes over from the keeper, accepts clients, serves them, leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import logging.handlers
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ptymux import __version__
+from ptymux.core.model import Limits, PtyId, WindowSize
+from ptymux.errors import ProtocolError, PtymuxError, UnknownMethodError
+from ptymux.keeper.remote import RemoteLink
+from ptymux.manager.served import ServedManager
+from ptymux.posix.memory import raise_open_files_limit, resident_memory
+from ptymux.posix.runtime import peer, state_path
+from ptymux.protocol.messages import (
+    PROTOCOL,
+    Params,
+    Request,
+    agree,
+    decode_request,
+    encode_error,
+    encode_result,
+)
+from ptymux.server.commands import COMMANDS, Answer
+from ptymux.server.connection import Connection
+
+__all__ = ["App", "main"]
+
+_log = logging.getLogger("ptymux")
+
+_LINK_FD: Final = 3  # as the keeper arranged
+_LISTENER_FD: Final = 4
+_CONNECTIONS: Final = 512
+_LEAVE_SECONDS: Final = 3600.0  # without a live PTY and a client
+_LOG_BYTES: Final = 1024 * 1024
+
+
+class App:
+    """One server: a manager, a listening socket and its connections."""
+
+    def __init__(self, path: str, manager: ServedManager, link: RemoteLink, replaced: int) -> None:
+        self.path = path
+        self.manager = manager
+        self._link = link
+        self._replaced = replaced
+        self._listener: socket.socket | None = None
+        self._connections: set[Connection] = set()
+        self._done = asyncio.Event()
+        self._started = time.time()
+        self._background: set[asyncio.Task[object]] = set()
+        self._leave_seconds = float(os.environ.get("PTYMUX_LEAVE_SECONDS", _LEAVE_SECONDS))
+        self._leave_timer: asyncio.TimerHandle | None = None
+
+    async def run(self, listener: socket.socket) -> None:
+        """Serve until somebody ends it."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop_soon)
+        self._link.on_listener = self._listen_on
+        self._listen_on(listener)
+        self._link.ready()
+        self._arm_leave()
+        await self._done.wait()
+        for connection in list(self._connections):
+            connection.close()
+        await asyncio.gather(*(c.task for c in self._connections), return_exceptions=True)
+
+    # What commands need ----------------------------------------------------------------------
+
+    def describe(self, pty_id: PtyId, *, full: bool = False) -> dict[str, Any]:
+        """Return a PTY as JSON values."""
+        return self.manager.describe(pty_id, full=full)
+
+    async def show(self, pty_id: PtyId, size: WindowSize) -> None:
+        """Give a PTY the size of the terminal that shows it; the same size asks for a repaint."""
+        if self.manager.get(pty_id).size == size:
+            await self.nudge(pty_id)
+        else:
+            await self.manager.resize(pty_id, size)
+
+    async def nudge(self, pty_id: PtyId) -> None:
+        """Have a program draw itself again, by another size and back."""
+        size = self.manager.get(pty_id).size
+        rows = size.rows - 1 if size.rows > 1 else 2
+        await self.manager.nudge(pty_id, WindowSize(size.cols, rows))
+
+    def remove_when_gone(self, pty_id: PtyId) -> None:
+        """Forget a PTY once it has ended."""
+
+        async def run() -> None:
+            await self.manager.wait_gone(pty_id)
+            with contextlib.suppress(PtymuxError):
+                self.manager.remove(pty_id)
+
+        self._in_background(run())
+
+    def status(self) -> dict[str, Any]:
+        """Return what is known of this server."""
+        limits = self.manager.limits
+        return {
+            "server": __version__,
+            "protocol": PROTOCOL,
+            "pid": os.getpid(),
+            "keeper_pid": os.getppid(),
+            "socket": self.path,
+            "log": state_path(self.path, "log"),
+            "started_at": self._started,
+            "uptime_seconds": time.time() - self._started,
+            "server_replaced": self._replaced,
+            "live": self.manager.live_count,
+            "ptys": len(self.manager.list()),
+            "connections": len(self._connections),
+            "memory": {"resident": resident_memory()},
+            "limits": {
+                "ptys": limits.ptys,
+                "worst_case_bytes": limits.worst_case_bytes,
+                "worst_case_fds": limits.worst_case_fds,
+                "connections": _CONNECTIONS,
+            },
+        }
+
+    def stop_soon(self) -> None:
+        """End everything, then this process and its keeper."""
+
+        async def run() -> None:
+            self._link.stop()
+            await self.manager.close()
+            self._done.set()
+
+        self._in_background(run())
+
+    def leave_soon(self) -> None:
+        """End this process only; the keeper starts another."""
+        asyncio.get_running_loop().call_later(0.01, self._done.set)
+
+    def _in_background(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # Connections -----------------------------------------------------------------------------
+
+    def _listen_on(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        if self._listener is not None:
+            loop.remove_reader(self._listener)
+            self._listener.close()
+        self._listener = listener
+        listener.setblocking(False)
+        loop.add_reader(listener, self._accept, listener)
+
+    def _listen_again(self, listener: socket.socket) -> None:
+        if self._listener is listener:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _address = listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            # Out of fds: those who wait stay in the backlog, a little later there may be some.
+            _log.warning("cannot accept a client: %s", error.strerror)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listener)
+            loop.call_later(0.2, self._listen_again, listener)
+            return
+        pid, uid = peer(sock)
+        if uid != os.geteuid() or len(self._connections) >= _CONNECTIONS:
+            _log.warning("refused a client: pid %d, user %d", pid, uid)
+            sock.close()
+            return
+        connection = Connection(sock, self._serve)
+        connection.on_done = self._on_done
+        self._connections.add(connection)
+        self._arm_leave()
+
+    def _on_done(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._arm_leave()
+
+    def _arm_leave(self) -> None:
+        """Leave some time after the last client, if no PTY lives by then."""
+        if self._leave_timer is not None:
+            self._leave_timer.cancel()
+            self._leave_timer = None
+        if self._leave_seconds and not self._connections:
+            loop = asyncio.get_running_loop()
+            self._leave_timer = loop.call_later(self._leave_seconds, self._leave_if_idle)
+
+    def _leave_if_idle(self) -> None:
+        if self.manager.live_count == 0 and not self._connections:
+            _log.info("nothing to do for %.0f s: leaving", self._leave_seconds)
+            self.stop_soon()
+        else:
+            self._arm_leave()
+
+    async def _serve(self, connection: Connection) -> None:
+        while True:
+            line = await connection.read_line()
+            try:
+                request = decode_request(line)
+            except ProtocolError as error:
+                await connection.send(encode_error(None, error))
+                raise
+            then = await self._answer(connection, request)
+            if then is not None:
+                await then()
+                return
+
+    async def _answer(self, connection: Connection, request: Request) -> Any:
+        """Do what is asked and reply; return what the reply upgrades the connection to."""
+        fd = -1
+        then = None
+        try:
+            result = await self._perform(connection, request)
+            if isinstance(result, Answer):
+                fd, then = result.fd, result.then
+            reply = encode_result(request.id, result)
+        except PtymuxError as error:
+            reply = encode_error(request.id, error)
+        try:
+            await connection.send(reply, [fd] if fd >= 0 else [])
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        return then
+
+    async def _perform(self, connection: Connection, request: Request) -> Mapping[str, Any]:
+        params = Params(request.params)
+        if request.method == "hello":
+            connection.version = agree(params)
+            return {
+                "protocol": connection.version,
+                "server": __version__,
+                "epoch": self.manager.epoch,
+                "pid": os.getpid(),
+            }
+        command = COMMANDS.get(request.method)
+        if command is None:
+            raise UnknownMethodError(request.method)
+        if not connection.version:
+            raise ProtocolError("say hello first")
+        return await command(self, connection, params)
+
+
+async def _main(path: str) -> None:
+    lost = asyncio.Event()
+    link = RemoteLink(socket.socket(fileno=_LINK_FD), lambda _reason: lost.set())
+    hello, inherited = await link.greeting()
+    manager = ServedManager(link, path, Limits())
+    for each in inherited:
+        manager.adopt(each.slot, each.ring, each.record)
+    app = App(path, manager, link, hello["replacements"])
+    serving = asyncio.create_task(app.run(socket.socket(fileno=_LISTENER_FD)))
+    losing = asyncio.create_task(lost.wait())
+    await asyncio.wait((serving, losing), return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        _log.error("the keeper is gone")
+        serving.cancel()
+    losing.cancel()
+    await link.close()
+
+
+def main() -> None:
+    """Be a server: argv is the socket's path; the keeper gave the link and the listener."""
+    path = sys.argv[1]
+    for fd in (_LINK_FD, _LISTENER_FD):
+        os.set_inheritable(fd, False)
+    os.umask(0o077)
+    handler = logging.handlers.RotatingFileHandler(
+        state_path(path, "log"), maxBytes=_LOG_BYTES, backupCount=1, delay=True
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s server: %(message)s"))
+    logging.getLogger("ptymux").addHandler(handler)
+    logging.getLogger("ptymux").setLevel(logging.INFO)
+    raise_open_files_limit()
+    asyncio.run(_main(path))
