@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from ptymux.core.events import Envelope, Topic
-from ptymux.core.model import PtyId, PtyRecord, SpawnOptions
+from ptymux.core.model import Limits, PtyId, PtyRecord, SpawnOptions
 from ptymux.manager import PtyManager
+from ptymux.posix.process import session_members
 
 _TEST_SECONDS = 60.0
 _DEADLINE_SECONDS = 15.0
@@ -90,3 +93,20 @@ async def output_of(manager: PtyManager, record: PtyRecord, text: bytes) -> byte
     """Return the retained output once `text` is in it."""
     await eventually(lambda: text in manager.read(record.pty_id).data)
     return manager.read(record.pty_id).data
+
+
+@asynccontextmanager
+async def managed(**options: Any) -> AsyncIterator[tuple[PtyManager, Events]]:
+    """Give a manager and its events; afterwards each PTY was told to end once, and none is left."""
+    manager = PtyManager(limits=Limits(subscriber_queue=16_384), **options)
+    events = Events(manager)
+    try:
+        yield manager, events
+    finally:
+        pids = [record.pid for record in manager.list() if record.pid is not None]
+        await manager.close(grace_seconds=1)
+    left = {pid: members for pid in pids if (members := session_members(pid))}
+    assert not left
+    ends = Counter(event.pty_id for event in events.all if event.topic is Topic.STOPPED)
+    starts = {event.pty_id for event in events.all}
+    assert ends == dict.fromkeys(starts, 1)

@@ -1,0 +1,254 @@
+"""The laws on the output of real children, checked by its content."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import re
+from typing import Any
+
+import pytest
+
+from ptymux.core.events import Topic
+from ptymux.core.model import KIB, OnFull, PtyRecord, SpawnOptions
+from ptymux.core.output import BufferStats, ReaderKind
+from ptymux.core.ring import Part
+from ptymux.manager import OutputReader, PtyManager
+from tests.integration.conftest import asynchronous, eventually, managed, output_of, shell, within
+
+_NUMBERS = 300_000
+_COUNTER = b"".join(b"%d\n" % number for number in range(1, _NUMBERS + 1))  # 2 MB, what seq gives
+
+
+def _seq(**options: Any) -> SpawnOptions:
+    return shell(f"exec seq 1 {_NUMBERS}", plain_output=True, **options)
+
+
+def _check_laws(stats: BufferStats) -> None:
+    assert stats.total_written == stats.retained + stats.trimmed + stats.total_dropped
+    assert stats.total_written == stats.total_consumed + stats.total_dropped + stats.unread
+    assert stats.total_dropped == stats.dropped_attended + stats.dropped_unattended
+
+
+def _check(reader: OutputReader, total: int) -> None:
+    assert total - reader.start == reader.delivered + reader.skipped + reader.backlog
+
+
+@pytest.mark.requirement("BLOCK", "LAW-READER", "LAW-PTY")
+@asynchronous
+async def test_slow_lossless_consumer_gets_every_byte() -> None:
+    async with managed() as (manager, events):
+        record = await manager.spawn(_seq(buffer_size=32 * KIB, on_full=OnFull.BLOCK))
+        got = bytearray()
+        with manager.reader(record.pty_id, ReaderKind.LOSSLESS) as reader:
+            while await within(10, reader.wait()):
+                assert reader.backlog <= 32 * KIB
+                part = reader.consume(5000)
+                assert not part.skipped
+                got += part.data
+                await asyncio.sleep(0)
+        await manager.wait_gone(record.pty_id)
+
+        assert bytes(got) == _COUNTER
+        stats = manager.get_buffer_stats(record.pty_id)
+        _check_laws(stats)
+        assert (stats.total_dropped, stats.total_consumed) == (0, len(_COUNTER))
+        assert not events.of(record, Topic.BUFFER_OVERFLOW)
+
+
+@pytest.mark.requirement("BLOCK", "FR-012")
+@asynchronous
+async def test_unattended_child_in_block_mode_waits_for_whoever_comes() -> None:
+    async with managed() as (manager, _events):
+        record = await manager.spawn(_seq(buffer_size=16 * KIB, on_full=OnFull.BLOCK))
+        await eventually(lambda: manager.get_buffer_stats(record.pty_id).unread == 16 * KIB)
+
+        got = bytearray()
+        with manager.reader(record.pty_id, ReaderKind.LOSSLESS) as reader:
+            async for part in reader.follow():
+                got += part.data
+
+        assert bytes(got) == _COUNTER
+        assert (await manager.wait_gone(record.pty_id)).state == "stopped"
+
+
+@pytest.mark.requirement("FR-005", "LAW-READER")
+@asynchronous
+async def test_follower_in_drop_mode_sees_everything_up_to_the_end_when_it_keeps_up() -> None:
+    async with managed() as (manager, _events):
+        record = await manager.spawn(_seq())
+        parts: list[Part] = []
+        with manager.reader(record.pty_id, offset=0) as reader:
+            parts = [part async for part in reader.follow()]
+            assert reader.at_end
+            _check(reader, len(_COUNTER))
+
+        assert not sum(part.skipped for part in parts)
+        assert b"".join(part.data for part in parts) == _COUNTER
+        stats = manager.get_buffer_stats(record.pty_id)
+        _check_laws(stats)
+        assert stats.total_consumed == len(_COUNTER)
+
+
+@pytest.mark.requirement("LAW-PTY", "LAW-READER", "STATS", "OVERFLOW", "BACKPRESSURE")
+@asynchronous
+async def test_what_a_slow_consumer_missed_is_told_by_gaps_statistics_and_events() -> None:
+    async with managed() as (manager, events):
+        record = await manager.spawn(_seq(buffer_size=64 * KIB))
+        gaps: list[tuple[int, int]] = []
+        delivered = 0
+        with manager.reader(record.pty_id, offset=0) as reader:
+            while await within(10, reader.wait()):
+                part = reader.consume(8000)
+                if part.skipped:
+                    gaps.append((part.offset - part.skipped, part.offset))
+                # Every byte is the one that the child wrote there.
+                assert part.data == _COUNTER[part.offset : part.end]
+                delivered += len(part.data)
+                _check(reader, reader.offset + reader.backlog)
+                await asyncio.sleep(0.002)
+            await manager.wait_gone(record.pty_id)
+            _check(reader, len(_COUNTER))
+            stats = manager.get_buffer_stats(record.pty_id)
+
+        missed = sum(to - start for start, to in gaps)
+        assert gaps
+        assert missed + delivered == len(_COUNTER)
+        assert missed == reader.skipped
+        _check_laws(stats)
+        assert stats.total_written == len(_COUNTER)
+        assert stats.dropped_attended == stats.total_dropped == missed
+        assert stats.total_consumed == delivered
+        overflows = events.of(record, Topic.BUFFER_OVERFLOW)
+        assert sum(int(str(e.payload["dropped_since_last"])) for e in overflows) == missed
+        assert overflows[-1].payload["final"] is True
+        assert stats.overflow_events == len(overflows)
+        skips = events.of(record, Topic.READER_SKIPPED)
+        assert sum(int(str(e.payload["skipped_since_last"])) for e in skips) == missed
+        on = events.of(record, Topic.BACKPRESSURE_ON)
+        off = events.of(record, Topic.BACKPRESSURE_OFF)
+        assert len(on) == len(off) == stats.backpressure_events >= 1
+
+
+@pytest.mark.requirement("LAW-PTY", "FR-005")
+@asynchronous
+async def test_unattended_flood_keeps_the_exact_end_and_counts_the_rest() -> None:
+    async with managed() as (manager, events):
+        record = await manager.spawn(_seq(buffer_size=10_000))
+        await within(20, manager.wait_gone(record.pty_id))
+
+        part = manager.read(record.pty_id)
+        assert part == Part(len(_COUNTER) - 10_000, 0, _COUNTER[-10_000:])
+        stats = manager.get_buffer_stats(record.pty_id)
+        _check_laws(stats)
+        assert stats.dropped_unattended == len(_COUNTER) - 10_000
+        overflows = events.of(record, Topic.BUFFER_OVERFLOW)
+        assert sum(int(str(e.payload["dropped_since_last"])) for e in overflows) == (
+            stats.total_dropped
+        )
+        assert not events.of(record, Topic.BACKPRESSURE_ON)
+
+
+@pytest.mark.requirement("BLOCK")
+@asynchronous
+async def test_on_full_is_switched_while_the_child_writes() -> None:
+    async with managed() as (manager, _events):
+        capacity = 16 * KIB
+        record = await manager.spawn(_seq(buffer_size=capacity))
+        await eventually(lambda: manager.get_buffer_stats(record.pty_id).total_written > capacity)
+
+        offset = manager.set_on_full(record.pty_id, OnFull.BLOCK)
+        held_at = await _standstill(manager, record)
+        assert offset <= held_at <= offset + capacity
+
+        got = bytearray()
+        with manager.reader(record.pty_id, ReaderKind.LOSSLESS, offset=offset) as reader:
+            while reader.offset < held_at + capacity and await within(5, reader.wait()):
+                part = reader.consume(1000)
+                assert not part.skipped
+                got += part.data
+            assert bytes(got) == _COUNTER[offset : offset + len(got)]
+            manager.set_on_full(record.pty_id, OnFull.DROP)
+            await within(10, manager.wait_gone(record.pty_id))
+        stats = manager.get_buffer_stats(record.pty_id)
+        _check_laws(stats)
+        assert stats.total_written == len(_COUNTER)
+
+
+async def _standstill(manager: PtyManager, record: PtyRecord) -> int:
+    """Return the total once it stayed the same for a while."""
+    total, since = -1, 0.0
+    loop = asyncio.get_running_loop()
+
+    def is_still() -> bool:
+        nonlocal total, since
+        written = manager.get_buffer_stats(record.pty_id).total_written
+        if written != total:
+            total, since = written, loop.time()
+        return loop.time() - since > 0.2
+
+    await eventually(is_still)
+    return total
+
+
+@pytest.mark.requirement("FR-005", "LAW-READER")
+@asynchronous
+async def test_any_number_of_readers_each_at_its_own_pace() -> None:
+    async with managed() as (manager, _events):
+        record = await manager.spawn(_seq(buffer_size=256 * KIB))
+
+        async def follow(size: int, pause: float) -> tuple[int, int]:
+            with manager.reader(record.pty_id, offset=0) as reader:
+                async for part in reader.follow(size):
+                    assert part.data == _COUNTER[part.offset : part.end]
+                    await asyncio.sleep(pause)
+                _check(reader, len(_COUNTER))
+                return reader.delivered, reader.skipped
+
+        paces = [(65536, 0.0), (10_000, 0.001), (3000, 0.003)]
+        results = await asyncio.gather(*(follow(*pace) for pace in paces))
+
+        assert [sum(result) for result in results] == [len(_COUNTER)] * 3
+        stats = manager.get_buffer_stats(record.pty_id)
+        _check_laws(stats)
+        assert stats.total_consumed >= max(delivered for delivered, _ in results)
+
+
+@pytest.mark.requirement("FR-005")
+@asynchronous
+async def test_output_that_comes_by_drips_wakes_its_reader_each_time() -> None:
+    async with managed() as (manager, _events):
+        record = await manager.spawn(
+            shell("for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.02; done")
+        )
+        got = b""
+        parts = 0
+        with manager.reader(record.pty_id) as reader:
+            async for part in reader.follow():
+                got += part.data
+                parts += 1
+
+        assert re.findall(rb"\d", got) == [b"%d" % n for n in range(1, 9)]
+        assert parts >= 4
+
+
+@pytest.mark.requirement("FR-005", "NFR-004")
+@asynchronous
+async def test_floods_of_others_do_not_delay_an_echo() -> None:
+    async with managed() as (manager, _events):
+        for _ in range(3):
+            await manager.spawn(shell("exec yes", buffer_size=64 * KIB))
+        record = await manager.spawn(shell("stty -echo; echo ready; exec cat"))
+        await output_of(manager, record, b"ready")
+        loop = asyncio.get_running_loop()
+        taken: list[float] = []
+        with manager.reader(record.pty_id) as reader:
+            reader.consume()
+            for _ in range(50):
+                began = loop.time()
+                await manager.write_input(record.pty_id, b"x\n")
+                await within(5, reader.wait())
+                bisect.insort(taken, loop.time() - began)
+                reader.consume()
+
+        assert taken[25] < 0.1

@@ -1,0 +1,347 @@
+"""Ending real sessions: politely, then not, wholly, and nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ptymux.core.escalation import Outcome
+from ptymux.core.events import Topic
+from ptymux.core.model import OnFull, PtyRecord, SpawnOptions
+from ptymux.core.output import ReaderKind
+from ptymux.errors import SignalForbiddenError
+from ptymux.manager import PtyManager
+from ptymux.posix.process import SessionMember, session_members
+from tests.integration.conftest import (
+    Events,
+    asynchronous,
+    command,
+    eventually,
+    managed,
+    output_of,
+    shell,
+    within,
+)
+
+_BASH_ENV = {"PATH": os.environ["PATH"], "PS1": "$ ", "HOME": "/"}
+
+
+def _bash(*words: str) -> SpawnOptions:
+    return command("bash", "--norc", "--noprofile", *words, env=_BASH_ENV)
+
+
+@pytest.mark.requirement("FR-007")
+@asynchronous
+async def test_interactive_bash_ends_long_before_the_grace() -> None:
+    async with managed() as (manager, events):
+        record = await manager.spawn(_bash("-i"))
+        await output_of(manager, record, b"$ ")
+
+        began = time.monotonic()
+        record = await manager.terminate(record.pty_id, grace_seconds=30)
+
+        assert time.monotonic() - began < 15
+        assert (record.state, record.signal) == ("stopped", signal.SIGHUP)
+        assert not events.of(record, Topic.FORCE_KILLED)
+
+
+@pytest.mark.requirement("FR-007")
+@asynchronous
+async def test_program_that_handles_term_gets_to_clean_up() -> None:
+    script = (
+        "import signal, sys, time\n"
+        "def clean(*_):\n    time.sleep(0.3)\n    print('clean', flush=True)\n    sys.exit(7)\n"
+        "signal.signal(signal.SIGTERM, clean)\nprint('ready', flush=True)\ntime.sleep(60)\n"
+    )
+    async with managed() as (manager, events):
+        record = await manager.spawn(command(sys.executable, "-c", script))
+        await output_of(manager, record, b"ready")
+
+        record = await manager.terminate(record.pty_id, grace_seconds=20)
+
+        assert (record.state, record.exit_code, record.signal) == ("stopped", 7, None)
+        assert b"clean" in manager.read(record.pty_id).data
+        assert not events.of(record, Topic.FORCE_KILLED)
+
+
+@pytest.mark.requirement("FR-007", "FR-004")
+@asynchronous
+async def test_who_ignores_everything_is_killed_after_the_grace() -> None:
+    async with managed() as (manager, events):
+        record = await manager.spawn(shell("trap '' TERM HUP; echo ready; sleep 60; sleep 60"))
+        await output_of(manager, record, b"ready")
+
+        began = time.monotonic()
+        record = await manager.terminate(record.pty_id, grace_seconds=0.5)
+
+        assert 0.5 <= time.monotonic() - began < 5
+        assert (record.state, record.signal) == ("stopped", signal.SIGKILL)
+        order = [
+            topic
+            for topic in events.topics(record)
+            if topic in (Topic.TERMINATING, Topic.FORCE_KILLED, Topic.STOPPED)
+        ]
+        assert order == [Topic.TERMINATING, Topic.FORCE_KILLED, Topic.STOPPED]
+        kills = [each for each in manager.signals(record.pty_id) if each.signal == signal.SIGKILL]
+        assert {each.outcome for each in kills} == {Outcome.ESCALATED}
+        assert len({each.pid for each in kills}) == len(kills)
+
+
+@pytest.mark.requirement("FR-007")
+@asynchronous
+async def test_grace_of_zero_kills_at_once() -> None:
+    async with managed() as (manager, _events):
+        record = await manager.spawn(shell("trap '' TERM HUP; echo ready; sleep 60"))
+        await output_of(manager, record, b"ready")
+
+        record = await within(5, manager.terminate(record.pty_id, grace_seconds=0))
+
+        assert record.signal == signal.SIGKILL
+
+
+@pytest.mark.requirement("FR-007")
+@asynchronous
+async def test_background_jobs_of_a_shell_end_with_it() -> None:
+    async with managed() as (manager, _events):
+        record = await manager.spawn(_bash("-i"))
+        await output_of(manager, record, b"$ ")
+        await manager.write_input(record.pty_id, b"sleep 61 & nohup sleep 62 & sleep 63 &\n")
+        assert record.pid is not None
+        await eventually(lambda: len(session_members(record.pid or 0)) == 4)
+
+        record = await manager.terminate(record.pty_id)
+
+        assert not session_members(record.pid or 0)
+
+
+@pytest.mark.requirement("FR-007")
+@asynchronous
+async def test_jobs_that_outlived_their_shell_end_too() -> None:
+    async with managed() as (manager, events):
+        record = await manager.spawn(shell("trap '' HUP; sleep 60 & sleep 60 & echo bye"))
+        record = await manager.wait_exited(record.pty_id)
+        assert record.tail_pending
+        assert record.pid is not None
+
+        record = await within(5, manager.terminate(record.pty_id))
+
+        assert (record.state, record.exit_code) == ("stopped", 0)
+        assert not session_members(record.pid or 0)
+        assert events.topics(record)[-1] is Topic.STOPPED
+
+
+@pytest.mark.requirement("FR-007")
+@asynchronous
+async def test_process_that_left_by_setsid_is_left_alone_and_reported(tmp_path: Path) -> None:
+    pidfile = tmp_path / "pid"
+    async with managed() as (manager, events):
+        record = await manager.spawn(
+            shell(f"setsid sh -c 'echo $$ >{pidfile}; exec sleep 60' & wait; echo woke; exec cat")
+        )
+        await eventually(lambda: pidfile.exists() and pidfile.read_text().endswith("\n"))
+        escaped = int(pidfile.read_text())
+
+        record = await within(10, manager.terminate(record.pty_id))
+
+        os.kill(escaped, 0)
+        assert events.one(record, Topic.STOPPED).payload["escaped"] == [escaped]
+        assert escaped not in [each.pid for each in manager.signals(record.pty_id)]
+        os.kill(escaped, signal.SIGKILL)
+
+
+@pytest.mark.requirement("FR-007")
+@asynchronous
+async def test_terminate_at_every_moment_is_no_error() -> None:
+    async with managed() as (manager, events):
+        records = []
+        for number in range(50):
+            spawning = asyncio.create_task(manager.spawn(command("/bin/cat")))
+            for _ in range(number % 5):
+                await asyncio.sleep(0)
+            if number % 2:
+                await spawning
+            await _until_count(manager, number + 1)
+            pty_id = manager.list()[-1].pty_id
+            records.append(await within(5, manager.terminate(pty_id)))
+            await spawning
+
+        assert {record.state for record in records} == {"stopped"}
+        for record in records:
+            assert len(events.of(record, Topic.STOPPED)) == 1
+
+
+async def _until_count(manager: PtyManager, count: int) -> None:
+    await eventually(lambda: len(manager.list()) == count)
+
+
+@pytest.mark.requirement("FR-007")
+@asynchronous
+async def test_terminate_races_with_the_exit() -> None:
+    async with managed() as (manager, events):
+        for number in range(30):
+            record = await manager.spawn(shell("exit 0"))
+            for _ in range(number % 10):
+                await asyncio.sleep(0.0005)  # another moment each time
+            record = await within(5, manager.terminate(record.pty_id))
+
+            assert record.state == "stopped"
+            assert await manager.terminate(record.pty_id) == record
+            assert len(events.of(record, Topic.STOPPED)) == 1
+
+
+@pytest.mark.requirement("FR-007")
+@asynchronous
+async def test_second_call_shortens_the_grace_of_the_first() -> None:
+    async with managed() as (manager, events):
+        record = await manager.spawn(shell("trap '' TERM HUP; echo ready; sleep 60; sleep 60"))
+        await output_of(manager, record, b"ready")
+        first = asyncio.create_task(manager.terminate(record.pty_id, grace_seconds=60))
+        await eventually(lambda: events.of(record, Topic.TERMINATING))
+
+        began = time.monotonic()
+        await manager.terminate(record.pty_id, grace_seconds=0.1)
+
+        assert time.monotonic() - began < 5
+        assert (await first).signal == signal.SIGKILL
+        assert len(events.of(record, Topic.TERMINATING)) == 1
+
+
+@pytest.mark.requirement("FR-007", "NFR-003")
+@asynchronous
+async def test_a_hundred_ptys_end_at_once() -> None:
+    async with managed() as (manager, _events):
+        records = [await manager.spawn(command("/bin/cat")) for _ in range(100)]
+        loop = asyncio.get_running_loop()
+        latest = 0.0
+
+        async def tick() -> None:
+            nonlocal latest
+            while True:
+                due = loop.time() + 0.005
+                await asyncio.sleep(0.005)
+                latest = max(latest, loop.time() - due)
+
+        ticking = asyncio.create_task(tick())
+        began = time.monotonic()
+        await asyncio.gather(*(manager.terminate(record.pty_id) for record in records))
+        seconds = time.monotonic() - began
+        ticking.cancel()
+
+        assert seconds < 2
+        assert latest < 0.5  # nobody else waits for long meanwhile
+        assert {record.state for record in manager.list()} == {"stopped"}
+
+
+@pytest.mark.requirement("FR-007")
+@asynchronous
+async def test_stopped_child_is_continued_to_be_ended() -> None:
+    async with managed() as (manager, events):
+        record = await manager.spawn(command("/bin/cat"))
+        await manager.signal(record.pty_id, "STOP")
+
+        record = await within(5, manager.terminate(record.pty_id, grace_seconds=30))
+
+        assert record.signal == signal.SIGTERM
+        assert not events.of(record, Topic.FORCE_KILLED)
+
+
+@pytest.mark.requirement("FR-007", "FR-004")
+@asynchronous
+async def test_stranger_with_the_session_id_of_an_ended_child_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent = []
+
+    async def reused(_scanner: object, sid: int) -> tuple[SessionMember, ...]:
+        return (SessionMember(sid, 1, sid, False, "S"),)
+
+    async with managed() as (manager, _events):
+        record = await manager.spawn(shell("trap '' HUP; sleep 60 & echo bye"))
+        await manager.wait_exited(record.pty_id)
+        assert record.pid is not None
+        with monkeypatch.context() as patch:
+            patch.setattr("ptymux.manager.scanner.SessionScanner.members", reused)
+            patch.setattr("ptymux.manager.termination.send", lambda *each: sent.append(each))
+            await within(5, manager.terminate(record.pty_id))
+
+        assert sent == []
+        for member in session_members(record.pid):
+            os.kill(member.pid, signal.SIGKILL)
+        await eventually(lambda: not session_members(record.pid or 0))
+
+
+@pytest.mark.requirement("FR-007", "FR-012")
+@asynchronous
+async def test_process_that_nothing_ends_is_given_up_and_said_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As with a process of another user, which may not be signalled.
+    def forbidden(process: SessionMember, _signum: int) -> None:
+        raise SignalForbiddenError(process.pid)
+
+    async with managed() as (manager, events):
+        record = await manager.spawn(shell("trap '' HUP; echo ready; while :; do sleep 1; done"))
+        await output_of(manager, record, b"ready")
+        assert record.pid is not None
+        with monkeypatch.context() as patch:
+            patch.setattr("ptymux.manager.termination.send", forbidden)
+            record = await within(5, manager.terminate(record.pty_id, grace_seconds=0.1))
+
+        error = events.one(record, Topic.ERROR).payload
+        assert record.pid in error["left"]  # type: ignore[operator]
+        assert error["envelope"]["outcome"] == "failed"  # type: ignore[index]
+        assert events.one(record, Topic.STOPPED).payload["forced"] is True
+        failed = [e for e in manager.signals(record.pty_id) if e.pid == record.pid]
+        assert {e.outcome for e in failed} == {Outcome.FAILED}
+        assert len(failed) == 3  # TERM, CONT and KILL: each noted once, however often it was tried
+        manager.remove(record.pty_id)
+        for member in session_members(record.pid or 0):
+            os.kill(member.pid, signal.SIGKILL)
+        await eventually(lambda: not os.path.exists(f"/proc/{record.pid}"))  # it was reaped
+
+
+@pytest.mark.requirement("FR-007", "BLOCK")
+@asynchronous
+async def test_kill_of_a_held_pty_loses_nothing_of_a_consumer_that_goes_on() -> None:
+    async with managed() as (manager, _events):
+        record = await manager.spawn(
+            shell("seq 1 100000", buffer_size=8192, on_full=OnFull.BLOCK, plain_output=True)
+        )
+        got = bytearray()
+        with manager.reader(record.pty_id, ReaderKind.LOSSLESS) as reader:
+            await eventually(lambda: manager.get_buffer_stats(record.pty_id).total_written == 8192)
+            ending = asyncio.create_task(manager.terminate(record.pty_id))
+            while await reader.wait():
+                part = reader.consume(500)
+                assert not part.skipped
+                got += part.data
+                await asyncio.sleep(0.005)
+            await ending
+
+        assert len(got) > 8192
+        assert b"".join(b"%d\n" % n for n in range(1, 100_001)).startswith(got)
+
+
+@pytest.mark.requirement("FR-007", "NFR-003")
+@asynchronous
+async def test_close_ends_every_session() -> None:
+    manager = PtyManager()
+    events = Events(manager)
+    records: list[PtyRecord] = [
+        await manager.spawn(shell("trap '' TERM HUP; sleep 60 & echo ready; sleep 60"))
+        for _ in range(5)
+    ]
+    for record in records:
+        await output_of(manager, record, b"ready")
+
+    await within(10, manager.close(grace_seconds=0.1))
+
+    for record in records:
+        assert not session_members(record.pid or 0)
+        assert events.steps(record)[-1] == "stopped"
