@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import os
@@ -85,7 +86,8 @@ def _open_fds() -> dict[int, str]:
 def _children() -> set[str]:
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        found |= set((task / "children").read_text().split())
+        with contextlib.suppress(OSError):  # a thread that ended during the look
+            found |= set((task / "children").read_text().split())
     return found
 
 
