@@ -60,7 +60,7 @@ class _LazyGroup(click.Group):
 
 
 def _hint(word: str) -> str:
-    close = difflib.get_close_matches(word, COMMANDS, 1)
+    close = difflib.get_close_matches(word, COMMANDS, 1, cutoff=0.65)
     if close:
         return f", did you mean {close[0]!r}"
     if word == printable(word) and shutil.which(word):

@@ -17,12 +17,19 @@ _CHUNK: Final = 4096
 class Keyboard:
     """Reads `fd` while the lifeline takes input; owns the lifeline.
 
-    `on_gone` is called once when the terminal is gone.
+    `on_keys` is called with what was typed, `on_gone` once when the terminal is gone.
     """
 
-    def __init__(self, fd: int, lifeline: socket.socket, on_gone: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        fd: int,
+        lifeline: socket.socket,
+        on_keys: Callable[[bytes], None],
+        on_gone: Callable[[], None],
+    ) -> None:
         self._fd = fd
         self._lifeline = lifeline
+        self._on_keys = on_keys
         self._on_gone = on_gone
         self._loop = asyncio.get_running_loop()
         self._rest = b""
@@ -53,6 +60,7 @@ class Keyboard:
             self._loop.remove_reader(self._fd)
             self._on_gone()
             return
+        self._on_keys(data)
         self._send(data)
 
     def _send(self, data: bytes) -> None:

@@ -72,6 +72,9 @@ def _run(on_interrupt: object) -> int:
         return _tell_usage(error)
     except click.ClickException as error:
         return _tell(error.format_message(), EXIT_FAILED)
+    except SystemExit as exit_:
+        # From click: it was asked for completions, or nobody reads our output.
+        return int(exit_.code or 0) if "_PTYMUX_COMPLETE" in os.environ else EXIT_CLOSED_PIPE
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except Exception as error:

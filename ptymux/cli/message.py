@@ -10,6 +10,7 @@ from typing import Final
 __all__ = ["tell"]
 
 _STUCK_SECONDS: Final = 1.0  # after which a stderr that nobody reads is told nothing
+_HALF: Final = 300  # characters of a long text that are said from either end
 
 
 def tell(text: str, who: str = "ptymux") -> None:
@@ -18,6 +19,8 @@ def tell(text: str, who: str = "ptymux") -> None:
     What a terminal would act upon is taken out, so that a name cannot draw.
     """
     words = "".join(char for char in " ".join(text.split()) if char.isprintable())
+    if len(words) > 2 * _HALF:
+        words = f"{words[:_HALF]} ... {words[-_HALF:]}"
     line = f"{who}: {words}\n" if who else f"{words}\n"
     poll = select.poll()
     poll.register(2, select.POLLOUT)

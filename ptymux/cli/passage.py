@@ -25,6 +25,7 @@ __all__ = ["Passage"]
 
 _CLOSED_PIPE: Final = 141
 _FAILED: Final = 125
+_HANGUP_SECONDS: Final = 0.3  # to act upon HUP; TERM would end what cleans up then
 _SHORTEST_PATIENCE: Final = 0.5  # seconds, for a reader of our output to take some
 
 
@@ -43,6 +44,7 @@ class Passage:
         self.end: tuple[PtyRecord, BufferStats] | None = None
         self.manager: PtyManager
         self.record: PtyRecord
+        self.reader: OutputReader
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended_by: int | None = None
         self._patience: asyncio.Timeout | None = None
@@ -55,13 +57,12 @@ class Passage:
             self.manager = manager
             self.record = await manager.spawn(self.options)
             sink = Sink(1)
+            self.reader = manager.reader(self.record.pty_id, self.kind, offset=0)
             try:
-                with (
-                    manager.reader(self.record.pty_id, self.kind, offset=0) as reader,
-                    self._signals(self.forwarded, self._forward),
-                ):
-                    status = await self._pass(reader, sink)
+                with self._signals(self.forwarded, self._forward):
+                    status = await self._pass(sink)
             finally:
+                self.reader.close()
                 sink.close()
             record = await manager.wait_gone(self.record.pty_id)
             self.end = record, manager.get_buffer_stats(record.pty_id)
@@ -69,15 +70,16 @@ class Passage:
                 raise self._trouble
             return _exit_code(record) if status is None else status
 
-    async def _pass(self, reader: OutputReader, sink: Sink) -> int | None:
+    async def _pass(self, sink: Sink) -> int | None:
         """Pass everything on until the end; return the exit code if it is not the command's."""
         try:
-            while await reader.wait():
-                part = reader.read()
+            while await self.reader.wait():
+                await self._catch_up(sink)
+                part = self.reader.read()
                 if part.skipped:
                     await self._tell_gap(part, sink)
                 taken = sink.write(part.data)
-                reader.accept(part, taken)
+                self.reader.accept(part, taken)
                 self._show(part.data[:taken])
                 if taken < len(part.data):
                     await self._wait_for_room(sink)
@@ -90,10 +92,13 @@ class Passage:
             return _FAILED
         except _NobodyReadsError:
             assert self._ended_by is not None
-            tell(f"nobody reads stdout; {reader.backlog:,} bytes of output were not written")
+            tell(f"nobody reads stdout; {self.reader.backlog:,} bytes of output were not written")
             await self._hang_up()
             return 128 + self._ended_by
         return None
+
+    async def _catch_up(self, sink: Sink) -> None:
+        """Leave out what is not worth showing any more."""
 
     async def _tell_gap(self, part: Part, sink: Sink) -> None:
         raise NotImplementedError
@@ -140,6 +145,9 @@ class Passage:
         self.manager.set_on_full(pty_id, OnFull.DROP)  # it must not wait for us to say goodbye
         for signum in (signal.SIGHUP, signal.SIGCONT):
             await self.manager.signal(pty_id, signum, session=True)
+        with contextlib.suppress(TimeoutError):
+            seconds = min(_HANGUP_SECONDS, self.options.grace_seconds)
+            await asyncio.wait_for(self.manager.wait_gone(pty_id), seconds)
         await self.manager.terminate(pty_id)
 
     def _forward(self, signum: int) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import time
 from typing import Final
 
@@ -10,7 +13,6 @@ from ptymux.cli.passage import Passage
 from ptymux.cli.sink import Sink
 from ptymux.core.model import SpawnOptions
 from ptymux.core.ring import Part
-from ptymux.manager import OutputReader
 
 __all__ = ["PipePassage"]
 
@@ -25,11 +27,27 @@ class PipePassage(Passage):
         self._gaps = self._missing = 0  # not told yet
         self._told_at = float("-inf")
 
-    async def _pass(self, reader: OutputReader, sink: Sink) -> int | None:
-        status = await super()._pass(reader, sink)
+    async def _pass(self, sink: Sink) -> int | None:
+        with self._signals((signal.SIGTSTP,), self._on_stop):
+            status = await super()._pass(sink)
         if self._gaps:
             self._tell_gaps()
         return status
+
+    def _on_stop(self, _signum: int) -> None:
+        self._start(self._stop())
+
+    async def _stop(self) -> None:
+        """Stop, and the command with us: it may read our terminal, which is the shell's now.
+
+        By STOP, as the kernel lets TSTP stop nobody whose parents are all in other sessions.
+        """
+        await self.manager.signal(self.record.pty_id, signal.SIGSTOP, session=True)
+        loop = asyncio.get_running_loop()
+        loop.remove_signal_handler(signal.SIGTSTP)
+        os.kill(os.getpid(), signal.SIGTSTP)  # returns when we are continued
+        loop.add_signal_handler(signal.SIGTSTP, self._on_stop, signal.SIGTSTP)
+        await self.manager.signal(self.record.pty_id, signal.SIGCONT, session=True)
 
     async def _tell_gap(self, part: Part, sink: Sink) -> None:
         if time.monotonic() < self._told_at + _GAPS_SECONDS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from dataclasses import replace
 from typing import Final
 
@@ -19,8 +20,7 @@ from ptymux.cli.sink import Sink
 from ptymux.core.model import SpawnOptions, WindowSize
 from ptymux.core.output import ReaderKind
 from ptymux.core.ring import Part
-from ptymux.errors import ClosedOutputError, NotATerminalError
-from ptymux.manager import OutputReader
+from ptymux.errors import ClosedOutputError, InvalidStateError, NotATerminalError
 from ptymux.posix.tty import raw_mode, read_size
 
 __all__ = ["TerminalPassage"]
@@ -28,6 +28,9 @@ __all__ = ["TerminalPassage"]
 _REPAINT_SECONDS: Final = 1.0  # between two
 _NUDGE_SECONDS: Final = 0.1  # so that a program that looks late still sees another size
 _SOFT_RESET: Final = b"\x1b[!p\x1b[0m\r\n"
+_INTERRUPTS: Final = frozenset(b"\x03\x1a\x1c")  # ^C, ^Z and ^\, at which the kernel drops output
+_STALE_BYTES: Final = 64 * 1024  # that wait to be shown
+_STALE_SECONDS: Final = 0.3  # after such a key, in which what was interrupted ends
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -44,12 +47,14 @@ class TerminalPassage(Passage):
         self._sized = sized
         self._modes = Modes()
         self._repainter: asyncio.Task[None] | None = None
+        self._interrupted_at = float("-inf")  # when an interrupting key was typed
         self._is_stale = False  # what is shown is not what the program drew
 
-    async def _pass(self, reader: OutputReader, sink: Sink) -> int | None:
-        lifeline = await self.manager.open_input(self.record.pty_id)
+    async def _pass(self, sink: Sink) -> int | None:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(Keyboard(0, lifeline, self._on_keyboard_gone))
+            with contextlib.suppress(InvalidStateError):  # it ended at once
+                lifeline = await self.manager.open_input(self.record.pty_id)
+                stack.enter_context(Keyboard(0, lifeline, self._on_keys, self._on_keyboard_gone))
             stack.enter_context(raw_mode(0))
             stack.enter_context(self._signals(_ENDING, self._on_end))
             stack.enter_context(self._signals((signal.SIGWINCH,), self._on_resize))
@@ -57,11 +62,23 @@ class TerminalPassage(Passage):
                 self._signals((signal.SIGCONT,), lambda _signum: self._on_continued(stack))
             )
             self._on_resize()  # it may have been resized since we looked
-            status = await super()._pass(reader, sink)
+            status = await super()._pass(sink)
             if self._ended_by is not None or self.manager.get(self.record.pty_id).signal:
                 with contextlib.suppress(BrokenPipeError, ClosedOutputError):
                     sink.write(self._modes.undo)
         return status if self._ended_by is None else 128 + self._ended_by
+
+    async def _catch_up(self, sink: Sink) -> None:
+        """After ^C, go on with what is written now, as the kernel has it on any terminal.
+
+        A flood that is behind on a slow terminal would else go on for seconds after its end.
+        """
+        skipped = self.reader.backlog
+        if skipped > _STALE_BYTES and time.monotonic() < self._interrupted_at + _STALE_SECONDS:
+            total = self.reader.offset + skipped
+            self.reader.close()
+            self.reader = self.manager.reader(self.record.pty_id, self.kind, offset=total)
+            await self._tell_gap(Part(total, skipped, b""), sink)
 
     def _show(self, data: bytes) -> None:
         self._modes.see(data)
@@ -108,6 +125,10 @@ class TerminalPassage(Passage):
             self._ended_by = signum
             self._lose_patience()
             self._start(self._hang_up())
+
+    def _on_keys(self, keys: bytes) -> None:
+        if not _INTERRUPTS.isdisjoint(keys):
+            self._interrupted_at = time.monotonic()
 
     def _on_keyboard_gone(self) -> None:
         self._on_end(signal.SIGHUP)

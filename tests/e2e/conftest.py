@@ -1,0 +1,210 @@
+"""The installed command, driven from outside; every process it starts is gone when a test ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pexpect  # type: ignore[import-untyped]
+import pytest
+
+PTYMUX = str(Path(sys.executable).parent / "ptymux")
+_DEADLINE_SECONDS = 20.0
+Shell: TypeAlias = Any  # a pexpect.spawn, which has no types
+_MARK = "PTYMUX_E2E"  # in the environment of all that a test starts
+
+
+def wait_until(condition: Callable[[], object], seconds: float = _DEADLINE_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.005)  # polls the condition above
+
+
+def marked(mark: str) -> dict[int, str]:
+    """Return pid and command of every living process that was started by the test `mark`."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"{_MARK}={mark}".encode() in (folder / "environ").read_bytes():
+                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(folder.name)] = words.decode(errors="replace")
+    return found
+
+
+class World:
+    """Starts commands in an environment of their own."""
+
+    def __init__(self) -> None:
+        self.mark = secrets.token_hex(8)
+        home = ("PATH", "HOME", "LANG", "LC_ALL", "COVERAGE_PROCESS_CONFIG")
+        self.env = {key: os.environ[key] for key in home if key in os.environ}
+        self.env |= {_MARK: self.mark, "TERM": "xterm", "SHELL": "/bin/sh"}
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        self, *argv: str, env: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start `argv`, or ptymux with these words when the first one is no path."""
+        command = argv if argv and argv[0].startswith("/") else (PTYMUX, *argv)
+        process = subprocess.Popen(command, env=self.env | dict(env or {}), **options)
+        self._started.append(process)
+        return process
+
+    def run(
+        self, *argv: str, input: bytes | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Return how it ended and what it wrote; stdin is empty unless told otherwise."""
+        options.setdefault("stdin", subprocess.DEVNULL if input is None else subprocess.PIPE)
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+        with self.start(*argv, **options) as process:
+            out, err = process.communicate(input, timeout=_DEADLINE_SECONDS)
+        return subprocess.CompletedProcess(argv, process.returncode, out, err)
+
+    def processes(self) -> dict[int, str]:
+        """Return pid and command of all that was started here and lives."""
+        return marked(self.mark)
+
+    def end(self) -> None:
+        """Kill and reap what a failed test left."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in self._started:
+            with process:
+                pass
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Where commands run; the test fails when it leaves a process."""
+    world = World()
+    try:
+        yield world
+        deadline = time.monotonic() + 5
+        while left := world.processes():
+            if time.monotonic() > deadline:
+                pytest.fail(f"still running: {left}")
+            time.sleep(0.005)  # polls the condition above
+    finally:
+        world.end()
+
+
+class Tty:
+    """A terminal of the test's own: a command sits at its slave, the test reads and types."""
+
+    def __init__(self, world: World, cols: int, rows: int) -> None:
+        self.world = world
+        self.master, self.slave = os.openpty()
+        os.set_blocking(self.master, False)
+        self.resize(cols, rows)
+        self.modes = termios.tcgetattr(self.slave)
+        self.shown = bytearray()
+        self.process: subprocess.Popen[bytes]
+
+    def run(self, *argv: str, env: Mapping[str, str] | None = None, **options: Any) -> None:
+        """Start ptymux as the leader of a session that this terminal controls."""
+        ends = {"stdin": self.slave, "stdout": self.slave, "stderr": self.slave} | options
+
+        def take_terminal() -> None:
+            fcntl.ioctl(0 if ends["stdin"] == self.slave else 1, termios.TIOCSCTTY, 0)
+
+        self.process = self.world.start(
+            *argv, env=env, start_new_session=True, preexec_fn=take_terminal, **ends
+        )
+
+    def resize(self, cols: int, rows: int) -> None:
+        termios.tcsetwinsize(self.master, (rows, cols))
+
+    def type(self, keys: bytes, *, reading: bool = True) -> None:
+        """Type all of `keys`, and read what is shown meanwhile."""
+
+        def gone() -> bool:
+            nonlocal keys
+            with suppress(BlockingIOError):
+                keys = keys[os.write(self.master, keys) :]
+            if reading:
+                self.read()
+            return not keys
+
+        wait_until(gone)
+
+    def read(self) -> bool:
+        """Take what is shown now; return whether there was something."""
+        before = len(self.shown)
+        while len(self.shown) < before + 1_000_000 and (data := self.read_some()):
+            self.shown += data
+        return len(self.shown) > before
+
+    def read_some(self) -> bytes:
+        try:
+            return os.read(self.master, 65536)
+        except OSError:  # EAGAIN: nothing now; EIO: nobody has the slave open
+            return b""
+
+    def wait_for(self, text: bytes) -> None:
+        try:
+            wait_until(lambda: text in self.shown or (self.read() and text in self.shown))
+        except AssertionError:
+            pytest.fail(f"{text!r} was not shown: {self.shown[-2000:]!r}")
+
+    def wait_raw(self) -> None:
+        wait_until(lambda: not self.is_canonical)
+
+    @property
+    def is_canonical(self) -> bool:
+        return bool(termios.tcgetattr(self.slave)[3] & termios.ICANON)
+
+    def wait(self, seconds: float = _DEADLINE_SECONDS) -> int:
+        """Return the exit code once it ended, and have read everything."""
+
+        def ended() -> bool:
+            self.read()
+            return self.process.poll() is not None
+
+        wait_until(ended, seconds)
+        while self.read():
+            pass
+        return self.process.returncode
+
+    def hang_up(self) -> None:
+        os.close(self.slave)
+        os.close(self.master)
+        self.master = self.slave = -1
+
+    def close(self) -> None:
+        if self.master >= 0:
+            self.hang_up()
+
+
+@pytest.fixture
+def tty(world: World) -> Iterator[Tty]:
+    """A terminal of 100x30."""
+    tty = Tty(world, 100, 30)
+    yield tty
+    tty.close()
+
+
+@pytest.fixture
+def shell(world: World) -> Iterator[Shell]:
+    """An interactive bash with job control; its prompt is `$ `."""
+    env = world.env | {"PS1": "$ ", "PS2": "", "HISTFILE": ""}
+    env["PATH"] = f"{Path(PTYMUX).parent}:{env['PATH']}"
+    words = ["--norc", "--noprofile", "-i"]
+    shell = pexpect.spawn("/bin/bash", words, env=env, echo=False, timeout=10)
+    shell.expect_exact("$ ")
+    yield shell
+    shell.sendline("exit")
+    shell.expect(pexpect.EOF)
+    shell.close()

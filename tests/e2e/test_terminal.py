@@ -1,0 +1,427 @@
+"""`ptymux run` on a terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import PTYMUX, Shell, Tty, World, wait_until
+
+RAW_READER = """
+import hashlib, os, sys, tty
+tty.setraw(0)
+os.write(1, b"ready")
+size = int(sys.argv[1])
+data = b""
+while len(data) < size:
+    data += os.read(0, 65536)
+os.write(1, b"<" + hashlib.sha256(data).hexdigest().encode() + b">")
+"""
+
+DRAWS_ITS_SIZE = """
+import fcntl, os, signal, termios
+last = None
+def draw(*_):
+    global last
+    size = termios.tcgetwinsize(0)
+    if size != last:  # as curses and neovim do
+        os.write(1, b"[%dx%d]" % size[::-1])
+    last = size
+signal.signal(signal.SIGWINCH, draw)
+draw()
+while True:
+    signal.pause()
+"""
+
+
+def stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+# Keys and output -----------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("FR-010", "FR-012")
+def test_keys_go_in_and_output_comes_out(tty: Tty) -> None:
+    tty.run("run", "-c", "read line; echo got $line; exit 7")
+    tty.wait_raw()
+
+    tty.type(b"hello\r")
+
+    assert tty.wait() == 7
+    assert tty.shown == b"hello\r\ngot hello\r\n"
+
+
+@pytest.mark.requirement("FR-010")
+def test_every_key_reaches_a_program_in_raw_mode(tty: Tty) -> None:
+    tty.run("run", sys.executable, "-c", RAW_READER, "256")
+    tty.wait_for(b"ready")
+    keys = bytes(range(256))
+
+    tty.type(keys)
+
+    assert tty.wait() == 0
+    tty.wait_for(hashlib.sha256(keys).hexdigest().encode())
+
+
+@pytest.mark.requirement("FR-010")
+def test_1_mb_pasted_arrives_whole(tty: Tty) -> None:
+    paste = os.urandom(1_000_000)
+    tty.run("run", sys.executable, "-c", RAW_READER, str(len(paste)))
+    tty.wait_for(b"ready")
+
+    tty.type(paste)
+
+    assert tty.wait() == 0
+    tty.wait_for(hashlib.sha256(paste).hexdigest().encode())
+
+
+@pytest.mark.requirement("FR-004")
+def test_interrupt_key_reaches_the_command(tty: Tty) -> None:
+    tty.run("run", "-c", "echo up; exec sleep 100")
+    tty.wait_for(b"up")
+
+    tty.type(b"\x03")
+
+    assert tty.wait() == 130
+    assert tty.shown == b"up\r\n^C"
+
+
+@pytest.mark.requirement("FR-004")
+def test_interrupt_key_ends_a_flood_at_once(tty: Tty) -> None:
+    tty.run("run", "yes")
+    wait_until(lambda: tty.read() and len(tty.shown) > 1_000_000)
+
+    tty.type(b"\x03")
+
+    assert tty.wait(seconds=5) == 130
+
+
+@pytest.mark.requirement("FR-004")
+def test_interrupt_key_ends_a_flood_on_a_slow_terminal(tty: Tty) -> None:
+    tty.run("run", "yes")
+
+    def read_slowly() -> int:
+        tty.shown += tty.read_some()  # some 4 KB in 5 ms
+        return len(tty.shown)
+
+    wait_until(lambda: read_slowly() > 200_000)
+
+    tty.type(b"\x03", reading=False)
+    typed_at = time.monotonic()
+    wait_until(lambda: read_slowly() and tty.process.poll() is not None)
+
+    assert tty.process.returncode == 130
+    assert time.monotonic() - typed_at < 1.5  # 5 s, when all that waits is shown
+    assert b" bytes not shown]" in tty.shown
+
+
+@pytest.mark.requirement("FR-003")
+def test_term_is_that_of_the_terminal(tty: Tty) -> None:
+    tty.run("run", "-c", "echo $TERM-$COLORTERM", env={"TERM": "vt100", "COLORTERM": ""})
+
+    assert tty.wait() == 0
+    assert tty.shown == b"vt100-\r\n"
+
+
+def test_job_control_works_inside(tty: Tty) -> None:
+    bash = ("/bin/bash", "--norc", "--noprofile", "-i")
+    tty.run("run", *bash, env={"PS1": "% ", "HISTFILE": ""})
+    tty.wait_for(b"% ")
+
+    tty.type(b"cat\r")
+    wait_until(lambda: "cat " in tty.world.processes().values())
+    tty.type(b"one\r")
+    tty.wait_for(b"one\r\none\r\n")
+    tty.type(b"\x1a")
+    tty.wait_for(b"Stopped")
+    tty.type(b"fg\r")
+    tty.wait_for(b"\rcat\r\n")
+    tty.type(b"two\r")
+    tty.wait_for(b"two\r\ntwo\r\n")
+    tty.type(b"\x04")
+    tty.type(b"exit 5\r")
+
+    assert tty.wait() == 5
+
+
+# Its size ------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("FR-011")
+def test_size_is_that_of_the_terminal(tty: Tty) -> None:
+    tty.run("run", "stty", "size")
+
+    assert tty.wait() == 0
+    assert tty.shown == b"30 100\r\n"
+
+
+@pytest.mark.requirement("FR-011")
+def test_size_follows_the_terminal(tty: Tty) -> None:
+    tty.run("run", sys.executable, "-c", DRAWS_ITS_SIZE)
+    tty.wait_for(b"[100x30]")
+
+    tty.resize(132, 43)
+
+    tty.wait_for(b"[132x43]")
+    tty.type(b"\x03")
+    assert tty.wait() == 130
+
+
+@pytest.mark.requirement("FR-011")
+def test_size_that_was_asked_for_stays(tty: Tty) -> None:
+    tty.run("run", "--size", "90x20", "-c", "read x; stty size")
+    tty.wait_raw()
+
+    tty.resize(132, 43)
+    tty.type(b"\r")
+
+    assert tty.wait() == 0
+    assert tty.shown.endswith(b"20 90\r\n")
+
+
+@pytest.mark.requirement("FR-011")
+def test_terminal_without_a_size_has_the_default(tty: Tty) -> None:
+    tty.resize(0, 0)
+    tty.run("run", "stty", "size")
+
+    assert tty.wait() == 0
+    assert tty.shown == b"24 80\r\n"
+
+
+# How it is left ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("true",), 0),
+        (("false",), 1),
+        (("-c", "kill -9 $$"), 137),
+        (("no-such-program",), 127),
+        (("--cwd", "/no/such/directory", "true"), 125),
+        (("-c", "stty raw -echo; exit 3"), 3),
+    ],
+)
+def test_terminal_is_restored(tty: Tty, words: tuple[str, ...], status: int) -> None:
+    tty.run("run", *words)
+
+    assert tty.wait() == status
+    assert termios.tcgetattr(tty.slave) == tty.modes
+
+
+@pytest.mark.requirement("FR-007")
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
+def test_terminal_is_restored_after_a_signal(tty: Tty, signum: signal.Signals) -> None:
+    tty.run("run", "-c", "echo up; sleep 100 & wait")
+    tty.wait_for(b"up")
+    tty.wait_raw()
+
+    tty.process.send_signal(signum)
+
+    assert tty.wait() == 128 + signum
+    assert termios.tcgetattr(tty.slave) == tty.modes
+
+
+def test_terminal_is_raw_again_after_a_stop(tty: Tty) -> None:
+    tty.run("run", sys.executable, "-c", DRAWS_ITS_SIZE)
+    tty.wait_for(b"[100x30]")
+    tty.wait_raw()
+
+    tty.process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: stopped(tty.process.pid))
+    termios.tcsetattr(tty.slave, termios.TCSANOW, tty.modes)  # as a shell does
+    tty.resize(111, 22)
+    tty.process.send_signal(signal.SIGCONT)
+    tty.wait_raw()
+
+    tty.wait_for(b"[111x22]")
+    tty.wait_for(b"[111x21][111x22]")  # it was made to draw, as a shell wrote over it
+    tty.type(b"\x03")
+    assert tty.wait() == 130
+    assert termios.tcgetattr(tty.slave) == tty.modes
+
+
+def test_program_killed_amid_its_drawing_leaves_nothing_on(tty: Tty) -> None:
+    line = r"printf '\033[?1049h\033[?25l\033[?1000;1006h\033[>1u\033=drawn'; read x; kill -9 $$"
+    tty.run("run", "-c", line)
+    tty.wait_for(b"drawn")
+
+    tty.type(b"\r")
+
+    assert tty.wait() == 137
+    undone = tty.shown.partition(b"drawn")[2]
+    for undo in (
+        b"\x1b[?1049l",
+        b"\x1b[?25h",
+        b"\x1b[?1000l",
+        b"\x1b[?1006l",
+        b"\x1b[<u",
+        b"\x1b>",
+    ):
+        assert undo in undone
+
+
+@pytest.mark.parametrize("line", [r"printf '\033[?25l\033[?25hx'; kill -9 $$", "printf x; kill $$"])
+def test_what_is_not_on_is_not_undone(tty: Tty, line: str) -> None:
+    tty.run("run", "-c", line)
+
+    assert tty.wait() in (137, 143)
+    assert b"\x1b[?" not in tty.shown.partition(b"x")[2]
+
+
+def test_what_a_program_leaves_on_by_itself_stays(tty: Tty) -> None:
+    tty.run("run", "-c", r"printf '\033[?25l'")
+
+    assert tty.wait() == 0
+    assert tty.shown == b"\x1b[?25l"
+
+
+def test_summary_follows_on_a_line_of_its_own(tty: Tty) -> None:
+    tty.run("run", "--summary", "echo", "hi")
+
+    assert tty.wait() == 0
+    assert re.fullmatch(rb"hi\r\n\[echo: exit 0, \d+ ms, 4 B, 0 dropped\]\r\n", tty.shown)
+
+
+@pytest.mark.requirement("FR-007", "FR-012")
+def test_terminal_that_hangs_up_ends_the_command(tty: Tty, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    tty.run(
+        "run", "-c", f"trap 'echo hup > {told}; exit' HUP; echo up; while :; do sleep 0.01; done"
+    )
+    tty.wait_for(b"up")
+    tty.wait_raw()
+
+    tty.hang_up()
+
+    assert tty.process.wait(timeout=10) == 129
+    assert told.read_text() == "hup\n"
+
+
+# A terminal that is not read -----------------------------------------------------------------
+
+
+@pytest.mark.requirement("FR-005", "LAW-READER")
+def test_flood_never_waits_for_a_terminal_and_is_told(tty: Tty, tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    line = f"stty -opost; seq 2000000; echo > {done}"
+    tty.run("run", "--buffer-size", "256k", "-c", line)
+    wait_until(done.exists)  # while nobody reads the terminal
+
+    assert tty.wait() == 0
+    missing = [
+        int(n.replace(b",", b"")) for n in re.findall(rb"([\d,]+) bytes not shown", tty.shown)
+    ]
+    told = rb"\x1b\[!p\x1b\[0m\r\n\[ptymux: [\d,]+ bytes not shown\]\r\n"
+    whole = b"".join(b"%d\n" % number for number in range(1, 2_000_001))
+    assert missing
+    assert len(re.sub(told, b"", tty.shown)) + sum(missing) == len(whole)
+    assert tty.shown.endswith(whole[-100_000:])
+
+
+@pytest.mark.requirement("FR-005")
+def test_program_repaints_after_a_gap(tty: Tty, tmp_path: Path) -> None:
+    flooded = tmp_path / "flooded"
+    flood = f"os.write(1, b'x' * 500_000); open({str(flooded)!r}, 'w').close()\n"
+    program = DRAWS_ITS_SIZE.replace("while True", f"{flood}while True")
+    tty.run("run", "--buffer-size", "64k", sys.executable, "-c", program)
+    wait_until(flooded.exists)
+
+    tty.wait_for(b"bytes not shown")
+    tty.wait_for(b"[100x29][100x30]")
+    tty.type(b"\x03")
+    assert tty.wait() == 130
+
+
+@pytest.mark.requirement("FR-007")
+def test_terminal_that_never_reads_does_not_outlast_a_signal(tty: Tty) -> None:
+    tty.run("run", "--grace", "500ms", "yes")
+    tty.wait_raw()
+    wait_until(lambda: os_waiting(tty.master))
+
+    tty.process.send_signal(signal.SIGTERM)
+
+    assert tty.process.wait(timeout=10) == 143
+    assert termios.tcgetattr(tty.slave) == tty.modes
+
+
+def os_waiting(fd: int) -> bool:
+    """Whether a terminal took all that it takes while nobody reads it."""
+    import select
+
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+# Judged by others ----------------------------------------------------------------------------
+
+
+def test_stopped_and_continued_by_a_shell(shell: Shell, world: World) -> None:
+    shell.sendline("ptymux run -c 'echo up; read x; echo got $x'")
+    shell.expect_exact("up\r\n")
+    pid = next(pid for pid, words in world.processes().items() if "/ptymux run" in words)
+
+    os.kill(pid, signal.SIGSTOP)
+    shell.expect_exact("Stopped")
+    shell.expect_exact("$ ")
+    shell.sendline("fg")
+    shell.expect_exact("read x")
+    shell.expect_exact("\n")
+    shell.sendline("hello")
+
+    shell.expect_exact("got hello\r\n")
+    shell.expect_exact("$ ")
+    shell.sendline("stty -a; echo status $?")
+    shell.expect_exact(" icanon ")
+    shell.expect_exact("status 0")
+    shell.expect_exact("$ ")
+
+
+Tmux = Callable[..., str]
+
+
+@pytest.fixture
+def tmux(world: World) -> Iterator[Tmux]:
+    """A tmux of 80x24 in which a shell runs; calls give what it prints."""
+    program = shutil.which("tmux")
+    if program is None:
+        pytest.skip("tmux, which judges the screen, is not installed")
+    env = world.env | {"PS1": "% ", "PATH": f"{Path(PTYMUX).parent}:{world.env['PATH']}"}
+
+    def call(*words: str) -> str:
+        done = world.run(program, "-L", world.mark, "-f", "/dev/null", *words, env=env)
+        return done.stdout.decode()
+
+    call("new-session", "-d", "-x", "80", "-y", "24", "/bin/sh")
+    yield call
+    call("kill-server")
+    socket = Path(f"/tmp/tmux-{os.getuid()}/{world.mark}")  # where tmux puts it
+    socket.unlink(missing_ok=True)
+
+
+def test_screen_is_the_users_again_after_a_kill(tmux: Tmux, tmp_path: Path) -> None:
+    drawing = tmp_path / "drawing"
+    drawing.write_text(r"printf '\033[?1049h\033[2J\033[?25l\033[?1003hDRAWN'; read x; kill -9 $$")
+    state = "#{alternate_on} #{cursor_flag} #{mouse_any_flag}"
+
+    tmux("send-keys", f"echo before; ptymux run sh {drawing}", "Enter")
+    wait_until(lambda: tmux("display-message", "-p", state) == "1 0 1\n")
+    tmux("send-keys", "Enter")
+    wait_until(lambda: tmux("display-message", "-p", state) == "0 1 0\n")
+    tmux("send-keys", "echo after $?", "Enter")
+
+    wait_until(lambda: "after 137\n" in tmux("capture-pane", "-p"))
+    assert "\nbefore\n" in tmux("capture-pane", "-p")
+    assert "DRAWN" not in tmux("capture-pane", "-p")
