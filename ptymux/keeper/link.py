@@ -90,6 +90,7 @@ class InProcessLink:
 
     async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
         """Start a child in a new PTY."""
+        await asyncio.sleep(0)  # many spawns in a row must not hold up the loop
         return self._open().spawn(slot, options, env)
 
     async def open_lifeline(self, slot: int) -> tuple[int, socket.socket]:

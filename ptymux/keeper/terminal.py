@@ -33,7 +33,7 @@ TAIL_SECONDS: Final = 1.0
 HELD_END_SECONDS: Final = 10.0  # that an ended PTY in `block` waits for its consumer
 
 _COUNT_HELD_SECONDS: Final = 0.5  # between two updates of `held_ms` while a PTY is held
-_READS: Final = 4  # in one go, some 16 KB
+_READS: Final = 4  # in one go when a closing PTY is emptied, some 16 KB
 
 # At most, of what was written and not read yet. Source: some 8 KB of flip buffers (the limit that
 # pty_common_install sets in linux/drivers/tty/pty.c) and 4 KB of n_tty; up to 23 KB were measured.
@@ -120,10 +120,10 @@ class Terminal:
 
     # Output ----------------------------------------------------------------------------------
 
-    def read(self) -> bool:
-        """Read a few times into the ring, within the credit; return whether there may be more."""
+    def read(self, count: int) -> bool:
+        """Read up to `count` times, within the credit; return whether there may be more."""
         try:
-            got = self.ring.drain(self.master, os.readv, _READS, limited=not self._limitless)
+            got = self.ring.drain(self.master, os.readv, count, limited=not self._limitless)
         except BlockingIOError:
             if self._phase is not _Phase.RUNNING:
                 self._follow_end(is_empty=True)
