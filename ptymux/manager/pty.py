@@ -15,12 +15,13 @@ from ptymux.core.model import CorrelationId, OnFull, PtyId, PtyRecord, SpawnOpti
 from ptymux.core.output import OutputBuffer, ReaderKind, Telling
 from ptymux.core.registry import Changes, Registry
 from ptymux.core.ring import RingBuffer
+from ptymux.errors import OutOfResourcesError
 from ptymux.keeper.engine import Spawned
 from ptymux.keeper.link import Link
 from ptymux.keeper.reports import Closed, Exited, LifelineEnded, Output, Report, Suspended
 from ptymux.manager.announcer import Announcer, Json
 from ptymux.manager.flow import Flow
-from ptymux.posix.process import SessionMember
+from ptymux.posix.process import SessionMember, start_time
 
 __all__ = ["ManagedPty"]
 
@@ -165,7 +166,7 @@ class ManagedPty:
     def begin(self, spawned: Spawned, spawn_ms: float, *, resumed: bool = False) -> None:
         """The child runs; `resumed`: a predecessor of this manager has kept its account."""
         self.flow.begin(spawned.ring, self.options, resumed=resumed)
-        self._leader_start = spawned.start_time
+        self._leader_start = spawned.start_time or _start_time(spawned.pid)
         self.step(Event.SPAWNED, pid=spawned.pid, spawn_ms=spawn_ms)
         self.tell(Topic.SPAWNED, {"pid": spawned.pid, "spawn_ms": spawn_ms})
         self.settled.set()
@@ -299,3 +300,11 @@ class ManagedPty:
     def on_range(self, start: int, end: int) -> None:
         """Publish that there is output."""
         self.tell(Topic.OUTPUT, {"from": start, "to": end})
+
+
+def _start_time(pid: int) -> int | None:
+    """Return when a child started whose engine did not say; None when that cannot be learned."""
+    try:
+        return start_time(pid)
+    except OutOfResourcesError:
+        return None

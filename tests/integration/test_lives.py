@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import os
 import signal
@@ -249,7 +250,9 @@ async def test_signals_go_to_the_foreground_the_group_or_the_session() -> None:
         await output_of(manager, record, b"$ ")
         await manager.write_input(record.pty_id, b"exec 2>/dev/null; cat\n")
         await output_of(manager, record, b"cat\r\n")
-        await eventually(lambda: _has_foreground_other_than(record.pid))
+        await manager.write_input(record.pty_id, b"here\n")
+        await output_of(manager, record, b"here\r\nhere")  # a ^C before the exec would be lost
+        assert _has_foreground_other_than(record.pid)
 
         (interrupt,) = await manager.signal(record.pty_id, "INT")
         await eventually(lambda: not _has_foreground_other_than(record.pid))
@@ -390,3 +393,24 @@ async def test_children_of_the_host_program_are_left_to_it() -> None:
             assert (await manager.wait_gone(record.pty_id)).exit_code == 4
 
         assert await foreign.wait() == 3
+
+
+@pytest.mark.requirement("FR-003")
+@asynchronous
+async def test_fds_are_flat_over_lives_and_nothing_waits_for_the_garbage_collector() -> None:
+    async with managed() as (manager, _events):
+        gc.collect()
+        gc.disable()
+        try:
+            before = set(os.listdir("/proc/self/fd"))
+            for _ in range(100):
+                record = await manager.spawn(command("/bin/echo", "x"))
+                with manager.reader(record.pty_id) as reader:
+                    assert [part.data async for part in reader.follow()] == [b"x\r\n"]
+                await manager.wait_gone(record.pty_id)
+                manager.remove(record.pty_id)
+            after = set(os.listdir("/proc/self/fd"))
+        finally:
+            gc.enable()
+
+        assert after == before
