@@ -14,7 +14,10 @@ The map; each layer imports only from those below it, which `tests/test_layers.p
 
     cli/       the command: click, parsing and printing, one file per group of commands
     stress/    `ptymux stress`: scenarios, what they must show, how it is reported
+    server/    PTYs that outlive their terminal: connections, commands, attachments
+    client/    the other end: requests, streams, starting a server; blocking, without asyncio
     manager/   PtyManager, the asyncio API: records, readers, events, signals, termination
+    protocol/  pure: frames and messages between client and server
     keeper/    the engine: masters, rings, children, input, behind one pollable fd; and its link
     posix/     every system call about terminals, processes and memory
     core/      pure: rings, accounts, backpressure, lifecycle, registry, escalation, events
