@@ -1,0 +1,101 @@
+"""What is built from the checkout works without it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+import ptymux
+
+ROOT = Path(__file__).parent.parent
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+
+
+def call(*words: str | Path, cwd: Path | None = None) -> str:
+    """Return what a command prints, run without anything of this process's environment."""
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+    done = subprocess.run(
+        [str(word) for word in words],
+        capture_output=True,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of the checkout, built without network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    options = ("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder)
+    call(*PIP, "wheel", *options, ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the commands of a fresh venv that holds the wheel, and click and rich."""
+    venv = tmp_path_factory.mktemp("installed") / "venv"
+    call(sys.executable, "-m", "venv", "--without-pip", venv)
+    python = venv / "bin" / "python"
+    call(*PIP, "--python", python, "install", "--no-deps", "--no-index", wheel)
+    # The packages of this venv, but not its own .pth files: those lead to the checkout.
+    (packages,) = venv.glob("lib/python*/site-packages")
+    (packages / "needed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return venv / "bin"
+
+
+def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "ptymux").rglob("*.py")}
+
+    assert sources <= names
+    assert "ptymux/py.typed" in names
+    assert {name.split("/")[0] for name in names} == {
+        "ptymux",
+        f"ptymux-{ptymux.__version__}.dist-info",
+    }
+
+
+def test_wheel_says_what_it_is(wheel: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    with zipfile.ZipFile(wheel) as archive:
+        text = archive.read(f"ptymux-{ptymux.__version__}.dist-info/METADATA").decode()
+    told = Parser().parsestr(text)
+
+    assert told["Version"] == ptymux.__version__
+    assert told["Requires-Python"] == project["requires-python"]
+    needed = [need for need in told.get_all("Requires-Dist", []) if "extra ==" not in need]
+    assert [need.split()[0] for need in needed] == ["click", "rich"]
+
+
+def test_installed_command_runs_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    where = "import ptymux; print(ptymux.__file__)"
+
+    assert call(installed / "ptymux", "run", "--", "echo", "hi", cwd=tmp_path) == "hi\n"
+    assert call(installed / "ptymux", "--version") == f"ptymux {ptymux.__version__}\n"
+    assert call(installed / "python", "-c", where).startswith(str(installed.parent))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_command_of_the_installed_one_is_there(installed: Path, tmp_path: Path) -> None:
+    program = """
+import click
+from ptymux.cli.commands import COMMANDS, cli
+for name in COMMANDS:
+    assert cli.get_command(click.Context(cli), name), name
+"""
+    call(installed / "python", "-W", "error", "-c", program, cwd=tmp_path)
