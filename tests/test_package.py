@@ -87,7 +87,7 @@ def test_installed_command_runs_outside_the_checkout(installed: Path, tmp_path: 
 
     assert call(installed / "ptymux", "run", "--", "echo", "hi", cwd=tmp_path) == "hi\n"
     assert call(installed / "ptymux", "--version") == f"ptymux {ptymux.__version__}\n"
-    assert call(installed / "python", "-c", where).startswith(str(installed.parent))
+    assert call(installed / "python", "-c", where, cwd=tmp_path).startswith(str(installed.parent))
     assert list(tmp_path.iterdir()) == []
 
 
