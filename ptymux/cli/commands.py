@@ -16,14 +16,30 @@ import click
 from ptymux import __version__
 from ptymux.core.units import printable
 
-__all__ = ["COMMANDS", "cli"]
+__all__ = ["ALIASES", "COMMANDS", "cli"]
 
 # Command: where it is, and what the list of commands says of it.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("ptymux.cli.run:run", "Run a command in a PTY of its own."),
+    "ls": ("ptymux.cli.listing:ls", "List the PTYs."),
+    "stats": ("ptymux.cli.stats:stats", "Show the numbers of one PTY."),
+    "kill": ("ptymux.cli.control:kill", "End PTYs."),
+    "rm": ("ptymux.cli.control:rm", "Forget PTYs that have ended."),
+    "rename": ("ptymux.cli.control:rename", "Give a PTY another name."),
+    "set": ("ptymux.cli.control:set_", "Change what happens when a PTY's buffer is full."),
+    "resize": ("ptymux.cli.control:resize", "Change the size of a PTY's terminal."),
+    "signal": ("ptymux.cli.control:signal", "Send a signal to what runs in a PTY."),
+    "clear": ("ptymux.cli.control:clear", "Throw away the output that a PTY keeps."),
+    "events": ("ptymux.cli.events:events", "Tell what happens to the PTYs."),
+    "server": ("ptymux.cli.server:server", "Start, stop or restart the server, or look at it."),
     "stress": ("ptymux.cli.stress:stress", "Prove the promises about output with floods of it."),
+    "completion": ("ptymux.cli.help:completion", "Print what completes commands in a shell."),
+    "help": ("ptymux.cli.help:help_", "Show help, also for those who know tmux."),
     "version": ("ptymux.cli.version:version", "Show the version."),
 }
+
+# What else a command answers to.
+ALIASES: Final[Mapping[str, str]] = {"ps": "ls", "list": "ls"}
 
 _EPILOG: Final = """\b
 Examples:
@@ -40,6 +56,7 @@ class _LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
@@ -50,7 +67,7 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS:
+        if args[0] not in COMMANDS and args[0] not in ALIASES:
             raise click.UsageError(f"no command {args[0]!r}{_hint(args[0])}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -76,8 +93,10 @@ def _hint(word: str) -> str:
     epilog=_EPILOG,
 )
 @click.version_option(__version__, "--version", message="ptymux %(version)s")
+@click.option("--socket", metavar="PATH", help="The server's socket; else PTYMUX_SOCKET's.")
 @click.pass_context
-def cli(ctx: click.Context) -> None:
+def cli(ctx: click.Context, socket: str | None) -> None:
     """Run noisy, long-running commands in PTYs, and account for every byte of their output."""
+    ctx.obj = socket
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

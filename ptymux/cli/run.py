@@ -18,6 +18,7 @@ Examples:
   ptymux run make -j8                    on a terminal, as if run by itself
   ptymux run -- ls -la | grep x          in a pipe, the bytes that ls wrote
   ptymux run -c 'make && make test'      a shell line
+  ptymux run -d --name web ./serve       by the server, until it ends by itself or by kill
   ptymux run --summary -- ./build.sh     and a line that sums it up
 
 Exit status: that of the command; 128+N after signal N; 127 not found, 126 not executable, 125 when
@@ -67,6 +68,9 @@ ptymux itself failed, 2 for a bad option, 141 when the output was closed.
     show_default=True,
     help="Time between TERM and KILL when it has to end.",
 )
+@click.option("-d", "--detach", is_flag=True, help="Leave it to the server; print its id.")
+@click.option("--rm", "remove", is_flag=True, help="With -d, forget the PTY once it has ended.")
+@click.option("--json", "as_json", is_flag=True, help="With -d, print the PTY as JSON.")
 @click.option("--summary", is_flag=True, help="Sum the run up in a line on stderr.")
 def run(
     command: tuple[str, ...],
@@ -82,6 +86,9 @@ def run(
     on_full: str | None,
     idle_timeout: float,
     grace: float,
+    detach: bool,
+    remove: bool,
+    as_json: bool,
     summary: bool,
 ) -> int:
     """Run COMMAND in a PTY of its own, in the foreground; without one, your shell.
@@ -89,11 +96,14 @@ def run(
     On a terminal keys and output pass through as they are. When stdin or stdout is something else,
     the output is exactly what the command wrote, nothing of it is lost, and stdin is passed on.
     """
+    if (remove or as_json) and not detach:
+        raise click.UsageError("--rm and --json need --detach")
     on_terminal = os.isatty(0) and os.isatty(1)
+    in_pipe = not (on_terminal or detach)
     if not on_terminal and not _is_writable(1):
         raise ClosedOutputError("stdout is closed; to throw output away, send it to /dev/null")
     if on_full is None:
-        on_full = (OnFull.DROP if on_terminal or buffer_size == 0 else OnFull.BLOCK).value
+        on_full = (OnFull.BLOCK if in_pipe and buffer_size else OnFull.DROP).value
     options = SpawnOptions(
         argv=_argv(command, line),
         env=_environment(),
@@ -108,10 +118,14 @@ def run(
         on_full=OnFull(on_full),
         idle_timeout_seconds=idle_timeout,
         grace_seconds=grace,
-        plain_output=not on_terminal,
-        stdin_fd=None if on_terminal else 0,
-        keep_term=on_terminal,
+        plain_output=in_pipe,
+        stdin_fd=0 if in_pipe else None,
+        keep_term=on_terminal and not detach,
     )
+    if detach:
+        from ptymux.cli.detached import run_detached
+
+        return run_detached(options, remove=remove, as_json=as_json)
     from ptymux.cli.foreground import run_in_foreground
 
     return run_in_foreground(

@@ -1,0 +1,85 @@
+"""What commands print on stdout: JSON with its schema's number, or text with a little colour."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import unicodedata
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "SCHEMA",
+    "cells",
+    "cut",
+    "has_colour",
+    "json_line",
+    "paint",
+    "print_json",
+    "print_text",
+    "takes_blocks",
+]
+
+SCHEMA: Final = 1  # of all JSON that commands print; `schema.json` describes it
+
+_STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32"}
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """Return an object as one line of ASCII; odd bytes of a text are \\udc80 to \\udcff in it."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def print_json(**members: Any) -> None:
+    """Print one object, indented, that begins with the schema's number."""
+    print_text(json.dumps({"schema": SCHEMA, **members}, indent=2))
+
+
+def print_text(text: str) -> None:
+    """Print on stdout; what its encoding does not have becomes a question mark."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+    sys.stdout.flush()
+
+
+def has_colour() -> bool:
+    """Whether stdout is a terminal that colours are wanted on."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return not plain and sys.stdout.isatty()
+
+
+def takes_blocks() -> bool:
+    """Whether stdout has the characters that bars are drawn with."""
+    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+
+
+def paint(text: str, style: str, *, colour: bool) -> str:
+    """Return the text in a style, if colours are wanted."""
+    return f"\033[{_STYLES[style]}m{text}\033[0m" if colour and style and text else text
+
+
+def cells(text: str) -> int:
+    """Return how many cells of a terminal the text takes."""
+    return len(text) if text.isascii() else sum(map(_width, text))
+
+
+def cut(text: str, width: int, ellipsis: str = "…") -> str:
+    """Return the text in at most `width` cells; what was cut off is marked."""
+    if cells(text) <= width:
+        return text
+    kept, left = [], width - 1
+    for char in text:
+        left -= _width(char)
+        if left < 0:
+            break
+        kept.append(char)
+    return "".join(kept) + ellipsis if width > 0 else ""
+
+
+def _width(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

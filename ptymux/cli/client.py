@@ -1,0 +1,153 @@
+"""How a command finds its server, and what it hears when none runs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ptymux.client.rpc import Connection, socket_path
+from ptymux.errors import NoServerError, PtymuxError, UnknownPtyError
+from ptymux.protocol.messages import Notification
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from click.shell_completion import CompletionItem
+
+    _ParamType = click.ParamType[str]
+else:
+    _ParamType = click.ParamType  # older versions of click cannot subscript it
+
+__all__ = ["PTY", "chosen_path", "connect", "every_pty"]
+
+_COME_UP_SECONDS: Final = 5.0  # for a server that somebody else is starting just now
+_RETRY_SECONDS: Final = 0.01
+_COMPLETION_SECONDS: Final = 0.5  # for the server's hello; a shell waits for it
+
+
+def chosen_path() -> str:
+    """Return the path of the socket: of `--socket`, else PTYMUX_SOCKET, else the default.
+
+    Raises:
+        InvalidValueError: no socket can have such a path.
+    """
+    context = click.get_current_context(silent=True)
+    return socket_path(None if context is None else context.find_root().params.get("socket"))
+
+
+def connect(*, start: bool = False) -> Connection:
+    """Return a connection to the server, which `start` starts if none runs.
+
+    Without a server it is a connection to one that has no PTYs: lists are empty and every PTY is
+    unknown. What only a real server can answer raises NoServerError.
+
+    Raises:
+        PtymuxError: there is something at the socket that cannot be talked to, or it did not start.
+    """
+    path = chosen_path()
+    try:
+        return Connection(path)
+    except NoServerError as error:
+        if not start:
+            return _Nobody(path, error)
+    from ptymux.client.launch import start_server
+
+    start_server(path)
+    return _connect_soon(path)
+
+
+def every_pty(connection: Connection, **chosen: object) -> tuple[list[dict[str, Any]], int]:
+    """Return the PTYs that a `list` with these parameters gives, all pages, and how many ended."""
+    found: list[dict[str, Any]] = []
+    after: int | None = None
+    while True:
+        page = connection.call("list", after=after, **chosen)
+        found += page["ptys"]
+        after = page.get("next")
+        if after is None:
+            return found, page["ended"]
+
+
+def _connect_soon(path: str) -> Connection:
+    """Connect to a server that serves, or is about to as somebody else has just started it."""
+    deadline = time.monotonic() + _COME_UP_SECONDS
+    while True:
+        try:
+            return Connection(path)
+        except NoServerError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_RETRY_SECONDS)
+
+
+class _Nobody(Connection):
+    """What stands for a server where none runs."""
+
+    def __init__(self, path: str, error: NoServerError) -> None:
+        self.path = path
+        self.reply_timeout = 0.0
+        self._error = error
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def fileno(self) -> int:
+        """Return -1: there is nothing to wait for."""
+        return -1
+
+    def notification(self, timeout: float | None = None) -> Notification | None:
+        """Return what a server says last."""
+        return Notification("end", {})
+
+    def _ask(
+        self,
+        method: str,
+        params: dict[str, Any],
+        timeout: float | None,
+        payload: bytes = b"",
+        fds: Sequence[int] = (),
+    ) -> tuple[dict[str, Any], list[int]]:
+        named = [params["pty"]] if params.get("pty") else params.get("ptys") or []
+        if named:
+            raise UnknownPtyError(named[0])
+        if method == "list":
+            return {"ptys": [], "ended": 0, "next": None}, []
+        if method in ("kill", "remove"):
+            return {"ptys": [], "removed": []}, []
+        if method == "events" and not params.get("follow"):
+            return {"missed": 0, "epoch": "", "last_seq": 0}, []
+        raise self._error
+
+
+class _Pty(_ParamType):
+    """A PTY by id, number or name; the server knows which there are."""
+
+    name = "PTY"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names, and the numbers of those without one, that begin so."""
+        try:
+            return list(_completions(ctx, incomplete))
+        except PtymuxError:
+            return []  # there is no place to tell it
+
+
+def _completions(ctx: click.Context, incomplete: str) -> Iterator[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    from ptymux.core.units import printable
+
+    path = socket_path(ctx.find_root().params.get("socket"))
+    with Connection(path, _COMPLETION_SECONDS, reply_timeout=_COMPLETION_SECONDS) as connection:
+        ptys, _ended = every_pty(connection)
+    for pty in ptys:
+        word = pty["name"] or str(pty["number"])
+        if word.startswith(incomplete):
+            yield CompletionItem(word, help=printable(" ".join(pty["command"]))[:40])
+
+
+PTY: Final = _Pty()

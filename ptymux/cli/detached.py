@@ -1,0 +1,28 @@
+"""`ptymux run -d`: the server runs the command, and we are done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ptymux.cli.answer import print_json, print_text
+from ptymux.cli.client import connect
+
+if TYPE_CHECKING:
+    from ptymux.core.model import SpawnOptions
+
+__all__ = ["run_detached"]
+
+
+def run_detached(options: SpawnOptions, *, remove: bool, as_json: bool) -> int:
+    """Have the server start a command, print its id, return the exit code to end with.
+
+    Raises:
+        PtymuxError: it could not be started.
+    """
+    with connect(start=True) as connection:
+        pty = connection.spawn(options, remove=remove)["pty"]
+    if as_json:
+        print_json(pty=pty)
+    else:
+        print_text(pty["pty_id"])
+    return 0

@@ -1,0 +1,132 @@
+"""`ptymux events`: what happened to the PTYs, and what happens, a line each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ptymux.cli.answer import json_line, print_text
+from ptymux.cli.client import PTY, chosen_path, connect, every_pty
+from ptymux.cli.message import tell
+from ptymux.core.events import Topic
+from ptymux.core.units import format_size, printable
+from ptymux.errors import PtymuxError
+
+if TYPE_CHECKING:
+    from ptymux.client.rpc import Connection
+
+__all__ = ["describe_event", "events"]
+
+_EPILOG: Final = """\b
+Examples:
+  ptymux events                                 those that are kept
+  ptymux events -f --pty web                    those to come, of one PTY
+  ptymux events -f --since 0                    both
+  ptymux events -f --topic pty.buffer.overflow  who is losing output
+  ptymux events --json | jq 'select(.topic == "pty.stopped")'
+
+With --json each line is one event; its seq is what --since takes, after which the next begin.
+What was missed, as it was too much or is too old to be kept, is told on stderr and, with --json,
+by a line {"missed": N}.
+"""
+
+_HIDDEN: Final = frozenset({"statistics", "number", "name"})  # in lines for people
+
+
+@click.command(epilog=_EPILOG)
+@click.option("-f", "--follow", is_flag=True, help="Go on with those to come.")
+@click.option(
+    "--topic",
+    "topics",
+    multiple=True,
+    type=click.Choice([topic.value for topic in Topic]),
+    metavar="TOPIC",
+    help="Those of a topic, such as pty.stopped; may be repeated.",
+)
+@click.option("--pty", type=PTY, help="Those of one PTY.")
+@click.option("--since", type=click.IntRange(min=0), metavar="SEQ", help="Those after a seq.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each.")
+def events(
+    follow: bool, topics: tuple[str, ...], pty: str | None, since: int | None, as_json: bool
+) -> None:
+    """Show the events that are kept, or with -f those to come."""
+    start = since if since is not None or follow else 0
+    with connect() as connection:
+        names = {} if as_json else _names(connection)
+        missed = connection.call(
+            "events", since=start, topics=list(topics) or None, pty=pty, follow=follow or None
+        )["missed"]
+        if missed:
+            _tell_missed(missed, as_json)
+        for told in connection.notifications():
+            if told.method == "missed":
+                _tell_missed(told.params["count"], as_json)
+            elif as_json:
+                print_text(json_line(told.params))
+            else:
+                print_text(_line(told.params, names))
+
+
+def _tell_missed(count: int, as_json: bool) -> None:
+    tell(f"{count:,} events were missed")
+    if as_json:
+        print_text(json_line({"missed": count}))
+
+
+def _names(connection: Connection) -> dict[str, str]:
+    """Return what people call each PTY, by its id."""
+    return {pty["pty_id"]: _called(pty) for pty in every_pty(connection, all=True)[0]}
+
+
+def _called(pty: Mapping[str, Any]) -> str:
+    name = pty["name"]
+    return f"{pty['number']} {printable(name)}" if name else str(pty["number"])
+
+
+def _line(event: Mapping[str, Any], names: dict[str, str]) -> str:
+    pty_id = event["pty_id"]
+    if pty_id and pty_id not in names:
+        names[pty_id] = _look_up(pty_id)
+    return describe_event(event, names.get(pty_id, "-"))
+
+
+def _look_up(pty_id: str) -> str:
+    """Ask what a PTY that came meanwhile is called; the connection of the events is busy."""
+    from ptymux.client.rpc import Connection
+
+    try:
+        with Connection(chosen_path()) as connection:
+            return _called(connection.call("get", pty=pty_id)["pty"])
+    except PtymuxError:
+        return pty_id
+
+
+def describe_event(event: Mapping[str, Any], called: str) -> str:
+    """Return one event as a line for people; `called` is what they call its PTY."""
+    at = float(event["timestamp"])
+    clock = time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
+    payload = event["payload"]
+    facts = " ".join(
+        f"{name}={_value(name, value)}"
+        for name, value in payload.items()
+        if name not in _HIDDEN and value is not None
+    )
+    topic = printable(str(event["topic"]))
+    return f"{clock}  {called:<10}  {topic:<20}  {facts}".rstrip()
+
+
+def _value(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and ("dropped" in name or "skipped" in name):
+        return format_size(value).replace(" ", "")
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    if isinstance(value, list):
+        return printable(" ".join(map(str, value)))
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}:{_value(str(key), each)}" for key, each in value.items())
+    return printable(str(value))

@@ -1,0 +1,81 @@
+"""`ptymux stats`: the numbers of one PTY, in words or as JSON, once or again and again."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ptymux.cli.answer import (
+    SCHEMA,
+    has_colour,
+    json_line,
+    print_json,
+    print_text,
+    takes_blocks,
+)
+from ptymux.cli.client import PTY, connect
+from ptymux.cli.report import draw_report
+from ptymux.cli.table import ENDED
+
+if TYPE_CHECKING:
+    from ptymux.client.rpc import Connection
+
+__all__ = ["stats"]
+
+_EPILOG: Final = """\b
+Examples:
+  ptymux stats web                     where every byte of its output went
+  ptymux stats --watch web             once a second until it ends
+  ptymux stats --json 3 | jq .pty.buffer.dropped_attended
+  ptymux stats --watch --json web      a line of JSON a second
+"""
+
+_WATCH_SECONDS: Final = 1.0
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("pty", type=PTY)
+@click.option("-w", "--watch", is_flag=True, help="Show them every second until the PTY ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def stats(pty: str, watch: bool, as_json: bool) -> None:
+    """Show the numbers of one PTY, live or ended, with its history and signals."""
+    with connect() as connection:
+        told = connection.call("stats", pty=pty)["pty"]
+        if watch:
+            _watch(connection, told, as_json)
+        elif as_json:
+            print_json(pty=told)
+        else:
+            print_text("\n".join(_lines(told)))
+
+
+def _watch(connection: Connection, told: dict[str, Any], as_json: bool) -> None:
+    """Print again every second; on a terminal in the place of what was there."""
+    drawn = 0
+    while True:
+        if as_json:
+            print_text(json_line({"schema": SCHEMA, "pty": told}))
+        elif sys.stdout.isatty():
+            lines = _lines(told)[: os.get_terminal_size(sys.stdout.fileno()).lines - 1]
+            up = f"\033[{drawn}A\033[J" if drawn else ""
+            print_text(up + "\n".join(lines))
+            drawn = len(lines)
+        else:
+            print_text("\n".join([*_lines(told), ""]))
+        if told["state"] in ENDED:
+            return
+        time.sleep(_WATCH_SECONDS)
+        told = connection.call("stats", pty=told["pty_id"])["pty"]
+
+
+def _lines(told: dict[str, Any]) -> list[str]:
+    width = None
+    if sys.stdout.isatty():
+        width = os.get_terminal_size(sys.stdout.fileno()).columns or None
+    return draw_report(
+        told, now=time.time(), width=width, colour=has_colour(), blocks=takes_blocks()
+    )
