@@ -103,10 +103,12 @@ class Termination:
                     return
                 await asyncio.sleep(_RETRY_SECONDS)  # polls for what the handler above met
                 continue
+            # The leader first: a shell is not to see its child die and run the next command.
+            members = sorted(members, key=lambda member: member.pid != sid)
             alive = {ProcessId(member.pid, member.start_time): member for member in members}
             ignoring = {process for process, member in alive.items() if member.ignores_term}
             self._watch(alive)
-            for action in plan.step(time.monotonic(), set(alive), ignoring):
+            for action in plan.step(time.monotonic(), alive.keys(), ignoring):
                 await self._perform(action)
             await self._wait(plan)
 

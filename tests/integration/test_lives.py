@@ -14,8 +14,9 @@ import pytest
 
 from ptymux.core.escalation import Outcome
 from ptymux.core.events import Topic
-from ptymux.core.model import CorrelationId, LaneId, WindowSize
+from ptymux.core.model import MIB, CorrelationId, LaneId, WindowSize
 from ptymux.errors import InputCutError, InvalidStateError, LineTooLongError
+from ptymux.posix.memory import resident_memory
 from ptymux.posix.process import send, session_members
 from tests.integration.conftest import (
     asynchronous,
@@ -414,3 +415,19 @@ async def test_fds_are_flat_over_lives_and_nothing_waits_for_the_garbage_collect
             gc.enable()
 
         assert after == before
+
+
+@pytest.mark.requirement("NFR-003", "NFR-004")
+@asynchronous
+async def test_twenty_five_busy_terminals_fit_in_their_memory() -> None:
+    async with managed() as (manager, _events):
+        flood = shell("head -c 6000000 /dev/zero; exec sleep 60", plain_output=True)
+        records = [await manager.spawn(flood) for _ in range(25)]
+
+        def are_full() -> bool:
+            stats = [manager.get_buffer_stats(record.pty_id) for record in records]
+            written = {(each.total_written, each.retained) for each in stats}
+            return written == {(6_000_000, 4 * MIB)}
+
+        await eventually(are_full)
+        assert resident_memory() < 500_000_000

@@ -95,14 +95,19 @@ async def test_who_ignores_everything_is_killed_after_the_grace() -> None:
 
 @pytest.mark.requirement("FR-007")
 @asynchronous
-async def test_grace_of_zero_kills_at_once() -> None:
+async def test_grace_of_zero_kills_at_once_and_the_leader_first() -> None:
     async with managed() as (manager, _events):
-        record = await manager.spawn(shell("trap '' TERM HUP; echo ready; sleep 60"))
-        await output_of(manager, record, b"ready")
+        script = "trap '' TERM HUP; echo ready; sleep 60; echo it went on; sleep 60"
+        records = [await manager.spawn(shell(script)) for _ in range(20)]
+        for record in records:
+            await output_of(manager, record, b"ready")
 
-        record = await within(5, manager.terminate(record.pty_id, grace_seconds=0))
+        ends = [manager.terminate(record.pty_id, grace_seconds=0) for record in records]
+        ended = await within(10, asyncio.gather(*ends))
 
-        assert record.signal == signal.SIGKILL
+        # A shell that outlived its child would exit with 137, or run the next command.
+        assert {record.signal for record in ended} == {signal.SIGKILL}
+        assert {manager.read(record.pty_id).data for record in records} == {b"ready\r\n"}
 
 
 @pytest.mark.requirement("FR-007")
