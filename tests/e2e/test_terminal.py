@@ -309,6 +309,24 @@ def test_terminal_that_hangs_up_ends_the_command(tty: Tty, tmp_path: Path) -> No
     assert told.read_text() == "hup\n"
 
 
+def test_error_of_our_own_is_one_line_on_a_terminal_that_is_restored(tty: Tty) -> None:
+    broken = (
+        "import sys; from ptymux.cli import main, terminal\n"
+        "def fail(*_): raise ZeroDivisionError('of our own')\n"
+        "terminal.TerminalPassage._on_keys = fail\n"
+        "sys.argv = ['ptymux', 'run', 'cat']; main.main()"
+    )
+    tty.run(sys.executable, "-c", broken)
+    tty.wait_raw()
+
+    tty.type(b"x")
+
+    assert tty.wait() == 125
+    told = b"ptymux: internal error, ZeroDivisionError: of our own; PTYMUX_DEBUG=1 shows where"
+    assert tty.shown.strip() == told
+    assert termios.tcgetattr(tty.slave) == tty.modes
+
+
 # A terminal that is not read -----------------------------------------------------------------
 
 
