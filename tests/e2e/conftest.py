@@ -18,6 +18,8 @@ from typing import Any, TypeAlias
 import pexpect  # type: ignore[import-untyped]
 import pytest
 
+from tests.e2e.serving import Served
+
 PTYMUX = str(Path(sys.executable).parent / "ptymux")
 _DEADLINE_SECONDS = 20.0
 Shell: TypeAlias = Any  # a pexpect.spawn, which has no types
@@ -45,11 +47,13 @@ def marked(mark: str) -> dict[int, str]:
 class World:
     """Starts commands in an environment of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, socket: Path) -> None:
         self.mark = secrets.token_hex(8)
+        self.socket = socket  # of a server of its own, should a command start one
         home = ("PATH", "HOME", "LANG", "LC_ALL", "COVERAGE_PROCESS_CONFIG")
         self.env = {key: os.environ[key] for key in home if key in os.environ}
         self.env |= {_MARK: self.mark, "TERM": "xterm", "SHELL": "/bin/sh"}
+        self.env["PTYMUX_SOCKET"] = str(socket)
         self._started: list[subprocess.Popen[bytes]] = []
 
     def start(
@@ -77,7 +81,9 @@ class World:
         return marked(self.mark)
 
     def end(self) -> None:
-        """Kill and reap what a failed test left."""
+        """Stop the server that was started, if any; kill and reap what a failed test left."""
+        if self.socket.exists():
+            self.run("server", "stop")
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -87,9 +93,9 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Where commands run; the test fails when it leaves a process."""
-    world = World()
+    world = World(tmp_path_factory.mktemp("s") / "s")
     try:
         yield world
         deadline = time.monotonic() + 5
@@ -208,3 +214,16 @@ def shell(world: World) -> Iterator[Shell]:
     shell.sendline("exit")
     shell.expect(pexpect.EOF)
     shell.close()
+
+
+@pytest.fixture
+def served(world: World) -> Iterator[Served]:
+    """A socket of the test's own; the server that a command starts there is stopped at the end."""
+    served = Served(world)
+    try:
+        yield served
+        served.stop()
+        wait_until(lambda: not served.processes(), 5)
+        assert {Path(name).suffix for name in os.listdir(served.folder)} <= {".log", ".lock"}
+    finally:
+        served.clear()

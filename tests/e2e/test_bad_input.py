@@ -60,7 +60,7 @@ def one_line(done: subprocess.CompletedProcess[bytes]) -> str:
         (["run", "--lane", "", "true"], 2, "1 to 64 printable characters"),
         (["run", "--size"], 2, "see `ptymux run --help`"),
         (["run", "--nmae", "x", "true"], 2, "--name"),
-        (["run", "-d", "true"], 2, "see `ptymux run --help`"),
+        (["run", "--rm", "true"], 2, "--detach"),
         (["rnu", "true"], 2, "did you mean 'run'"),
         (["true"], 2, "`ptymux run true`"),
         (["no-such-command"], 2, "see `ptymux --help`"),
