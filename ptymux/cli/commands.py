@@ -21,6 +21,7 @@ __all__ = ["ALIASES", "COMMANDS", "cli"]
 # Command: where it is, and what the list of commands says of it.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("ptymux.cli.run:run", "Run a command in a PTY of its own."),
+    "attach": ("ptymux.cli.attach:attach", "Show a PTY on this terminal, and type into it."),
     "ls": ("ptymux.cli.listing:ls", "List the PTYs."),
     "stats": ("ptymux.cli.stats:stats", "Show the numbers of one PTY."),
     "kill": ("ptymux.cli.control:kill", "End PTYs."),

@@ -1,0 +1,46 @@
+"""How a PTY ended: one line for people, an exit code for programs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ptymux.core.units import format_duration, format_size, printable
+
+__all__ = ["ENDED_STATES", "exit_code", "summary", "title"]
+
+ENDED_STATES: Final = ("stopped", "errored")
+_UNKNOWN: Final = 125
+_NAME_LENGTH: Final = 40
+
+
+def title(pty: Mapping[str, Any]) -> str:
+    """Return what a PTY is called in a line for people: its name, or its program's."""
+    name = pty.get("name") or os.path.basename(next(iter(pty.get("command") or ["?"])))
+    return printable(str(name))[:_NAME_LENGTH]
+
+
+def exit_code(pty: Mapping[str, Any]) -> int:
+    """Return the exit code with which a command ends that stood for this PTY."""
+    if pty.get("signal") is not None:
+        return 128 + int(pty["signal"])
+    return _UNKNOWN if pty.get("exit_code") is None else int(pty["exit_code"])
+
+
+def summary(pty: Mapping[str, Any]) -> str:
+    """Return the line that sums an ended PTY up."""
+    buffer = pty["buffer"]
+    return (
+        f"[{title(pty)}: {_end(pty)}, {format_duration(pty['updated_at'] - pty['created_at'])}, "
+        f"{format_size(buffer['total_written'])}, {buffer['total_dropped']:,} dropped; "
+        f"ptymux logs {pty['number']}]"
+    )
+
+
+def _end(pty: Mapping[str, Any]) -> str:
+    if pty.get("signal") is not None:
+        return str(pty["shown"])
+    if pty.get("pid") is None:
+        return "failed to start"
+    return f"exit {'unknown' if pty.get('exit_code') is None else pty['exit_code']}"
