@@ -23,7 +23,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.command(
     epilog="""\b
 Examples:
-  ptymux kill web             TERM now, KILL after its grace, to all of its session
+  ptymux kill web             TERM to its whole session, KILL after the grace
   ptymux kill --grace 0 3 4   KILL at once
   ptymux kill --lane ci       whatever runs in a lane
   ptymux kill --all
@@ -86,7 +86,7 @@ def rename(pty: str, name: str, as_json: bool) -> None:
     "set",
     epilog="""\b
 Examples:
-  ptymux set web --on-full block  nothing is lost to who reads all; it waits for them
+  ptymux set web --on-full block  it waits for those who read all
   ptymux set web --on-full drop   it never waits
 """,
 )

@@ -18,7 +18,7 @@ Examples:
   ptymux run make -j8                    on a terminal, as if run by itself
   ptymux run -- ls -la | grep x          in a pipe, the bytes that ls wrote
   ptymux run -c 'make && make test'      a shell line
-  ptymux run -d --name web ./serve       by the server, until it ends by itself or by kill
+  ptymux run -d --name web ./serve       in the background, by the server
   ptymux run --summary -- ./build.sh     and a line that sums it up
 
 Exit status: that of the command; 128+N after signal N; 127 not found, 126 not executable, 125 when
