@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -185,6 +186,26 @@ def test_close_of_a_lifeline_is_told_once(driver: Driver) -> None:
     driver.for_seconds(0.05)
 
     assert driver.of(LifelineEnded, slot) == [LifelineEnded(slot, number)]
+
+
+@pytest.mark.requirement("FR-010")
+def test_input_for_a_terminal_that_is_closed_for_a_moment_waits_for_who_opens_it_again(
+    driver: Driver, tmp_path: Path
+) -> None:
+    closed, sent = tmp_path / "closed", tmp_path / "sent"
+    slot = driver.shell(
+        f"exec </dev/null >/dev/null 2>&1; echo >{closed}; until test -e {sent}; do sleep 0.01;"
+        "done; read word </dev/tty; echo got $word >/dev/tty"
+    )
+    driver.until(closed.exists)
+    _number, sock = driver.lifeline(slot)
+
+    sock.send(b"patience\n")
+    sock.shutdown(socket.SHUT_WR)
+    assert driver.last_word(sock) == 9
+    sent.touch()
+
+    driver.until_output(slot, b"got patience")
 
 
 def test_lifeline_of_an_ended_pty_says_that_nothing_was_taken(driver: Driver) -> None:
