@@ -116,7 +116,8 @@ async def test_background_jobs_of_a_shell_end_with_it() -> None:
     async with managed() as (manager, _events):
         record = await manager.spawn(_bash("-i"))
         await output_of(manager, record, b"$ ")
-        await manager.write_input(record.pty_id, b"sleep 61 & nohup sleep 62 >&- 2>&- & sleep 63 &\n")
+        jobs = b"sleep 61 & nohup sleep 62 >/dev/null 2>&1 & sleep 63 &\n"
+        await manager.write_input(record.pty_id, jobs)
         assert record.pid is not None
         await eventually(lambda: len(session_members(record.pid or 0)) == 4)
 
