@@ -21,6 +21,7 @@ __all__ = [
     "print_json",
     "print_text",
     "takes_blocks",
+    "wrap",
 ]
 
 SCHEMA: Final = 1  # of all JSON that commands print; `schema.json` describes it
@@ -66,17 +67,32 @@ def cells(text: str) -> int:
     return len(text) if text.isascii() else sum(map(_width, text))
 
 
-def cut(text: str, width: int, ellipsis: str = "…") -> str:
+def cut(text: str, width: int) -> str:
     """Return the text in at most `width` cells; what was cut off is marked."""
     if cells(text) <= width:
         return text
-    kept, left = [], width - 1
-    for char in text:
-        left -= _width(char)
-        if left < 0:
-            break
-        kept.append(char)
-    return "".join(kept) + ellipsis if width > 0 else ""
+    return text[: _fitting(text, width - 1)] + "…" if width > 0 else ""
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Return the text in pieces of at most `width` cells, broken at blanks where there are any."""
+    pieces = []
+    while cells(text) > width:
+        fitting = max(1, _fitting(text, width))
+        blank = text.rfind(" ", 1, fitting + 1)
+        end = blank if blank > 0 else fitting
+        pieces.append(text[:end].rstrip(" "))
+        text = text[end:].lstrip(" ")
+    return [*pieces, text]
+
+
+def _fitting(text: str, width: int) -> int:
+    """Return how many characters from the beginning fit into so many cells."""
+    for index, char in enumerate(text):
+        width -= _width(char)
+        if width < 0:
+            return index
+    return len(text)
 
 
 def _width(char: str) -> int:

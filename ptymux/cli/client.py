@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ptymux.client.rpc import Connection, socket_path
-from ptymux.errors import NoServerError, PtymuxError, UnknownPtyError
+from ptymux.errors import NoServerError, PtymuxError, UnknownPtyError, UnreachableError
 from ptymux.protocol.messages import Notification
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ else:
 __all__ = ["PTY", "chosen_path", "connect", "every_pty"]
 
 _COME_UP_SECONDS: Final = 5.0  # for a server that somebody else is starting just now
+_HELLO_SECONDS: Final = 1.8  # so that with our own start a silent server costs 2 s
 _RETRY_SECONDS: Final = 0.01
 _COMPLETION_SECONDS: Final = 0.5  # for the server's hello; a shell waits for it
 
@@ -40,7 +43,7 @@ def chosen_path() -> str:
 def connect(*, start: bool = False) -> Connection:
     """Return a connection to the server, which `start` starts if none runs.
 
-    Without a server it is a connection to one that has no PTYs: lists are empty and every PTY is
+    Without a server it is a connection to one without PTYs: lists are empty and every PTY is
     unknown. What only a real server can answer raises NoServerError.
 
     Raises:
@@ -48,8 +51,9 @@ def connect(*, start: bool = False) -> Connection:
     """
     path = chosen_path()
     try:
-        return Connection(path)
+        return Connection(path, _HELLO_SECONDS)
     except NoServerError as error:
+        _check_is_socket(path)
         if not start:
             return _Nobody(path, error)
     from ptymux.client.launch import start_server
@@ -68,6 +72,16 @@ def every_pty(connection: Connection, **chosen: object) -> tuple[list[dict[str, 
         after = page.get("next")
         if after is None:
             return found, page["ended"]
+
+
+def _check_is_socket(path: str) -> None:
+    """Refuse a path at which there can never be a server."""
+    try:
+        is_socket = stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return
+    if not is_socket:
+        raise UnreachableError(path, "there is something else than a socket")
 
 
 def _connect_soon(path: str) -> Connection:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ptymux.cli.answer import json_line, print_text
+from ptymux.cli.answer import cut, json_line, print_text
 from ptymux.cli.client import PTY, chosen_path, connect, every_pty
 from ptymux.cli.message import tell
+from ptymux.core.escalation import signal_name
 from ptymux.core.events import Topic
 from ptymux.core.units import format_size, printable
 from ptymux.errors import PtymuxError
@@ -33,7 +34,7 @@ What was missed, as it was too much or is too old to be kept, is told on stderr 
 by a line {"missed": N}.
 """
 
-_HIDDEN: Final = frozenset({"statistics", "number", "name"})  # in lines for people
+_HIDDEN: Final = frozenset({"statistics", "at", "pty_id"})  # from people
 
 
 @click.command(epilog=_EPILOG)
@@ -112,9 +113,10 @@ def describe_event(event: Mapping[str, Any], called: str) -> str:
     facts = " ".join(
         f"{name}={_value(name, value)}"
         for name, value in payload.items()
-        if name not in _HIDDEN and value is not None
+        if name not in _HIDDEN and value not in (None, [], "")
     )
     topic = printable(str(event["topic"]))
+    called = cut(called, 16)
     return f"{clock}  {called:<10}  {topic:<20}  {facts}".rstrip()
 
 
@@ -123,10 +125,14 @@ def _value(name: str, value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int) and ("dropped" in name or "skipped" in name):
         return format_size(value).replace(" ", "")
+    if isinstance(value, int) and name == "signal":
+        return signal_name(value)
     if isinstance(value, float):
         return f"{value:.2f}"
     if isinstance(value, list):
         return printable(" ".join(map(str, value)))
+    if isinstance(value, Mapping) and value.keys() == {"cols", "rows"}:
+        return f"{value['cols']}x{value['rows']}"
     if isinstance(value, Mapping):
         return ",".join(f"{key}:{_value(str(key), each)}" for key, each in value.items())
     return printable(str(value))

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ptymux.cli.answer import cut, paint
-from ptymux.cli.table import ENDED, held_words, state_style
+from ptymux.cli.answer import paint, wrap
+from ptymux.cli.table import ENDED, command_words, held_words, state_style
 from ptymux.core.units import format_capacity, format_duration, format_size, printable
 
 __all__ = ["draw_bar", "draw_report"]
@@ -23,7 +23,7 @@ Row = tuple[str, str, str]  # label, text, style
 def draw_report(
     pty: Pty, *, now: float, width: int | None, colour: bool = False, blocks: bool = True
 ) -> list[str]:
-    """Return the lines of a report on the answer to `stats`, in at most `width` cells each."""
+    """Return the lines of a report on the answer to `stats`, wrapped to `width` cells."""
     room = None if width is None else max(width - _LABEL, 1)
     bar = max(_LEAST_BAR, min(_LONGEST_BAR, (room or _LONGEST_BAR) - 5))
     lines: list[str] = []
@@ -32,9 +32,10 @@ def draw_report(
         rows = list(section)
         lines += [""] if lines and rows else []
         for label, text, style in rows:
-            shown = text if room is None else cut(text, room, "…" if blocks else ".")
-            head = paint(label.ljust(_LABEL), "dim", colour=colour)
-            lines.append((head + paint(shown, style, colour=colour)).rstrip())
+            for piece in [text] if room is None else wrap(text, room):
+                head = paint(label.ljust(_LABEL), "dim", colour=colour)
+                lines.append((head + paint(piece, style, colour=colour)).rstrip())
+                label = ""
     return lines
 
 
@@ -54,7 +55,7 @@ def _who(pty: Pty, now: float) -> Iterator[Row]:
     name = f"{printable(pty['name'])}, number {pty['number']}" if pty["name"] else pty["number"]
     yield "PTY", str(name), "bold"
     yield "id", pty["pty_id"], ""
-    yield "command", printable(" ".join(pty["command"])), ""
+    yield "command", command_words(pty), ""
     yield "directory", printable(pty["cwd"]), ""
     yield "lane", printable(f"{pty['lane_id']}, session {pty['session_id']}"), ""
     yield "state", _state(pty, now), state_style(pty)
@@ -102,23 +103,24 @@ def _where_bytes_went(pty: Pty) -> Iterator[Row]:
 def _buffer(pty: Pty, width: int, blocks: bool) -> Iterator[Row]:
     buffer = pty["buffer"]
     capacity, used, threshold = buffer["capacity"], buffer["utilization"], pty["threshold"]
-    yield "kept", f"{_amount(buffer['retained'])} of {format_capacity(capacity)}", ""
+    size = f"{capacity:,} bytes ({format_capacity(capacity)})"
+    yield "kept", f"{buffer['retained']:,} of at most {size}", ""
     if capacity:
         on = buffer["backpressure"]
         bar = draw_bar(used, threshold, width, blocks=blocks)
         yield "waiting", f"{bar} {used:4.0%}", "yellow" if on else ""
         yield "", f"at most {_amount(buffer['high_water'])} so far", ""
-        yield "pressure", f"{_pressure(buffer)}; on above {threshold:.0%}", ""
+        state = "on" if on else "off"
+        times = _times(buffer["backpressure_events"])
+        yield "pressure", f"{state}; it goes on above {threshold:.0%}, {times} so far", ""
     overflows = buffer["overflow_events"]
     if overflows:
-        yield "overflows", f"{overflows:,} told", ""
+        yield "overflow", f"{_times(overflows)} told", ""
     yield "when full", _when_full(pty), "yellow" if held_words(pty) else ""
 
 
-def _pressure(buffer: Mapping[str, Any]) -> str:
-    count = buffer["backpressure_events"]
-    often = "never" if not count else "once" if count == 1 else f"{count:,} times"
-    return f"{'on' if buffer['backpressure'] else 'off'}, went on {often}"
+def _times(count: int) -> str:
+    return "never" if not count else "once" if count == 1 else f"{count:,} times"
 
 
 def _when_full(pty: Pty) -> str:
@@ -133,7 +135,7 @@ def _when_full(pty: Pty) -> str:
 def _what_was(pty: Pty) -> Iterator[Row]:
     label = "history"
     for step in pty.get("history", ()):
-        yield label, f"{_clock(step['at'])}  {step['from']} -> {step['to']}, {step['event']}", ""
+        yield label, f"{_clock(step['at'])}  {step['from']} -> {step['to']} ({step['event']})", ""
         label = ""
     label = "signals"
     for sent in pty.get("signals", ()):

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from ptymux.cli.answer import cells, cut, paint
 from ptymux.core.lifecycle import State, is_alarming
+from ptymux.core.model import DEFAULT_LANE
 from ptymux.core.units import format_size, printable
 
-__all__ = ["ENDED", "draw_table", "format_age", "held_words", "state_style"]
+__all__ = ["ENDED", "command_words", "draw_table", "format_age", "held_words", "state_style"]
 
 ENDED: Final = (State.STOPPED.value, State.ERRORED.value)
 _GAP: Final = 2  # cells between columns
@@ -36,6 +37,14 @@ def format_age(seconds: float) -> str:
         if whole >= size:
             return f"{whole // size}{unit}"
     return f"{whole}s"
+
+
+def command_words(pty: Pty) -> str:
+    """Return what runs, as it was typed; of `run -c LINE` the line."""
+    words = pty["command"]
+    if len(words) == 4 and words[1] == "-c" and words[0] == words[3]:
+        return printable(words[2])
+    return printable(" ".join(words))
 
 
 def held_words(pty: Pty) -> str:
@@ -84,7 +93,7 @@ _COLUMNS: Final = (
     _Column("#", lambda pty, _now: str(pty["number"]), right=True),
     _Column("NAME", lambda pty, _now: printable(pty["name"] or _NOTHING), least=8),
     _Column("LANE", lambda pty, _now: printable(pty["lane_id"]), least=7),
-    _Column("COMMAND", lambda pty, _now: printable(" ".join(pty["command"])), least=10),
+    _Column("COMMAND", lambda pty, _now: command_words(pty), least=10),
     _Column("STATE", _state, style=state_style),
     _Column("PID", lambda pty, _now: str(pty["pid"] or _NOTHING), right=True),
     _Column("AGE", _age, right=True),
@@ -94,6 +103,15 @@ _COLUMNS: Final = (
 )
 # What gives way on a narrow terminal, first to last.
 _DISPENSABLE: Final = ("CLIENTS", "PID", "LANE", "AGE", "USED", "DROPPED")
+# Who gets what room there is, up to how many cells; by its name a PTY is called.
+_WISHES: Final = (
+    ("NAME", 16),
+    ("COMMAND", 24),
+    ("LANE", 12),
+    ("NAME", 64),
+    ("LANE", 64),
+    ("COMMAND", 10_000),
+)
 
 
 def draw_table(
@@ -101,12 +119,16 @@ def draw_table(
 ) -> list[str]:
     """Return the lines of a table, its header first, in at most `width` cells; None: no limit.
 
-    Where there is little room texts are cut, then columns are left out; a terminal below some 30
-    cells gets longer lines.
+    Where there is little room the lanes go if all are the default one, texts are cut, columns are
+    left out; a terminal below some 40 cells gets longer lines.
     """
     texts = {c.title: [c.text(pty, now) for pty in ptys] for c in _COLUMNS}
     natural = {title: max(cells(title), *map(cells, column), 0) for title, column in texts.items()}
-    widths = natural if width is None else _fit(natural, width)
+    if width is None:
+        widths = natural
+    else:
+        plain = all(lane == DEFAULT_LANE for lane in texts["LANE"])
+        widths = _fit({t: size for t, size in natural.items() if t != "LANE" or not plain}, width)
     shown = [column for column in _COLUMNS if column.title in widths]
     lines = [paint(_line(shown, widths, {c.title: c.title for c in shown}), "bold", colour=colour)]
     for index, pty in enumerate(ptys):
@@ -121,16 +143,16 @@ def _fit(natural: Mapping[str, int], width: int) -> dict[str, int]:
     least = {
         column.title: min(natural[column.title], column.least or natural[column.title])
         for column in _COLUMNS
+        if column.title in natural
     }
     for title in _DISPENSABLE:
         if _total(least.values()) <= width:
             break
-        del least[title]
+        least.pop(title, None)
     spare = width - _total(least.values())
-    # The names first: by them a PTY is called. What is left is the command's.
-    for title in ("NAME", "LANE", "COMMAND"):
+    for title, wanted in _WISHES:
         if title in least and spare > 0:
-            more = min(spare, natural[title] - least[title])
+            more = max(0, min(spare, min(natural[title], wanted) - least[title]))
             least[title] += more
             spare -= more
     return least
