@@ -22,6 +22,7 @@ __all__ = ["ALIASES", "COMMANDS", "cli"]
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("ptymux.cli.run:run", "Run a command in a PTY of its own."),
     "attach": ("ptymux.cli.attach:attach", "Show a PTY on this terminal, and type into it."),
+    "logs": ("ptymux.cli.logs:logs", "Print the output that a PTY keeps."),
     "ls": ("ptymux.cli.listing:ls", "List the PTYs."),
     "stats": ("ptymux.cli.stats:stats", "Show the numbers of one PTY."),
     "kill": ("ptymux.cli.control:kill", "End PTYs."),
