@@ -14,7 +14,7 @@ from ptymux.cli.message import tell
 from ptymux.core.escalation import signal_name
 from ptymux.core.events import Topic
 from ptymux.core.units import format_size, printable
-from ptymux.errors import PtymuxError
+from ptymux.errors import ConnectionClosedError, PtymuxError
 
 if TYPE_CHECKING:
     from ptymux.client.rpc import Connection
@@ -55,26 +55,62 @@ def events(
 ) -> None:
     """Show the events that are kept, or with -f those to come."""
     start = since if since is not None or follow else 0
-    with connect() as connection:
-        names = {} if as_json else _names(connection)
-        missed = connection.call(
-            "events", since=start, topics=list(topics) or None, pty=pty, follow=follow or None
-        )["missed"]
-        if missed:
-            _tell_missed(missed, as_json)
-        for told in connection.notifications():
-            if told.method == "missed":
-                _tell_missed(told.params["count"], as_json)
-            elif as_json:
-                print_text(json_line(told.params))
-            else:
-                print_text(_line(told.params, names))
+    listener = _Listener(as_json, {"topics": list(topics) or None, "pty": pty})
+    if not follow:
+        listener.listen(start, follow=False)
+        return
+    while not listener.is_done:
+        try:
+            listener.listen(start, follow=True)
+        except ConnectionClosedError:
+            if listener.epoch is None:
+                raise
+        start = listener.seq  # another server may have come in the place of this one
 
 
-def _tell_missed(count: int, as_json: bool) -> None:
-    tell(f"{count:,} events were missed")
-    if as_json:
-        print_text(json_line({"missed": count}))
+class _Listener:
+    """Prints events, and remembers how far it came; `is_done` when the server has ended."""
+
+    def __init__(self, as_json: bool, chosen: dict[str, Any]) -> None:
+        self.epoch: str | None = None
+        self.seq = 0
+        self.is_done = False
+        self._as_json = as_json
+        self._chosen = chosen
+        self._names: dict[str, str] = {}
+
+    def listen(self, since: int | None, *, follow: bool) -> None:
+        """Print the events after `since`, or from now on, until the server says no more.
+
+        Raises:
+            ConnectionClosedError: it hung up.
+        """
+        with connect() as connection:
+            self._names |= {} if self._as_json else _names(connection)
+            reply = connection.call("events", since=since, follow=follow or None, **self._chosen)
+            if self.epoch not in (None, reply["epoch"]) and since:
+                # The events of another server: they have another order, all are new.
+                self.epoch, self.seq = reply["epoch"], 0
+                raise ConnectionClosedError("the server was replaced")
+            self.epoch = reply["epoch"]
+            self.seq = reply["last_seq"] if since is None else since
+            self._tell_missed(reply["missed"])
+            for told in connection.notifications():
+                if told.method == "missed":
+                    self._tell_missed(told.params["count"])
+                else:
+                    self._print(told.params)
+            self.is_done = True
+
+    def _print(self, event: dict[str, Any]) -> None:
+        self.seq = event["seq"] or self.seq
+        print_text(json_line(event) if self._as_json else _line(event, self._names))
+
+    def _tell_missed(self, count: int) -> None:
+        if count:
+            tell(f"{count:,} events were missed")
+        if count and self._as_json:
+            print_text(json_line({"missed": count}))
 
 
 def _names(connection: Connection) -> dict[str, str]:
