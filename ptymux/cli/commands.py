@@ -23,8 +23,11 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("ptymux.cli.run:run", "Run a command in a PTY of its own."),
     "attach": ("ptymux.cli.attach:attach", "Show a PTY on this terminal, and type into it."),
     "logs": ("ptymux.cli.logs:logs", "Print the output that a PTY keeps."),
+    "send": ("ptymux.cli.send:send", "Type into a PTY."),
+    "wait": ("ptymux.cli.wait:wait", "Wait until a PTY has said or done something."),
     "ls": ("ptymux.cli.listing:ls", "List the PTYs."),
     "stats": ("ptymux.cli.stats:stats", "Show the numbers of one PTY."),
+    "dashboard": ("ptymux.cli.dashboard:dashboard", "Watch all PTYs: rates, drops, events."),
     "kill": ("ptymux.cli.control:kill", "End PTYs."),
     "rm": ("ptymux.cli.control:rm", "Forget PTYs that have ended."),
     "rename": ("ptymux.cli.control:rename", "Give a PTY another name."),
@@ -41,7 +44,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 # What else a command answers to.
-ALIASES: Final[Mapping[str, str]] = {"ps": "ls", "list": "ls"}
+ALIASES: Final[Mapping[str, str]] = {"ps": "ls", "list": "ls", "top": "dashboard"}
 
 _EPILOG: Final = """\b
 Examples:

@@ -1,0 +1,98 @@
+"""A pattern looked for in output as it comes, in its text, found at its offset."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from typing import Final, NamedTuple
+
+from ptymux.cli.plain import Plain, Run
+from ptymux.errors import InvalidValueError
+
+__all__ = ["Found", "Matcher"]
+
+_WINDOW: Final = 64 * 1024  # bytes of text in which a match has to be
+
+
+class Found(NamedTuple):
+    """A match, and where it is in the output, escape codes included."""
+
+    text: str
+    offset: int
+    end: int
+
+
+class Matcher:
+    """Feeds text without escape codes to a regular expression; `^` and `$` match at lines."""
+
+    def __init__(self, pattern: str) -> None:
+        """Look for `pattern`; `skip` to where the output begins.
+
+        Raises:
+            InvalidValueError: it is no regular expression.
+        """
+        try:
+            self._pattern = re.compile(pattern, re.MULTILINE)
+        except (re.error, OverflowError, RecursionError) as error:
+            expected = f"a regular expression ({error})"
+            raise InvalidValueError("--text", pattern, expected) from error
+        self._plain = Plain()
+        self._text = b""
+        self._places: list[tuple[int, int]] = []  # place in the text, offset in the output
+        self._searched_from = 0  # 1: the first byte is what stood before the window
+
+    def feed(self, data: bytes) -> Found | None:
+        """Take output; return the first match in it and what came before."""
+        return self._search(self._plain.feed(data))
+
+    def skip(self, offset: int) -> None:
+        """Go on at `offset`, at the beginning or after a gap: no match goes across it."""
+        self._plain.skip(offset)
+        self._text, self._places, self._searched_from = b"", [], 0
+
+    def finish(self) -> Found | None:
+        """Return a match with what was held back, as nothing more comes."""
+        return self._search(self._plain.finish())
+
+    def _search(self, runs: list[Run]) -> Found | None:
+        if not runs:
+            return None
+        at = len(self._text)
+        for run in runs:
+            self._places.append((at, run.offset))
+            at += len(run.data)
+        self._text += b"".join(run.data for run in runs)
+        text = self._text.decode(errors="surrogateescape")
+        match = self._pattern.search(text, self._searched_from)
+        if match is None:
+            self._forget()
+            return None
+        start, end = (_size(text[:place]) for place in match.span())
+        return Found(
+            match[0], self._offset(start), self._offset(max(start, end - 1)) + (end > start)
+        )
+
+    def _offset(self, place: int) -> int:
+        index = bisect_right(self._places, place, key=lambda known: known[0]) - 1
+        at, offset = self._places[index]
+        return offset + place - at
+
+    def _forget(self) -> None:
+        """Cut the window, at a line if there is one."""
+        excess = len(self._text) - _WINDOW
+        if excess <= 0:
+            return
+        line = self._text.find(b"\n", excess)
+        cut = line if line >= 0 else excess
+        while cut < len(self._text) and 0x80 <= self._text[cut] < 0xC0:
+            cut += 1  # not within a letter
+        last = bisect_right(self._places, cut, key=lambda known: known[0]) - 1
+        at, offset = self._places[last]
+        rest = [(place - cut, known) for place, known in self._places[last + 1 :]]
+        self._places = [(0, offset + cut - at), *rest]
+        # The first byte stays for `^`, which matches behind a newline and not behind a cut.
+        self._text, self._searched_from = self._text[cut:], 1
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="surrogateescape"))

@@ -1,0 +1,132 @@
+"""`ptymux wait`: returns once a PTY has ended, said something, fallen silent or changed."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, Final
+
+import click
+
+from ptymux.cli.answer import print_json, print_text
+from ptymux.cli.client import PTY, connect
+from ptymux.cli.message import tell
+from ptymux.cli.values import DURATION
+from ptymux.errors import InvalidValueError
+
+__all__ = ["wait"]
+
+_TIMEOUT: Final = 124
+
+_EPILOG: Final = """\b
+Examples:
+  ptymux wait 3                               until it has exited; prints its exit code
+  ptymux wait web --text 'listening on \\S+'   until it said so, at any time that is kept
+  ptymux wait 3 --text 'passed|failed' --from $(ptymux send 3 make test --enter)
+  ptymux wait 3 --quiet 2s --timeout 1m       until it wrote nothing for 2 seconds
+  ptymux wait 3 --state quiet
+
+Exit status: 0 when it came true, 1 when the PTY ended before, 124 after the timeout.
+"""
+
+
+class _TimeoutError(Exception):
+    """What was waited for took too long."""
+
+
+def _start(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | str | None:
+    if value is None or value == "now":
+        return value
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise InvalidValueError("--from", value, "an offset in bytes, or `now`")
+    return int(value)
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("pty", type=PTY)
+@click.option("--exit", "for_exit", is_flag=True, help="Until it has exited; the default.")
+@click.option("--text", metavar="REGEX", help="Until its output matches, escape codes left out.")
+@click.option("--quiet", type=DURATION, help="Until it wrote nothing for so long, from now on.")
+@click.option("--state", help="Until it is in this state, such as quiet or exited.")
+@click.option(
+    "--from",
+    "start",
+    callback=_start,
+    metavar="OFFSET|now",
+    help="With --text, what to look at; by default all that is kept.",
+)
+@click.option("--timeout", type=DURATION, help="Give up after so long.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def wait(
+    pty: str,
+    for_exit: bool,
+    text: str | None,
+    quiet: float | None,
+    state: str | None,
+    start: int | str | None,
+    timeout: float | None,
+    as_json: bool,
+) -> int:
+    """Wait until PTY has exited, or for something else, and print what it was."""
+    chosen = [name for name in (for_exit or None, text, quiet, state) if name is not None]
+    if len(chosen) > 1:
+        raise click.UsageError("--exit, --text, --quiet and --state exclude each other")
+    if start is not None and text is None:
+        raise click.UsageError("--from needs --text")
+    try:
+        with _limited(timeout):
+            line, facts = _wait(pty, text, quiet, state, start)
+    except _TimeoutError:
+        tell(f"PTY {pty}: it took longer than the timeout")
+        return _TIMEOUT
+    if as_json:
+        print_json(**facts)
+    elif line is not None:
+        print_text(line)
+    if facts["came_true"]:
+        return 0
+    tell(f"PTY {pty} ended before ({facts['shown']})")
+    return 1
+
+
+def _wait(
+    pty: str, text: str | None, quiet: float | None, state: str | None, start: int | str | None
+) -> tuple[str | None, dict[str, Any]]:
+    """Wait; return a line for people, None if it did not come true, and the same as JSON values."""
+    from ptymux.cli import waiting
+
+    if text is not None:
+        from ptymux.cli.matching import Matcher
+
+        return waiting.for_text(_find(pty), Matcher(text), "oldest" if start is None else start)
+    if quiet is not None:
+        return waiting.for_quiet(_find(pty), quiet)
+    if state is not None:
+        return waiting.for_state(_find(pty), state)
+    return waiting.for_exit(_find(pty))
+
+
+def _find(pty: str) -> dict[str, Any]:
+    with connect() as connection:
+        found: dict[str, Any] = connection.call("get", pty=pty)["pty"]
+    return found
+
+
+@contextlib.contextmanager
+def _limited(seconds: float | None) -> Iterator[None]:
+    """Raise _TimeoutError after so long, whatever is done then."""
+    if seconds is None:
+        yield
+        return
+
+    def give_up(_signum: int, _frame: FrameType | None) -> None:
+        raise _TimeoutError
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

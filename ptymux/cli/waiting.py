@@ -1,0 +1,125 @@
+"""Waiting for a PTY, whichever server is there: each returns what came true, as text and JSON."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from ptymux.cli.client import chosen_path
+from ptymux.cli.ending import exit_code
+from ptymux.cli.log import follow
+from ptymux.cli.matching import Matcher
+from ptymux.cli.resuming import RETRY_SECONDS, Patience, resume, resume_patiently
+from ptymux.client.rpc import Connection
+from ptymux.client.stream import Stream
+from ptymux.core.units import printable
+from ptymux.errors import ConnectionClosedError, InvalidStateError, PtymuxError
+from ptymux.protocol.framing import Exit, Gap
+
+__all__ = ["for_exit", "for_quiet", "for_state", "for_text"]
+
+Outcome: TypeAlias = tuple[str | None, dict[str, Any]]  # no text: the PTY ended before
+
+
+def for_exit(pty: Mapping[str, Any]) -> Outcome:
+    """Return once the PTY has exited and its own output is complete."""
+    ended = _ask(pty, until="exit")
+    return str(exit_code(ended)), _facts("exit", ended) | {"code": exit_code(ended)}
+
+
+def for_state(pty: Mapping[str, Any], state: str) -> Outcome:
+    """Return once the PTY is in a state, by the word of machines or of people."""
+    try:
+        there = _ask(pty, until="state", state=state)
+    except InvalidStateError:  # it ended and never was
+        return None, _facts("state", _ask(pty, until="exit"), came_true=False)
+    return str(there["shown"]), _facts("state", there)
+
+
+def for_text(pty: Mapping[str, Any], matcher: Matcher, start: int | str) -> Outcome:
+    """Return once the output from `start` on matched."""
+    has_begun = False
+    for piece in follow(chosen_path(), pty["pty_id"], start, "observer"):
+        if isinstance(piece, Gap):
+            matcher.skip(piece.end)
+            has_begun = True
+            continue
+        if isinstance(piece, Exit):
+            found = matcher.finish()
+        else:
+            if not has_begun:
+                matcher.skip(piece.offset)
+                has_begun = True
+            found = matcher.feed(piece.data)
+        if found is not None:
+            place = {"text": found.text, "offset": found.offset, "end": found.end}
+            shown = " ".join(printable(found.text.replace("\n", " ")).split())
+            return f"{found.offset} {shown}".rstrip(), _facts("text", pty) | place
+        if isinstance(piece, Exit):
+            return None, _facts("text", piece.pty, came_true=False)
+    return None, _facts("text", pty, came_true=False)
+
+
+def for_quiet(pty: Mapping[str, Any], seconds: float) -> Outcome:
+    """Return once nothing was written for so long, from now on."""
+    path, pty_id = chosen_path(), pty["pty_id"]
+    stream = resume(path, pty_id, "now", "observer", wants_input=False)
+    silence = _Silence(seconds, stream.offset)
+    while True:
+        with stream:
+            try:
+                end = silence.wait(stream)
+                break
+            except ConnectionClosedError:
+                pass
+        stream = resume_patiently(path, pty_id, silence.offset, "observer")
+    if end is not None:
+        return None, _facts("quiet", end.pty, came_true=False)
+    return str(silence.offset), _facts("quiet", pty) | {"offset": silence.offset}
+
+
+class _Silence:
+    """Lasts since the last byte of output, also across servers."""
+
+    def __init__(self, seconds: float, offset: int) -> None:
+        self.offset = offset
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+
+    def wait(self, stream: Stream) -> Exit | None:
+        """Return once it lasted long enough, or the end of the PTY if that came before."""
+        poll = select.poll()
+        poll.register(stream, select.POLLIN)
+        frames = stream.pending()
+        while True:
+            if stream.is_over:
+                return next((frame for frame in frames if isinstance(frame, Exit)), None)
+            if stream.offset != self.offset:
+                self.offset = stream.offset
+                self._until = time.monotonic() + self._seconds
+            left = self._until - time.monotonic()
+            if left <= 0 or not poll.poll(1000 * left):
+                return None
+            frames = stream.receive()
+
+
+def _ask(pty: Mapping[str, Any], **wanted: str) -> dict[str, Any]:
+    """Have a server wait; return the PTY as it is then."""
+    patience: Patience | None = None
+    while True:
+        try:
+            with Connection(chosen_path()) as connection:
+                patience = None
+                told: dict[str, Any] = connection.call("wait", pty=pty["pty_id"], **wanted)["pty"]
+                return told
+        except PtymuxError as error:
+            patience = patience or Patience()
+            patience.bear(error)
+        time.sleep(RETRY_SECONDS)
+
+
+def _facts(what: str, pty: Mapping[str, Any], *, came_true: bool = True) -> dict[str, Any]:
+    names = ("pty_id", "state", "shown", "exit_code", "signal")
+    return {"waited_for": what, "came_true": came_true} | {name: pty[name] for name in names}
