@@ -1,0 +1,234 @@
+"""What is known of each PTY and how it changes: samples in, rows with rates out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ptymux.core.lifecycle import State, is_alarming
+from ptymux.core.units import printable
+from ptymux.errors import ProtocolError
+
+__all__ = ["Model", "Pty", "Row", "Totals"]
+
+_ENDED: Final = (State.STOPPED.value, State.ERRORED.value)
+_WINDOW_SECONDS: Final = 1.0  # over which a rate is taken
+_STEP_SECONDS: Final = 0.95  # between two bars of a sparkline; a little late is as good as late
+_BARS: Final = 32
+_LOSING_SECONDS: Final = 5.0  # for which a loss is news
+
+
+@dataclass(frozen=True, slots=True)
+class Pty:
+    """One sample of one PTY; its texts are safe to show."""
+
+    pty_id: str
+    number: int
+    name: str  # its own, else that of its command
+    is_named: bool
+    command: str
+    lane: str
+    shown: str
+    is_live: bool
+    is_alarming: bool
+    is_suspended: bool
+    is_held: bool
+    pid: int | None
+    clients: int
+    attended: bool
+    created_at: float
+    updated_at: float
+    threshold: float
+    utilization: float
+    capacity: int
+    waiting: int  # bytes: the backlog, or while nobody is attached what is unread
+    written: int
+    dropped: int
+    dropped_attended: int
+    backpressure: bool
+    backpressure_events: int
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Pty:
+        """Return what a server told.
+
+        Raises:
+            ProtocolError: it left something out, or told something else.
+        """
+        try:
+            return cls._from_json(told)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ProtocolError(f"a PTY without its {error}") from error
+
+    @classmethod
+    def _from_json(cls, told: Mapping[str, Any]) -> Pty:
+        buffer = told["buffer"]
+        is_live = told["state"] not in _ENDED
+        command = printable(" ".join(told["command"]))
+        attended = bool(told["attended"])
+        full = buffer["capacity"] and buffer["utilization"] >= 1
+        return cls(
+            pty_id=told["pty_id"],
+            number=told["number"],
+            name=printable(told["name"] or _program(told["command"]) or "?"),
+            is_named=bool(told["name"]),
+            command=command,
+            lane=printable(told["lane_id"]),
+            shown=printable(told["shown"]),
+            is_live=is_live,
+            is_alarming=is_alarming(
+                State(told["state"]), signal=told["signal"], ran=told["pid"] is not None
+            ),
+            is_suspended=is_live and bool(told["suspended"]),
+            is_held=bool(is_live and told["on_full"] == "block" and full),
+            pid=told["pid"],
+            clients=told["clients"],
+            attended=attended,
+            created_at=told["created_at"],
+            updated_at=told["updated_at"],
+            threshold=told["threshold"],
+            utilization=buffer["utilization"],
+            capacity=buffer["capacity"],
+            waiting=buffer["backlog"] if attended else buffer["unread"],
+            written=buffer["total_written"],
+            dropped=buffer["total_dropped"],
+            dropped_attended=buffer["dropped_attended"],
+            backpressure=bool(buffer["backpressure"]),
+            backpressure_events=buffer["backpressure_events"],
+        )
+
+
+def _program(command: list[str]) -> str:
+    return command[0].rpartition("/")[2] if command else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A PTY with what several samples of it say."""
+
+    pty: Pty
+    rate: float | None  # bytes a second; None after the first sample
+    rates: tuple[float, ...] = ()  # one a second, the newest last
+    is_losing: bool = False  # somebody attached did not get something, just now
+
+    @property
+    def state(self) -> str:
+        """The word for it."""
+        return "held" if self.pty.is_held and not self.pty.is_suspended else self.pty.shown
+
+    @property
+    def trouble(self) -> int:
+        """How much it deserves a look: 0 for not at all."""
+        pty = self.pty
+        signs = (
+            pty.backpressure,
+            pty.dropped_attended > 0,
+            pty.is_suspended,
+            pty.is_held,
+            pty.is_alarming,
+            self.is_losing,
+        )
+        return max((rank for rank, sign in enumerate(signs, 1) if sign), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What all PTYs add up to."""
+
+    live: int = 0
+    ended: int = 0
+    rate: float = 0.0
+    dropped: int = 0
+    dropped_attended: int = 0
+    losing: int = 0
+    held: int = 0
+    suspended: int = 0
+
+
+class Model:
+    """Takes samples of all PTYs and gives rows."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[str, _Track] = {}
+        self.rows: list[Row] = []
+        self.totals = Totals()
+        self.names: dict[str, str] = {}  # by id, also of PTYs that were removed meanwhile
+
+    def take(self, ptys: Iterable[Mapping[str, Any]], at: float) -> None:
+        """Take a sample of all PTYs; `at` is when, in seconds of a clock that only goes forward.
+
+        Raises:
+            ProtocolError: as `Pty.from_json`; nothing was taken.
+        """
+        sample = [Pty.from_json(told) for told in ptys]
+        tracks = {pty.pty_id: self._tracks.get(pty.pty_id) or _Track() for pty in sample}
+        self._tracks = tracks
+        self.rows = [tracks[pty.pty_id].take(pty, at) for pty in sample]
+        self.names |= {pty.pty_id: pty.name for pty in sample}
+        if len(self.names) > 4 * len(sample) + 1000:
+            self.names = {pty.pty_id: pty.name for pty in sample}
+        self.totals = _add_up(self.rows)
+
+    def clear(self) -> None:
+        """Forget all: there is no server that has them."""
+        self._tracks, self.rows, self.totals = {}, [], Totals()
+
+    @property
+    def lanes(self) -> list[str]:
+        """The lanes that there are, in order."""
+        return sorted({row.pty.lane for row in self.rows})
+
+
+def _add_up(rows: list[Row]) -> Totals:
+    live = sum(row.pty.is_live for row in rows)
+    return Totals(
+        live=live,
+        ended=len(rows) - live,
+        rate=sum(row.rate or 0.0 for row in rows),
+        dropped=sum(row.pty.dropped for row in rows),
+        dropped_attended=sum(row.pty.dropped_attended for row in rows),
+        losing=sum(row.is_losing for row in rows),
+        held=sum(row.pty.is_held for row in rows),
+        suspended=sum(row.pty.is_suspended for row in rows),
+    )
+
+
+class _Track:
+    """The past of one PTY."""
+
+    def __init__(self) -> None:
+        self._window: deque[tuple[float, int]] = deque()  # when, written
+        self._step: tuple[float, int] | None = None  # where the next bar of the sparkline begins
+        self._rates: deque[float] = deque(maxlen=_BARS)
+        self._lost = -1  # what was dropped attended by the last sample
+        self._lost_at = float("-inf")
+
+    def take(self, pty: Pty, at: float) -> Row:
+        """Return the row after another sample."""
+        window = self._window
+        window.append((at, pty.written))
+        while len(window) > 2 and window[1][0] <= at - _WINDOW_SECONDS:
+            window.popleft()
+        rate = _rate(window[0], window[-1])
+        self._add_bar(at, pty, rate)
+        if 0 <= self._lost < pty.dropped_attended:
+            self._lost_at = at
+        self._lost = pty.dropped_attended
+        is_losing = at - self._lost_at < _LOSING_SECONDS
+        return Row(pty, rate, tuple(self._rates), is_losing)
+
+    def _add_bar(self, at: float, pty: Pty, rate: float | None) -> None:
+        if self._step is None:
+            self._step = (at, pty.written)
+        elif at - self._step[0] >= _STEP_SECONDS or not self._rates:
+            step = _rate(self._step, (at, pty.written))
+            if step is not None:
+                self._rates.append(step)
+                self._step = (at, pty.written)
+
+
+def _rate(before: tuple[float, int], after: tuple[float, int]) -> float | None:
+    seconds = after[0] - before[0]
+    return max(0, after[1] - before[1]) / seconds if seconds > 0 else None
