@@ -1,0 +1,278 @@
+"""The overview on a terminal: one selector over keys, connections, signals and two timers."""
+
+from __future__ import annotations
+
+import os
+import select
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Final
+
+from ptymux.core.units import printable
+from ptymux.errors import NotATerminalError
+from ptymux.posix.tty import raw_mode, read_size
+from ptymux.view.choice import Call, Local
+from ptymux.view.keys import KeyDecoder
+from ptymux.view.overview import Overview, draw_frame
+from ptymux.view.screen import ENTER, LEAVE, Painter, color_system
+from ptymux.view.source import Source
+from ptymux.view.widgets import ASCII, BLOCKS
+
+__all__ = ["Live"]
+
+_SAMPLE_SECONDS: Final = 0.25
+_FRAME_SECONDS: Final = 0.1  # between two that no key asked for
+_ESCAPE_SECONDS: Final = 0.05  # after which Esc was a key, and not the beginning of one
+_SAID_SECONDS: Final = 5.0
+_LEAVE_SECONDS: Final = 0.5  # for a terminal that takes nothing, to be restored
+_CANCEL: Final = b"\x18"  # ends an escape sequence that was cut
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
+_CAUGHT: Final = (*_ENDING, signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)
+
+
+class Live:
+    """Draws until somebody quits; `run` returns the exit code."""
+
+    def __init__(self, path: str, overview: Overview) -> None:
+        self._overview = overview
+        self._selector = selectors.DefaultSelector()
+        self._source = Source(
+            path, self._selector, overview.model, overview.news, self._on_change, self._on_told
+        )
+        utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        self._glyphs = BLOCKS if utf8 else ASCII
+        self._painter = Painter(color_system(os.environ), self._encode)
+        self._keys = KeyDecoder()
+        self._size = (80, 24)
+        self._status: int | None = None
+        self._changed = True
+        self._next_frame = self._next_sample = 0.0
+        self._typed_at = self._said_at = float("-inf")
+        self._pending = b""  # what the terminal has not taken yet
+        self._waits_for_room = False
+        self._out = 1
+        self._is_shown = False
+        self._stops: int | None = None  # whom to stop: a process, or 0 for the whole job
+
+    def run(self) -> int:
+        """Hold the terminal until it is over, and leave it as it was found."""
+        with ExitStack() as stack:
+            stack.callback(self._selector.close)
+            stack.callback(self._source.close)
+            stack.enter_context(self._open_output())
+            stack.enter_context(self._signals())
+            self._selector.register(0, selectors.EVENT_READ, self._read_keys)
+            while self._status is None:
+                with self._screen():
+                    self._loop()
+                if self._status is None:
+                    self._suspend()
+        return self._status
+
+    # The loop --------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        """Run until it is over or to be suspended."""
+        self._is_shown = True
+        while self._status is None and self._is_shown:
+            for key, _events in self._selector.select(self._timeout()):
+                if key.fileobj in self._selector.get_map():  # the one before may have ended it
+                    key.data()
+            self._on_time(time.monotonic())
+
+    def _timeout(self) -> float:
+        due = self._next_sample
+        if self._changed and not self._pending:
+            due = min(due, self._next_frame)
+        if self._keys.is_waiting:
+            due = min(due, self._typed_at + _ESCAPE_SECONDS)
+        return max(0.0, due - time.monotonic())
+
+    def _on_time(self, now: float) -> None:
+        if self._keys.is_waiting and now >= self._typed_at + _ESCAPE_SECONDS:
+            self._press(self._keys.flush())
+        if now >= self._next_sample:
+            self._next_sample = now + _SAMPLE_SECONDS
+            self._source.tick()
+        if self._overview.said and now >= self._said_at + _SAID_SECONDS:
+            self._overview.said = ""
+            self._changed = True
+        if self._changed and now >= self._next_frame and not self._pending:
+            self._draw(now)
+
+    def _draw(self, now: float) -> None:
+        overview = self._overview
+        overview.trouble, overview.hint = self._source.trouble, self._source.hint
+        overview.choice.update(overview.model.rows, now)
+        lines = draw_frame(overview, self._size, time.time(), self._glyphs)
+        self._changed, self._next_frame = False, now + _FRAME_SECONDS
+        self._write(self._painter.paint(lines, self._size))
+
+    def _on_change(self) -> None:
+        self._changed = True
+
+    def _on_told(self, text: str) -> None:
+        self._overview.said, self._said_at = printable(text), time.monotonic()
+        self._changed = True
+
+    # Keys ------------------------------------------------------------------------------------
+
+    def _read_keys(self) -> None:
+        try:
+            data = os.read(0, 4096)
+        except OSError:  # EIO: the terminal hung up
+            data = b""
+        if not data:
+            self._status = 128 + signal.SIGHUP
+            return
+        self._typed_at = time.monotonic()
+        self._press(self._keys.feed(data))
+
+    def _press(self, keys: list[str]) -> None:
+        for key in keys:
+            self._overview.said = ""
+            answer = self._overview.choice.press(key)
+            if isinstance(answer, Call):
+                self._source.act(answer)
+            elif isinstance(answer, Local):
+                self._do(answer)
+            self._changed, self._next_frame = True, 0.0
+
+    def _do(self, asked: Local) -> None:
+        if asked is Local.QUIT:
+            self._status = 0
+        elif asked is Local.INTERRUPT:
+            self._status = 128 + signal.SIGINT
+        elif asked is Local.SUSPEND:
+            self._is_shown, self._stops = False, 0
+        else:
+            self._painter.forget()
+
+    # The terminal ----------------------------------------------------------------------------
+
+    @contextmanager
+    def _screen(self) -> Iterator[None]:
+        """Show the alternate screen in raw mode meanwhile."""
+        with raw_mode(0):
+            self._measure()
+            self._painter.forget()
+            self._pending = b""
+            self._write(ENTER.encode())
+            self._changed, self._next_frame = True, 0.0
+            try:
+                yield
+            finally:
+                self._leave()
+
+    def _measure(self) -> None:
+        with suppress(NotATerminalError):
+            size = read_size(1)
+            self._size = (size.cols, size.rows) if size else (80, 24)
+
+    def _encode(self, text: str) -> bytes:
+        return text.encode(sys.stdout.encoding or "utf-8", "replace")
+
+    @contextmanager
+    def _open_output(self) -> Iterator[None]:
+        """Open the terminal anew, so that only our writes do not block; else write as it is."""
+        own = -1
+        with suppress(OSError):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            own = os.open(os.ttyname(1), flags)
+        self._out = own if own >= 0 else 1
+        try:
+            yield
+        finally:
+            if own >= 0:
+                os.close(own)
+
+    def _write(self, data: bytes = b"") -> None:
+        """Write what the terminal takes now; the rest goes when it takes more."""
+        self._pending += data
+        try:
+            while self._pending:
+                self._pending = self._pending[os.write(self._out, self._pending) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # it hung up
+            self._status = 128 + signal.SIGHUP
+            self._pending = b""
+        self._wait_for_room(bool(self._pending))
+
+    def _wait_for_room(self, wanted: bool) -> None:
+        if wanted != self._waits_for_room:
+            self._waits_for_room = wanted
+            if wanted:
+                self._selector.register(self._out, selectors.EVENT_WRITE, self._write)
+            else:
+                self._selector.unregister(self._out)
+
+    def _leave(self) -> None:
+        """Give the screen back, even amid a frame; a terminal that is stuck is not waited for."""
+        rest = (_CANCEL if self._pending else b"") + LEAVE.encode()
+        self._pending = b""
+        self._wait_for_room(False)
+        poll = select.poll()
+        poll.register(self._out, select.POLLOUT)
+        deadline = time.monotonic() + _LEAVE_SECONDS
+        with suppress(OSError):
+            while rest and poll.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
+                with suppress(BlockingIOError):
+                    rest = rest[os.write(self._out, rest) :]
+
+    # Signals ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Have signals wake the loop, which then acts on them."""
+        read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._woken = read
+        before: dict[signal.Signals, Any] = {}
+        wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        self._selector.register(read, selectors.EVENT_READ, self._read_signals)
+        try:
+            for signum in _CAUGHT:
+                if signal.getsignal(signum) != signal.SIG_IGN:
+                    before[signum] = signal.signal(signum, _ignore)
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+            signal.set_wakeup_fd(wakeup)
+            os.close(read)
+            os.close(write)
+
+    def _read_signals(self) -> None:
+        with suppress(BlockingIOError):
+            for signum in os.read(self._woken, 64):
+                self._take_signal(signum)
+
+    def _take_signal(self, signum: int) -> None:
+        if signum in _ENDING:
+            self._status = 128 + signum
+        elif signum == signal.SIGTSTP:
+            self._is_shown, self._stops = False, os.getpid()
+        elif signum == signal.SIGWINCH:
+            self._measure()
+            self._changed, self._next_frame = True, 0.0
+        elif signum == signal.SIGCONT:
+            # Whoever had the terminal while we were stopped left it to their liking.
+            self._is_shown = False
+
+    def _suspend(self) -> None:
+        """Stop as ^Z does, until somebody continues the job."""
+        target, self._stops = self._stops, None
+        if target is None:
+            return
+        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(target, signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, handler)
+        self._read_signals()  # that we were continued is no news
+
+
+def _ignore(_signum: int, _frame: object) -> None:
+    """Do nothing; the wake-up fd has told the loop."""
