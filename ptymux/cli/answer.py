@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-import unicodedata
-from typing import TYPE_CHECKING, Any, Final
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any, Final
 
 __all__ = [
     "SCHEMA",
@@ -96,6 +96,8 @@ def _fitting(text: str, width: int) -> int:
 
 
 def _width(char: str) -> int:
+    import unicodedata  # for names that are not ASCII only
+
     if unicodedata.combining(char):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1

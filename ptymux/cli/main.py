@@ -9,13 +9,15 @@ import errno
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Final
 
 from ptymux.cli.message import tell
 from ptymux.errors import PtymuxError
 from ptymux.posix.shortage import shortage_of
 
+TYPE_CHECKING = False  # typing costs more than what programs ask of us
 if TYPE_CHECKING:
+    from typing import Final
+
     import click
 
 __all__ = ["main"]
@@ -53,10 +55,15 @@ def main() -> None:
 def _run(on_interrupt: object) -> int:
     """Run the command; return the exit code."""
     try:
+        from ptymux.cli.quick import run_quickly
+
+        done = run_quickly(sys.argv[1:])
+        if done is not None:
+            return done
         import click
 
         from ptymux.cli.commands import cli
-    except (ImportError, OSError) as error:
+    except (ImportError, OSError, PtymuxError) as error:
         return _fail(error)
     try:
         try:

@@ -214,3 +214,20 @@ def test_nobody_reading_is_no_trouble(served: Served) -> None:
     done = served.world.run("/bin/sh", "-c", f"({PTYMUX} ls; echo $? >&2) | true")
 
     assert done.stderr in (b"0\n", b"141\n")
+
+
+def test_what_programs_ask_most_is_answered_without_click(served: Served) -> None:
+    served.start("--name", "x", "sleep", "1000")
+    code = "import sys; from ptymux.cli.main import main\n"
+    code += "try: main()\nfinally: print('click' in sys.modules)"
+    python = PTYMUX.removesuffix("ptymux") + "python"
+
+    for words in (["--json", "x"], ["x", "--json"]):
+        quick = served.world.run(python, "-c", code, "stats", *words)
+        assert quick.stdout.endswith(b"}\nFalse\n")
+    ordinary = served.world.run(python, "-c", code, "--socket", served.path, "stats", "--json", "x")
+
+    assert ordinary.stdout.endswith(b"}\nTrue\n")
+    assert json.loads(ordinary.stdout[:-5]).keys() == json.loads(quick.stdout[:-6]).keys()
+    assert served.refused("stats", "--json", "y")[0] == 125
+    assert served.refused("stats", "--json", "--nonsense")[0] == 2
