@@ -1,0 +1,309 @@
+"""`ptymux attach`: a terminal at a PTY of the server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import termios
+from collections.abc import Iterator
+
+import pytest
+
+from .conftest import Shell, Tty, World, wait_until
+from .server import Server, running_server
+from .test_terminal import stopped
+
+ECHOES = "stty -echo; echo up; while read line; do echo got $line; done"
+TELLS_SIZE = "trap 'stty size' WINCH; echo up; while :; do sleep 0.02; done"
+
+
+@pytest.fixture
+def server(world: World) -> Iterator[Server]:
+    with running_server(world) as server:
+        yield server
+
+
+@pytest.fixture
+def second(world: World) -> Iterator[Tty]:
+    tty = Tty(world, 100, 30)
+    yield tty
+    tty.close()
+
+
+def attach(tty: Tty, pty: str, *options: str) -> None:
+    tty.run("attach", *options, pty)
+    tty.wait_for(b"attached to")
+    tty.wait_raw()
+
+
+def restored(tty: Tty) -> bool:
+    return bool(termios.tcgetattr(tty.slave) == tty.modes)
+
+
+@pytest.mark.requirement("FR-010")
+def test_keys_go_in_output_comes_out_and_the_prefix_detaches(server: Server, tty: Tty) -> None:
+    server.start("e", ECHOES)
+    attach(tty, "e")
+
+    tty.type(b"one\r")
+    tty.wait_for(b"got one\r\n")
+    tty.type(b"\x1cd")
+
+    assert tty.wait() == 0
+    assert restored(tty)
+    assert b"C-\\ d detaches]\r\n" in tty.shown
+    assert b"[detached from 1 (e); ptymux attach 1]\r\n" in tty.shown
+    assert server.pty("e")["shown"] == "running"
+
+
+def test_other_keys_detach_if_wanted(server: Server, tty: Tty) -> None:
+    server.start("e", ECHOES)
+    attach(tty, "e", "--detach-keys", "C-a q")
+
+    tty.type(b"\x01q")
+
+    assert tty.wait() == 0
+
+
+def test_it_starts_at_the_present(server: Server, tty: Tty) -> None:
+    server.start("e", f"echo the past; {ECHOES}")
+    server.text("wait", "e", "--text", "up")
+    attach(tty, "e")
+
+    tty.type(b"one\r")
+    tty.wait_for(b"got one")
+
+    assert b"the past" not in tty.shown
+    tty.type(b"\x1cd")
+    tty.wait()
+
+
+@pytest.mark.requirement("FR-012")
+def test_end_of_the_command_is_told_and_is_the_exit_code(server: Server, tty: Tty) -> None:
+    pty_id = server.start("e", "read x; printf last; exit 7")
+    attach(tty, "e")
+
+    tty.type(b"\r")
+
+    assert tty.wait() == 7
+    assert restored(tty)
+    assert b"last\r\n[e: exit 7, " in tty.shown
+    assert tty.shown.endswith(b"0 dropped; ptymux logs 1]\r\n")
+    tty.shown.clear()
+    tty.run("attach", pty_id)
+    assert tty.wait() == 7
+    assert tty.shown.startswith(b"[")
+    assert tty.shown.endswith(b"ptymux logs 1]\r\n")
+
+
+def test_killed_command(server: Server, tty: Tty) -> None:
+    server.start("e", r"printf '\033[?1049h\033[?25l'; echo up; exec sleep 100")
+    server.text("wait", "e", "--text", "up")
+    attach(tty, "e")
+
+    server.call("signal", pty="e", signal="KILL")
+
+    assert tty.wait() == 128 + signal.SIGKILL
+    assert b"e: killed (KILL)" in tty.shown
+
+
+def test_what_the_program_switched_on_is_undone_at_a_detach(server: Server, tty: Tty) -> None:
+    server.start("e", r"read x; printf '\033[?1049h\033[?1000h\033[?25l'; echo up; read x")
+    attach(tty, "e")
+    tty.type(b"\r")
+    tty.wait_for(b"up")
+
+    tty.type(b"\x1cd")
+    tty.wait()
+
+    for undo in (b"\x1b[?1049l", b"\x1b[?1000l", b"\x1b[?25h"):
+        assert undo in tty.shown
+
+
+def test_read_only_sends_no_key_and_no_size(server: Server, tty: Tty) -> None:
+    server.start("e", f"{ECHOES}", "--size", "77x11")
+    attach(tty, "e", "--read-only")
+
+    tty.type(b"forbidden\r")
+    server.text("send", "e", "allowed", "--enter")
+    tty.wait_for(b"got allowed")
+
+    assert b"forbidden" not in tty.shown
+    assert (server.pty("e")["cols"], server.pty("e")["rows"]) == (77, 11)
+    tty.type(b"\x1cd")
+    assert tty.wait() == 0
+
+
+@pytest.mark.requirement("FR-011")
+def test_two_clients_see_the_same_and_the_last_to_type_sets_the_size(
+    server: Server, tty: Tty, second: Tty
+) -> None:
+    server.start("e", ECHOES)
+    second.resize(60, 20)
+    attach(tty, "e")
+    attach(second, "e")
+    wait_until(lambda: server.pty("e")["cols"] == 60)
+
+    tty.type(b"one\r")
+    tty.wait_for(b"got one")
+    second.wait_for(b"got one")
+    wait_until(lambda: server.pty("e")["cols"] == 100)
+    second.type(b"two\r")
+    tty.wait_for(b"got two")
+    wait_until(lambda: server.pty("e")["cols"] == 60)
+
+    assert server.pty("e")["clients"] == 2
+    for each in (tty, second):
+        each.type(b"\x1cd")
+        assert each.wait() == 0
+
+
+@pytest.mark.requirement("FR-011")
+def test_size_follows_the_terminal(server: Server, tty: Tty) -> None:
+    server.start("e", TELLS_SIZE)
+    server.text("wait", "e", "--text", "up")
+    attach(tty, "e")
+    tty.wait_for(b"30 100")
+
+    tty.resize(50, 10)
+
+    tty.wait_for(b"10 50")
+    tty.type(b"\x1cd")
+    tty.wait()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
+def test_terminal_is_restored_after_a_signal(
+    server: Server, tty: Tty, signum: signal.Signals
+) -> None:
+    server.start("e", ECHOES)
+    attach(tty, "e")
+
+    tty.process.send_signal(signum)
+
+    assert tty.wait() == 128 + signum
+    assert restored(tty)
+    assert server.pty("e")["shown"] == "running"
+
+
+def test_terminal_that_hangs_up_ends_only_the_client(server: Server, tty: Tty) -> None:
+    server.start("e", ECHOES)
+    attach(tty, "e")
+
+    tty.hang_up()
+
+    wait_until(lambda: tty.process.poll() is not None)
+    assert tty.process.returncode == 128 + signal.SIGHUP
+    wait_until(lambda: server.pty("e")["clients"] == 0)
+
+
+def test_stopped_from_outside_and_continued(server: Server, shell: Shell) -> None:
+    server.start("e", ECHOES)
+    shell.sendline(f"export PTYMUX_SOCKET={server.path}; ptymux attach e")
+    shell.expect("attached to.*\r\n")
+    shell.sendline("one")
+    shell.expect("got one")
+    attached = int(server.world.run("/bin/pgrep", "-f", "attach e$").stdout.split()[0])
+    modes = termios.tcgetattr(shell.child_fd)
+
+    os.kill(attached, signal.SIGTSTP)
+    shell.expect_exact("Stopped")
+    shell.expect_exact("$ ")
+    assert stopped(attached)
+    shell.sendline("echo between")
+    shell.expect_exact("between")
+    shell.sendline("fg")
+    wait_until(lambda: termios.tcgetattr(shell.child_fd) == modes)
+    shell.sendline("two")
+    shell.expect("got two")
+
+    shell.send("\x1cd")
+    shell.expect_exact("detached")
+    shell.expect_exact("$ ")
+
+
+def test_goes_on_when_the_server_is_killed(server: Server, tty: Tty) -> None:
+    server.start("e", ECHOES)
+    attach(tty, "e")
+    tty.type(b"one\r")
+    tty.wait_for(b"got one\r\n")
+
+    server.kill()
+    tty.type(b"two\r")
+    tty.wait_for(b"got two\r\n")
+    server.kill()
+    tty.type(b"three\r")
+    tty.wait_for(b"got three\r\n")
+
+    assert tty.shown.count(b"got one") == tty.shown.count(b"got two") == 1
+    assert b"not shown" not in tty.shown
+    tty.type(b"\x1cd")
+    assert tty.wait() == 0
+
+
+def test_terminal_is_restored_when_all_is_gone(server: Server, tty: Tty) -> None:
+    server.start("e", ECHOES)
+    attach(tty, "e")
+
+    status = server.call("status")
+    for name in ("keeper_pid", "pid"):
+        os.kill(status[name], signal.SIGKILL)
+
+    assert tty.wait() == 125
+    assert restored(tty)
+    assert tty.shown.splitlines()[-1].startswith(b"ptymux: ")
+
+
+def test_a_terminal_that_takes_nothing_blocks_nobody(server: Server, tty: Tty, second: Tty) -> None:
+    server.start("f", "read x; head -c 20000000 /dev/zero | tr '\\0' x; echo; echo done; read x")
+    attach(tty, "f")
+    attach(second, "f")
+
+    second.type(b"\r")  # and nobody reads `tty` now
+    second.wait_for(b"done")
+
+    tty.wait_for(b"bytes not shown]")
+    for each in (second, tty):
+        each.type(b"\x1cd")
+        assert each.wait() == 0
+
+
+def test_interrupt_key_ends_a_flood_on_a_slow_terminal(server: Server, tty: Tty) -> None:
+    server.start("f", "trap 'echo ended; exit 5' INT; read x; while :; do seq 100000; done")
+    attach(tty, "f")
+    tty.type(b"\r")
+
+    def read_slowly() -> bytes:
+        piece = tty.read_some()
+        tty.shown += piece
+        return piece
+
+    wait_until(lambda: read_slowly() and len(tty.shown) > 200_000)
+    before = len(tty.shown)
+    tty.type(b"\x03", reading=False)
+    wait_until(lambda: read_slowly() and b"ended" in tty.shown)
+
+    assert len(tty.shown) - before < 2_000_000
+    assert tty.wait() == 5
+
+
+def test_own_pty_is_refused(server: Server, world: World) -> None:
+    server.start("shell", "exec sh")
+    ptymux = os.path.join(os.path.dirname(sys.executable), "ptymux")
+
+    offset = server.text("send", "shell", f"{ptymux} attach shell; echo code $?", "--enter")
+    found = server.text("wait", "shell", "--from", offset.strip(), "--text", "itself|code [0-9]+$")
+
+    assert "itself" in found
+    server.text("wait", "shell", "--from", offset.strip(), "--text", "^code 125")
+
+
+def test_without_a_terminal_it_is_refused(server: Server, world: World) -> None:
+    server.start("e", ECHOES)
+
+    done = world.run("attach", "e")
+
+    assert done.returncode == 125
+    assert done.stderr.count(b"\n") == 1
+    assert b"terminal" in done.stderr
