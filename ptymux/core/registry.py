@@ -163,7 +163,8 @@ class Registry:
         """Return the PTY that a person means by an id, a number or a name.
 
         A name means the live PTY with the highest number that has it; an ended one gave it up.
-        With `prefixes` the beginning of an id or of such a name will do. Digits only are a number.
+        With `prefixes`, for who only reads, the name still means the last one that had it when no
+        live one has, and the beginning of an id or of a name will do. Digits only are a number.
 
         Raises:
             UnknownPtyError: nothing fits.
@@ -181,6 +182,13 @@ class Registry:
         raise UnknownPtyError(reference)
 
     def _by_prefix(self, prefix: str) -> PtyRecord:
+        last = max(
+            (record for record in self._records.values() if record.name == prefix),
+            key=lambda record: record.number,
+            default=None,
+        )
+        if last is not None:
+            return last
         fitting: dict[PtyId, str] = {
             pty_id: pty_id for pty_id in self._records if pty_id.startswith(prefix)
         }

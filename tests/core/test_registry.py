@@ -270,9 +270,21 @@ def test_an_ended_pty_gives_its_name_up_but_not_its_number(state: str) -> None:
     registry.update(PtyId("pty_0001"), at=2.0, state=state)
 
     with pytest.raises(UnknownPtyError):
-        registry.find("web", prefixes=True)
+        registry.find("web")
     assert registry.find("1").name == "web"
     assert registry.find("pty_0001").number == 1
+
+
+def test_who_only_reads_finds_the_last_one_that_had_a_name_nobody_has_now() -> None:
+    registry = registry_of(record(1, name="web"), record(2, name="web"), record(3, name="webpack"))
+    for number in (1, 2):
+        registry.update(PtyId(f"pty_000{number}"), at=2.0, state=ENDED[0])
+
+    assert registry.find("web", prefixes=True).number == 2
+
+    registry.register(record(4, name="web"))
+
+    assert registry.find("web", prefixes=True).number == 4
 
 
 def test_a_renamed_pty_is_found_by_its_new_name_only() -> None:
