@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import select
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +37,7 @@ What was missed, as it was too much or is too old to be kept, is told on stderr 
 by a line {"missed": N}.
 """
 
+_LOOK_SECONDS: Final = 1.0  # between looks whether somebody reads what we print
 _HIDDEN: Final = frozenset({"statistics", "at", "pty_id"})  # from people
 
 
@@ -95,12 +99,15 @@ class _Listener:
             self.epoch = reply["epoch"]
             self.seq = reply["last_seq"] if since is None else since
             self._tell_missed(reply["missed"])
-            for told in connection.notifications():
-                if told.method == "missed":
+            while not self.is_done:
+                told = connection.notification(_LOOK_SECONDS)
+                if told is None:
+                    _check_somebody_reads()
+                elif told.method == "missed":
                     self._tell_missed(told.params["count"])
-                else:
+                elif told.method == "event":
                     self._print(told.params)
-            self.is_done = True
+                self.is_done = told is not None and told.method == "end"
 
     def _print(self, event: dict[str, Any]) -> None:
         self.seq = event["seq"] or self.seq
@@ -111,6 +118,14 @@ class _Listener:
             tell(f"{count:,} events were missed")
         if count and self._as_json:
             print_text(json_line({"missed": count}))
+
+
+def _check_somebody_reads() -> None:
+    """Raise BrokenPipeError once stdout is a pipe that nobody will read from any more."""
+    poll = select.poll()
+    poll.register(1, 0)  # for what is told unasked: an error
+    if poll.poll(0):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _names(connection: Connection) -> dict[str, str]:

@@ -32,12 +32,15 @@ _NOT_RUNNING: Final = 1  # exit status of `status`
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(epilog=_EPILOG, subcommand_metavar="COMMAND")
-def server() -> None:
+@click.group(epilog=_EPILOG, subcommand_metavar="COMMAND", invoke_without_command=True)
+@click.pass_context
+def server(ctx: click.Context) -> None:
     """Start, stop or restart the server, or look at it.
 
     The first `ptymux run -d` starts one by itself.
     """
+    if ctx.invoked_subcommand is None:
+        print_text(ctx.get_help())
 
 
 @server.command(epilog="Example: ptymux server start")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import wait_until
+from tests.e2e.conftest import PTYMUX, wait_until
 from tests.e2e.serving import Served
 
 
@@ -94,6 +94,16 @@ def test_following_tells_what_comes(served: Served, as_json: bool) -> None:
         assert json.loads(after)["pty_id"] == second
     else:
         assert (b"1 first" in before, b"2 second" in after) == (True, True)
+
+
+def test_following_ends_when_nobody_reads_any_more(served: Served) -> None:
+    served.start("sleep", "1000")
+    line = f"{PTYMUX} events -f --since 0; echo $? >&2"
+
+    done = served.world.run("/bin/bash", "-c", f"({line}) | head -1")
+
+    assert done.stdout.count(b"\n") == 1
+    assert done.stderr == b"141\n"
 
 
 def test_following_ends_with_the_server(served: Served) -> None:

@@ -142,3 +142,7 @@ def test_a_stale_socket_is_replaced(served: Served) -> None:
     assert served.ok("ls") == ""
     assert served.start("sleep", "1000")
     assert len(served.live()) == 1
+
+
+def test_server_alone_shows_its_help(served: Served) -> None:
+    assert served.ok("server") == served.ok("server", "--help")
