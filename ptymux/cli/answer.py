@@ -24,7 +24,7 @@ __all__ = [
     "wrap",
 ]
 
-SCHEMA: Final = 1  # of all JSON that commands print; `schema.json` describes it
+SCHEMA: Final = 1  # of all JSON that commands print; `schema.json` has it
 
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32"}
 
