@@ -86,5 +86,5 @@ class KeyDecoder:
 def _named(key: bytes) -> list[str]:
     if key in _NAMES:
         return [_NAMES[key]]
-    text = key.decode("utf-8", "replace")
+    text = key.decode("utf-8", "ignore")
     return [text] if len(text) == 1 and text.isprintable() else []

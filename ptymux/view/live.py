@@ -80,7 +80,7 @@ class Live:
         self._is_shown = True
         while self._status is None and self._is_shown:
             for key, _events in self._selector.select(self._timeout()):
-                if key.fileobj in self._selector.get_map():  # the one before may have ended it
+                if self._selector.get_map().get(key.fd) is key:  # else the one before ended it
                     key.data()
             self._on_time(time.monotonic())
 

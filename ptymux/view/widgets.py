@@ -109,12 +109,12 @@ def bar(
     """
     share = max(0.0, min(1.0, share))
     halves = round(share * 2 * width)
-    if 0 < share < 1:
+    if 0 < share < 1 and width > 0:
         halves = max(1, min(2 * width - 1, halves))
     full, half = divmod(halves, 2)
     cells = [(glyphs.full, style)] * full + [(glyphs.half, style)] * half
-    cells += [(glyphs.rest, DIM)] * (width - len(cells))
-    if mark is not None and width:
+    cells = (cells + [(glyphs.rest, DIM)] * (width - len(cells)))[:width]
+    if mark is not None and cells:
         at = min(width - 1, int(mark * width))
         cells[at] = (glyphs.passed if at < full else glyphs.mark, YELLOW)
     return list(Segment.simplify(Segment(text, look) for text, look in cells))
