@@ -1,0 +1,295 @@
+"""`ptymux dashboard` on a terminal, in a pipe, and with servers that come and go."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import Shell, Tty, World, wait_until
+from .server import Server, running_server
+from .test_terminal import stopped
+
+ENTERED = b"\x1b[?1049h"
+LEFT = b"\x1b[?1049l"
+
+
+@pytest.fixture
+def server(world: World) -> Iterator[Server]:
+    with running_server(world) as server:
+        yield server
+
+
+def look(tty: Tty, *options: str, until: bytes = b"live", term: str = "xterm-256color") -> None:
+    tty.run("dashboard", *options, env={"TERM": term})
+    tty.wait_for(until)
+    tty.wait_raw()
+
+
+def forget(tty: Tty) -> None:
+    """Wait for what is drawn from now on."""
+    tty.read()
+    tty.shown.clear()
+
+
+def is_restored(tty: Tty) -> bool:
+    is_left = tty.shown.count(ENTERED) == tty.shown.count(LEFT) > 0 and b"\x1b[?25h" in tty.shown
+    return is_left and termios.tcgetattr(tty.slave) == tty.modes
+
+
+def words(tty: Tty) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", tty.shown.decode(errors="replace"))
+
+
+def test_it_shows_what_runs_and_quits(server: Server, tty: Tty) -> None:
+    server.start("noisy", "while :; do echo $$; sleep 0.01; done", "--lane", "ci")
+    server.start("still", "sleep 1000")
+
+    look(tty, until=b"noisy")
+    tty.wait_for("▂".encode())
+    tty.wait_for(b"started, pid")
+    tty.type(b"q")
+
+    assert tty.wait() == 0
+    assert is_restored(tty)
+    for word in ("2 live", "noisy", "still", "ci", "running", "RATE/s▼", "q quit"):
+        assert word in words(tty)
+
+
+def test_only_what_changed_is_drawn(server: Server, tty: Tty) -> None:
+    for number in range(5):
+        server.start(f"still{number}", "sleep 1000")
+    look(tty, until=b"still4")
+    forget(tty)
+
+    tty.type(b"j")
+    tty.wait_for("▶".encode())
+
+    assert not any(f"still{number}".encode() in tty.shown for number in range(1, 5))
+    tty.type(b"q")
+    assert tty.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "status"), [(b"\x03", 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_however_it_ends_the_terminal_is_restored(
+    server: Server, tty: Tty, end: bytes | signal.Signals, status: int
+) -> None:
+    look(tty)
+
+    if isinstance(end, bytes):
+        tty.type(end)
+    else:
+        tty.process.send_signal(end)
+
+    assert tty.wait() == status
+    assert is_restored(tty)
+
+
+def test_it_ends_when_its_terminal_hangs_up(server: Server, tty: Tty) -> None:
+    look(tty)
+
+    tty.hang_up()
+
+    assert tty.process.wait(10) == 129
+
+
+def test_kill_asks_first(server: Server, tty: Tty) -> None:
+    server.start("web", "sleep 1000")
+    look(tty, until=b"web")
+
+    tty.type(b"jx")
+    tty.wait_for(b"kill 1 web? y/n")
+    tty.type(b"n")
+    tty.wait_for(b"nothing was done")
+    assert server.pty("web")["shown"] == "running"
+    tty.type(b"xy")
+    tty.wait_for(b"killed 1 web")
+    tty.wait_for(b"killed (TERM)")
+    forget(tty)
+    tty.type(b"jdy")
+    tty.wait_for(b"removed 1 web")
+    tty.wait_for(b"no PTYs")
+    tty.type(b"q")
+
+    assert tty.wait() == 0
+    assert server.call("list", all=True)["ptys"] == []
+
+
+def test_a_suspended_one_is_seen(server: Server, tty: Tty) -> None:
+    server.start("web", "sleep 1000")
+    look(tty, until=b"web")
+
+    tty.type(b"jTs")
+    tty.wait_for(b"sent STOP to 1 web")
+    tty.wait_for(b"1 suspended")
+    tty.type(b"Tc")
+    tty.wait_for(b"sent CONT to 1 web")
+    tty.type(b"q")
+
+    assert tty.wait() == 0
+
+
+def test_pasted_text_is_no_command(server: Server, tty: Tty) -> None:
+    server.start("web", "sleep 1000")
+    look(tty, until=b"web")
+
+    tty.type(b"\x1b[200~jxyq\x1b[201~?")
+    tty.wait_for(b"any key goes back")
+    tty.type(b"qq")
+
+    assert tty.wait() == 0
+    assert server.pty("web")["shown"] == "running"
+
+
+def test_another_server_is_found(server: Server, tty: Tty) -> None:
+    server.start("before", "sleep 1000")
+    look(tty, until=b"before")
+
+    server.kill()
+    server.start("after", "sleep 1000")
+    tty.wait_for(b"after")
+    tty.wait_for(b"2 live")
+    tty.type(b"q")
+
+    assert tty.wait() == 0
+
+
+def test_it_waits_for_a_server(world: World, tty: Tty) -> None:
+    look(tty, until=b"no server")
+    tty.wait_for(b"ptymux run -d COMMAND")
+
+    with running_server(world) as server:
+        server.start("web", "sleep 1000")
+        tty.wait_for(b"web")
+        forget(tty)
+    tty.wait_for(b"no server")
+    tty.type(b"q")
+
+    assert tty.wait() == 0
+
+
+def test_a_server_that_is_stopped_keeps_nobody(server: Server, tty: Tty) -> None:
+    look(tty)
+    pid = server.call("status")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        tty.wait_for(b"no answer")
+        tty.type(b"q")
+
+        assert tty.wait(2.0) == 0
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_it_follows_the_size_of_the_terminal(server: Server, tty: Tty) -> None:
+    server.start("web", "sleep 1000")
+    look(tty, until=b"web")
+    assert "BUFFER" in words(tty)
+    forget(tty)
+
+    tty.resize(40, 10)
+    tty.wait_for(b"\x1b[10;1H")
+    tty.type(b"q")
+
+    assert tty.wait() == 0
+    assert "DROPPED" in words(tty)
+    assert "BUFFER" not in words(tty)
+    assert b"\x1b[11;1H" not in tty.shown
+
+
+def test_it_stops_and_goes_on_as_a_job(server: Server, shell: Shell) -> None:
+    server.start("web", "sleep 1000")
+    shell.sendline(f"PTYMUX_SOCKET={server.path} TERM=xterm ptymux top")
+    shell.expect_exact("web")
+    shell.send("\x1a")
+    shell.expect_exact(LEFT.decode())
+    shell.expect("Stopped")
+    shell.expect_exact("$ ")
+    pid = _child(shell.pid)
+    wait_until(lambda: stopped(pid))
+
+    shell.sendline("fg")
+    shell.expect_exact(ENTERED.decode())
+    shell.expect_exact("web")
+    shell.send("q")
+    shell.expect_exact(LEFT.decode())
+    shell.expect_exact("$ ")
+    shell.sendline("echo status $?")
+
+    shell.expect_exact("status 0")
+    shell.expect_exact("$ ")
+
+
+def _child(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def test_colours_are_not_used_where_none_are_wanted(server: Server, tty: Tty) -> None:
+    server.start("bad", "kill -SEGV $$")
+    tty.run("dashboard", env={"TERM": "xterm", "NO_COLOR": "1"})
+    tty.wait_for(b"killed (SEGV)")
+    tty.type(b"q")
+
+    assert tty.wait() == 0
+    assert not re.search(rb"\x1b\[[0-9;]*(3[0-7]|38;|9[0-7])[;0-9]*m", tty.shown)
+
+
+def test_a_dumb_terminal_gets_one_picture(server: Server, tty: Tty) -> None:
+    server.start("web", "sleep 1000")
+
+    tty.run("dashboard", env={"TERM": "dumb"})
+
+    assert tty.wait() == 0
+    assert b"web" in tty.shown
+    assert b"\x1b" not in tty.shown
+
+
+@pytest.mark.parametrize("options", [(), ("--once",)])
+def test_a_pipe_gets_one_plain_table(server: Server, options: tuple[str, ...]) -> None:
+    server.start("web", "while :; do echo $$; sleep 0.01; done")
+
+    text = server.text("dashboard", *options)
+
+    assert "\x1b" not in text
+    row = next(line for line in text.splitlines() if " web " in line)
+    assert re.search(r"running +\d+ .* [1-9][0-9.]* k?B ", row)
+
+
+def test_json_has_rates(server: Server) -> None:
+    server.start("web", "while :; do echo $$; sleep 0.01; done")
+
+    told = json.loads(server.text("dashboard", "--json"))
+
+    assert told["schema"] == 1
+    assert told["ptys"][0]["rate"] > 0
+    assert told["ptys"][0]["buffer"]["total_written"] > 0
+
+
+def test_svg_is_a_picture(server: Server, tmp_path: Path) -> None:
+    server.start("web", "sleep 1000")
+    picture = tmp_path / "p.svg"
+
+    assert server.text("dashboard", "--svg", str(picture)) == ""
+
+    assert picture.read_text().startswith("<svg")
+    assert "web" in picture.read_text()
+    refused = server.world.run("dashboard", "--svg", str(tmp_path / "none" / "p.svg"))
+    assert refused.returncode == 125
+    assert refused.stderr.decode().endswith("no such file or directory\n")
+
+
+def test_without_a_server_it_is_empty(world: World) -> None:
+    done = world.run("dashboard")
+
+    assert done.returncode == 0
+    assert b"0 live" in done.stdout
+    assert b"no server runs" in done.stdout
+    assert json.loads(world.run("top", "--json").stdout)["ptys"] == []
