@@ -115,8 +115,8 @@ def _error(payload: Mapping[str, Any]) -> _Words:
 def _overflow(payload: Mapping[str, Any]) -> _Words:
     lost = f"{_size(payload['total_dropped'])} in all"
     if payload["attended"]:
-        return f"drops output that a client did not get, {lost}", ALARM
-    return f"drops output, nobody reads it, {lost}", DIM
+        return f"lost {lost}, with a client attached", ALARM
+    return f"dropped {lost}, nobody reads it", DIM
 
 
 def _delivered(payload: Mapping[str, Any]) -> _Words:

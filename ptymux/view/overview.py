@@ -151,7 +151,7 @@ def _draw_totals(overview: Overview, width: int) -> Line:
     totals, choice = overview.model.totals, overview.choice
     parts = [("ptymux", BOLD)] if width >= _WIDE else []
     if overview.trouble:
-        parts.append((overview.trouble, ALARM))
+        parts.append((overview.trouble, YELLOW))
     parts += _count(totals)
     left: Line = []
     for text, style in parts:

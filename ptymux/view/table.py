@@ -61,7 +61,10 @@ def _name(row: Row, width: int, _now: float, glyphs: Glyphs) -> Line:
 
 
 def _state(row: Row, width: int, _now: float, glyphs: Glyphs) -> Line:
-    return fit(row.state, width, _state_style(row), cut=glyphs.cut)
+    word = row.state
+    if cell_len(word) > width:
+        word = word.removesuffix(" to start").replace("(", "").replace(")", "")
+    return fit(word, width, _state_style(row), cut=glyphs.cut)
 
 
 def _state_style(row: Row) -> Style:

@@ -12,14 +12,13 @@ from .conftest import Told
 
 def test_a_rate_is_bytes_over_the_time_between_samples(told: Told) -> None:
     model = Model()
+    rows = []
+    for at, written in ((10.0, 1000), (10.5, 3000)):
+        model.take([told(total_written=written)], at)
+        rows += model.rows
 
-    model.take([told(total_written=1000)], at=10.0)
-    rates = [model.rows[0].rate]
-    model.take([told(total_written=3000)], at=10.5)
-
-    assert rates == [None]
-    assert model.rows[0].rate == 4000
-    assert model.rows[0].rates == (4000,)
+    assert [row.rate for row in rows] == [None, 4000]
+    assert list(rows[1].rates) == [4000.0]
     assert model.totals.rate == 4000
 
 

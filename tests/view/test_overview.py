@@ -92,6 +92,14 @@ def test_a_row_tells_what_is_known(told: Told) -> None:
     assert re.search("━+╋━*", text)
 
 
+def test_a_state_is_shortened_before_it_is_cut(told: Told) -> None:
+    model = Model()
+    model.take([told(1, state="stopped", shown="killed (KILL)")], at=0.0)
+    layout = [(column, min(width, 11)) for column, width in lay_out(model.rows, 160)]
+
+    assert "killed KILL" in plain(draw_row(model.rows[0], layout, now=0.0))
+
+
 def test_dropped_is_red_only_if_somebody_was_attached(told: Told) -> None:
     model = Model()
     model.take([told(1, total_dropped=5), told(2, total_dropped=5, dropped_attended=5)], at=0.0)
