@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptymux.cli.answer import print_json
-from ptymux.cli.client import PTY, connect
+from ptymux.cli.client import PTY, connect, every_pty
 from ptymux.cli.message import tell
 from ptymux.cli.values import DURATION, WINDOW_SIZE
 from ptymux.errors import SignalError
@@ -41,13 +41,15 @@ def kill(
     if (bool(ptys), lane is not None, everything).count(True) != 1:
         raise click.UsageError("which ones? Name them, or give --lane, or --all")
     with connect() as connection:
+        # Of many, the server may have forgotten some by the time it answers.
+        count = 0 if ptys else len(every_pty(connection, lane=lane)[0])
         ended = connection.call(
             "kill", ptys=list(ptys) or None, lane=lane, all=everything or None, grace=grace
         )["ptys"]
     if as_json:
         print_json(ptys=ended)
     elif not ptys:
-        tell(f"{_several(len(ended))} ended", who="")
+        tell(f"{_several(count)} ended", who="")
 
 
 @click.command(
