@@ -2,48 +2,83 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+import socket
 import sys
 import time
 from typing import Final
 
-from ptymux.errors import NoServerError
+from ptymux.errors import (
+    AlreadyRunningError,
+    NoServerError,
+    UnsafeDirectoryError,
+    error_from_wire,
+)
 from ptymux.posix.runtime import ensure_directory, state_path
+from ptymux.posix.shortage import shortage_of
 
 __all__ = ["start_server"]
 
-_KEEPER: Final = "from ptymux.keeper.process import main; main()"
+_FLAGS = "-ISE"  # of the interpreter: nothing from the user's environment or site
+_KEEPER: Final = "from ptymux.keeper.daemon import main; main()"
 _READY_SECONDS: Final = 10.0
-_KEPT_VARIABLES: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PTYMUX_LEAVE_SECONDS")
+_OTHER_SECONDS: Final = 2.0  # for somebody else's server to be there
+_LOOK_SECONDS: Final = 0.01
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PTYMUX_LEAVE_SECONDS")
 
 
 def start_server(path: str) -> bool:
     """Start a keeper for the socket at `path`; return once its server serves.
 
-    False: somebody else was faster, and a server is there or about to be.
+    False: somebody else was faster, and the server is theirs.
 
     Raises:
         UnsafeDirectoryError: the socket's directory is not ours alone.
         NoServerError: it did not come up; the log says why.
+        OutOfResourcesError: open files, processes or memory.
     """
     ensure_directory(os.path.dirname(path))
     log = state_path(path, "log")
+    try:
+        word = _start(path, log)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise shortage_of(error) or NoServerError(f"no server can be started: {reason}") from error
+    code, _, message = word.partition(" ")
+    if code == "ready":
+        return True
+    if code == AlreadyRunningError.code:
+        _wait_for(path)
+        return False
+    if code == UnsafeDirectoryError.code:
+        raise error_from_wire(code, message, UnsafeDirectoryError.exit_code)
+    raise NoServerError(f"the server did not start: {word or 'it ended at once'}; see {log}")
+
+
+def _start(path: str, log: str) -> str:
+    """Start the keeper and return what it says."""
     told, ready = os.pipe2(os.O_CLOEXEC)
     try:
-        os.set_inheritable(ready, True)
         try:
+            os.set_inheritable(ready, True)
             _spawn(path, log, ready)
         finally:
             os.close(ready)
-        word = _read_word(told)
+        return _read_word(told)
     finally:
         os.close(told)
-    if word == "ready":
-        return True
-    if word.startswith("already-running"):
-        return False
-    raise NoServerError(f"the server did not start: {word or 'it ended at once'}; see {log}")
+
+
+def _wait_for(path: str) -> None:
+    """Return once somebody listens at `path`, or it took too long to go on waiting."""
+    deadline = time.monotonic() + _OTHER_SECONDS
+    while time.monotonic() < deadline:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+            if sock.connect_ex(path) in (0, errno.EAGAIN):
+                return
+        time.sleep(_LOOK_SECONDS)  # polls the condition above
 
 
 def _spawn(path: str, log: str, ready: int) -> None:
@@ -55,7 +90,7 @@ def _spawn(path: str, log: str, ready: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     pid = os.posix_spawn(
         sys.executable,
-        [sys.executable, "-ISE", "-c", code, path, str(ready)],
+        [sys.executable, _FLAGS, "-c", code, path, str(ready)],
         {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

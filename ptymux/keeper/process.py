@@ -13,16 +13,23 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ptymux.core.model import Limits, WindowSize
-from ptymux.errors import LinkClosedError, PtymuxError
+from ptymux.core.model import WindowSize
+from ptymux.errors import (
+    AlreadyRunningError,
+    BadDirectoryError,
+    LimitReachedError,
+    LinkClosedError,
+    OutOfResourcesError,
+    PtymuxError,
+)
+from ptymux.keeper.claim import Claim
 from ptymux.keeper.engine import Engine
 from ptymux.keeper.reports import Closed, Exited, LifelineEnded, Output, Report, Suspended
-from ptymux.keeper.statefile import StateFile
+from ptymux.keeper.supervisor import Supervisor, log
 from ptymux.keeper.wire import (
     LINK_VERSION,
     Inbox,
@@ -31,23 +38,14 @@ from ptymux.keeper.wire import (
     options_from_json,
     unpack_strings,
 )
-from ptymux.posix.memory import raise_open_files_limit
-from ptymux.posix.runtime import become_subreaper, ensure_directory, listen, lock, state_path
 
-__all__ = ["Keeper", "main"]
+__all__ = ["Keeper"]
 
-_SERVER: Final = "from ptymux.server.app import main; main()"
-_LINK_FD: Final = 3  # in the server
-_LISTENER_FD: Final = 4
-_QUICK_DEATH_SECONDS: Final = 2.0  # a server that lived less is started again with a delay
-_LONGEST_DELAY_SECONDS: Final = 5.0
-_SLOTS_IN_A_MESSAGE: Final = 80  # each brings three fds
 _SOCKET_CHECK_SECONDS: Final = 2.0
-_STOP_SECONDS: Final = 5.0  # for the server to leave by itself
 
 
 class Keeper:
-    """Owns the engine, the listening socket and the server of one socket path."""
+    """Owns the engine, the claim on one socket path and the server."""
 
     def __init__(self, path: str, on_ready: Callable[[], None]) -> None:
         """Claim `path`.
@@ -56,165 +54,129 @@ class Keeper:
             AlreadyRunningError: another keeper has it.
             UnsafeDirectoryError: it cannot be used.
         """
-        self._path = path
         self._on_ready = on_ready
-        ensure_directory(os.path.dirname(path))
-        self._lock = lock(state_path(path, "lock"))
-        self._state = StateFile(state_path(path, "state"), Limits().ptys)
-        self._state.clear()
-        self._listener = listen(path)
+        self._claim = Claim(path)
         self._engine = Engine()
         self._records: dict[int, bytes] = {}  # by slot: what a next server needs to know
         self._pids: dict[int, int] = {}  # by slot, of children that were not reaped
+        self._suspended: set[int] = set()
         self._ended: dict[int, list[Report]] = {}  # told again to each server until forgotten
-        self._server_pid = 0
-        self._server_started = 0.0
-        self._quick_deaths = 0
-        self._restart_at: float | None = None
+        self._next_slot = 1  # no number is given out twice, whichever server does it
+        self._server = Supervisor(path)
         self._is_stopping = False
-        self.replacements = 0
+        self._is_usurped = False  # another keeper has taken the path
+        self._may_reap = False  # there may be children to reap that are no PTY's
         self._link: socket.socket | None = None
         self._inbox: Inbox
         self._outbox: Outbox
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> None:
-        """Serve until the server asks to stop."""
+        """Serve until the server asks to stop, or none comes up and there is nothing to keep."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self._stop())
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self._engine.watch(self._wake_read, select.EPOLLIN, self._on_signal)
         self._start_server()
         next_check = time.monotonic() + _SOCKET_CHECK_SECONDS
-        while not (self._is_stopping and self._server_pid == 0):
+        while self._server.pid or not self._is_stopping:
             self._tell(self._engine.run_once(self._timeout(next_check)))
+            if self._may_reap:
+                self._reap()
             now = time.monotonic()
             if now >= next_check:
-                self._check_socket()
+                self._check_claim()
                 next_check = now + _SOCKET_CHECK_SECONDS
-            if self._restart_at is not None and now >= self._restart_at:
-                self._start_server()
+            if self._server.due is not None and now >= self._server.due:
+                self._see_to_server()
         self._close()
 
     def _timeout(self, next_check: float) -> float:
-        due = [next_check, self._restart_at, self._engine.deadline]
+        due = [next_check, self._server.due, self._engine.deadline]
         return max(0.0, min(each for each in due if each is not None) - time.monotonic())
 
     def _close(self) -> None:
-        for path in (self._path, state_path(self._path, "state"), state_path(self._path, "lock")):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+        signal.set_wakeup_fd(-1)
+        self._claim.close()
         self._engine.close()
-        self._state.close()
-        self._listener.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
 
-    # The socket ------------------------------------------------------------------------------
-
-    def _check_socket(self) -> None:
+    def _check_claim(self) -> None:
         """Bind again when somebody cleaned the directory up."""
-        if os.path.exists(self._path) or self._is_stopping:
+        if self._is_stopping:
             return
         try:
-            ensure_directory(os.path.dirname(self._path))
-            listener = listen(self._path)
+            if self._claim.renew():
+                self._send({"op": "listener"}, fds=[self._claim.listener.fileno()])
+        except AlreadyRunningError:
+            if not self._is_usurped:
+                log("the socket was removed, and another keeper has its path now")
+            self._is_usurped = True
         except (PtymuxError, OSError):
             return  # later, perhaps
-        self._listener.close()
-        self._listener = listener
-        self._send({"op": "listener"}, fds=[listener.fileno()])
 
     # The server ------------------------------------------------------------------------------
 
+    def _see_to_server(self) -> None:
+        if self._server.pid:
+            self._server.kill()  # it hung up and did not leave
+        elif self._server.is_hopeless and not self._records:
+            log("no server comes up: giving up, as there is no PTY to keep")
+            self._is_stopping = True
+        elif not self._is_stopping:
+            self._start_server()
+
     def _start_server(self) -> None:
-        self._restart_at = None
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        code = f"import sys; sys.path.insert(0, {sys.path[0]!r}); {_SERVER}"
-        with theirs:
-            # Through high numbers, so that neither source is overwritten by the other's target.
-            link, listener = os.dup(theirs.fileno()), os.dup(self._listener.fileno())
-            actions = [
-                (os.POSIX_SPAWN_DUP2, link, 100),
-                (os.POSIX_SPAWN_DUP2, listener, 101),
-                (os.POSIX_SPAWN_DUP2, 100, _LINK_FD),
-                (os.POSIX_SPAWN_DUP2, 101, _LISTENER_FD),
-                (os.POSIX_SPAWN_CLOSE, 100),
-                (os.POSIX_SPAWN_CLOSE, 101),
-            ]
-            try:
-                self._server_pid = os.posix_spawn(
-                    sys.executable,
-                    [sys.executable, "-ISE", "-c", code, self._path],
-                    dict(os.environ),
-                    file_actions=actions,
-                    setsigdef=(signal.SIGCHLD, signal.SIGTERM),
-                    setsigmask=(),
-                )
-            except OSError:
-                ours.close()
-                self._schedule_restart()
-                return
-            finally:
-                os.close(link)
-                os.close(listener)
-        self._server_started = time.monotonic()
-        self._link = ours
-        self._inbox, self._outbox = Inbox(ours), Outbox(ours)
-        self._engine.watch(ours.fileno(), select.EPOLLIN, self._on_link)
+        link = self._server.start(self._claim.listener)
+        if link is None:
+            return
+        self._link = link
+        self._inbox, self._outbox = Inbox(link), Outbox(link)
+        self._engine.watch(link.fileno(), select.EPOLLIN, self._on_link)
         self._greet()
 
     def _greet(self) -> None:
         """Hand everything there is to a new server."""
-        slots = list(self._records)
         self._send(
             {
                 "op": "hello",
                 "version": LINK_VERSION,
-                "slots": len(slots),
-                "replacements": self.replacements,
-                "keeper_pid": os.getpid(),
+                "slots": len(self._records),
+                "next_slot": self._next_slot,
+                "replacements": self._server.replacements,
             }
         )
-        for first in range(0, len(slots), _SLOTS_IN_A_MESSAGE):
-            for slot in slots[first : first + _SLOTS_IN_A_MESSAGE]:
-                fds = self._engine.holdings(slot)
-                self._send({"op": "slot", "slot": slot}, self._records[slot], fds)
-        for reports in self._ended.values():
+        for slot, record in self._records.items():
+            self._send({"op": "slot", "slot": slot}, record, self._engine.holdings(slot))
+        self._tell([Suspended(slot, True) for slot in self._suspended])
+        for reports in list(self._ended.values()):
             self._tell(reports)
 
     def _on_server_end(self) -> None:
+        self._drop_link()
+        self._server.note_end()
+
+    def _drop_link(self) -> None:
         if self._link is not None:
             self._engine.watch(self._link.fileno(), 0, self._on_link)
             self._inbox.close()
             self._outbox.close()
             self._link.close()
             self._link = None
-        self._server_pid = 0
-        if not self._is_stopping:
-            self.replacements += 1
-            self._schedule_restart()
-
-    def _schedule_restart(self) -> None:
-        """Start another at once; one that keeps dying is given time."""
-        now = time.monotonic()
-        quick = now - self._server_started < _QUICK_DEATH_SECONDS
-        self._quick_deaths = self._quick_deaths + 1 if quick else 0
-        delay = 0.0 if self._quick_deaths < 2 else 0.1 * 2 ** min(self._quick_deaths, 8)
-        self._restart_at = now + min(delay, _LONGEST_DELAY_SECONDS)
-        if self._quick_deaths == 5:
-            _log(f"the server died {self._quick_deaths} times in a row; see the log above")
 
     def _stop(self) -> None:
+        """End with the server, which ends the PTYs first; asked twice, without delay."""
+        if self._is_stopping:
+            self._server.kill()
         self._is_stopping = True
-        if self._server_pid:
-            with contextlib.suppress(ProcessLookupError):  # our unreaped child or reaped: see below
-                os.kill(self._server_pid, signal.SIGTERM)
+        self._server.terminate()
 
     def _on_signal(self, _events: int) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
         self._engine.check_stopped()
-        self._reap()
+        self._may_reap = True
 
     def _reap(self) -> None:
         """Take the ends of children that are not a PTY's: the server, and adopted orphans."""
@@ -223,35 +185,39 @@ class Keeper:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
+                ended = None
+            if ended is None:
+                self._may_reap = False
                 return
-            if ended is None or ended.si_pid in own:
-                return  # the engine takes its own by their pidfds, and calls here again
+            if ended.si_pid in own:
+                return  # the engine takes it by its pidfd in the next turn; then again
             os.waitpid(ended.si_pid, 0)
-            if ended.si_pid == self._server_pid:
+            if ended.si_pid == self._server.pid:
                 self._on_server_end()
 
     # The link --------------------------------------------------------------------------------
 
     def _on_link(self, events: int) -> None:
         try:
-            if events & select.EPOLLOUT:
-                self._flush()
             if events & (select.EPOLLIN | select.EPOLLHUP):
                 for message in self._inbox.receive():
                     self._serve(message)
+            if events & select.EPOLLOUT:
+                self._flush()
         except LinkClosedError:
-            # Its end is told by SIGCHLD; until then there is nothing to hear from it.
-            if self._link is not None:
-                self._engine.watch(self._link.fileno(), 0, self._on_link)
+            self._drop_link()
+            self._server.note_hang_up()
 
     def _send(
         self, body: Mapping[str, Any], data: bytes = b"", fds: list[int] | None = None
     ) -> None:
         if self._link is None:
             return
-        with contextlib.suppress(LinkClosedError):
+        try:
             self._outbox.send(body, data, fds or [])
             self._flush()
+        except LinkClosedError:
+            return  # what it sent before can be read yet; then that it hung up
 
     def _flush(self) -> None:
         assert self._link is not None
@@ -262,12 +228,15 @@ class Keeper:
     def _tell(self, reports: list[Report]) -> None:
         told: list[list[Any]] = []
         for report in reports:
+            if report.slot not in self._records:
+                continue  # the end of one that was forgotten
             match report:
                 case Output(slot):
                     told.append(["o", slot])
                 case Exited(slot, status, tail):
                     self._pids.pop(slot, None)
-                    self._state.leave(slot)
+                    self._suspended.discard(slot)
+                    self._claim.state.leave(slot)
                     self._remember(slot, report)
                     told.append(
                         ["x", slot, status.exit_code, status.signal, status.core_dumped, tail]
@@ -276,6 +245,7 @@ class Keeper:
                     self._remember(slot, report)
                     told.append(["c", slot])
                 case Suspended(slot, suspended):
+                    (self._suspended.add if suspended else self._suspended.discard)(slot)
                     told.append(["s", slot, suspended])
                 case LifelineEnded(slot, number):
                     told.append(["l", slot, number])
@@ -289,47 +259,63 @@ class Keeper:
 
     def _serve(self, message: Message) -> None:
         body = message.body
-        operation = getattr(self, f"_op_{body['op']}")
         reply: dict[str, Any] = {"op": "reply", "id": body.get("id")}
         fds: list[int] = []
         try:
-            reply["result"] = operation(body, message, fds)
+            if message.fds_lost:
+                raise OutOfResourcesError("open files of the keeper", "end some PTYs")
+            reply["result"] = getattr(self, f"_op_{body['op']}")(body, message, fds)
         except PtymuxError as error:
-            reply["error"] = {
-                "code": error.code,
-                "message": str(error),
-                "exit_code": error.exit_code,
-            }
+            reply["error"] = _as_error(error)
+        except Exception as error:  # whatever a server asks for, the PTYs live on
+            log(f"{body.get('op')}: {type(error).__name__}: {error}")
+            reply["error"] = _as_error(PtymuxError(f"the keeper failed: {type(error).__name__}"))
         finally:
             for fd in message.fds:
                 os.close(fd)
         if body.get("id") is not None:
+            self._answer(body, reply, fds)
+
+    def _answer(self, body: Mapping[str, Any], reply: dict[str, Any], fds: list[int]) -> None:
+        try:
             self._send(reply, fds=fds)
-        if body["op"] == "lifeline" and fds:
-            os.close(fds[0])  # the client's end, which the message has carried
+        except OutOfResourcesError as error:
+            if body["op"] == "spawn":
+                self._abandon(body["slot"])
+            self._send({"op": "reply", "id": body["id"], "error": _as_error(error)})
+        finally:
+            if body["op"] == "lifeline" and fds:
+                os.close(fds[0])  # the client's end, which the message has carried
 
     def _op_ready(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
-        self._quick_deaths = 0
+        self._server.note_ready()
         self._on_ready()
 
     def _op_spawn(
         self, body: Mapping[str, Any], message: Message, fds: list[int]
     ) -> dict[str, Any]:
+        slot = body["slot"]
+        self._next_slot = max(self._next_slot, slot + 1)
+        if self._claim.state.is_full:
+            raise LimitReachedError("children", len(self._pids), "end some of them")
         words = unpack_strings(message.data)
         argc, envc = body["argc"], body["envc"]
         env = dict(word.partition("=")[::2] for word in words[argc : argc + envc])
-        cwd = f"/proc/self/fd/{message.fds[0]}" if message.fds else None
+        cwd = f"/proc/self/fd/{message.fds[0]}"
         stdin = message.fds[1] if len(message.fds) > 1 else None
         options = options_from_json(body["options"], words[:argc], cwd=cwd, stdin=stdin)
-        slot = body["slot"]
-        spawned = self._engine.spawn(slot, options, env)
-        self._state.enter(slot, spawned.pid)
+        try:
+            spawned = self._engine.spawn(slot, options, env)
+        except BadDirectoryError:
+            raise BadDirectoryError(os.readlink(cwd), "it cannot be entered") from None
+        self._claim.state.enter(slot, spawned.pid, spawned.start_time)
         self._pids[slot] = spawned.pid
         spawned.ring.release()
-        memory = {**body["memory"], "pid": spawned.pid}
+        facts = {"pid": spawned.pid, "start_time": spawned.start_time}
+        memory = {**body["memory"], **facts}
         self._records[slot] = json.dumps(memory).encode()
         fds += self._engine.holdings(slot)
-        return {"pid": spawned.pid, "start_time": spawned.start_time}
+        return facts
 
     def _op_lifeline(
         self, body: Mapping[str, Any], _message: Message, fds: list[int]
@@ -362,49 +348,28 @@ class Keeper:
             self._records[body["slot"]] = message.data
 
     def _op_forget(self, body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
-        slot = body["slot"]
+        self._forget(body["slot"])
+
+    def _op_abandon(self, body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
+        self._abandon(body["slot"])
+
+    def _forget(self, slot: int) -> None:
         self._engine.forget(slot)
-        self._state.leave(slot)
+        self._claim.state.leave(slot)
+        self._suspended.discard(slot)
         for known in (self._records, self._pids, self._ended):
             known.pop(slot, None)
+
+    def _abandon(self, slot: int) -> None:
+        """End a child that nobody was told of; it is reaped as orphans are."""
+        if slot in self._pids:
+            with contextlib.suppress(OSError):  # it has ended
+                signal.pidfd_send_signal(self._engine.holdings(slot)[-1], signal.SIGKILL)
+        self._forget(slot)
 
     def _op_stop(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
         self._is_stopping = True
 
 
-def _log(text: str) -> None:
-    """Write a line to stderr, which is the server's log file."""
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-    with contextlib.suppress(OSError):
-        os.write(2, f"{stamp} keeper: {text}\n".encode())
-
-
-def main() -> None:
-    """Be a keeper: argv is the socket's path and the fd on which to say that a server is ready."""
-    path, ready = sys.argv[1], int(sys.argv[2])
-
-    def say(text: str) -> None:
-        nonlocal ready
-        if ready >= 0:
-            with contextlib.suppress(OSError):
-                os.write(ready, text.encode())
-            os.close(ready)
-            ready = -1
-
-    if os.fork():
-        os._exit(0)  # nobody's child but init's, and no leader that could get a terminal
-    os.closerange(3, ready)
-    os.closerange(ready + 1, 1 << 16)
-    os.set_inheritable(ready, False)
-    os.umask(0o077)
-    os.chdir("/")
-    for name in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
-        signal.signal(name, signal.SIG_IGN)
-    try:
-        keeper = Keeper(path, lambda: say("ready\n"))
-    except PtymuxError as error:
-        say(f"{error.code} {error}\n")
-        sys.exit(1)
-    raise_open_files_limit()
-    become_subreaper()
-    keeper.run()
+def _as_error(error: PtymuxError) -> dict[str, Any]:
+    return {"code": error.code, "message": str(error), "exit_code": error.exit_code}

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ptymux.core.model import SpawnOptions, WindowSize
 from ptymux.core.ring import RingBuffer
-from ptymux.errors import LinkClosedError, error_from_wire
+from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError, error_from_wire
 from ptymux.keeper.engine import Spawned
 from ptymux.keeper.link import OnReport
 from ptymux.keeper.reports import Closed, Exited, LifelineEnded, Output, Report, Suspended
@@ -21,6 +21,7 @@ from ptymux.keeper.wire import (
     Inbox,
     Message,
     Outbox,
+    PassedOptions,
     options_as_json,
     pack_strings,
 )
@@ -61,10 +62,15 @@ class RemoteLink:
         self._greeting: asyncio.Future[Mapping[str, Any]] = self._loop.create_future()
         self._inherited: list[Inherited] = []
         self.on_listener: Callable[[socket.socket], None] | None = None
+        self.listener: socket.socket | None = None  # that came before somebody was to be told
         self._loop.add_reader(sock, self._on_readable)
 
     async def greeting(self) -> tuple[Mapping[str, Any], list[Inherited]]:
-        """Return what the keeper says of itself, and the PTYs it has."""
+        """Return what the keeper says of itself, and the PTYs it has.
+
+        Raises:
+            LinkClosedError: it is gone, or of another version.
+        """
         hello = await self._greeting
         return hello, self._inherited
 
@@ -79,12 +85,9 @@ class RemoteLink:
 
     async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
         """Start a child in a new PTY."""
+        assert isinstance(options, PassedOptions)
         words = [*options.argv, *(f"{key}={value}" for key, value in env.items())]
-        fds: list[int] = []
-        cwd = -1
-        if options.cwd is not None:
-            cwd = os.open(options.cwd, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            fds.append(cwd)
+        fds = [options.cwd_fd]
         if options.stdin_fd is not None:
             fds.append(options.stdin_fd)
         body = {
@@ -94,18 +97,19 @@ class RemoteLink:
             "envc": len(env),
             "memory": self._memories.pop(slot, {}),
         }
+        reply = await self._call("spawn", body, pack_strings(words), fds)
         try:
-            reply = await self._call("spawn", body, pack_strings(words), fds)
-        finally:
-            if cwd >= 0:
-                os.close(cwd)
-        ring = self._hold(slot, reply.fds)
+            ring = self._hold(slot, reply)
+        except PtymuxError:
+            self._send({"op": "abandon", "slot": slot})
+            raise
         result = reply.body["result"]
         return Spawned(result["pid"], ring, result["start_time"])
 
     async def open_lifeline(self, slot: int) -> tuple[int, socket.socket]:
         """Return the number and the client's end of a new lifeline."""
         reply = await self._call("lifeline", {"slot": slot})
+        _check_fds(reply)
         return reply.body["result"]["number"], socket.socket(fileno=reply.fds[0])
 
     async def resize(self, slot: int, size: WindowSize) -> None:
@@ -145,7 +149,7 @@ class RemoteLink:
     # Beyond Link -----------------------------------------------------------------------------
 
     def remember(self, slot: int, record: Mapping[str, Any]) -> None:
-        """Have the keeper keep what a successor of this server needs to know of a PTY."""
+        """Have the keeper keep what a successor of this server needs to know of a live PTY."""
         if slot in self._holdings:
             self._send({"op": "record", "slot": slot}, json.dumps(record).encode())
         else:
@@ -200,8 +204,10 @@ class RemoteLink:
         try:
             for message in self._inbox.receive():
                 self._take(message)
-        except LinkClosedError as error:
+        except PtymuxError as error:
             self._lose(str(error))
+        except (LookupError, TypeError, ValueError) as error:
+            self._lose(f"it sent what this server does not understand: {error!r}")
 
     def _take(self, message: Message) -> None:
         body = message.body
@@ -216,19 +222,26 @@ class RemoteLink:
                 else:
                     _close_all(message.fds)  # whoever asked went away
             case "hello":
-                assert body["version"] == LINK_VERSION
+                if body["version"] != LINK_VERSION:
+                    known = f"{body['version']}, and this server {LINK_VERSION}"
+                    raise LinkClosedError(f"the keeper speaks version {known} of the link")
                 self._hello = body
                 self._greet_when_complete()
             case "slot":
-                ring = self._hold(body["slot"], message.fds)
+                ring = self._hold(body["slot"], message)
                 self._inherited.append(Inherited(body["slot"], ring, json.loads(message.data)))
                 self._greet_when_complete()
             case "listener":
-                sock = socket.socket(fileno=message.fds[0])
-                if self.on_listener is None:
-                    sock.close()
-                else:
-                    self.on_listener(sock)
+                _check_fds(message)
+                self._take_listener(socket.socket(fileno=message.fds[0]))
+
+    def _take_listener(self, sock: socket.socket) -> None:
+        if self.on_listener is None:  # it does not serve yet, but it will at this one
+            if self.listener is not None:
+                self.listener.close()
+            self.listener = sock
+        else:
+            self.on_listener(sock)
 
     def _greet_when_complete(self) -> None:
         if len(self._inherited) == self._hello["slots"] and not self._greeting.done():
@@ -240,9 +253,20 @@ class RemoteLink:
         else:
             self._on_report(report)
 
-    def _hold(self, slot: int, fds: tuple[int, ...] | Any) -> RingBuffer:
-        self._holdings[slot] = tuple(fds)
-        return RingBuffer.attach(map_ring_memory(fds[0]))
+    def _hold(self, slot: int, message: Message) -> RingBuffer:
+        """Keep what a new keeper would need; return the ring.
+
+        Raises:
+            OutOfResourcesError: open files; nothing is kept.
+        """
+        _check_fds(message)
+        try:
+            ring = RingBuffer.attach(map_ring_memory(message.fds[0]))
+        except PtymuxError:
+            _close_all(message.fds)
+            raise
+        self._holdings[slot] = tuple(message.fds)
+        return ring
 
     def _lose(self, reason: str, *, tell: bool = True) -> None:
         if self._sock.fileno() < 0:
@@ -255,6 +279,11 @@ class RemoteLink:
         for fds in self._holdings.values():
             _close_all(fds)
         self._holdings.clear()
+        if self.listener is not None:
+            self.listener.close()
+        if not self._greeting.done():
+            self._greeting.set_exception(LinkClosedError(reason))
+            self._greeting.exception()  # seen, should nobody wait for it
         for future in self._replies.values():
             if not future.done():
                 future.set_exception(LinkClosedError("the keeper is gone; try again"))
@@ -273,6 +302,13 @@ _REPORTS: Final[Mapping[str, Callable[[Any], Report]]] = {
 
 def _report(values: list[Any]) -> Report:
     return _REPORTS[values[0]](values)
+
+
+def _check_fds(message: Message) -> None:
+    """Refuse a message whose fds did not all arrive."""
+    if message.fds_lost:
+        _close_all(message.fds)
+        raise OutOfResourcesError("open files of the server", "end some PTYs")
 
 
 def _close_all(fds: Any) -> None:

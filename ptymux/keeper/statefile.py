@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ptymux.errors import UnsafeDirectoryError
-from ptymux.posix.process import boot_id, start_time
+from ptymux.posix.process import boot_id
 
 __all__ = ["Proof", "StateFile"]
 
@@ -72,12 +72,17 @@ class StateFile:
         """Free every slot."""
         self._map[:] = bytes(len(self._map))
 
-    def enter(self, number: int, pid: int) -> None:
-        """Write a child down, before anybody is told of it."""
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no slot for another child."""
+        return not self._free
+
+    def enter(self, number: int, pid: int, start_time: int | None) -> None:
+        """Write a child down, before anybody is told of it; there is a free slot."""
         at = self._free.pop()
         self._slots[number] = at
-        started = start_time(pid) or 0
-        _SLOT.pack_into(self._map, at * _SLOT.size, pid, started, number, self._boot_id.encode())
+        words = (pid, start_time or 0, number, self._boot_id.encode())
+        _SLOT.pack_into(self._map, at * _SLOT.size, *words)
 
     def leave(self, number: int) -> None:
         """Free the slot of a child that is gone; again is no error."""

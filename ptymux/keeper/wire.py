@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from ptymux.core.model import MIB, LaneId, OnFull, SpawnOptions, WindowSize
 from ptymux.errors import LinkClosedError
+from ptymux.posix.shortage import shortage_of
 
 __all__ = [
     "LINK_VERSION",
@@ -26,6 +27,7 @@ __all__ = [
     "Inbox",
     "Message",
     "Outbox",
+    "PassedOptions",
     "options_as_json",
     "options_from_json",
     "pack_strings",
@@ -36,17 +38,32 @@ LINK_VERSION: Final = 1
 MOST_FDS: Final = 250  # in one message; Source: SCM_MAX_FD is 253
 
 _HEADER: Final = struct.Struct("!II")
-_LARGEST: Final = 8 * MIB  # of one message; its payload is bounded by what a client may send
+# Of one message. A client may send 4 MiB of words; in JSON, beside them, they become up to 24 MiB.
+_LARGEST: Final = 32 * MIB
 _READ: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassedOptions(SpawnOptions):
+    """Options whose directory is open already; the fd stays its owner's.
+
+    `cwd` only says its name: to look that up once more could hang on a dead mount.
+    """
+
+    cwd_fd: int
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message; whoever takes it owns its fds."""
+    """One message; whoever takes it owns its fds.
+
+    `fds_lost` says that there were more: this process has no open files left for them.
+    """
 
     body: Mapping[str, Any]
     data: bytes = b""
     fds: Sequence[int] = field(default=())
+    fds_lost: bool = False
 
 
 class Outbox:
@@ -69,12 +86,15 @@ class Outbox:
 
         Raises:
             LinkClosedError: the other side is gone.
+            OutOfResourcesError: the message has to wait and its fds cannot; it is not sent.
         """
         assert len(fds) <= MOST_FDS
         text = json.dumps({**body, "fds": len(fds)} if fds else body).encode()
         packet = _HEADER.pack(len(text), len(data)) + text + data
-        self._waiting.append((packet, [os.dup(fd) for fd in fds]))
-        self.flush()
+        sent = 0 if self._waiting else self._offer(packet, fds)
+        if sent < len(packet):
+            kept = [] if sent else _duplicates(fds)
+            self._waiting.append((packet[sent:], kept))
 
     def flush(self) -> None:
         """Send what the socket takes.
@@ -84,20 +104,26 @@ class Outbox:
         """
         while self._waiting:
             packet, fds = self._waiting[0]
-            try:
-                sent = (
-                    socket.send_fds(self._sock, [packet], fds) if fds else self._sock.send(packet)
-                )
-            except BlockingIOError:
+            sent = self._offer(packet, fds)
+            if not sent:
                 return
-            except OSError as error:
-                raise LinkClosedError(f"the link is closed: {error.strerror}") from error
             for fd in fds:
                 os.close(fd)
             if sent < len(packet):
                 self._waiting[0] = packet[sent:], []
             else:
                 self._waiting.popleft()
+
+    def _offer(self, packet: bytes, fds: Sequence[int]) -> int:
+        """Return how much of `packet` the socket takes; with the first byte it took the fds."""
+        try:
+            if fds:
+                return socket.send_fds(self._sock, [packet], list(fds))
+            return self._sock.send(packet)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise LinkClosedError(f"the link is closed: {error.strerror}") from error
 
     def close(self) -> None:
         """Forget what waits."""
@@ -113,7 +139,9 @@ class Inbox:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._buffer = bytearray()
-        self._fds: deque[int] = deque()
+        # A read returns the fds of one message at most, and a message has them in one piece; so
+        # the first of these belong to the first message that says it has some.
+        self._arrived: deque[tuple[tuple[int, ...], bool]] = deque()
 
     def receive(self) -> Iterator[Message]:
         """Yield the messages that are complete after one read of the socket.
@@ -122,18 +150,20 @@ class Inbox:
             LinkClosedError: the other side is gone, or does not speak this.
         """
         try:
-            data, ancillary, _flags, _address = self._sock.recvmsg(
+            data, ancillary, flags, _address = self._sock.recvmsg(
                 _READ, socket.CMSG_SPACE(4 * MOST_FDS), socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return
         except OSError as error:
             raise LinkClosedError(f"the link is closed: {error.strerror}") from error
+        fds = array.array("i")
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds = array.array("i")
                 fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-                self._fds.extend(fds)
+        lost = bool(flags & socket.MSG_CTRUNC)
+        if fds or lost:
+            self._arrived.append((tuple(fds), lost))
         if not data:
             raise LinkClosedError("the link is closed")
         self._buffer += data
@@ -150,14 +180,30 @@ class Inbox:
             text = bytes(self._buffer[_HEADER.size : _HEADER.size + text_size])
             data = bytes(self._buffer[_HEADER.size + text_size : size])
             del self._buffer[:size]
-            body = json.loads(text)
-            fds = tuple(self._fds.popleft() for _ in range(body.pop("fds", 0)))
-            yield Message(body, data, fds)
+            try:
+                body = json.loads(text)
+                fds, lost = self._arrived.popleft() if body.pop("fds", 0) else ((), False)
+            except (ValueError, AttributeError, IndexError) as error:
+                raise LinkClosedError(f"no message on the link: {error}") from error
+            yield Message(body, data, fds, lost)
 
     def close(self) -> None:
         """Close the fds that no message claimed."""
-        while self._fds:
-            os.close(self._fds.popleft())
+        while self._arrived:
+            for fd in self._arrived.popleft()[0]:
+                os.close(fd)
+
+
+def _duplicates(fds: Sequence[int]) -> list[int]:
+    kept: list[int] = []
+    try:
+        for fd in fds:
+            kept.append(os.dup(fd))  # noqa: PERF401 - those made are closed when one fails
+    except OSError as error:
+        for fd in kept:
+            os.close(fd)
+        raise shortage_of(error) or error from error
+    return kept
 
 
 def pack_strings(strings: Sequence[str]) -> bytes:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from ptymux.core.escalation import signal_name
 from ptymux.core.lifecycle import shown
 from ptymux.manager.pty import ManagedPty
 
 __all__ = ["describe"]
+
+_LONGEST_COMMAND: Final = 16 * 1024  # characters that are told; in JSON one may take 12 bytes
 
 
 def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
         ),
         "suspended": record.suspended,
         "tail_pending": record.tail_pending,
-        "command": list(record.command),
+        "command": _cut(record.command),
         "cwd": record.cwd,
         "cols": record.size.cols,
         "rows": record.size.rows,
@@ -71,3 +74,15 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
         ]
         told["env_names"] = list(record.env_names)
     return told
+
+
+def _cut(command: Sequence[str]) -> list[str]:
+    """Return a command's words; of one that is too long to be told only the beginning and `…`."""
+    words: list[str] = []
+    left = _LONGEST_COMMAND
+    for word in command:
+        left -= len(word) + 1
+        if left < 0:
+            return [*words, word[: len(word) + left] + "…"]
+        words.append(word)
+    return words

@@ -19,16 +19,24 @@ from ptymux.core.model import (
 
 __all__ = ["as_memory", "from_memory"]
 
+# Times, sizes and texts are kept as they are.
 _PLAIN = ("number", "cwd", "created_at", "updated_at", "name", "pid", "spawn_ms", "reason")
 
 
 def as_memory(
-    record: PtyRecord, options: SpawnOptions, correlation_id: CorrelationId
+    record: PtyRecord,
+    options: SpawnOptions,
+    correlation_id: CorrelationId,
+    start_time: int | None,
 ) -> dict[str, Any]:
-    """Return a PTY as JSON values: its record, and of its options what is needed later."""
+    """Return a PTY as JSON values: its record, and of its options what is needed later.
+
+    `start_time` with its pid names the child for good.
+    """
     return {
         **{name: getattr(record, name) for name in _PLAIN},
         "pty_id": record.pty_id,
+        "start_time": start_time,
         "lane": record.lane_id,
         "session": record.session_id,
         "terminal": record.terminal_id,

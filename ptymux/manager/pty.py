@@ -64,7 +64,7 @@ class ManagedPty:
         self._link = link
         self._announcer = announcer
         self._on_gone = on_gone
-        self._leader_start: int | None = None
+        self.leader_start: int | None = None  # clock ticks since boot
         self._early: list[Report] = []  # that came before the answer to the spawn
 
     # Facts -----------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ class ManagedPty:
         """
         leader = self.record.pid
         for member in members:
-            if member.pid == leader and self._leader_start not in (None, member.start_time):
+            if member.pid == leader and self.leader_start not in (None, member.start_time):
                 return ()
         return members
 
@@ -166,7 +166,7 @@ class ManagedPty:
     def begin(self, spawned: Spawned, spawn_ms: float, *, resumed: bool = False) -> None:
         """The child runs; `resumed`: a predecessor of this manager has kept its account."""
         self.flow.begin(spawned.ring, self.options, resumed=resumed)
-        self._leader_start = spawned.start_time or _start_time(spawned.pid)
+        self.leader_start = spawned.start_time or _start_time(spawned.pid)
         self.step(Event.SPAWNED, pid=spawned.pid, spawn_ms=spawn_ms)
         self.tell(Topic.SPAWNED, {"pid": spawned.pid, "spawn_ms": spawn_ms})
         self.settled.set()

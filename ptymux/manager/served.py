@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ptymux.core.lifecycle import Event
-from ptymux.core.model import Limits, OnFull, PtyId, PtyRecord, WindowSize, check_name
+from ptymux.core.model import (
+    CorrelationId,
+    Limits,
+    OnFull,
+    PtyId,
+    PtyRecord,
+    SpawnOptions,
+    WindowSize,
+    check_name,
+)
 from ptymux.core.ring import RingBuffer
 from ptymux.keeper.engine import Spawned
 from ptymux.keeper.remote import RemoteLink
@@ -26,6 +35,15 @@ class ServedManager(PtyManager):
         self._remote = link
         self._spawner.socket_path = socket_path
         self._spawner.on_registered = self._remember
+
+    async def spawn(
+        self, options: SpawnOptions, *, correlation_id: CorrelationId | None = None
+    ) -> PtyRecord:
+        """Start a command; the keeper then knows how long that took."""
+        record = await super().spawn(options, correlation_id=correlation_id)
+        if self.knows(record.pty_id):
+            self._remember(self._roster.get(record.pty_id))
+        return record
 
     @property
     def epoch(self) -> str:
@@ -62,6 +80,23 @@ class ServedManager(PtyManager):
         """Return a PTY as JSON values; `full` adds its history and its signals."""
         return describe(self._roster.get(pty_id), full=full)
 
+    def teller(self, pty_id: PtyId) -> Callable[[], dict[str, Any]]:
+        """Return what tells of a PTY as `describe` does, also once it was removed."""
+        pty = self._roster.get(pty_id)
+        return lambda: describe(pty)
+
+    async def resize(
+        self, pty_id: PtyId, size: WindowSize, *, correlation_id: CorrelationId | None = None
+    ) -> PtyRecord:
+        """Set a terminal's size; raises as `PtyManager.resize`."""
+        record = await super().resize(pty_id, size, correlation_id=correlation_id)
+        self._remember(self._roster.get(pty_id))
+        return record
+
+    async def is_canonical(self, pty_id: PtyId) -> bool:
+        """Whether a live PTY's terminal collects lines, and cuts one above 4,095 bytes."""
+        return await self._link.is_canonical(self._live(pty_id, "input needs one that runs").slot)
+
     def rename(self, pty_id: PtyId, name: str) -> PtyRecord:
         """Give a PTY another name.
 
@@ -92,13 +127,24 @@ class ServedManager(PtyManager):
         await self._link.resize(pty.slot, size)
         await self._link.resize(pty.slot, before)
 
+    def number_from(self, number: int) -> None:
+        """Give the next PTY this number, or a higher one: lower ones were given out."""
+        self._spawner.reserve(number)
+
     def adopt(self, slot: int, ring: RingBuffer, memory: Mapping[str, Any]) -> None:
         """Go on with a PTY that was there before this manager; called before anything else."""
         record, options, cause = from_memory(memory)
         assert record.number == slot
         pty = self._spawner.register(record, options, cause)
         pty.step(Event.SPAWN)
-        pty.begin(Spawned(memory["pid"], ring), memory["spawn_ms"] or 0.0, resumed=True)
+        pty.begin(
+            Spawned(memory["pid"], ring, memory["start_time"]),
+            memory["spawn_ms"] or 0.0,
+            resumed=True,
+        )
 
     def _remember(self, pty: ManagedPty) -> None:
-        self._remote.remember(pty.slot, as_memory(pty.record, pty.options, pty.cause))
+        if pty.is_live:
+            self._remote.remember(
+                pty.slot, as_memory(pty.record, pty.options, pty.cause, pty.leader_start)
+            )

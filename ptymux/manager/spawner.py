@@ -42,6 +42,10 @@ class Spawner:
         self._next_number = 1
         self._starting: set[asyncio.Task[Exception | None]] = set()
 
+    def reserve(self, number: int) -> None:
+        """Give no PTY a number below this one."""
+        self._next_number = max(self._next_number, number)
+
     async def spawn(self, options: SpawnOptions, cause: CorrelationId) -> PtyRecord:
         """Return the record of a new PTY once its child runs; raises as `PtyManager.spawn`."""
         self._roster.check_memory(options)

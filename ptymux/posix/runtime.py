@@ -13,7 +13,15 @@ from typing import Final
 from ptymux.errors import AlreadyRunningError, UnsafeDirectoryError
 from ptymux.posix.shortage import shortage_of
 
-__all__ = ["become_subreaper", "ensure_directory", "listen", "lock", "peer", "state_path"]
+__all__ = [
+    "become_subreaper",
+    "ensure_directory",
+    "is_at",
+    "listen",
+    "lock",
+    "peer",
+    "state_path",
+]
 
 _PEER: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -49,18 +57,30 @@ def lock(path: str) -> int:
         AlreadyRunningError: somebody else holds it.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        try:
+            fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise UnsafeDirectoryError(path, error.strerror or "it cannot be opened") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(fd)
+            if error.errno == errno.EWOULDBLOCK:
+                raise AlreadyRunningError(path) from error
+            raise
+        if is_at(fd, path):
+            return fd
+        os.close(fd)  # its holder removed it after we had opened it: lock the one that counts
+
+
+def is_at(fd: int, path: str) -> bool:
+    """Whether `path` is the file that is open as `fd`."""
     try:
-        fd = os.open(path, flags, 0o600)
-    except OSError as error:
-        raise UnsafeDirectoryError(path, error.strerror or "it cannot be opened") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        if error.errno == errno.EWOULDBLOCK:
-            raise AlreadyRunningError(path) from error
-        raise
-    return fd
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return os.path.samestat(found, os.fstat(fd))
 
 
 def listen(path: str) -> socket.socket:

@@ -16,8 +16,15 @@ from typing import Any, Final
 
 from ptymux import __version__
 from ptymux.core.model import Limits, PtyId, WindowSize
-from ptymux.errors import ProtocolError, PtymuxError, UnknownMethodError
+from ptymux.errors import (
+    LimitReachedError,
+    LinkClosedError,
+    ProtocolError,
+    PtymuxError,
+    UnknownMethodError,
+)
 from ptymux.keeper.remote import RemoteLink
+from ptymux.keeper.supervisor import LINK_FD, LISTENER_FD
 from ptymux.manager.served import ServedManager
 from ptymux.posix.memory import raise_open_files_limit, resident_memory
 from ptymux.posix.runtime import peer, state_path
@@ -30,16 +37,16 @@ from ptymux.protocol.messages import (
     encode_error,
     encode_result,
 )
-from ptymux.server.commands import COMMANDS, Answer
+from ptymux.server.answer import Answer
+from ptymux.server.commands import COMMANDS
 from ptymux.server.connection import Connection
 
 __all__ = ["App", "main"]
 
 _log = logging.getLogger("ptymux")
 
-_LINK_FD: Final = 3  # as the keeper arranged
-_LISTENER_FD: Final = 4
 _CONNECTIONS: Final = 512
+_HELLO_SECONDS: Final = 30.0  # for a client to say hello
 _LEAVE_SECONDS: Final = 3600.0  # without a live PTY and a client
 _LOG_BYTES: Final = 1024 * 1024
 
@@ -57,7 +64,9 @@ class App:
         self._done = asyncio.Event()
         self._started = time.time()
         self._background: set[asyncio.Task[object]] = set()
-        self._leave_seconds = float(os.environ.get("PTYMUX_LEAVE_SECONDS", _LEAVE_SECONDS))
+        self.is_stopping = False
+        self._leave_seconds = _leave_seconds()
+        self._idle_since = time.time()  # without a client
         self._leave_timer: asyncio.TimerHandle | None = None
 
     async def run(self, listener: socket.socket) -> None:
@@ -65,7 +74,8 @@ class App:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop_soon)
         self._link.on_listener = self._listen_on
-        self._listen_on(listener)
+        self._listen_on(self._link.listener or listener)
+        self._link.listener = None
         self._link.ready()
         self._arm_leave()
         await self._done.wait()
@@ -115,6 +125,7 @@ class App:
             "started_at": self._started,
             "uptime_seconds": time.time() - self._started,
             "server_replaced": self._replaced,
+            "keeper_replaced": 0,
             "live": self.manager.live_count,
             "ptys": len(self.manager.list()),
             "connections": len(self._connections),
@@ -130,10 +141,16 @@ class App:
     def stop_soon(self) -> None:
         """End everything, then this process and its keeper."""
 
+        if self.is_stopping:
+            return
+        self.is_stopping = True
+
         async def run() -> None:
-            self._link.stop()
-            await self.manager.close()
-            self._done.set()
+            try:
+                self._link.stop()
+                await self.manager.close()
+            finally:
+                self._done.set()
 
         self._in_background(run())
 
@@ -174,17 +191,23 @@ class App:
             loop.call_later(0.2, self._listen_again, listener)
             return
         pid, uid = peer(sock)
-        if uid != os.geteuid() or len(self._connections) >= _CONNECTIONS:
-            _log.warning("refused a client: pid %d, user %d", pid, uid)
+        if uid != os.geteuid():
+            _log.warning("refused a client: process %d, user %d", pid, uid)
             sock.close()
-            return
-        connection = Connection(sock, self._serve)
-        connection.on_done = self._on_done
-        self._connections.add(connection)
-        self._arm_leave()
+        elif len(self._connections) >= _CONNECTIONS:
+            refusal = LimitReachedError("the number of clients", _CONNECTIONS, "end some of them")
+            with sock, contextlib.suppress(OSError):
+                sock.send(encode_error(None, refusal))
+        else:
+            connection = Connection(sock, self._serve)
+            connection.on_done = self._on_done
+            self._connections.add(connection)
+            self._arm_leave()
+            connection.expect_hello(_HELLO_SECONDS)
 
     def _on_done(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._idle_since = time.time()
         self._arm_leave()
 
     def _arm_leave(self) -> None:
@@ -193,15 +216,22 @@ class App:
             self._leave_timer.cancel()
             self._leave_timer = None
         if self._leave_seconds and not self._connections:
-            loop = asyncio.get_running_loop()
-            self._leave_timer = loop.call_later(self._leave_seconds, self._leave_if_idle)
+            self._leave_in(self._leave_seconds)
+
+    def _leave_in(self, seconds: float) -> None:
+        self._leave_timer = asyncio.get_running_loop().call_later(seconds, self._leave_if_idle)
 
     def _leave_if_idle(self) -> None:
-        if self.manager.live_count == 0 and not self._connections:
-            _log.info("nothing to do for %.0f s: leaving", self._leave_seconds)
-            self.stop_soon()
+        """Leave unless a PTY lives, or lived until lately."""
+        ends = (record.updated_at for record in self.manager.list())
+        idle = time.time() - max(self._idle_since, *ends, 0.0)
+        if self.manager.live_count:
+            self._leave_in(self._leave_seconds)
+        elif idle < self._leave_seconds:
+            self._leave_in(max(0.01, self._leave_seconds - idle))
         else:
-            self._arm_leave()
+            _log.info("nothing to do for %.0f s: leaving", idle)
+            self.stop_soon()
 
     async def _serve(self, connection: Connection) -> None:
         while True:
@@ -218,26 +248,27 @@ class App:
 
     async def _answer(self, connection: Connection, request: Request) -> Any:
         """Do what is asked and reply; return what the reply upgrades the connection to."""
-        fd = -1
-        then = None
         try:
             result = await self._perform(connection, request)
-            if isinstance(result, Answer):
-                fd, then = result.fd, result.then
-            reply = encode_result(request.id, result)
         except PtymuxError as error:
-            reply = encode_error(request.id, error)
+            await connection.send(encode_error(request.id, error))
+            return None
+        answer = result if isinstance(result, Answer) else Answer(result)
         try:
-            await connection.send(reply, [fd] if fd >= 0 else [])
+            await connection.send(*_encoded(request, answer))
+        except BaseException:
+            if answer.undo is not None:
+                answer.undo()
+            raise
         finally:
-            if fd >= 0:
-                os.close(fd)
-        return then
+            if answer.fd >= 0:
+                os.close(answer.fd)
+        return answer.then
 
     async def _perform(self, connection: Connection, request: Request) -> Mapping[str, Any]:
         params = Params(request.params)
         if request.method == "hello":
-            connection.version = agree(params)
+            connection.greet(agree(params))
             return {
                 "protocol": connection.version,
                 "server": __version__,
@@ -252,28 +283,52 @@ class App:
         return await command(self, connection, params)
 
 
+def _encoded(request: Request, answer: Answer) -> tuple[bytes, list[int]]:
+    """Return the reply as it is sent: a refusal when the result is longer than any may be."""
+    try:
+        return encode_result(request.id, answer), [answer.fd] if answer.fd >= 0 else []
+    except ProtocolError as error:
+        if answer.then is not None:
+            raise
+        return encode_error(request.id, PtymuxError(str(error))), []
+
+
+def _leave_seconds() -> float:
+    with contextlib.suppress(KeyError, ValueError):
+        return max(0.0, float(os.environ["PTYMUX_LEAVE_SECONDS"]))
+    return _LEAVE_SECONDS
+
+
 async def _main(path: str) -> None:
     lost = asyncio.Event()
-    link = RemoteLink(socket.socket(fileno=_LINK_FD), lambda _reason: lost.set())
-    hello, inherited = await link.greeting()
+    listener = socket.socket(fileno=LISTENER_FD)
+    link = RemoteLink(socket.socket(fileno=LINK_FD), lambda _reason: lost.set())
+    try:
+        hello, inherited = await link.greeting()
+    except LinkClosedError as error:
+        _log.error("no server without a keeper: %s", error)
+        listener.close()
+        return
     manager = ServedManager(link, path, Limits())
+    manager.number_from(hello["next_slot"])
     for each in inherited:
         manager.adopt(each.slot, each.ring, each.record)
     app = App(path, manager, link, hello["replacements"])
-    serving = asyncio.create_task(app.run(socket.socket(fileno=_LISTENER_FD)))
+    serving = asyncio.create_task(app.run(listener))
     losing = asyncio.create_task(lost.wait())
     await asyncio.wait((serving, losing), return_when=asyncio.FIRST_COMPLETED)
-    if not serving.done():
+    if not serving.done() and not app.is_stopping:
         _log.error("the keeper is gone")
         serving.cancel()
     losing.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
     await link.close()
 
 
 def main() -> None:
     """Be a server: argv is the socket's path; the keeper gave the link and the listener."""
     path = sys.argv[1]
-    for fd in (_LINK_FD, _LISTENER_FD):
+    for fd in (LINK_FD, LISTENER_FD):
         os.set_inheritable(fd, False)
     os.umask(0o077)
     handler = logging.handlers.RotatingFileHandler(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
-from ptymux.core.model import PtyRecord, WindowSize
+from ptymux.core.model import PtyId, PtyRecord, WindowSize
 from ptymux.core.output import ReaderKind
-from ptymux.errors import InvalidStateError, PtymuxError
+from ptymux.errors import ConnectionClosedError, InvalidStateError, PtymuxError
 from ptymux.manager import OutputReader
-from ptymux.protocol.framing import Detach, FrameDecoder, In, Redraw, Resize
+from ptymux.protocol.framing import Detach, Frame, FrameDecoder, In, Ping, Redraw, Resize
 from ptymux.protocol.messages import Params
+from ptymux.server.answer import Answer
 from ptymux.server.connection import Connection
 from ptymux.server.pump import pump
 
@@ -21,36 +24,32 @@ if TYPE_CHECKING:
 
 __all__ = ["attach"]
 
+_LAST_INPUT_SECONDS: Final = 5.0  # for the PTY to take what a client sent before it left
+
 
 async def attach(
     app: App, connection: Connection, record: PtyRecord, params: Params
 ) -> dict[str, Any]:
     """Attach; return the reply after which the connection carries frames."""
-    from ptymux.server.commands import Answer
-
     kind = ReaderKind(params.choice("kind", [k.value for k in ReaderKind], default="consumer"))
-    offset = _offset(app, record, params)
-    cols, rows = (
-        params.optional_number("cols", 1, 10_000),
-        params.optional_number("rows", 1, 10_000),
-    )
-    reader = app.manager.reader(record.pty_id, kind, offset=offset)
-    lifeline: socket.socket | None = None
-    try:
+    cols = params.optional_number("cols", 1, 10_000)
+    rows = params.optional_number("rows", 1, 10_000)
+    reader = app.manager.reader(record.pty_id, kind, offset=_offset(app, record, params))
+    with contextlib.ExitStack() as undo:
+        undo.callback(reader.close)
+        reply = Answer()
         if params.flag("input"):
             with contextlib.suppress(InvalidStateError):  # it has ended: there is output to read
-                lifeline = await app.manager.open_input(record.pty_id)
+                reply.fd = (await app.manager.open_input(record.pty_id)).detach()
+                undo.callback(os.close, reply.fd)
         if cols is not None and rows is not None:
             with contextlib.suppress(InvalidStateError):
                 await app.show(record.pty_id, WindowSize(cols, rows))
-    except BaseException:
-        reader.close()
-        raise
-    reply = Answer(
-        pty=app.describe(record.pty_id), offset=reader.offset, lifeline=lifeline is not None
-    )
-    reply.fd = -1 if lifeline is None else lifeline.detach()
-    reply.then = lambda: _carry(app, connection, reader)
+        tell_end = app.manager.teller(record.pty_id)
+        reply |= {"pty": tell_end(), "offset": reader.offset, "lifeline": reply.fd >= 0}
+        undo.pop_all()
+    reply.then = lambda: _carry(app, connection, reader, tell_end)
+    reply.undo = reader.close
     return reply
 
 
@@ -64,34 +63,78 @@ def _offset(app: App, record: PtyRecord, params: Params) -> int | None:
     return wanted
 
 
-async def _carry(app: App, connection: Connection, reader: OutputReader) -> None:
+async def _carry(
+    app: App, connection: Connection, reader: OutputReader, tell_end: Callable[[], dict[str, Any]]
+) -> None:
     """Carry frames both ways until the client detaches or the PTY has told its end."""
-    with reader:
-        listening = asyncio.create_task(_listen(app, connection, reader))
-        pumping = asyncio.create_task(
-            pump(reader, connection.send, lambda: app.describe(reader.pty_id))
-        )
-        try:
-            await asyncio.wait((listening, pumping), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (listening, pumping):
-                task.cancel()
-            await asyncio.gather(listening, pumping, return_exceptions=True)
+    connection.is_patient = True
+    tasks = [
+        listening := asyncio.create_task(_listen(app, connection, reader.pty_id)),
+        asyncio.create_task(pump(reader, connection.send, tell_end)),
+        asyncio.create_task(connection.gone.wait()),
+    ]
+    try:
+        with reader:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if connection.gone.is_set():  # it may have typed something before
+            await asyncio.wait([listening], timeout=_LAST_INPUT_SECONDS)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
 
 
-async def _listen(app: App, connection: Connection, reader: OutputReader) -> None:
+async def _listen(app: App, connection: Connection, pty_id: PtyId) -> None:
     """Take what the client sends: a new size, a redraw, input from one without a lifeline."""
     decoder = FrameDecoder()
-    while True:
-        for frame in decoder.feed(await connection.read_bytes()):
-            with contextlib.suppress(InvalidStateError):  # it ended meanwhile
-                match frame:
-                    case Detach():
-                        return
-                    case Resize():
-                        await app.show(reader.pty_id, WindowSize(frame.cols, frame.rows))
-                    case Redraw():
-                        await app.nudge(reader.pty_id)
-                    case In():
-                        with contextlib.suppress(PtymuxError):
-                            await app.manager.write_input(reader.pty_id, frame.data)
+    with _Typing(app, pty_id) as typing:
+        while True:
+            try:
+                piece = await connection.read_bytes()
+            except ConnectionClosedError:  # it sends no more, but may still read
+                await connection.gone.wait()
+                return
+            for frame in decoder.feed(piece):
+                if isinstance(frame, Detach):
+                    return
+                with contextlib.suppress(PtymuxError):  # it ended meanwhile, or has no such size
+                    await _take(app, connection, typing, frame)
+
+
+async def _take(app: App, connection: Connection, typing: _Typing, frame: Frame) -> None:
+    match frame:
+        case Resize():
+            await app.show(typing.pty_id, WindowSize(frame.cols, frame.rows))
+        case Redraw():
+            await app.nudge(typing.pty_id)
+        case In():
+            await typing.send(frame.data)
+        case Ping():
+            await connection.send(frame.encode())
+
+
+class _Typing:
+    """A lifeline for a client that has none: opened with its first input, closed at the end."""
+
+    def __init__(self, app: App, pty_id: PtyId) -> None:
+        self.pty_id = pty_id
+        self._app = app
+        self._lifeline: socket.socket | None = None
+
+    def __enter__(self) -> _Typing:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._lifeline is not None:
+            self._lifeline.close()
+
+    async def send(self, data: bytes) -> None:
+        """Return once the lifeline took `data`; what waits there is typed whatever happens."""
+        if self._lifeline is None:
+            self._lifeline = await self._app.manager.open_input(self.pty_id)
+            self._lifeline.setblocking(False)
+        with contextlib.suppress(OSError):  # the PTY ended
+            await asyncio.get_running_loop().sock_sendall(self._lifeline, data)

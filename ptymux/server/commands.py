@@ -18,34 +18,28 @@ from ptymux.core.model import (
     OnFull,
     PtyRecord,
     SessionId,
-    SpawnOptions,
     TerminalId,
     WindowSize,
 )
 from ptymux.errors import InvalidStateError, InvalidValueError, PtymuxError
+from ptymux.keeper.wire import PassedOptions
 from ptymux.protocol.messages import (
     LARGEST_PAYLOAD,
     Params,
     decode_payload,
     encode_notification,
 )
+from ptymux.server.answer import Answer
 from ptymux.server.attachment import attach
 from ptymux.server.connection import Connection
 
 if TYPE_CHECKING:
     from ptymux.server.app import App
 
-__all__ = ["COMMANDS", "Answer"]
+__all__ = ["COMMANDS"]
 
 _ENDED: Final = (State.STOPPED.value, State.ERRORED.value)
 _PAGE_BYTES: Final = 256 * 1024
-
-
-class Answer(dict[str, Any]):
-    """A result that brings an fd, or that upgrades the connection once it is sent."""
-
-    fd: int = -1
-    then: Callable[[], Awaitable[None]] | None = None
 
 
 async def spawn(app: App, connection: Connection, params: Params) -> Mapping[str, Any]:
@@ -56,15 +50,16 @@ async def spawn(app: App, connection: Connection, params: Params) -> Mapping[str
     try:
         options = _spawn_options(params, payload, fds)
         record = await app.manager.spawn(options)
+        told = app.describe(record.pty_id)
         if params.flag("remove"):
             app.remove_when_gone(record.pty_id)
-        return {"pty": app.describe(record.pty_id)}
+        return {"pty": told}
     finally:
         for fd in fds:
             os.close(fd)
 
 
-def _spawn_options(params: Params, payload: bytes, fds: list[int]) -> SpawnOptions:
+def _spawn_options(params: Params, payload: bytes, fds: list[int]) -> PassedOptions:
     argv, env = decode_payload(
         payload, params.number("argc", 1, 1 << 20), params.number("envc", 0, 1 << 20)
     )
@@ -72,11 +67,12 @@ def _spawn_options(params: Params, payload: bytes, fds: list[int]) -> SpawnOptio
     if len(fds) != 1 + has_stdin:
         raise InvalidValueError("fds", len(fds), "a directory, and a stdin if it has one")
     session, terminal = params.optional_text("session"), params.optional_text("terminal")
-    return SpawnOptions(
+    return PassedOptions(
         argv=tuple(argv),
         env=env,
         overrides=params.texts("overrides"),
         cwd=os.readlink(f"/proc/self/fd/{fds[0]}"),
+        cwd_fd=fds[0],
         umask=params.optional_number("umask", 0, 0o777),
         nofile=params.optional_number("nofile", 0, 1 << 30),
         size=WindowSize(params.number("cols", default=80), params.number("rows", default=24)),
@@ -106,11 +102,7 @@ async def list_ptys(app: App, _connection: Connection, params: Params) -> Mappin
     for record in app.manager.list():
         if (lane and record.lane_id != lane) or (session and record.session_id != session):
             continue
-        if (
-            record.state in (State.STOPPED.value, State.ERRORED.value)
-            and not everything
-            and not state
-        ):
+        if record.state in _ENDED and not everything and not state:
             ended += 1
             continue
         if record.number <= after or following is not None:
@@ -118,7 +110,7 @@ async def list_ptys(app: App, _connection: Connection, params: Params) -> Mappin
         told = app.describe(record.pty_id)
         if state and state not in (record.state, told["shown"]):
             continue
-        size += 1200 + sum(map(len, record.command))
+        size += 1200 + 12 * sum(map(len, told["command"]))
         if size > _PAGE_BYTES and chosen:
             following = chosen[-1]["number"]
             continue
@@ -145,9 +137,11 @@ async def send(app: App, _connection: Connection, params: Params) -> Mapping[str
     """Return a lifeline for input, and where the output stands before it."""
     record = _named(app, params)
     lifeline = await app.manager.open_input(record.pty_id)
-    reply = Answer(pty=app.describe(record.pty_id))
-    reply["offset"] = reply["pty"]["buffer"]["total_written"]
-    reply.fd = lifeline.detach()
+    with lifeline:
+        told = app.describe(record.pty_id)
+        canonical = await app.manager.is_canonical(record.pty_id)
+        reply = Answer(pty=told, offset=told["buffer"]["total_written"], canonical=canonical)
+        reply.fd = lifeline.detach()
     return reply
 
 
@@ -170,10 +164,11 @@ async def kill(app: App, _connection: Connection, params: Params) -> Mapping[str
     """End PTYs; the reply comes when they are gone and their names free."""
     grace = params.optional_real("grace")
     records = _several(app, params, live_only=True)
+    tellers = [app.manager.teller(record.pty_id) for record in records]
     await asyncio.gather(
         *(app.manager.terminate(record.pty_id, grace_seconds=grace) for record in records)
     )
-    return {"ptys": [app.describe(r.pty_id) for r in records if app.manager.knows(r.pty_id)]}
+    return {"ptys": [tell() for tell in tellers]}
 
 
 async def remove(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
@@ -211,29 +206,30 @@ async def clear(app: App, _connection: Connection, params: Params) -> Mapping[st
 async def wait(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
     """Return when a PTY has exited, is gone, or is in a state."""
     record = _reading(app, params)
+    tell = app.manager.teller(record.pty_id)
     until = params.choice("until", ["exit", "gone", "state"], default="exit")
     if until == "exit":
         await app.manager.wait_exited(record.pty_id)
     elif until == "gone":
         await app.manager.wait_gone(record.pty_id)
     else:
-        await _wait_state(app, record, params.text("state"))
-    return {"pty": app.describe(record.pty_id)}
+        await _wait_state(app, record, params.text("state"), tell)
+    return {"pty": tell()}
 
 
-async def _wait_state(app: App, record: PtyRecord, wanted: str) -> None:
+async def _wait_state(
+    app: App, record: PtyRecord, wanted: str, tell: Callable[[], dict[str, Any]]
+) -> None:
     def is_there() -> bool:
-        told = app.describe(record.pty_id)
-        return wanted in (told["state"], told["shown"])
+        now = tell()
+        return wanted in (now["state"], now["shown"])
 
-    with app.manager.subscribe(pty_id=record.pty_id) as events:
-        if is_there():
-            return
-        async for _event in events:
-            if is_there():
-                return
+    with app.manager.subscribe(pty_id=record.pty_id) as stream:
+        told = aiter(stream)
+        while not is_there():
             if app.manager.is_gone(record.pty_id):
-                raise InvalidStateError(record.pty_id, record.state, f"it never was {wanted}")
+                raise InvalidStateError(record.pty_id, tell()["state"], f"it never was {wanted}")
+            await anext(told)
 
 
 async def events(app: App, connection: Connection, params: Params) -> Mapping[str, Any]:
@@ -259,6 +255,7 @@ async def events(app: App, connection: Connection, params: Params) -> Mapping[st
 
     reply = Answer(missed=missed, epoch=app.manager.epoch, last_seq=app.manager.last_seq)
     reply.then = tell
+    reply.undo = stream.close
     return reply
 
 

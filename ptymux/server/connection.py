@@ -2,6 +2,9 @@
 
 What a client can make us hold is bounded: one line or one payload that is being received, and one
 reply that its socket does not take yet; no further request is read meanwhile.
+
+A client that only shut down its sending still gets its replies. One that is gone gives up what it
+asked for, once what it sent was taken where that is input.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import socket
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -24,6 +29,8 @@ _log = logging.getLogger("ptymux")
 
 _READ: Final = 64 * 1024
 _MOST_FDS: Final = 2  # that a request may bring: a directory and a stdin
+_MOST_BATCHES: Final = 8  # of fds, for requests that wait
+_LOOK_SECONDS: Final = 1.0  # between two looks whether a client left of which nothing is read
 
 
 class Connection:
@@ -36,8 +43,13 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._lines = LineDecoder()
         self._received = bytearray()  # not looked at yet
-        self._fds: list[int] = []
+        self._fds: deque[list[int]] = deque()  # a request's together
         self._arrived = asyncio.Event()
+        self._sending = asyncio.Lock()
+        self._look: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None  # for the client's hello
+        self.gone = asyncio.Event()  # nobody is at the other end
+        self.is_patient = False  # what is being done goes on for a moment when the client is gone
         self._is_ended = False  # the client sends no more
         self.on_done: Callable[[Connection], None] = lambda _connection: None
         self.version = 0  # of the protocol, once agreed on
@@ -62,13 +74,24 @@ class Connection:
         """End the connection."""
         self.task.cancel()
 
+    def expect_hello(self, seconds: float) -> None:
+        """End the connection unless `greet` is called in time."""
+        self._patience = self._loop.call_later(seconds, self.close)
+
+    def greet(self, version: int) -> None:
+        """Note the version of the protocol that was agreed on."""
+        self.version = version
+        if self._patience is not None:
+            self._patience.cancel()
+
     def _close(self) -> None:
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
+        for timer in (self._look, self._patience):
+            if timer is not None:
+                timer.cancel()
         self._sock.close()
-        for fd in self._fds:
-            os.close(fd)
-        self._fds.clear()
+        self._drop_fds()
         self.on_done(self)
 
     # Receiving -------------------------------------------------------------------------------
@@ -76,7 +99,7 @@ class Connection:
     def _on_readable(self) -> None:
         if len(self._received) > _READ:
             # Not taken yet: the socket's own buffer pushes back on the client.
-            self._loop.remove_reader(self._sock)
+            self._pause()
             return
         try:
             data, ancillary, _flags, _address = self._sock.recvmsg(
@@ -89,22 +112,42 @@ class Connection:
         self._keep_fds(ancillary)
         if not data:
             self._is_ended = True
-            self._loop.remove_reader(self._sock)
-            # A client that goes away gives up what it asked for.
             self._arrived.set()
-            self.task.cancel()
+            self._pause()
             return
         self._received += data
         self._arrived.set()
 
+    def _pause(self) -> None:
+        """Read no more for now; whether the client is gone has to be looked for then."""
+        self._loop.remove_reader(self._sock)
+        if self._look is None:
+            self._look_for_client()
+
+    def _look_for_client(self) -> None:
+        poll = select.poll()
+        poll.register(self._sock, 0)
+        if poll.poll(0):  # POLLHUP: both directions are closed
+            self._look = None
+            self.gone.set()
+            if not self.is_patient:
+                self.task.cancel()
+        else:
+            self._look = self._loop.call_later(_LOOK_SECONDS, self._look_for_client)
+
     def _keep_fds(self, ancillary: Sequence[tuple[int, int, bytes]]) -> None:
+        fds = array.array("i")
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds = array.array("i")
                 fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-                self._fds += fds
-        while len(self._fds) > _MOST_FDS:
-            os.close(self._fds.pop())
+        if fds:
+            self._fds.append(list(fds))
+        while len(self._fds) > _MOST_BATCHES:
+            _close_all(self._fds.pop())
+
+    def _drop_fds(self) -> None:
+        while self._fds:
+            _close_all(self._fds.popleft())
 
     async def _more(self) -> bytes:
         """Return what has arrived since the last time, waiting for it."""
@@ -112,6 +155,9 @@ class Connection:
             if self._is_ended:
                 raise ConnectionClosedError
             self._arrived.clear()
+            if self._look is not None:
+                self._look.cancel()
+                self._look = None
             self._loop.add_reader(self._sock, self._on_readable)
             await self._arrived.wait()
         data = bytes(self._received)
@@ -126,6 +172,8 @@ class Connection:
             ConnectionClosedError: the client sends no more.
         """
         while (line := self._lines.next_line()) is None:
+            if not self._received:
+                self._drop_fds()  # all that came was looked at, and nobody asked for them
             self._lines.feed(await self._more())
         return line
 
@@ -140,26 +188,34 @@ class Connection:
         return self._lines.take_rest() or await self._more()
 
     def take_fds(self) -> list[int]:
-        """Return the fds that came; the caller owns them."""
-        fds, self._fds = self._fds, []
-        return fds
+        """Return the fds that came with a request; the caller owns them."""
+        return self._fds.popleft() if self._fds else []
 
     # Sending ---------------------------------------------------------------------------------
 
     async def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        """Return once the kernel took all of `data`; the fds go with its first byte."""
-        rest = memoryview(data)
-        while rest:
-            try:
-                sent = (
-                    socket.send_fds(self._sock, [rest], list(fds)) if fds else self._sock.send(rest)
-                )
-            except BlockingIOError:
-                await self._writable()
-                continue
-            except OSError:
-                raise ConnectionClosedError from None
-            rest, fds = rest[sent:], ()
+        """Return once the kernel took all of `data`; the fds go with its first byte.
+
+        What several tasks send goes out one after the other.
+        """
+        async with self._sending:
+            rest = memoryview(data)
+            while rest:
+                sent = self._offer(rest, fds)
+                if sent:
+                    rest, fds = rest[sent:], ()
+                else:
+                    await self._writable()
+
+    def _offer(self, data: memoryview, fds: Sequence[int]) -> int:
+        try:
+            if fds:
+                return socket.send_fds(self._sock, [data], list(fds))
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            raise ConnectionClosedError from None
 
     async def _writable(self) -> None:
         ready = asyncio.Event()
@@ -169,3 +225,8 @@ class Connection:
         finally:
             with contextlib.suppress(ValueError, OSError):
                 self._loop.remove_writer(self._sock)
+
+
+def _close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -13,8 +13,8 @@ from ptymux.posix.process import boot_id, start_time
 def test_a_child_that_was_written_down_is_found_by_the_next_keeper(tmp_path: Path) -> None:
     path = str(tmp_path / "state")
     first = StateFile(path, slots=4)
-    first.enter(7, os.getpid())
-    first.enter(8, os.getppid())
+    first.enter(7, os.getpid(), start_time(os.getpid()))
+    first.enter(8, os.getppid(), None)
     first.leave(8)
     first.close()
 
@@ -31,10 +31,11 @@ def test_a_child_that_was_written_down_is_found_by_the_next_keeper(tmp_path: Pat
 def test_a_slot_that_was_freed_is_used_again(tmp_path: Path) -> None:
     file = StateFile(str(tmp_path / "state"), slots=1)
     for number in range(100):
-        file.enter(number, os.getpid())
+        file.enter(number, os.getpid(), 1)
         file.leave(number)
         file.leave(number)
-    file.enter(1, os.getpid())
+    file.enter(1, os.getpid(), 1)
+    assert file.is_full
 
     assert [proof.number for proof in file.proofs()] == [1]
     file.close()

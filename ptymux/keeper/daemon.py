@@ -1,0 +1,46 @@
+"""Becomes the keeper process: nobody's child, with nothing inherited, in the background."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+
+from ptymux.errors import PtymuxError
+from ptymux.keeper.process import Keeper
+from ptymux.posix.memory import raise_open_files_limit
+from ptymux.posix.runtime import become_subreaper
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Be a keeper: argv is the socket's path and the fd on which to say that a server is ready."""
+    path, ready = sys.argv[1], int(sys.argv[2])
+
+    def say(text: str) -> None:
+        nonlocal ready
+        if ready >= 0:
+            with contextlib.suppress(OSError):
+                os.write(ready, text.encode())
+            os.close(ready)
+            ready = -1
+
+    if os.fork():
+        os._exit(0)  # nobody's child but init's, and no leader that could get a terminal
+    os.closerange(3, ready)
+    os.closerange(ready + 1, 1 << 16)
+    os.set_inheritable(ready, False)
+    os.umask(0o077)
+    os.chdir("/")
+    for name in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(name, signal.SIG_IGN)
+    try:
+        keeper = Keeper(path, lambda: say("ready\n"))
+    except PtymuxError as error:
+        say(f"{error.code} {error}\n")
+        sys.exit(1)
+    raise_open_files_limit()
+    become_subreaper()
+    keeper.run()
