@@ -37,7 +37,7 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--lane", help="Show those of one lane first.")
+@click.option("--lane", help="Show one lane only.")
 @click.option("--sort", type=click.Choice(_SORTS), default="rate", show_default=True)
 @click.option("--once", is_flag=True, help="Print one picture and exit.")
 @click.option(
