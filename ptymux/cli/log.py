@@ -96,8 +96,8 @@ class Printer:
         text = f"{gap.end - gap.start:,} bytes of output are missing here, from {gap.start:,} on"
         if self._inline:
             colour = _NO_COLOUR if self._is_coloured else b""
-            start = b"" if self._at_line_start else b"\r\n"
-            self._write(colour + start + f"[ptymux: {text}]\r\n".encode())
+            start = b"" if self._at_line_start else b"\n"
+            self._write(colour + start + f"[ptymux: {text}]\n".encode())
         else:
             tell(text)
 

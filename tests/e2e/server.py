@@ -55,7 +55,8 @@ class Server:
 
     def text(self, *words: str) -> str:
         """Return what a command printed, which must succeed."""
-        done = self.world.run(*words)
+        limit = ("--timeout", "10s") if words[0] == "wait" else ()
+        done = self.world.run(*words, *limit)
         assert done.returncode == 0, (words, done.returncode, done.stderr)
         return done.stdout.decode()
 
