@@ -124,11 +124,13 @@ def status(as_json: bool) -> int:
 
 
 def _report(told: dict[str, Any]) -> list[str]:
-    limits, replaced = told["limits"], told["server_replaced"]
+    limits, replaced = told["limits"], _times(told["server_replaced"])
+    keepers = _times(told.get("keeper_replaced", 0))
     memory = format_size(told["memory"]["resident"])
     rows = [
         ("server", f"ptymux {told['server']}, protocol {told['protocol']}, pid {told['pid']}"),
-        ("keeper", f"pid {told['keeper_pid']}; it replaced the server {_times(replaced)}"),
+        ("keeper", f"pid {told['keeper_pid']}"),
+        ("replaced", f"the server {replaced}, the keeper {keepers}"),
         ("socket", told["socket"]),
         ("log", told["log"]),
         ("up for", format_duration(told["uptime_seconds"])),
@@ -136,7 +138,7 @@ def _report(told: dict[str, Any]) -> list[str]:
         ("clients", f"{told['connections']} of at most {limits['connections']}, this one included"),
         ("memory", f"{memory} resident; at worst {format_size(limits['worst_case_bytes'])}"),
     ]
-    return [f"{label:<9}{text}" for label, text in rows]
+    return [f"{label:<10}{text}" for label, text in rows]
 
 
 def _times(count: int) -> str:
