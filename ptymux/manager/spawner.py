@@ -102,7 +102,7 @@ class Spawner:
     ) -> ManagedPty:
         """Enter a PTY that is about to be spawned, or that a predecessor spawned."""
         self._roster.registry.register(record)
-        self._next_number = max(self._next_number, record.number) + 1
+        self._next_number = max(self._next_number, record.number + 1)
         pty = ManagedPty(
             record,
             options,

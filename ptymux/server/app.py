@@ -235,9 +235,8 @@ class App:
 
     async def _serve(self, connection: Connection) -> None:
         while True:
-            line = await connection.read_line()
             try:
-                request = decode_request(line)
+                request = decode_request(await connection.read_line())
             except ProtocolError as error:
                 await connection.send(encode_error(None, error))
                 raise
@@ -250,6 +249,9 @@ class App:
         """Do what is asked and reply; return what the reply upgrades the connection to."""
         try:
             result = await self._perform(connection, request)
+        except ProtocolError as error:
+            await connection.send(encode_error(None, error))
+            raise
         except PtymuxError as error:
             await connection.send(encode_error(request.id, error))
             return None

@@ -30,6 +30,7 @@ _log = logging.getLogger("ptymux")
 _READ: Final = 64 * 1024
 _MOST_FDS: Final = 2  # that a request may bring: a directory and a stdin
 _MOST_BATCHES: Final = 8  # of fds, for requests that wait
+_PART_SECONDS: Final = 1.0  # for a client that is cut off to see why
 _LOOK_SECONDS: Final = 1.0  # between two looks whether a client left of which nothing is read
 
 
@@ -61,14 +62,23 @@ class Connection:
             await serve(self)
         except (ConnectionClosedError, asyncio.CancelledError):
             pass
-        except (ProtocolError, ConnectionError) as error:
+        except ProtocolError as error:
             _log.info("a client was cut off: %s", error)
+            await self._part()
         except PtymuxError as error:
             _log.warning("a connection failed: %s", error)
         except Exception:  # a failing connection takes down itself
             _log.exception("a connection failed")
         finally:
             self._close()
+
+    async def _part(self) -> None:
+        """Have the client read what it was told: closed with its data unread, it could not."""
+        with contextlib.suppress(OSError, ConnectionClosedError, TimeoutError):
+            self._sock.shutdown(socket.SHUT_WR)
+            async with asyncio.timeout(_PART_SECONDS):
+                while True:
+                    await self._more()
 
     def close(self) -> None:
         """End the connection."""

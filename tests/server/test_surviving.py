@@ -1,0 +1,489 @@
+"""What a server and its keeper survive: clients of every kind, kills, removed files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import threading
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from ptymux.client import launch
+from ptymux.client.rpc import Connection
+from ptymux.errors import ConnectionClosedError, PtymuxError, UnsafeDirectoryError
+from ptymux.protocol.framing import Exit, Gap, Out
+from tests.server.conftest import Place, collect, fds_of, is_alive, kill, resident, until
+
+LINES = 400_000  # of 9 bytes
+FLOOD = f"seq -f %08.0f {LINES}"
+MIB = 1024 * 1024
+
+
+def expected(count: int = LINES) -> bytes:
+    return b"".join(b"%08d\n" % number for number in range(1, count + 1))
+
+
+def raw(place: Place) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(20)
+    sock.connect(place.path)
+    return sock
+
+
+def hello(sock: socket.socket) -> None:
+    sock.sendall(b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"protocol":[1,1]}}\n')
+    assert b"epoch" in sock.recv(4096)
+
+
+def answer_to(place: Place, data: bytes) -> bytes:
+    """Return what is answered to `data` until the server hangs up or the client had enough."""
+    with raw(place) as sock:
+        with suppress(BrokenPipeError):
+            sock.sendall(data)
+        got = b""
+        with suppress(ConnectionResetError):
+            while piece := sock.recv(65536):
+                got += piece
+    return got
+
+
+# Clients -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("junk", "code"),
+    [
+        (b"\0\xff\xfe\n", -32700),
+        (b"{}\n", -32600),
+        (b"[1,2]\n", -32600),
+        (b"x" * (MIB + 1), -32700),
+        (b'{"jsonrpc":"2.0","id":1,"method":"list"}\n', -32600),
+    ],
+)
+def test_junk_gets_an_error_and_a_closed_connection(place: Place, junk: bytes, code: int) -> None:
+    answer = json.loads(answer_to(place, junk))
+
+    assert answer["error"]["code"] in (code, -32600, -32700)
+    assert place.call("list")["ptys"] == []
+
+
+def test_a_client_that_only_stopped_sending_gets_its_answers(place: Place) -> None:
+    with raw(place) as sock:
+        hello(sock)
+        for number in range(2, 12):
+            sock.sendall(b'{"jsonrpc":"2.0","id":%d,"method":"status"}\n' % number)
+        sock.shutdown(socket.SHUT_WR)
+        got = b""
+        while piece := sock.recv(65536):
+            got += piece
+    assert [json.loads(line)["id"] for line in got.splitlines()] == list(range(2, 12))
+
+
+def test_who_leaves_while_waiting_is_forgotten(place: Place) -> None:
+    place.sh("sleep 60")
+    request = b'{"jsonrpc":"2.0","id":2,"method":"wait","params":{"pty":"1"}}\n'
+    half, full = raw(place), raw(place)
+    for sock in (half, full):
+        hello(sock)
+        sock.sendall(request)
+    half.shutdown(socket.SHUT_WR)
+    until(lambda: place.status()["connections"] == 3)
+    half.close()
+    full.close()
+    until(lambda: place.status()["connections"] == 1)
+
+
+def test_fds_that_nobody_asked_for_are_closed(place: Place) -> None:
+    server = place.status()["pid"]
+    before = fds_of(server)
+    request = b'{"jsonrpc":"2.0","id":2,"method":"status"}\n'
+    with raw(place) as sock, open(os.devnull) as file:
+        hello(sock)
+        for count in (1, 2, 20, 200):
+            socket.send_fds(sock, [request], [file.fileno()] * count)
+            assert b"uptime" in sock.recv(65536)
+        for _ in range(50):
+            socket.send_fds(sock, [b"{"], [file.fileno()] * 5)
+        assert fds_of(server) < before + 30
+    until(lambda: fds_of(server) <= before)
+
+
+def test_half_a_frame_and_a_wrong_one_end_only_their_own_attachment(place: Place) -> None:
+    pty = place.sh("sleep 60")
+    with place.attach(pty, wants_input=False) as half, place.attach(pty) as wrong:
+        half._sock.sendall(b"\x02\x00\x00")
+        wrong._sock.sendall(b"\x02\xff\xff\xff\xff")
+        with pytest.raises(ConnectionClosedError):
+            wrong.receive()
+        until(lambda: place.get(pty)["clients"] == 1)
+    until(lambda: place.get(pty)["clients"] == 0)
+
+
+def test_silent_stalled_and_greedy_clients_cost_the_others_no_byte(place: Place) -> None:
+    server = place.status()["pid"]
+    with ExitStack() as stack:
+        for _ in range(200):
+            stack.enter_context(raw(place))
+        greedy = stack.enter_context(raw(place))
+        hello(greedy)
+        greedy.setblocking(False)
+        asking = b'{"jsonrpc":"2.0","id":2,"method":"status"}\n' * 1000
+        with suppress(BlockingIOError):
+            while True:
+                greedy.send(asking)
+        pty = place.sh(FLOOD, plain_output=True, buffer_size=8 * MIB)
+        for _ in range(3):
+            stack.enter_context(place.attach(pty, wants_input=False))  # and never read
+        before = resident(server)
+
+        data, missed, _end = place.output(pty)
+
+        assert data == expected()
+        assert missed == 0
+        assert resident(server) - before < 16 * MIB  # the ring's own pages are among it
+        assert place.get(pty)["clients"] == 3
+    until(lambda: place.get(pty)["clients"] == 0)
+
+
+def test_a_client_beyond_the_limit_is_told_so(
+    place: Place,
+) -> None:
+    with ExitStack() as stack:
+        for _ in range(512):
+            stack.enter_context(raw(place))
+        with raw(place) as late:
+            assert b"limit-reached" in late.recv(4096)
+    until(lambda: len(place.call("list")["ptys"]) == 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_user_is_refused(place: Place) -> None:
+    os.chmod(place.folder, 0o711)
+    os.chmod(place.path, 0o666)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with suppress(OSError):
+            os.setgroups([])
+            os.setuid(65534)
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(place.path)
+                sock.settimeout(10)
+                code = 0 if sock.recv(100) == b"" else 2
+        os._exit(code)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert "refused a client" in place.log()
+    os.chmod(place.folder, 0o700)
+
+
+# The server dies -----------------------------------------------------------------------------
+
+
+class Reader:
+    """Reads a PTY from its beginning to its end, attaching again where it was cut off."""
+
+    def __init__(self, place: Place, pty: dict[str, object]) -> None:
+        self.offset = 0
+        self.data = bytearray()
+        self.gaps: list[tuple[int, int]] = []
+        self.end: dict[str, object] = {}
+        self.attachments = 0
+        self._place, self._pty = place, pty
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while not self.end:
+            with suppress(PtymuxError):
+                self._read_on()
+
+    def _read_on(self) -> None:
+        with self._place.attach(self._pty, offset=self.offset, wants_input=False) as stream:
+            self.attachments += 1
+            for frame in stream:
+                match frame:
+                    case Out():
+                        self.data += frame.data
+                    case Gap():
+                        self.gaps.append((frame.start, frame.end))
+                    case Exit():
+                        self.end = frame.pty
+                self.offset = stream.offset
+
+
+def test_a_server_killed_again_and_again_loses_no_byte_and_no_pty(place: Place) -> None:
+    script = f"for i in $(seq 10); do {FLOOD}; done; read x"
+    pty = place.sh(script, plain_output=True, name="flood", lane="l9", buffer_size=4 * MIB)
+    quiet = place.sh("sleep 60", name="quiet")
+    place.call("resize", pty="quiet", cols=101, rows=31)
+    place.call("kill", ptys=[place.sh("sleep 60")["pty_id"]])
+    reader = Reader(place, pty)
+    try:
+        for _ in range(20):
+            status = place.status()
+            kill(status["pid"])
+    finally:
+        with suppress(PtymuxError):
+            until(lambda: reader.offset == 10 * 9 * LINES, 60)
+    status = place.status()
+    assert status["server_replaced"] == 20
+    told = place.get(pty)
+    assert (told["number"], told["name"], told["lane_id"]) == (1, "flood", "l9")
+    assert (place.get(quiet)["cols"], place.get(quiet)["name"]) == (101, "quiet")
+    assert place.get(quiet)["spawn_ms"] == quiet["spawn_ms"]
+    with place.connect() as connection:
+        from ptymux.client import stream
+
+        stream.send(connection, pty["pty_id"], b"\n")
+    reader.thread.join(30)
+
+    whole = expected() * 10
+    at, taken = 0, 0
+    for start, end in [*reader.gaps, (len(whole), len(whole))]:
+        size = start - at
+        assert reader.data[taken : taken + size] == whole[at:start]
+        at, taken = end, taken + size
+    buffer = place.get(pty)["buffer"]
+    written = buffer["total_written"]
+    assert written == len(whole)
+    assert written == buffer["retained"] + buffer["trimmed"] + buffer["total_dropped"]
+    assert written == buffer["total_consumed"] + buffer["total_dropped"] + buffer["unread"]
+    assert place.sh("true")["number"] == 4  # of three before, one is forgotten
+    place.call("kill", all=True)
+
+
+def test_restart_keeps_every_pty_and_input_goes_past_it(place: Place, tmp_path: Path) -> None:
+    pty = place.sh(f"stty -echo; echo ready; read a b; echo $a-$b > {tmp_path}/got")
+    old = place.status()["pid"]
+    with place.attach(pty) as attached:
+        assert attached.lifeline is not None
+        attached.lifeline.send_all(b"one ")
+        assert place.call("restart")["server_pid"] == old
+        until(lambda: not is_alive(old))
+        attached.lifeline.send_all(b"two\n")
+        place.call("wait", pty=pty["pty_id"])
+    assert (tmp_path / "got").read_text() == "one-two\n"
+    assert place.status()["pid"] != old
+    assert place.status()["keeper_pid"] in place.keepers
+    assert len(place.keepers) == 1
+
+
+def test_a_stopped_child_is_known_to_the_next_server(place: Place) -> None:
+    pty = place.sh("sleep 60")
+    place.call("signal", pty=pty["pty_id"], signal="STOP")
+    until(lambda: place.get(pty)["suspended"])
+    kill(place.status()["pid"])
+    until(lambda: place.get(pty)["suspended"])
+    place.call("signal", pty=pty["pty_id"], signal="CONT")
+    until(lambda: not place.get(pty)["suspended"])
+
+
+def test_an_end_that_no_server_saw_is_told_by_the_next(place: Place) -> None:
+    pty = place.sh("read x; exit 7")
+    server = place.status()["pid"]
+    with place.attach(pty) as attached:
+        os.kill(server, signal.SIGSTOP)
+        assert attached.lifeline is not None
+        attached.lifeline.send_all(b"\n")
+        until(lambda: not is_alive(pty["pid"]))
+        kill(server)
+    until(lambda: place.get(pty)["exit_code"] == 7)
+    until(lambda: place.get(pty)["state"] == "errored")
+
+
+# The keeper ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["keeper_pid", "pid"])
+def test_term_ends_everything_and_leaves_nothing(place: Place, which: str) -> None:
+    pty = place.sh("sleep 60")
+
+    os.kill(place.status()[which], signal.SIGTERM)
+
+    until(lambda: not place.processes())
+    assert not is_alive(pty["pid"])
+    assert set(os.listdir(place.folder)) <= {"s.log"}
+
+
+def test_a_second_term_does_not_wait_for_a_server_that_hangs(place: Place) -> None:
+    status = place.status()
+    os.kill(status["pid"], signal.SIGSTOP)
+
+    def is_gone_after_another() -> bool:
+        with suppress(ProcessLookupError):
+            os.kill(status["keeper_pid"], signal.SIGTERM)
+        return not is_alive(status["keeper_pid"])
+
+    until(is_gone_after_another)
+    assert not place.processes()
+
+
+def test_two_starts_at_once_make_one_keeper(fresh: Place) -> None:
+    results: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(launch.start_server(fresh.path)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(results) == [False, False, False, True]
+    keeper = fresh.status()["keeper_pid"]
+    until(lambda: set(fresh.processes()) == {keeper, fresh.status()["pid"]})
+
+
+def test_what_a_killed_keeper_left_is_taken_over(fresh: Place) -> None:
+    fresh.start()
+    first = fresh.status()
+    kill(first["keeper_pid"])
+    until(lambda: not fresh.processes())
+    assert os.path.exists(fresh.path)
+
+    assert fresh.start()
+
+    assert fresh.status()["keeper_pid"] != first["keeper_pid"]
+
+
+def test_a_socket_that_was_removed_is_bound_again(place: Place) -> None:
+    pty = place.sh("sleep 60")
+    before = place.status()
+    shutil.rmtree(place.folder)
+
+    until(lambda: os.path.exists(place.path), 10)
+
+    after = place.status()
+    assert (after["pid"], after["keeper_pid"]) == (before["pid"], before["keeper_pid"])
+    assert place.get(pty)["state"] == "active"
+    assert not launch.start_server(place.path)
+    assert stat.S_IMODE(os.stat(place.path).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(place.folder).st_mode) == 0o700
+
+
+def test_it_leaves_after_a_while_without_anything_to_do(
+    fresh: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PTYMUX_LEAVE_SECONDS", "0.3")
+    fresh.start()
+    pty = fresh.sh("sleep 1")
+    assert fresh.get(pty)["state"] == "active"
+    until(lambda: not fresh.processes())
+    assert "leaving" in fresh.log()
+    assert not os.path.exists(f"{fresh.folder}/s.lock")
+
+
+def test_a_server_that_cannot_start_is_given_up_and_said(
+    fresh: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = "import ptymux.keeper.supervisor as supervisor; supervisor._SERVER = 'boom'; "
+    monkeypatch.setattr(launch, "_KEEPER", broken + "from ptymux.keeper.daemon import main; main()")
+    with pytest.raises(PtymuxError, match="did not start"):
+        launch.start_server(fresh.path)
+    until(lambda: not fresh.processes())
+    assert fresh.log().count("NameError") == 5
+    assert "giving up" in fresh.log()
+    os.unlink(f"{fresh.folder}/s.log")
+
+
+def test_a_server_that_dies_again_and_again_is_started_less_often(place: Place) -> None:
+    began = time.monotonic()
+    for _ in range(8):
+        kill(place.status()["pid"])
+    assert place.status()["server_replaced"] == 8
+    assert time.monotonic() - began > 0.25
+
+
+def test_orphans_are_adopted_and_reaped(place: Place) -> None:
+    keeper = place.status()["keeper_pid"]
+    place.output(place.sh("for i in $(seq 20); do (setsid sh -c 'sleep 0.2' &) ; done; exit 0"))
+
+    def children() -> list[str]:
+        return Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+
+    until(lambda: len(children()) == 1)
+    assert children() == [str(place.status()["pid"])]
+
+
+def test_many_spawns_leave_no_fd_and_no_zombie(place: Place) -> None:
+    status = place.status()
+
+    def cycle(count: int) -> None:
+        for _ in range(count):
+            place.output(place.spawn("true"))
+        place.call("remove", all=True)
+
+    cycle(5)
+    until(lambda: place.status()["connections"] == 1)
+    before = fds_of(status["keeper_pid"]), fds_of(status["pid"])
+    cycle(200)
+    until(lambda: (fds_of(status["keeper_pid"]), fds_of(status["pid"])) <= before)
+    children = Path(f"/proc/{status['keeper_pid']}/task/{status['keeper_pid']}/children")
+    assert children.read_text().split() == [str(status["pid"])]
+
+
+def test_what_is_typed_and_the_environment_are_in_no_file(place: Place) -> None:
+    pty = place.spawn("cat")
+    with place.connect() as connection:
+        from ptymux.client import stream
+
+        stream.send(connection, pty["pty_id"], place.secret.encode() + b"\n\4")
+    assert place.secret.encode() in place.output(pty)[0]
+    answer_to(place, place.secret.encode() + b"\n")
+    for name in os.listdir(place.folder):
+        if not name.endswith(".sock"):
+            assert place.secret not in Path(place.folder, name).read_text(errors="replace")
+
+
+# Starting ------------------------------------------------------------------------------------
+
+
+def test_a_directory_that_others_may_enter_is_refused(fresh: Place) -> None:
+    os.chmod(fresh.folder, 0o770)
+    with pytest.raises(UnsafeDirectoryError, match="others may enter"):
+        launch.start_server(fresh.path)
+    os.chmod(fresh.folder, 0o700)
+    os.symlink(fresh.folder, f"{fresh.folder}/link")
+    with pytest.raises(UnsafeDirectoryError, match="no directory"):
+        launch.start_server(f"{fresh.folder}/link/s.sock")
+    os.unlink(f"{fresh.folder}/link")
+
+
+def test_something_else_in_the_place_of_the_socket_is_left_alone(fresh: Place) -> None:
+    Path(fresh.path).write_text("mine")
+    with pytest.raises(UnsafeDirectoryError):
+        launch.start_server(fresh.path)
+    until(lambda: not fresh.processes())
+    assert Path(fresh.path).read_text() == "mine"
+    os.unlink(fresh.path)
+
+
+def test_a_log_that_cannot_be_written_is_an_error_in_one_line(fresh: Place) -> None:
+    os.mkdir(f"{fresh.folder}/s.log")
+    with pytest.raises(PtymuxError, match="is a directory"):
+        launch.start_server(fresh.path)
+    os.rmdir(f"{fresh.folder}/s.log")
+
+
+def test_a_client_that_is_stopped_hurts_nobody(place: Place) -> None:
+    pty = place.sh("sleep 0.2; " + FLOOD, plain_output=True, buffer_size=8 * MIB)
+    with place.attach(pty, wants_input=False):
+        child = os.fork()
+        if child == 0:
+            with suppress(BaseException), Connection(place.path) as connection:
+                connection.call("events", follow=True)
+                os.kill(os.getpid(), signal.SIGSTOP)
+            os._exit(0)
+        os.waitpid(child, os.WUNTRACED)
+        with place.attach(pty, wants_input=False) as other:
+            assert collect(other)[0] == expected()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
