@@ -13,6 +13,7 @@ Three ideas hold it together:
 The map; each layer imports only from those below it, which `tests/test_layers.py` holds to:
 
     cli/       the command: click, parsing and printing, one file per group of commands
+    view/      pure drawing of the overview, and what it shows; rich, no asyncio
     stress/    `ptymux stress`: scenarios, what they must show, how it is reported
     server/    PTYs that outlive their terminal: connections, commands, attachments
     client/    the other end: requests, streams, starting a server; blocking, without asyncio

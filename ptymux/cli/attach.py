@@ -16,9 +16,9 @@ __all__ = ["attach"]
 
 _EPILOG: Final = """\b
 Examples:
-  ptymux attach 3                        keys go in, output comes out; C-\\ d detaches
+  ptymux attach 3                        keys in, output out; C-\\ d detaches
   ptymux attach --read-only web          only look
-  ptymux attach --detach-keys 'C-a d' 3  where C-\\ is needed for something else
+  ptymux attach --detach-keys 'C-a d' 3  where C-\\ has other work
 
 Exit status: 0 after a detach, that of the command if it ended meanwhile; 128+N after signal N.
 """

@@ -13,10 +13,10 @@ __all__ = ["logs"]
 
 _EPILOG: Final = """\b
 Examples:
-  ptymux logs 3                     what is kept, on a terminal as text and colours
-  ptymux logs -f --tail 20 web      the last lines, and those to come until it ends
-  ptymux logs --plain 3 | grep x    text without escape codes
-  ptymux logs 3 > file              in a pipe or a file, the bytes as they were
+  ptymux logs 3                   what is kept; text and colours on a terminal
+  ptymux logs -f --tail 20 web    the last lines, and those to come
+  ptymux logs --plain 3 | grep x  text without escape codes
+  ptymux logs 3 > file            in a pipe or a file, the bytes as they were
 """
 
 

@@ -20,10 +20,10 @@ __all__ = ["send"]
 
 _EPILOG: Final = """\b
 Examples:
-  ptymux send 3 make test --enter         the text, then Enter
-  ptymux send 3 --key C-c --key Up        keys by name; also Enter, Tab, Escape, F5, M-x, S-Tab
-  ptymux send web --stdin < commands      what stdin has
-  ptymux send ed --paste --stdin < file   as a paste, which editors do not indent
+  ptymux send 3 make test --enter        the text, then Enter
+  ptymux send 3 --key C-c --key Up       keys by name: Tab, F5, M-x, S-Tab
+  ptymux send web --stdin < commands     what stdin has
+  ptymux send ed --paste --stdin < file  as a paste
   ptymux wait 3 --from $(ptymux send 3 make --enter) --text 'Error|done'
 """
 

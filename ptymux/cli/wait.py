@@ -22,11 +22,11 @@ _TIMEOUT: Final = 124
 
 _EPILOG: Final = """\b
 Examples:
-  ptymux wait 3                               until it has exited; prints its exit code
-  ptymux wait web --text 'listening on \\S+'   until it said so, at any time that is kept
-  ptymux wait 3 --text 'passed|failed' --from $(ptymux send 3 make test --enter)
-  ptymux wait 3 --quiet 2s --timeout 1m       until it wrote nothing for 2 seconds
+  ptymux wait 3                          until it has exited; prints how
+  ptymux wait web --text 'on port \\d+'   until it said so, now or earlier
+  ptymux wait 3 --quiet 2s --timeout 1m  until it wrote nothing for 2 seconds
   ptymux wait 3 --state quiet
+  ptymux wait 3 --text passed --from $(ptymux send 3 make test --enter)
 
 Exit status: 0 when it came true, 1 when the PTY ended before, 124 after the timeout.
 """
