@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -19,6 +20,7 @@ _log = logging.getLogger("ptymux")
 
 _MEMORY_WARN: Final = 0.50  # of what the machine has, when every ring is full
 _MEMORY_REFUSE: Final = 0.90
+_MEMORY_SECONDS: Final = 1.0  # that a look at it is good for
 
 
 class Roster:
@@ -30,6 +32,8 @@ class Roster:
         self._ptys: dict[PtyId, ManagedPty] = {}
         self._slots: dict[int, ManagedPty] = {}  # until the engine has nothing of it any more
         self._ended: dict[PtyId, ManagedPty] = {}  # oldest end first
+        self._memory = 0  # that was available at `_memory_at`
+        self._memory_at = float("-inf")
 
     def __iter__(self) -> Iterator[ManagedPty]:
         """Iterate over a snapshot, oldest first."""
@@ -86,7 +90,7 @@ class Roster:
         live = [pty for pty in self if not pty.gone.is_set()]
         growth = [ring_size(pty.options.buffer_size) - pty.ring.total for pty in live]
         needed = sum(max(0, size) for size in growth) + ring_size(options.buffer_size)
-        available = available_memory()
+        available = self._available()
         if needed > _MEMORY_REFUSE * available:
             raise OutOfResourcesError(
                 "memory",
@@ -95,3 +99,10 @@ class Roster:
             )
         if needed > _MEMORY_WARN * available:
             _log.warning("rings could grow by %d of the %d bytes available", needed, available)
+
+    def _available(self) -> int:
+        """Return the memory that is available, as of a second ago at most: asking takes 0.2 ms."""
+        now = time.monotonic()
+        if now - self._memory_at > _MEMORY_SECONDS:
+            self._memory, self._memory_at = available_memory(), now
+        return self._memory
