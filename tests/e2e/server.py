@@ -14,6 +14,7 @@ from ptymux.client.rpc import Connection
 from ptymux.errors import PtymuxError
 
 from .conftest import World, wait_until
+from .serving import is_running
 
 
 class Server:
@@ -63,7 +64,7 @@ class Server:
     def end(self) -> None:
         with suppress(PtymuxError):
             self.call("shutdown", force=True)
-        wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in self._pids))
+        wait_until(lambda: not any(is_running(pid) for pid in self._pids))
 
 
 @contextmanager

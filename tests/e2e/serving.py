@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.e2e.conftest import World
 
-__all__ = ["Served"]
+__all__ = ["Served", "is_running"]
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that only waits for init to collect it does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 class Served:
