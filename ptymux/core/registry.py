@@ -206,7 +206,7 @@ class Registry:
 
     def _check_room(self, record: PtyRecord) -> None:
         if record.state in _LIVE and self._live_count >= self.capacity:
-            remedy = "end one with `ptymux kill`, or start the server with a higher limit"
+            remedy = "end one with `ptymux kill`"
             raise LimitReachedError("the number of live PTYs", self.capacity, remedy)
 
     def _count_in(self, record: PtyRecord) -> None:
