@@ -15,6 +15,7 @@ import time
 from array import array
 
 from ptymux import __version__
+from ptymux.client.closing import Closing
 from ptymux.errors import (
     ConnectionClosedError,
     InvalidValueError,
@@ -39,8 +40,7 @@ from ptymux.protocol.messages import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
-    from typing import Any, Final, Self
+    from typing import Any, Final
 
     from ptymux.core.model import SpawnOptions
 
@@ -73,11 +73,11 @@ def socket_path(explicit: str | None = None) -> str:
     return path
 
 
-class Connection:
+class Connection(Closing):
     """A connection to the server at `path` that has said hello.
 
     `timeout` seconds are for connecting and the server's hello, `reply_timeout` for later answers;
-    `kill`, `wait`, `shutdown` and `restart` may take as long as they take.
+    `kill`, `wait`, `shutdown` and `restart` may take as long as they take, or `patience` seconds.
 
     Raises:
         NoServerError: nobody listens there.
@@ -92,6 +92,7 @@ class Connection:
     ) -> None:
         self.path = path
         self.reply_timeout = reply_timeout
+        self.patience: float | None = None  # seconds for what may take as long as it takes
         self._lines = LineDecoder()
         self._fds: list[int] = []  # received, not yet given to the caller
         self._last_id = 0
@@ -103,17 +104,6 @@ class Connection:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the connection; again is no error."""
@@ -137,7 +127,8 @@ class Connection:
 
     def call_with_fds(self, method: str, /, **params: object) -> tuple[dict[str, Any], list[int]]:
         """Do as `call` does; return also the fds that came with the reply, which are yours."""
-        return self._ask(method, params, None if method in _PATIENT else self.reply_timeout)
+        limit = self.patience if method in _PATIENT else self.reply_timeout
+        return self._ask(method, params, limit)
 
     def spawn(self, options: SpawnOptions, *, remove: bool = False) -> dict[str, Any]:
         """Start a command and return its PTY; with `remove` it is forgotten once it has ended.

@@ -6,6 +6,7 @@ import select
 import socket
 from contextlib import suppress
 
+from ptymux.client.closing import Closing
 from ptymux.errors import ConnectionClosedError, InputCutError, ProtocolError
 from ptymux.protocol.framing import (
     Ack,
@@ -23,19 +24,18 @@ from ptymux.protocol.framing import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
-    from typing import Any, Final, Self
+    from typing import Any, Final
 
     from ptymux.client.rpc import Connection
     from ptymux.protocol.framing import Frame
 
-__all__ = ["Lifeline", "Stream", "attach", "open_input", "send"]
+__all__ = ["Lifeline", "Stream", "attach", "open_input", "send", "write_all"]
 
 _READ: Final = 128 * 1024
 _WORD: Final = 8  # bytes in which an engine says how much a terminal took
 
 
-class Lifeline:
+class Lifeline(Closing):
     """The client's end of the way of input; what it carries bypasses the server.
 
     Its closing is the end of the attachment. It blocks for nobody but the caller: what the
@@ -45,17 +45,6 @@ class Lifeline:
     def __init__(self, fd: int) -> None:
         self._sock = socket.socket(fileno=fd)
         self._sock.setblocking(False)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def fileno(self) -> int:
         """Return the fd, to wait until it takes more; -1 once closed."""
@@ -119,7 +108,7 @@ class Lifeline:
         poll.poll()
 
 
-class Stream:
+class Stream(Closing):
     """An attachment: frames from the server, and small ones to it.
 
     Either iterate, or wait for `fileno()` to be readable, then `receive`; what came with the
@@ -144,17 +133,6 @@ class Stream:
         self._decoder = FrameDecoder(piece)
         self._sock = sock
         sock.settimeout(None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __iter__(self) -> Iterator[Out | Gap | Exit]:
         """Give output, gaps and the end, in order, until the end or until the server detaches us.
@@ -304,12 +282,22 @@ def send(connection: Connection, pty: str, data: bytes) -> int:
         PtymuxError: as `Connection.call`; nothing was written.
     """
     lifeline, offset = open_input(connection, pty, len(data))
+    write_all(lifeline, pty, data)
+    return offset
+
+
+def write_all(lifeline: Lifeline, pty: str, data: bytes) -> None:
+    """Write `data` as all the input of `lifeline`, close it, return once the terminal took all.
+
+    Raises:
+        InputCutError: the PTY ended and took less; `taken` says how much.
+        ConnectionClosedError: the keeper died: it is unknown how much.
+    """
     with lifeline:
         lifeline.send_all(data)
         taken = lifeline.finish()
     if taken < len(data):
         raise InputCutError(pty, taken, len(data))
-    return offset
 
 
 def _ask(
