@@ -49,6 +49,7 @@ def attach(pty: str, raw: bool, read_only: bool, detach_keys: str) -> int:
 
 def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
     from ptymux.cli.ending import ENDED_STATES, exit_code, summary, title
+    from ptymux.cli.resuming import Attachment
     from ptymux.cli.viewer import Viewer, terminal_size
     from ptymux.client.stream import attach as attach_stream
 
@@ -74,12 +75,9 @@ def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
         tell(f"[attached to {name}; {keys.shown} detaches]", who="")
         if size is None:
             stream.redraw()
-        viewer = Viewer(chosen_path(), stream, keys, read_only=read_only)
-        viewer.run()
+        attachment = Attachment(chosen_path(), stream, wants_input=not read_only)
+        viewer = Viewer(attachment, keys, read_only=read_only)
+        status = viewer.run()
     if viewer.end is not None:
         tell(summary(viewer.end), who="")
-        return exit_code(viewer.end)
-    if viewer.ended_by is not None:
-        return 128 + viewer.ended_by
-    tell(f"[detached from {name}; ptymux attach {found['number']}]", who="")
-    return 0
+    return status

@@ -16,7 +16,7 @@ from ptymux.cli.outlet import Outlet
 from ptymux.cli.plain import Plain, Run
 from ptymux.cli.resuming import resume, resume_patiently
 from ptymux.client.stream import Stream
-from ptymux.errors import ConnectionClosedError
+from ptymux.errors import ClosedOutputError, ConnectionClosedError
 from ptymux.protocol.framing import Exit, Gap, Out
 
 __all__ = ["Printer", "Tail", "follow"]
@@ -47,7 +47,7 @@ class Printer:
         trace: TracebackType | None,
     ) -> None:
         try:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(BrokenPipeError, ClosedOutputError):
                 if kind is None and self._plain is not None:
                     self._write_runs(self._plain.finish())
                 if self._is_coloured:
@@ -71,7 +71,8 @@ class Printer:
         """Print a piece; returns once it was taken.
 
         Raises:
-            OSError: nobody reads any more, or it cannot be written.
+            BrokenPipeError: nobody reads any more.
+            ClosedOutputError: it cannot be written.
         """
         if isinstance(piece, Gap):
             self._tell_gap(piece)

@@ -1,7 +1,4 @@
-"""Where output goes, for a command that waits in one place for everything.
-
-Like `sink`, of which it is the half without asyncio.
-"""
+"""Where output goes: takes what it can without blocking, whatever kind of file it is."""
 
 from __future__ import annotations
 
@@ -9,27 +6,38 @@ import errno
 import fcntl
 import os
 import select
+import socket
 import stat
 from typing import Final
+
+from ptymux.errors import ClosedOutputError
 
 __all__ = ["Outlet"]
 
 _ALWAYS_ROOM: Final = 512  # what is writable takes this much without blocking; PIPE_BUF
 _TIOCGDEV: Final = 0x80045432  # asm-generic/ioctls.h: which terminal it is
+_MEMORY_DEVICES: Final = 1  # the major number of /dev/null and its like, which take all
 
 
 class Outlet:
     """Writes to an fd that somebody else owns, never blocks, and leaves its flags as they are.
 
-    O_NONBLOCK belongs to the open file, which is shared with whoever gave it to us: a pipe or a
-    terminal is opened anew; what else may block is polled before each write, which is kept small.
+    O_NONBLOCK belongs to the open file, which is shared with whoever gave it to us, so that a
+    pipe or a terminal is opened anew for ourselves, and a socket is asked not to block with each
+    write. What else may block (a terminal of another user) is polled before each write, which
+    is kept small. Regular files always take all.
     """
 
     def __init__(self, fd: int) -> None:
-        mode = os.fstat(fd).st_mode
-        self._own = _open_anew(fd) if stat.S_ISFIFO(mode) or os.isatty(fd) else -1
+        status = os.fstat(fd)
+        self._own = -1
+        self._socket: socket.socket | None = None
+        if stat.S_ISSOCK(status.st_mode):
+            self._socket = socket.socket(fileno=os.dup(fd))
+        elif stat.S_ISFIFO(status.st_mode) or os.isatty(fd):
+            self._own = _open_anew(fd)
         self._fd = fd if self._own < 0 else self._own
-        self._polls = self._own < 0 and not stat.S_ISREG(mode)
+        self._polls = self._own < 0 and not _takes_all(status)
 
     def fileno(self) -> int:
         """Return the fd to wait for."""
@@ -39,22 +47,26 @@ class Outlet:
         """Write what it takes now; return how much that was, 0 for nothing.
 
         Raises:
-            OSError: nobody reads it any more, or it cannot be written.
+            BrokenPipeError: nobody reads any more.
+            ClosedOutputError: it cannot be written: a full disk, say.
         """
-        if self._polls:
-            if not self._has_room(0):
-                return 0
-            data = data[:_ALWAYS_ROOM]
         try:
-            return os.write(self._fd, data)
+            return self._offer(data)
         except BlockingIOError:
             return 0
+        except ConnectionResetError as error:
+            raise BrokenPipeError(*error.args) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            reason = os.strerror(error.errno or 0).lower()
+            raise ClosedOutputError(f"cannot write to stdout: {reason}") from error
 
     def write(self, data: bytes, seconds: float | None = None) -> bool:
         """Write all of `data`; False: it took nothing for `seconds`.
 
         Raises:
-            OSError: as `offer`.
+            BrokenPipeError, ClosedOutputError: as `offer`.
         """
         rest = memoryview(data)
         while rest:
@@ -66,17 +78,33 @@ class Outlet:
 
     def close(self) -> None:
         """Let go of what was opened."""
+        if self._socket is not None:
+            self._socket.close()
         if self._own >= 0:
             os.close(self._own)
             self._own = -1
+
+    def _offer(self, data: bytes | memoryview) -> int:
+        if self._socket is not None:
+            return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        if not self._polls:
+            return os.write(self._fd, data)
+        return os.write(self._fd, data[:_ALWAYS_ROOM]) if self._has_room(0) else 0
 
     def _has_room(self, seconds: float | None) -> bool:
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         events = poll.poll(None if seconds is None else 1000 * seconds)
-        if events and not events[0][1] & select.POLLOUT and events[0][1] & select.POLLNVAL:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if events and events[0][1] & select.POLLNVAL:
+            raise ClosedOutputError(f"cannot write to stdout: {os.strerror(errno.EBADF).lower()}")
         return bool(events)
+
+
+def _takes_all(status: os.stat_result) -> bool:
+    """Whether nothing that is written there ever has to wait."""
+    if stat.S_ISCHR(status.st_mode):
+        return os.major(status.st_rdev) == _MEMORY_DEVICES
+    return stat.S_ISREG(status.st_mode)
 
 
 def _open_anew(fd: int) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterable
 from types import FrameType, TracebackType
 
-__all__ = ["SignalInbox"]
+__all__ = ["SignalInbox", "stop_ourselves"]
 
 _Handler = Callable[[int, FrameType | None], object] | int | None
 
@@ -52,6 +53,13 @@ class SignalInbox:
         with contextlib.suppress(BlockingIOError):
             return list(self._read.recv(4096))
         return []
+
+
+def stop_ourselves() -> None:
+    """Stop this process as TSTP does by default; return once it is continued."""
+    handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTSTP)
+    signal.signal(signal.SIGTSTP, handler)
 
 
 def _note(_signum: int, _frame: FrameType | None) -> None:

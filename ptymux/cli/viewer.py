@@ -16,19 +16,23 @@ import select
 import signal
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from ptymux.cli.ending import exit_code, title
 from ptymux.cli.keys import DetachKeys
+from ptymux.cli.message import tell
 from ptymux.cli.modes import Modes
 from ptymux.cli.outlet import Outlet
-from ptymux.cli.resuming import RETRY_SECONDS, Patience, resume
-from ptymux.cli.signals import SignalInbox
+from ptymux.cli.resuming import RETRY_SECONDS, Attachment
+from ptymux.cli.signals import SignalInbox, stop_ourselves
 from ptymux.cli.sizes import SizeWatch
-from ptymux.client.stream import Lifeline, Stream
 from ptymux.core.model import WindowSize
-from ptymux.errors import ConnectionClosedError, NotATerminalError, PtymuxError
+from ptymux.errors import ClosedOutputError, NotATerminalError
 from ptymux.posix.tty import raw_mode, read_size
-from ptymux.protocol.framing import Detach, Exit, Frame, Gap, Out
+from ptymux.protocol.framing import Exit, Frame, Gap, Out
+
+if TYPE_CHECKING:
+    from ptymux.client.stream import Stream
 
 __all__ = ["Viewer", "terminal_size"]
 
@@ -36,6 +40,8 @@ _KEYS: Final = 4096
 _REPAINT_SECONDS: Final = 1.0  # between two
 _STALE_BYTES: Final = 16 * 1024  # that wait to be shown
 _STALE_SECONDS: Final = 0.3  # after ^C, in which what was interrupted ends
+_CATCH_UP_SECONDS: Final = 0.1  # between two leaps to the present
+_SCREENFUL: Final = 4096  # bytes before the present that are shown all the same
 _FAREWELL_SECONDS: Final = 1.0  # for a terminal to take what restores it
 _SOFT_RESET: Final = b"\x1b[!p\x1b[0m\r\n"
 _INTERRUPTS: Final = frozenset(b"\x03\x1a\x1c")  # ^C, ^Z and ^\, at which the kernel drops output
@@ -44,54 +50,85 @@ _SIGNALS: Final = (*_ENDING, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
 
 
 class Viewer:
-    """Shows one attachment on the terminal at fds 0 and 1 until it ends; owns the stream."""
+    """Shows one attachment on the terminal at fds 0 and 1 until it ends; owns it.
 
-    def __init__(self, path: str, stream: Stream, keys: DetachKeys, *, read_only: bool) -> None:
+    Without `fits` the PTY keeps its size, whatever that of the terminal.
+    """
+
+    def __init__(
+        self,
+        attachment: Attachment,
+        keys: DetachKeys,
+        *,
+        read_only: bool = False,
+        fits: bool = True,
+    ) -> None:
         self.end: Mapping[str, Any] | None = None  # the PTY, if it ended
-        self.ended_by: int | None = None  # a signal to us
-        self._path = path
-        self._pty_id = str(stream.pty["pty_id"])
-        self._stream: Stream | None = stream
-        self._offset = stream.offset
-        self._lifeline, stream.lifeline = stream.lifeline, None
+        self._ended_by: int | None = None  # a signal to us
+        self._attachment = attachment
         self._read_only = read_only
+        self._fits = fits and not read_only
         self._keys = keys
         self._input = b""  # typed, and not taken by the lifeline
         self._output = b""  # received, and not taken by the terminal
-        self._patience: Patience | None = None  # while there is no server
-        self._is_over = self._is_detached = False
+        self._left_out_from: int | None = None  # where output was left out, not told yet
+        self._is_detached = False
         self._modes = Modes()
         self._at_line_start = True
-        self._repainted_at = self._interrupted_at = float("-inf")
+        self._repainted_at = self._interrupted_at = self._caught_up_at = float("-inf")
         self._size: WindowSize | None = None  # of the PTY, as far as is known
         self._raw = contextlib.ExitStack()
 
-    def run(self) -> None:
-        """Return after the end of the PTY, a detach or a signal; the terminal is as it was.
+    def run(self) -> int:
+        """Show it until its end, a detach or a signal; return the exit code to end with.
+
+        The terminal is left as it was; a detach is told.
 
         Raises:
             PtymuxError: the server went away, and no other one has the PTY.
         """
+        self._show_all()
+        if self.end is not None:
+            return exit_code(self.end)
+        if self._ended_by is not None:
+            return 128 + self._ended_by
+        pty = self._attachment.pty
+        tell(
+            f"[detached from {pty['number']} ({title(pty)}); ptymux attach {pty['number']}]", who=""
+        )
+        return 0
+
+    def _show_all(self) -> None:
         with contextlib.ExitStack() as stack:
             stack.callback(self._close)
             self._outlet = Outlet(1)
             stack.callback(self._outlet.close)
-            self._sizes = SizeWatch(self._path, self._pty_id)
+            self._sizes = SizeWatch(self._attachment.path, self._attachment.pty_id)
             stack.callback(self._sizes.close)
             self._inbox = stack.enter_context(SignalInbox(_SIGNALS))
             stack.callback(self._leave_terminal)
             self._raw.enter_context(raw_mode(0))
-            assert self._stream is not None
-            self._size = WindowSize(self._stream.pty["cols"], self._stream.pty["rows"])
-            self._fit()  # it may have been resized since we looked
-            self._take_frames(self._stream.pending())
+            self._begin()
             while not self._is_done:
                 self._turn()
 
+    def _begin(self) -> None:
+        """Go on with an attachment that has just been made."""
+        pty = self._attachment.pty
+        self._size = WindowSize(pty["cols"], pty["rows"])
+        self._fit()  # it may have been resized since we looked
+        self._take_frames(self._attachment.pending())
+
     @property
     def _is_done(self) -> bool:
-        shown = self._is_over and not self._output
-        return shown or self._is_detached or self.ended_by is not None
+        shown = self._attachment.is_over and not self._output
+        # A server has to hear of a detach that would else be a hang-up.
+        left = self._is_detached and not (self._attachment.hangup and self._stream is None)
+        return shown or left or self._ended_by is not None
+
+    @property
+    def _stream(self) -> Stream | None:
+        return self._attachment.stream
 
     def _turn(self) -> None:
         """Wait until something can be done, and do it."""
@@ -104,9 +141,11 @@ class Viewer:
         if self._sizes.fileno() in ready:
             self._note_size()
         if self._stream is None:
-            self._look_for_server()
+            if self._attachment.look_for_server():
+                self._sizes.open()
+                self._begin()
         elif not self._output and self._stream.fileno() in ready:
-            self._receive()
+            self._take_frames(self._attachment.receive())
         self._show()
 
     def _wait(self) -> set[int]:
@@ -115,11 +154,11 @@ class Viewer:
         poll.register(self._inbox, select.POLLIN)
         if not self._input:
             poll.register(0, select.POLLIN)
-        elif self._lifeline is not None:
-            poll.register(self._lifeline, select.POLLOUT)
+        elif self._attachment.lifeline is not None:
+            poll.register(self._attachment.lifeline, select.POLLOUT)
         if self._output:
             poll.register(self._outlet, select.POLLOUT)
-        elif self._stream is not None and not self._is_over:
+        elif self._stream is not None and not self._attachment.is_over:
             poll.register(self._stream, select.POLLIN)
         if self._sizes.fileno() >= 0:
             poll.register(self._sizes, select.POLLIN)
@@ -128,64 +167,65 @@ class Viewer:
 
     # Output ----------------------------------------------------------------------------------
 
-    def _receive(self) -> None:
-        assert self._stream is not None
-        try:
-            frames = self._stream.receive()
-        except ConnectionClosedError:
-            self._lose_server()
-            return
-        self._take_frames(frames)
-
     def _take_frames(self, frames: list[Frame]) -> None:
-        assert self._stream is not None
         pieces = []
         for frame in frames:
             if isinstance(frame, Out):
-                pieces.append(frame.data)
+                pieces.append(self._from_line_start(frame))
             elif isinstance(frame, Gap):
+                self._left_out_from = None
                 pieces.append(_gap_line(frame.end - frame.start))
                 self._repaint()
             elif isinstance(frame, Exit):
                 self.end = frame.pty
         self._output = b"".join((self._output, *pieces))
-        self._offset = self._stream.offset
-        self._is_over = self._stream.is_over
-        if self._is_over and self.end is None and any(isinstance(f, Detach) for f in frames):
+        if self._attachment.is_over and self.end is None:
             self._is_detached = True
+
+    def _from_line_start(self, frame: Out) -> bytes:
+        """Return what is to be shown of output: after a leap, what was left out, then lines."""
+        if self._left_out_from is None:
+            return frame.data
+        start = frame.data.find(b"\n") + 1  # without a newline it is shown from its start on
+        gap = _gap_line(frame.offset + start - self._left_out_from)
+        self._left_out_from = None
+        return gap + frame.data[start:]
 
     def _show(self) -> None:
         if not self._output:
             return
         now = time.monotonic()
         if len(self._output) > _STALE_BYTES and now < self._interrupted_at + _STALE_SECONDS:
-            self._catch_up()
+            self._catch_up(now)
         try:
             taken = self._outlet.offer(self._output)
-        except OSError:  # the terminal hung up
-            self.ended_by = self.ended_by or signal.SIGHUP
+        except (BrokenPipeError, ClosedOutputError):  # the terminal hung up
+            self._ended_by = self._ended_by or signal.SIGHUP
             return
         if taken:
             shown, self._output = self._output[:taken], self._output[taken:]
             self._modes.see(shown)
             self._at_line_start = shown.endswith(b"\n")
 
-    def _catch_up(self) -> None:
-        """After ^C on a terminal that is behind, go on with what is written now.
+    def _catch_up(self, now: float) -> None:
+        """After ^C on a terminal that is behind, go on with the last screenful.
 
         The kernel has it so on any terminal: a flood would else go on for seconds after its end.
+        What was said after ^C is in that screenful, or comes.
         """
-        self._interrupted_at = float("-inf")
-        if self._stream is None or self._is_over:
+        if self._stream is None or now < self._caught_up_at + _CATCH_UP_SECONDS:
             return
-        before = self._offset - len(self._output)
-        with contextlib.suppress(PtymuxError):
-            stream = resume(self._path, self._pty_id, "now", "consumer", wants_input=False)
-            self._stream.close()
-            self._stream, self._offset = stream, stream.offset
-            self._output = _gap_line(max(0, self._offset - before))
-            self._repaint()
-            self._take_frames(stream.pending())
+        self._caught_up_at = now
+        shown = self._attachment.offset - len(self._output)
+        if not self._attachment.is_over and self._attachment.skip_to_the_last(_SCREENFUL):
+            self._left_out_from = shown
+            self._output = b""
+            self._take_frames(self._attachment.pending())
+        else:  # the last screenful is here already
+            kept = self._output[-_SCREENFUL:]
+            kept = kept[kept.find(b"\n") + 1 :]
+            self._output = _gap_line(len(self._output) - len(kept)) + kept
+        self._repaint()
 
     def _repaint(self) -> None:
         """Have the program draw itself again, unless it has just been asked to."""
@@ -204,9 +244,10 @@ class Viewer:
         except OSError:  # EIO: the terminal hung up
             data = b""
         if not data:
-            self.ended_by = self.ended_by or signal.SIGHUP
+            self._ended_by = self._ended_by or signal.SIGHUP
             return
-        keys, self._is_detached = self._keys.feed(data)
+        keys, detaches = self._keys.feed(data)
+        self._is_detached = self._is_detached or detaches
         if self._read_only or not keys:
             return
         self._fit()
@@ -221,13 +262,14 @@ class Viewer:
         """
         if not self._input:
             return
-        if self._lifeline is not None:
-            taken = self._lifeline.offer(self._input)
+        lifeline = self._attachment.lifeline
+        if lifeline is not None:
+            taken = lifeline.offer(self._input)
             if taken is not None:
                 self._input = self._input[taken:]
                 return
-            self._lifeline.close()
-            self._lifeline = None
+            lifeline.close()
+            self._attachment.lifeline = None
         if self._stream is not None:  # the PTY ended, or its keeper: which of both, it tells
             self._input = b""
 
@@ -235,10 +277,9 @@ class Viewer:
 
     def _fit(self) -> None:
         """Give the PTY the size of this terminal, if it has another."""
-        size = terminal_size()
-        if self._read_only or self._stream is None or size in (None, self._size):
+        size = terminal_size() if self._fits else None
+        if size is None or self._stream is None or size == self._size:
             return
-        assert size is not None
         self._size = size
         self._stream.resize(size.cols, size.rows)
 
@@ -247,39 +288,11 @@ class Viewer:
         for size in self._sizes.take():
             self._size = size
 
-    # The server ------------------------------------------------------------------------------
-
-    def _lose_server(self) -> None:
-        assert self._stream is not None
-        self._stream.close()
-        self._stream = None
-        self._patience = Patience()
-
-    def _look_for_server(self) -> None:
-        assert self._patience is not None
-        dead = self._lifeline is None or _has_ended(self._lifeline)
-        wants_input = dead and not self._read_only
-        try:
-            stream = resume(
-                self._path, self._pty_id, self._offset, "consumer", wants_input=wants_input
-            )
-        except PtymuxError as error:
-            self._patience.bear(error)
-            return
-        if stream.lifeline is not None:
-            if self._lifeline is not None:
-                self._lifeline.close()
-            self._lifeline, stream.lifeline = stream.lifeline, None
-        self._stream, self._patience = stream, None
-        self._sizes.open()
-        self._size = WindowSize(stream.pty["cols"], stream.pty["rows"])
-        self._take_frames(stream.pending())
-
     # Signals, and the terminal ---------------------------------------------------------------
 
     def _on_signal(self, signum: int) -> None:
         if signum in _ENDING:
-            self.ended_by = self.ended_by or signum
+            self._ended_by = self._ended_by or signum
         elif signum == signal.SIGWINCH:
             self._fit()
         elif signum == signal.SIGTSTP:
@@ -290,9 +303,7 @@ class Viewer:
     def _stop(self) -> None:
         """Give the terminal back and stop; returns when we are continued."""
         self._leave_terminal()
-        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, handler)
+        stop_ourselves()
         self._take_terminal()
 
     def _take_terminal(self) -> None:
@@ -307,17 +318,12 @@ class Viewer:
         farewell = self._modes.undo + (b"" if self._at_line_start else b"\r\n")
         self._at_line_start = True
         self._modes = Modes()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(BrokenPipeError, ClosedOutputError):
             self._outlet.write(farewell, _FAREWELL_SECONDS)
         self._raw.close()
 
     def _close(self) -> None:
-        if self._stream is not None:
-            if not self._is_over:
-                self._stream.detach()
-            self._stream.close()
-        if self._lifeline is not None:
-            self._lifeline.close()
+        self._attachment.close(detach=self._is_detached or not self._attachment.hangup)
 
 
 def terminal_size() -> WindowSize | None:
@@ -329,9 +335,3 @@ def terminal_size() -> WindowSize | None:
 
 def _gap_line(size: int) -> bytes:
     return _SOFT_RESET + f"[ptymux: {size:,} bytes not shown]\r\n".encode()
-
-
-def _has_ended(lifeline: Lifeline) -> bool:
-    poll = select.poll()
-    poll.register(lifeline, select.POLLIN | select.POLLRDHUP)
-    return bool(poll.poll(0))
