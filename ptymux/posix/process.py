@@ -26,6 +26,7 @@ from ptymux.errors import (
 from ptymux.posix.ending import ExitStatus, is_stopped, reap
 from ptymux.posix.procfs import Stat, boot_id, read, read_stat, scan, start_time
 from ptymux.posix.shortage import shortage_of
+from ptymux.posix.spare import with_spare_files
 
 __all__ = [
     "FOREGROUND_SIGNALS",
@@ -157,6 +158,10 @@ def send(process: Identity, signum: int) -> None:
         UnknownSignalError: the kernel has no such signal.
         OutOfResourcesError: no more open files.
     """
+    with_spare_files(lambda: _send(process, signum))
+
+
+def _send(process: Identity, signum: int) -> None:
     pidfd = open_pidfd(process.pid, process.start_time)
     if pidfd is None:
         raise ProcessGoneError(f"process {process.pid}")

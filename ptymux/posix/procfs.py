@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ptymux.errors import UnsupportedPlatformError
 from ptymux.posix.shortage import shortage_of
+from ptymux.posix.spare import with_spare_files
 
 __all__ = ["Stat", "read", "read_stat", "scan", "start_time", "boot_id", "pid_behind"]
 
@@ -30,6 +31,10 @@ def read(path: str) -> bytes | None:
     Raises:
         OutOfResourcesError: no more open files; to take that for an end would be wrong.
     """
+    return with_spare_files(lambda: _read(path))
+
+
+def _read(path: str) -> bytes | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -68,12 +73,15 @@ def scan(wanted: Callable[[Stat], bool]) -> list[Stat]:
     Raises:
         OutOfResourcesError: no more open files.
     """
+    stats = (read_stat(int(name)) for name in with_spare_files(_names) if name.isdigit())
+    return [stat for stat in stats if stat and not stat.is_zombie and wanted(stat)]
+
+
+def _names() -> list[str]:
     try:
-        names = os.listdir("/proc")
+        return os.listdir("/proc")
     except OSError as error:
         raise shortage_of(error) or UnsupportedPlatformError("/proc cannot be read") from error
-    stats = (read_stat(int(name)) for name in names if name.isdigit())
-    return [stat for stat in stats if stat and not stat.is_zombie and wanted(stat)]
 
 
 def start_time(pid: int) -> int | None:

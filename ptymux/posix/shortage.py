@@ -10,7 +10,7 @@ __all__ = ["shortage_of", "pty_shortage"]
 
 _SHORTAGES = {
     errno.EMFILE: (
-        "open files of this process",
+        "open files",
         "end some PTYs, or raise the hard limit (ulimit -Hn) and start the server again",
     ),
     errno.ENFILE: ("open files of the system", "close programs, or raise fs.file-max"),

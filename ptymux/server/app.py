@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import logging.handlers
 import os
@@ -19,6 +20,7 @@ from ptymux.core.model import Limits, PtyId, WindowSize
 from ptymux.errors import (
     LimitReachedError,
     LinkClosedError,
+    OutOfResourcesError,
     ProtocolError,
     PtymuxError,
     UnknownMethodError,
@@ -28,6 +30,7 @@ from ptymux.keeper.supervisor import LINK_FD, LISTENER_FD
 from ptymux.manager.served import ServedManager
 from ptymux.posix.memory import raise_open_files_limit, resident_memory
 from ptymux.posix.runtime import peer, state_path
+from ptymux.posix.spare import keep_spare_files, spare_files
 from ptymux.protocol.messages import (
     PROTOCOL,
     Params,
@@ -184,7 +187,9 @@ class App:
         except BlockingIOError:
             return
         except OSError as error:
-            # Out of fds: those who wait stay in the backlog, a little later there may be some.
+            if error.errno == errno.EMFILE and _refuse_for_lack_of_files(listener):
+                return
+            # Those who wait stay in the backlog: a little later there may be what it takes.
             _log.warning("cannot accept a client: %s", error.strerror)
             loop = asyncio.get_running_loop()
             loop.remove_reader(listener)
@@ -285,6 +290,17 @@ class App:
         return await command(self, connection, params)
 
 
+def _refuse_for_lack_of_files(listener: socket.socket) -> bool:
+    """Tell the next client that waits why it is not served; False: not even that can be done."""
+    refusal = OutOfResourcesError("open files of the server", "end some PTYs or clients")
+    with spare_files(), contextlib.suppress(OSError):
+        sock, _address = listener.accept()
+        with sock:
+            sock.send(encode_error(None, refusal))
+        return True
+    return False
+
+
 def _encoded(request: Request, answer: Answer) -> tuple[bytes, list[int]]:
     """Return the reply as it is sent: a refusal when the result is longer than any may be."""
     try:
@@ -334,10 +350,11 @@ def main() -> None:
         os.set_inheritable(fd, False)
     os.umask(0o077)
     handler = logging.handlers.RotatingFileHandler(
-        state_path(path, "log"), maxBytes=_LOG_BYTES, backupCount=1, delay=True
+        state_path(path, "log"), maxBytes=_LOG_BYTES, backupCount=1
     )
     handler.setFormatter(logging.Formatter("%(asctime)s server: %(message)s"))
     logging.getLogger("ptymux").addHandler(handler)
     logging.getLogger("ptymux").setLevel(logging.INFO)
     raise_open_files_limit()
+    keep_spare_files()
     asyncio.run(_main(path))

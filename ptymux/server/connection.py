@@ -20,7 +20,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from ptymux.errors import ConnectionClosedError, ProtocolError, PtymuxError
+from ptymux.errors import (
+    ConnectionClosedError,
+    OutOfResourcesError,
+    ProtocolError,
+    PtymuxError,
+)
 from ptymux.protocol.framing import LineDecoder
 
 __all__ = ["Connection"]
@@ -44,7 +49,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._lines = LineDecoder()
         self._received = bytearray()  # not looked at yet
-        self._fds: deque[list[int]] = deque()  # a request's together
+        self._fds: deque[list[int] | None] = deque()  # a request's together; None: not all came
         self._arrived = asyncio.Event()
         self._sending = asyncio.Lock()
         self._look: asyncio.TimerHandle | None = None
@@ -112,14 +117,14 @@ class Connection:
             self._pause()
             return
         try:
-            data, ancillary, _flags, _address = self._sock.recvmsg(
+            data, ancillary, flags, _address = self._sock.recvmsg(
                 _READ, socket.CMSG_SPACE(4 * _MOST_FDS), socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return
         except OSError:
-            data, ancillary = b"", []
-        self._keep_fds(ancillary)
+            data, ancillary, flags = b"", [], 0
+        self._keep_fds(ancillary, flags)
         if not data:
             self._is_ended = True
             self._arrived.set()
@@ -145,19 +150,22 @@ class Connection:
         else:
             self._look = self._loop.call_later(_LOOK_SECONDS, self._look_for_client)
 
-    def _keep_fds(self, ancillary: Sequence[tuple[int, int, bytes]]) -> None:
+    def _keep_fds(self, ancillary: Sequence[tuple[int, int, bytes]], flags: int) -> None:
         fds = array.array("i")
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-        if fds:
+        if flags & socket.MSG_CTRUNC and len(fds) < _MOST_FDS:
+            _close_all(fds)
+            self._fds.append(None)
+        elif fds:
             self._fds.append(list(fds))
         while len(self._fds) > _MOST_BATCHES:
-            _close_all(self._fds.pop())
+            _close_all(self._fds.pop() or ())
 
     def _drop_fds(self) -> None:
         while self._fds:
-            _close_all(self._fds.popleft())
+            _close_all(self._fds.popleft() or ())
 
     async def _more(self) -> bytes:
         """Return what has arrived since the last time, waiting for it."""
@@ -198,8 +206,15 @@ class Connection:
         return self._lines.take_rest() or await self._more()
 
     def take_fds(self) -> list[int]:
-        """Return the fds that came with a request; the caller owns them."""
-        return self._fds.popleft() if self._fds else []
+        """Return the fds that came with a request; the caller owns them.
+
+        Raises:
+            OutOfResourcesError: there were no open files for all of them.
+        """
+        fds = self._fds.popleft() if self._fds else []
+        if fds is None:
+            raise OutOfResourcesError("open files of the server", "end some PTYs or clients")
+        return fds
 
     # Sending ---------------------------------------------------------------------------------
 

@@ -1,0 +1,153 @@
+"""Where the keeper or the server may open few files: what is refused, and what goes on."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from ptymux.client import stream
+from ptymux.client.launch import start_server
+from ptymux.client.rpc import Connection
+from ptymux.core.model import SpawnOptions
+from ptymux.errors import OutOfResourcesError
+
+from .conftest import PTYMUX, wait_until
+from .serving import Served, is_running
+
+FEW = 256
+PER_PTY = 4  # in the keeper and in the server, at least
+ENOUGH = 12  # more than a spawn takes at any moment in either
+
+
+def spawn(connection: Connection, *argv: str) -> dict[str, Any]:
+    options = SpawnOptions(argv=argv, env={"PATH": os.environ["PATH"]}, cwd="/")
+    pty: dict[str, Any] = connection.spawn(options)["pty"]
+    return pty
+
+
+def spawn_or_lack(connection: Connection) -> dict[str, Any] | None:
+    """Return a new PTY, or None when it was refused for lack of open files."""
+    try:
+        return spawn(connection, "sleep", "1000")
+    except OutOfResourcesError as error:
+        if "open files" not in str(error):
+            raise
+        return None
+
+
+def spawn_until_refused(connection: Connection) -> list[dict[str, Any]]:
+    ptys: list[dict[str, Any]] = []
+    while (pty := spawn_or_lack(connection)) is not None:
+        ptys.append(pty)
+    return ptys
+
+
+def fds_of(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@contextmanager
+def open_files(pid: int, count: int) -> Iterator[None]:
+    """Let a process open files up to `count` in all."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.requirement("FR-003", "SC-002")
+def test_at_a_low_limit_spawns_are_refused_and_everything_else_goes_on(served: Served) -> None:
+    line = f"ulimit -n {FEW}; exec {PTYMUX} server start"
+    assert served.world.run("/bin/sh", "-c", line).returncode == 0
+    with Connection(served.path) as connection:
+        status = connection.call("status")
+        before = fds_of(status["keeper_pid"]), fds_of(status["pid"])
+        echo = spawn(connection, "cat")
+        ptys = spawn_until_refused(connection)
+        assert FEW // 2 < PER_PTY * len(ptys) < FEW
+
+        code, words = served.refused("run", "-d", "--name", "late", "sleep", "1000")
+        assert code == 125
+        assert words.startswith("ptymux: out of open files")
+        assert "end some PTYs" in words
+        assert len(served.live()) == 1 + len(ptys)
+        assert served.pty("2")["shown"] == "running"
+        offset = stream.send(connection, "1", b"still here\n")
+        served.ok("wait", "1", "--text", "still here", "--from", str(offset), "--timeout", "10s")
+        assert connection.call("get", pty="1")["pty"]["pty_id"] == echo["pty_id"]
+
+        connection.call("kill", ptys=[pty["pty_id"] for pty in ptys[:3]])
+        connection.call("remove", all=True)
+        served.start("--name", "late", "sleep", "1000")
+        assert served.pty("late")["shown"] == "running"
+
+        connection.call("kill", all=True)
+        assert not any(is_running(pty["pid"]) for pty in ptys)
+        connection.call("remove", all=True)
+        wait_until(lambda: fds_of(status["keeper_pid"]) <= before[0])
+        wait_until(lambda: fds_of(status["pid"]) <= before[1])
+
+
+@pytest.mark.requirement("FR-003", "FR-007")
+@pytest.mark.parametrize("which", ["keeper_pid", "pid"])
+def test_whichever_file_is_one_too_many_a_spawn_is_whole_or_nothing(
+    served: Served, which: str
+) -> None:
+    start_server(served.path)
+    with Connection(served.path) as connection:
+        status = connection.call("status")
+        pids = status["keeper_pid"], status["pid"]
+        first = spawn(connection, "sleep", "1000")
+        before = [fds_of(pid) for pid in pids]
+        refused = []
+        for spare in range(ENOUGH):
+            with open_files(status[which], fds_of(status[which]) + spare):
+                pty = spawn_or_lack(connection)
+                if pty is None:
+                    refused.append(spare)
+                else:
+                    connection.call("kill", ptys=[pty["pty_id"]])
+                    assert not is_running(pty["pid"])
+            connection.call("remove", all=True)
+            wait_until(lambda: [fds_of(pid) for pid in pids] == before)
+            assert connection.call("get", pty="1")["pty"]["pid"] == first["pid"]
+
+    assert refused == list(range(len(refused)))
+    assert 0 < len(refused) < ENOUGH
+
+
+@pytest.mark.requirement("FR-004", "FR-007")
+def test_without_a_single_open_file_left_a_server_still_ends_ptys(served: Served) -> None:
+    start_server(served.path)
+    with Connection(served.path) as connection:
+        server = connection.call("status")["pid"]
+        ptys = [spawn(connection, "sh", "-c", "sleep 1000 & wait") for _ in range(3)]
+        with open_files(server, fds_of(server)):
+            told = connection.call("signal", pty="1", signal="CONT")["envelopes"]
+            killed = connection.call("kill", all=True)["ptys"]
+
+    assert [each["outcome"] for each in told] == ["delivered"] * 2
+    assert [pty["shown"] for pty in killed] == ["killed (TERM)"] * 3
+    assert not any(is_running(pty["pid"]) for pty in ptys)
+
+
+def test_a_client_for_which_no_open_file_is_left_is_told_so(served: Served) -> None:
+    start_server(served.path)
+    with ExitStack() as stack:
+        known = stack.enter_context(Connection(served.path))
+        server = known.call("status")["pid"]
+        stack.enter_context(open_files(server, fds_of(server)))
+
+        code, words = served.refused("ls")
+
+        assert code == 125
+        assert words.startswith("ptymux: out of open files of the server")
+        assert known.call("list")["ptys"] == []
+    assert served.live() == []
