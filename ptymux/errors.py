@@ -11,6 +11,7 @@ from collections.abc import Sequence
 __all__ = [
     "PtymuxError",
     "InvalidValueError",
+    "ConfigError",
     "InvalidDimensionsError",
     "UnknownSignalError",
     "UnknownPtyError",
@@ -42,6 +43,7 @@ __all__ = [
     "NoServerError",
     "UnreachableError",
     "ConnectionClosedError",
+    "WaitTimeoutError",
     "RemoteError",
     "error_from_wire",
 ]
@@ -63,6 +65,17 @@ class InvalidValueError(PtymuxError, ValueError):
     def __init__(self, name: str, value: object, expected: str) -> None:
         super().__init__(f"{name} is {value!r}; it must be {expected}")
         self.name, self.value, self.expected = name, value, expected
+
+
+class ConfigError(PtymuxError):
+    """The user's configuration cannot be used as it is; `line` is None if none is at fault."""
+
+    code = "config"
+    exit_code = 2
+
+    def __init__(self, path: str, line: int | None, reason: str) -> None:
+        super().__init__(f"{path}{'' if line is None else f':{line}'}: {reason}")
+        self.path, self.line, self.reason = path, line, reason
 
 
 class InvalidDimensionsError(InvalidValueError):
@@ -371,6 +384,17 @@ class ConnectionClosedError(PtymuxError):
     """The other side ended the connection before all was said."""
 
     code = "connection-closed"
+
+
+class WaitTimeoutError(PtymuxError, TimeoutError):
+    """What was waited for did not come true in time; it still may."""
+
+    code = "wait-timeout"
+    exit_code = 124
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(f"{what} within {seconds:g} s")
+        self.seconds = seconds
 
 
 class RemoteError(PtymuxError):

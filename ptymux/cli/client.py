@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ptymux.cli.names import PTY
 from ptymux.client.rpc import Connection, socket_path
-from ptymux.errors import NoServerError, PtymuxError, UnknownPtyError, UnreachableError
+from ptymux.errors import (
+    ConnectionClosedError,
+    NoServerError,
+    UnknownPtyError,
+    UnreachableError,
+)
+from ptymux.posix.runtime import state_path
 from ptymux.protocol.messages import Notification
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from click.shell_completion import CompletionItem
-
-    _ParamType = click.ParamType[str]
-else:
-    _ParamType = click.ParamType  # older versions of click cannot subscript it
-
-__all__ = ["PTY", "chosen_path", "connect", "every_pty"]
+__all__ = ["PTY", "chosen_path", "connect", "every_pty", "reach"]
 
 _COME_UP_SECONDS: Final = 5.0  # for a server that somebody else is starting just now
 _HELLO_SECONDS: Final = 1.8  # so that with our own start a silent server costs 2 s
 _RETRY_SECONDS: Final = 0.01
-_COMPLETION_SECONDS: Final = 0.5  # for the server's hello; a shell waits for it
 
 
 def chosen_path() -> str:
@@ -51,15 +51,35 @@ def connect(*, start: bool = False) -> Connection:
     """
     path = chosen_path()
     try:
-        return Connection(path, _HELLO_SECONDS)
+        return reach(path)
     except NoServerError as error:
         _check_is_socket(path)
         if not start:
             return _Nobody(path, error)
+    from ptymux.cli.config import leave_after
     from ptymux.client.launch import start_server
 
-    start_server(path)
+    start_server(path, leave_seconds=leave_after())
     return _connect_soon(path)
+
+
+def reach(path: str) -> Connection:
+    """Return a connection to the server at `path`, also while it is being replaced.
+
+    Raises:
+        NoServerError: none runs.
+        PtymuxError: there is something that cannot be talked to.
+    """
+    deadline = time.monotonic() + _HELLO_SECONDS
+    while True:
+        try:
+            return Connection(path, max(deadline - time.monotonic(), _RETRY_SECONDS))
+        except ConnectionClosedError as error:  # before it said hello: nothing was asked yet
+            if time.monotonic() > deadline:
+                log = state_path(path, "log")
+                reason = f"it hangs up on whoever comes; {log} may say why"
+                raise UnreachableError(path, reason) from error
+        time.sleep(_RETRY_SECONDS)
 
 
 def every_pty(connection: Connection, **chosen: object) -> tuple[list[dict[str, Any]], int]:
@@ -102,6 +122,7 @@ class _Nobody(Connection):
     def __init__(self, path: str, error: NoServerError) -> None:
         self.path = path
         self.reply_timeout = 0.0
+        self.patience: float | None = 0.0
         self._error = error
 
     def close(self) -> None:
@@ -133,35 +154,3 @@ class _Nobody(Connection):
         if method == "events" and not params.get("follow"):
             return {"missed": 0, "epoch": "", "last_seq": 0}, []
         raise self._error
-
-
-class _Pty(_ParamType):
-    """A PTY by id, number or name; the server knows which there are."""
-
-    name = "PTY"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Return the names, and the numbers of those without one, that begin so."""
-        try:
-            return list(_completions(ctx, incomplete))
-        except PtymuxError:
-            return []  # there is no place to tell it
-
-
-def _completions(ctx: click.Context, incomplete: str) -> Iterator[CompletionItem]:
-    from click.shell_completion import CompletionItem
-
-    from ptymux.core.units import printable
-
-    path = socket_path(ctx.find_root().params.get("socket"))
-    with Connection(path, _COMPLETION_SECONDS, reply_timeout=_COMPLETION_SECONDS) as connection:
-        ptys, _ended = every_pty(connection)
-    for pty in ptys:
-        word = pty["name"] or str(pty["number"])
-        if word.startswith(incomplete):
-            yield CompletionItem(word, help=printable(" ".join(pty["command"]))[:40])
-
-
-PTY: Final = _Pty()

@@ -43,6 +43,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "version": ("ptymux.cli.version:version", "Show the version."),
 }
 
+# Whose options can have other defaults; nobody else pays for a look at the file.
+_CONFIGURED: Final = ("run", "attach")
+
 # What else a command answers to.
 ALIASES: Final[Mapping[str, str]] = {"ps": "ls", "list": "ls", "top": "dashboard"}
 
@@ -90,6 +93,12 @@ def _hint(word: str) -> str:
     return ""
 
 
+def _check_socket(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value == "":
+        raise click.UsageError("--socket is empty; leave it out to have the default")
+    return value
+
+
 @click.group(
     cls=_LazyGroup,
     invoke_without_command=True,
@@ -98,10 +107,19 @@ def _hint(word: str) -> str:
     epilog=_EPILOG,
 )
 @click.version_option(__version__, "--version", message="ptymux %(version)s")
-@click.option("--socket", metavar="PATH", help="The server's socket; else PTYMUX_SOCKET's.")
+@click.option(
+    "--socket",
+    metavar="PATH",
+    callback=_check_socket,
+    help="The server's socket; else PTYMUX_SOCKET's.",
+)
 @click.pass_context
 def cli(ctx: click.Context, socket: str | None) -> None:
     """Run noisy, long-running commands in PTYs, and account for every byte of their output."""
     ctx.obj = socket
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+    elif ctx.invoked_subcommand in _CONFIGURED:
+        from ptymux.cli.config import defaults_for
+
+        ctx.default_map = {ctx.invoked_subcommand: defaults_for(ctx.invoked_subcommand)}

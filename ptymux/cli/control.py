@@ -9,6 +9,7 @@ import click
 from ptymux.cli.answer import print_json
 from ptymux.cli.client import PTY, connect, every_pty
 from ptymux.cli.message import tell
+from ptymux.cli.names import ENDED_PTY, LANE
 from ptymux.cli.values import DURATION, WINDOW_SIZE
 from ptymux.errors import SignalError
 
@@ -31,7 +32,7 @@ Examples:
 )
 @click.argument("ptys", nargs=-1, type=PTY, metavar="[PTY]...")
 @click.option("--grace", type=DURATION, help="Time between TERM and KILL; else the PTY's own.")
-@click.option("--lane", help="Every live PTY of a lane.")
+@click.option("--lane", type=LANE, help="Every live PTY of a lane.")
 @click.option("--all", "everything", is_flag=True, help="Every live PTY.")
 @_JSON
 def kill(
@@ -59,7 +60,7 @@ Examples:
   ptymux rm --all  all that have ended
 """
 )
-@click.argument("ptys", nargs=-1, type=PTY, metavar="[PTY]...")
+@click.argument("ptys", nargs=-1, type=ENDED_PTY, metavar="[PTY]...")
 @click.option("--all", "everything", is_flag=True, help="Every PTY that has ended.")
 @_JSON
 def rm(ptys: tuple[str, ...], everything: bool, as_json: bool) -> None:

@@ -11,6 +11,7 @@ import click
 
 from ptymux.cli.answer import has_colour, paint, print_json, print_text
 from ptymux.cli.client import connect, every_pty
+from ptymux.cli.names import LANE
 from ptymux.cli.table import draw_table, held_words
 from ptymux.core.units import printable
 
@@ -31,7 +32,7 @@ and did not get it.
 
 @click.command(epilog=_EPILOG)
 @click.option("-a", "--all", "everything", is_flag=True, help="Those that have ended, too.")
-@click.option("--lane", help="Those of one lane.")
+@click.option("--lane", type=LANE, help="Those of one lane.")
 @click.option("--session", help="Those of one session.")
 @click.option("--state", help="Those in one state, such as running, quiet, exited or errored.")
 @click.option("-q", "--quiet", is_flag=True, help="Print ids only.")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 
 from ptymux.cli.message import tell
-from ptymux.errors import PtymuxError
+from ptymux.errors import PtymuxError, UnknownPtyError
 from ptymux.posix.shortage import shortage_of
 
 TYPE_CHECKING = False  # typing costs more than what programs ask of us
@@ -95,11 +96,23 @@ def _fail(error: Exception) -> int:
             return _tell_unwritable(error)
         error = shortage_of(error) or error
     if isinstance(error, PtymuxError):
-        return _tell(str(error), error.exit_code)
+        return _tell(_with_hint(error), error.exit_code)
     if os.environ.get("PTYMUX_DEBUG"):
         raise error
     text = f"internal error, {type(error).__name__}: {error}; PTYMUX_DEBUG=1 shows where"
     return _tell(text, EXIT_FAILED)
+
+
+def _with_hint(error: PtymuxError) -> str:
+    """Return what an error says; of a PTY that is not there, also which may have been meant."""
+    text = str(error)
+    unknown = re.match(r"no PTY '([^']+)'", text) if isinstance(error, UnknownPtyError) else None
+    if unknown is None:
+        return text
+    from ptymux.cli.names import similar_pty
+
+    meant = similar_pty(unknown[1])
+    return text if meant is None else f"{unknown[0]}, did you mean {meant!r}{text[unknown.end() :]}"
 
 
 def _tell_usage(error: click.UsageError) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ptymux.cli.answer import print_json
 from ptymux.client.rpc import HELLO_SECONDS, Connection, socket_path
-from ptymux.errors import NoServerError, UnknownPtyError
+from ptymux.errors import ConnectionClosedError, NoServerError, UnknownPtyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def run_quickly(words: Sequence[str]) -> int | None:
     try:
         with Connection(socket_path(), HELLO_SECONDS) as connection:
             told = connection.call("stats", pty=pty)["pty"]
-    except (NoServerError, UnknownPtyError):
+    except (NoServerError, UnknownPtyError, ConnectionClosedError):
         return None
     print_json(pty=told)
     return 0

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from ptymux.cli.answer import print_json, print_text
-from ptymux.cli.client import chosen_path, connect
+from ptymux.cli.client import chosen_path, connect, reach
 from ptymux.cli.message import tell
 from ptymux.client.rpc import Connection
 from ptymux.core.units import format_duration, format_size
@@ -59,7 +59,7 @@ def start(as_json: bool) -> None:
 def stop(force: bool, as_json: bool) -> None:
     """Stop the server; return once it is gone. With live PTYs it needs --force."""
     try:
-        with Connection(chosen_path()) as connection:
+        with reach(chosen_path()) as connection:
             live = _stop(connection, force)
     except NoServerError:
         live = None
@@ -108,7 +108,7 @@ def status(as_json: bool) -> int:
     """Show who serves: processes, uptime, PTYs, memory, limits."""
     path = chosen_path()
     try:
-        with Connection(path) as connection:
+        with reach(path) as connection:
             told = connection.call("status")
     except NoServerError:
         if as_json:
@@ -150,7 +150,7 @@ def _times(count: int) -> str:
 def restart(as_json: bool) -> None:
     """Put a new server in the place of the one that runs; every PTY stays."""
     path = chosen_path()
-    with Connection(path) as connection:
+    with reach(path) as connection:
         old = connection.call("restart")["server_pid"]
     told = _await_successor(path, old)
     if as_json:

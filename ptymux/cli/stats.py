@@ -17,7 +17,8 @@ from ptymux.cli.answer import (
     print_text,
     takes_blocks,
 )
-from ptymux.cli.client import PTY, connect
+from ptymux.cli.client import connect
+from ptymux.cli.names import ANY_PTY
 from ptymux.cli.report import draw_report
 from ptymux.cli.table import ENDED
 
@@ -38,7 +39,7 @@ _WATCH_SECONDS: Final = 1.0
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("pty", type=PTY)
+@click.argument("pty", type=ANY_PTY)
 @click.option("-w", "--watch", is_flag=True, help="Show them every second until the PTY ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(pty: str, watch: bool, as_json: bool) -> None:

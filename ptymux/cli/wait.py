@@ -11,8 +11,9 @@ from typing import Any, Final
 import click
 
 from ptymux.cli.answer import print_json, print_text
-from ptymux.cli.client import PTY, connect
+from ptymux.cli.client import connect
 from ptymux.cli.message import tell
+from ptymux.cli.names import ANY_PTY
 from ptymux.cli.values import DURATION
 from ptymux.errors import InvalidValueError
 
@@ -45,7 +46,7 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str | None) -> i
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("pty", type=PTY)
+@click.argument("pty", type=ANY_PTY)
 @click.option("--exit", "for_exit", is_flag=True, help="Until it has exited; the default.")
 @click.option("--text", metavar="REGEX", help="Until its output matches, escape codes left out.")
 @click.option("--quiet", type=DURATION, help="Until it wrote nothing for so long, from now on.")

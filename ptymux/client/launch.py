@@ -29,10 +29,11 @@ _LOOK_SECONDS: Final = 0.01
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PTYMUX_LEAVE_SECONDS")
 
 
-def start_server(path: str) -> bool:
+def start_server(path: str, *, leave_seconds: float | None = None) -> bool:
     """Start a keeper for the socket at `path`; return once its server serves.
 
-    False: somebody else was faster, and the server is theirs.
+    False: somebody else was faster, and the server is theirs. With nothing to do it leaves after
+    `leave_seconds`, unless PTYMUX_LEAVE_SECONDS says otherwise.
 
     Raises:
         UnsafeDirectoryError: the socket's directory is not ours alone.
@@ -42,7 +43,7 @@ def start_server(path: str) -> bool:
     ensure_directory(os.path.dirname(path))
     log = state_path(path, "log")
     try:
-        word = _start(path, log)
+        word = _start(path, log, _environment(leave_seconds))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise shortage_of(error) or NoServerError(f"no server can be started: {reason}") from error
@@ -57,13 +58,19 @@ def start_server(path: str) -> bool:
     raise NoServerError(f"the server did not start: {word or 'it ended at once'}; see {log}")
 
 
-def _start(path: str, log: str) -> str:
+def _environment(leave_seconds: float | None) -> dict[str, str]:
+    """Return what the keeper is to know of our environment."""
+    known = {} if leave_seconds is None else {"PTYMUX_LEAVE_SECONDS": f"{leave_seconds:.3f}"}
+    return known | {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+
+
+def _start(path: str, log: str, env: dict[str, str]) -> str:
     """Start the keeper and return what it says."""
     told, ready = os.pipe2(os.O_CLOEXEC)
     try:
         try:
             os.set_inheritable(ready, True)
-            _spawn(path, log, ready)
+            _spawn(path, log, ready, env)
         finally:
             os.close(ready)
         return _read_word(told)
@@ -81,7 +88,7 @@ def _wait_for(path: str) -> None:
         time.sleep(_LOOK_SECONDS)  # polls the condition above
 
 
-def _spawn(path: str, log: str, ready: int) -> None:
+def _spawn(path: str, log: str, ready: int, env: dict[str, str]) -> None:
     """Start the keeper as a daemon: an intermediate that ends at once is its parent."""
     import ptymux
 
@@ -91,7 +98,7 @@ def _spawn(path: str, log: str, ready: int) -> None:
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, _FLAGS, "-c", code, path, str(ready)],
-        {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
+        env,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),

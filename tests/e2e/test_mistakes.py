@@ -1,0 +1,135 @@
+"""What people get wrong, and a server that is just being replaced."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+from tests.e2e.serving import Served
+
+
+def test_a_word_that_is_nearly_a_command_is_understood(served: Served) -> None:
+    status, text = served.refused("lst")
+
+    assert (status, "did you mean 'ls'" in text) == (2, True)
+
+
+def test_an_option_that_is_nearly_one_is_understood(served: Served) -> None:
+    status, text = served.refused("run", "--nmae", "x", "true")
+
+    assert (status, "'--name'" in text) == (2, True)
+
+
+def test_a_name_that_is_nearly_one_is_understood(served: Served) -> None:
+    served.start("--name", "web", "sleep", "1000")
+
+    for words in (("stats", "webb"), ("stats", "webb", "--json"), ("kill", "wbe"), ("logs", "wb")):
+        status, text = served.refused(*words)
+        assert (status, "did you mean 'web'; " in text) == (125, True)
+    assert "did you mean" not in served.refused("stats", "quite-another")[1]
+    assert len(served.live()) == 1
+
+
+def test_a_socket_without_a_path_is_refused(served: Served) -> None:
+    for words in (["ls"], ["run", "true"], ["version"]):
+        status, text = served.refused("--socket", "", *words)
+        assert (status, "--socket is empty" in text) == (2, True)
+
+
+class HangsUp:
+    """A server that hangs up on the first that come, before it said a word."""
+
+    def __init__(self, path: str, times: int) -> None:
+        self._times = times
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve)
+        self._path = path
+        self.count = 0
+
+    def _serve(self) -> None:
+        while self.count < self._times:
+            self._listener.accept()[0].close()
+            self.count += 1
+        os.unlink(self._path)
+        self._listener.close()
+
+    def __enter__(self) -> HangsUp:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._times = 0
+        if self._thread.is_alive():
+            with socket.socket(socket.AF_UNIX) as last:
+                last.connect(self._path)
+        self._thread.join()
+
+
+def test_a_server_that_is_being_replaced_is_asked_again(served: Served) -> None:
+    with HangsUp(served.path, 5) as replaced:
+        assert served.ok("ls") == ""  # as without a server, which there is none in the end
+
+    assert replaced.count == 5
+
+
+def test_a_server_that_hangs_up_for_good_costs_two_seconds_and_a_line(served: Served) -> None:
+    with HangsUp(served.path, 1 << 30) as broken:
+        for words in (["ls"], ["stats", "x", "--json"], ["server", "status"]):
+            began = time.monotonic()
+
+            status, text = served.refused(*words)
+
+            assert (status, "it hangs up" in text) == (125, True)
+            assert 1.5 < time.monotonic() - began < 4.0
+
+    assert broken.count > 3
+
+
+# The configuration
+
+
+def configure(served: Served, home: Path, text: str) -> Path:
+    (home / "ptymux").mkdir()
+    served.world.env["XDG_CONFIG_HOME"] = str(home)
+    path = home / "ptymux" / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_configuration_has_defaults_for_run(served: Served, tmp_path: Path) -> None:
+    text = 'lane = "ci"\nbuffer-size = "1M"\nthreshold = 0.5\non-full = "block"\n'
+    configure(served, tmp_path, text)
+
+    served.start("sleep", "1000")
+    served.start("--lane", "x", "--on-full", "drop", "sleep", "1000")
+
+    first, second = served.live()
+    assert (first["lane_id"], first["on_full"], first["threshold"]) == ("ci", "block", 0.5)
+    assert first["buffer"]["capacity"] == 1 << 20
+    assert (second["lane_id"], second["on_full"]) == ("x", "drop")
+
+
+def test_a_broken_configuration_stops_run_and_attach_only(served: Served, tmp_path: Path) -> None:
+    served.start("--name", "web", "sleep", "1000")
+    path = configure(served, tmp_path, '\ngrace = "soon"\n')
+
+    for words in (["run", "-d", "true"], ["run", "true"], ["attach", "web"]):
+        status, text = served.refused(*words)
+        assert (status, f"{path}:2: grace is 'soon'" in text) == (2, True)
+    assert len(served.live()) == 1
+    assert served.ok("kill", "web") == ""
+    assert b"Usage" in served.world.run("run", "--help").stdout
+
+
+def test_the_configuration_says_when_a_server_leaves(served: Served, tmp_path: Path) -> None:
+    configure(served, tmp_path, 'leave-after = "7s"\n')
+    served.ok("server", "start")
+
+    server = Path(f"/proc/{served.json('server', 'status')['pid']}/environ").read_bytes()
+
+    assert b"\0PTYMUX_LEAVE_SECONDS=7.000\0" in b"\0" + server
