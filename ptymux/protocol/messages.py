@@ -116,10 +116,18 @@ def encode_error(id: int | str | None, error: PtymuxError) -> bytes:
     number = error.number if isinstance(error, ProtocolError) else _OURS
     told = {
         "code": _UNKNOWN_METHOD if isinstance(error, UnknownMethodError) else number,
-        "message": str(error)[:_LONGEST_MESSAGE],
+        "message": _shortened(str(error)),
         "data": {"code": error.code, "exit_code": error.exit_code},
     }
     return _line({"jsonrpc": "2.0", "id": id, "error": told})
+
+
+def _shortened(message: str) -> str:
+    """Return a message that is not too long: what is wrong may be said at its end."""
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    half = _LONGEST_MESSAGE // 2
+    return f"{message[: half - 5]} ... {message[-half:]}"
 
 
 def _line(members: Mapping[str, object]) -> bytes:

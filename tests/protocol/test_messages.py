@@ -105,6 +105,8 @@ def test_an_error_that_tells_too_much_is_cut() -> None:
 
     assert isinstance(failure, Failure)
     assert len(str(failure.error)) == 2000
+    assert str(failure.error).startswith("name is 'xx")
+    assert str(failure.error).endswith("xx'; it must be short")
 
 
 def test_an_error_comes_back_as_its_class() -> None:
