@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "clear": ("ptymux.cli.control:clear", "Throw away the output that a PTY keeps."),
     "events": ("ptymux.cli.events:events", "Tell what happens to the PTYs."),
     "server": ("ptymux.cli.server:server", "Start, stop or restart the server, or look at it."),
+    "doctor": ("ptymux.cli.doctor:doctor", "Check this machine, and say what to do."),
     "stress": ("ptymux.cli.stress:stress", "Prove the promises about output with floods of it."),
     "completion": ("ptymux.cli.help:completion", "Print what completes commands in a shell."),
     "help": ("ptymux.cli.help:help_", "Show help, also for those who know tmux."),

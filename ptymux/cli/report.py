@@ -10,7 +10,7 @@ from ptymux.cli.answer import paint, wrap
 from ptymux.cli.table import ENDED, command_words, held_words, state_style
 from ptymux.core.units import format_capacity, format_duration, format_size, printable
 
-__all__ = ["draw_bar", "draw_report"]
+__all__ = ["draw_bar", "draw_report", "times"]
 
 _LABEL: Final = 12  # cells, with the blanks behind
 _LONGEST_BAR: Final = 40
@@ -111,15 +111,16 @@ def _buffer(pty: Pty, width: int, blocks: bool) -> Iterator[Row]:
         yield "waiting", f"{bar} {used:4.0%}", "yellow" if on else ""
         yield "", f"at most {_amount(buffer['high_water'])} so far", ""
         state = "on" if on else "off"
-        times = _times(buffer["backpressure_events"])
-        yield "pressure", f"{state}; it goes on above {threshold:.0%}, {times} so far", ""
+        so_far = times(buffer["backpressure_events"])
+        yield "pressure", f"{state}; it goes on above {threshold:.0%}, {so_far} so far", ""
     overflows = buffer["overflow_events"]
     if overflows:
-        yield "overflow", f"{_times(overflows)} told", ""
+        yield "overflow", f"{times(overflows)} told", ""
     yield "when full", _when_full(pty), "yellow" if held_words(pty) else ""
 
 
-def _times(count: int) -> str:
+def times(count: int) -> str:
+    """Return how often something was, in words."""
     return "never" if not count else "once" if count == 1 else f"{count:,} times"
 
 

@@ -12,6 +12,7 @@ import click
 from ptymux.cli.answer import print_json, print_text
 from ptymux.cli.client import chosen_path, connect, reach
 from ptymux.cli.message import tell
+from ptymux.cli.report import times
 from ptymux.client.rpc import Connection
 from ptymux.core.units import format_duration, format_size
 from ptymux.errors import ConnectionClosedError, NoServerError, UnreachableError
@@ -124,8 +125,8 @@ def status(as_json: bool) -> int:
 
 
 def _report(told: dict[str, Any]) -> list[str]:
-    limits, replaced = told["limits"], _times(told["server_replaced"])
-    keepers = _times(told.get("keeper_replaced", 0))
+    limits, replaced = told["limits"], times(told["server_replaced"])
+    keepers = times(told.get("keeper_replaced", 0))
     memory = format_size(told["memory"]["resident"])
     rows = [
         ("server", f"ptymux {told['server']}, protocol {told['protocol']}, pid {told['pid']}"),
@@ -139,10 +140,6 @@ def _report(told: dict[str, Any]) -> list[str]:
         ("memory", f"{memory} resident; at worst {format_size(limits['worst_case_bytes'])}"),
     ]
     return [f"{label:<10}{text}" for label, text in rows]
-
-
-def _times(count: int) -> str:
-    return "never" if not count else "once" if count == 1 else f"{count:,} times"
 
 
 @server.command(epilog="Example: ptymux server restart")

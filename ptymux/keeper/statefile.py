@@ -16,13 +16,14 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from ptymux.errors import UnsafeDirectoryError
 from ptymux.posix.process import boot_id
 
-__all__ = ["Proof", "StateFile"]
+__all__ = ["Proof", "StateFile", "read_proofs"]
 
 _SLOT: Final = struct.Struct("=QQQ36s4x")
 assert _SLOT.size == 64
@@ -59,14 +60,7 @@ class StateFile:
 
     def proofs(self) -> list[Proof]:
         """Return the children that are written down, by this keeper or the one before."""
-        found = []
-        for at in range(len(self._map) // _SLOT.size):
-            pid, started, number, boot = _SLOT.unpack_from(self._map, at * _SLOT.size)
-            if pid:
-                found.append(
-                    Proof(pid, started, number, boot.rstrip(b"\0").decode(errors="replace"))
-                )
-        return found
+        return [proof for _at, proof in _read(self._map) if proof.pid]
 
     def clear(self) -> None:
         """Free every slot."""
@@ -94,3 +88,18 @@ class StateFile:
     def close(self) -> None:
         """Unmap the file."""
         self._map.close()
+
+
+def read_proofs(path: str) -> list[Proof]:
+    """Return the children that the file at `path` has, whoever writes it; none if there is none."""
+    try:
+        with open(path, "rb") as file:
+            return [proof for _at, proof in _read(file.read()) if proof.pid]
+    except OSError:
+        return []
+
+
+def _read(content: mmap.mmap | bytes) -> Iterator[tuple[int, Proof]]:
+    for at in range(len(content) // _SLOT.size):
+        pid, started, number, boot = _SLOT.unpack_from(content, at * _SLOT.size)
+        yield at, Proof(pid, started, number, boot.rstrip(b"\0").decode(errors="replace"))

@@ -24,7 +24,7 @@ from ptymux.posix.procfs import Stat, boot_id, read, read_stat, scan
 
 __all__ = ["Findings", "Orphan", "find"]
 
-_MARKERS: Final = (b"PTYMUX_ID=", b"PTYMUX_SOCKET=")
+_MARKER: Final = b"PTYMUX_ID="  # the socket alone may be what a user chose to talk to
 _MOST: Final = 6 * 1024 * 1024  # the kernel allows arguments and environment no more
 
 
@@ -108,9 +108,12 @@ def _orphan(stat: Stat, number: int | None) -> Orphan:
 
 def _is_marked(pid: int, socket: str | None) -> bool:
     variables = _variables(pid)
-    if socket is not None:
-        return b"PTYMUX_SOCKET=" + os.fsencode(socket) in variables
-    return any(variable.startswith(_MARKERS) for variable in variables)
+    is_marked = any(variable.startswith(_MARKER) for variable in variables)
+    return is_marked and (socket is None or _of_server(socket) in variables)
+
+
+def _of_server(socket: str) -> bytes:
+    return b"PTYMUX_SOCKET=" + os.fsencode(socket)
 
 
 def _variables(pid: int) -> list[bytes]:

@@ -103,6 +103,12 @@ def test_marker_of_another_server_is_not_told_when_one_is_asked_for(start: Start
     assert child.pid in pids(find([]).unproven)
 
 
+def test_process_that_was_only_told_of_a_socket_is_nothing(start: Start) -> None:
+    start("sleep", "60", env={"PATH": os.environ["PATH"], "PTYMUX_SOCKET": SOCKET})
+
+    assert find([], socket=SOCKET) == Findings((), ())
+
+
 def test_process_without_a_marker_is_nothing(start: Start) -> None:
     child = start("sleep", "60")
 
