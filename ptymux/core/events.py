@@ -26,6 +26,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 from mmap import mmap
 from types import NoneType
 from typing import Any, Final
@@ -174,7 +175,7 @@ class EventLog:
 
     def _load(self) -> None:
         self.epoch = bytes(self._bytes[_EPOCH]).rstrip(b"\0").decode("ascii", "replace")
-        lines = self._lines()
+        lines = self._lines(self._words[_START], self._words[_END])
         self._sizes = deque(map(len, lines))  # of the retained records
         if lines:
             oldest, newest = _decode(lines[0]), _decode(lines[-1])
@@ -212,15 +213,15 @@ class EventLog:
         self._store(_WORDS[envelope.topic], envelope.sequence)
         self.last_seq = envelope.seq
 
-    def since(self, seq: int) -> tuple[int, list[Envelope]]:
-        """Return the events after `seq`, and how many of those are gone: exactly."""
-        seq = max(0, seq)
-        oldest = self.last_seq - len(self._sizes) + 1
-        missed = max(0, oldest - seq - 1)
-        return missed, [_decode(line) for line in self._lines()[max(0, seq + 1 - oldest) :]]
+    def since(self, seq: int, most: int | None = None) -> tuple[int, list[Envelope]]:
+        """Return (the `most` oldest) events after `seq`; how many of all are gone: exactly."""
+        seq, oldest = max(0, seq), self.last_seq - len(self._sizes) + 1
+        skipped = max(0, seq + 1 - oldest)
+        start = self._words[_START] + sum(islice(self._sizes, skipped))
+        end = start + sum(islice(self._sizes, skipped, None if most is None else skipped + most))
+        return max(0, oldest - seq - 1), [_decode(line) for line in self._lines(start, end)]
 
-    def _lines(self) -> list[bytes]:
-        start, end = self._words[_START], self._words[_END]
+    def _lines(self, start: int, end: int) -> list[bytes]:
         area = self._bytes[HEADER_SIZE:]
         at, size = start % max(1, self.capacity), end - start
         text = bytes(area[at : at + size]) + bytes(area[: max(0, at + size - self.capacity)])

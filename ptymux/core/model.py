@@ -237,15 +237,19 @@ class Limits:
     READERS: ClassVar[int] = 64  # attached to one PTY
     LIFELINES: ClassVar[int] = 64  # open for input to one PTY
     CHUNK: ClassVar[int] = 64 * KIB  # the most that one read or one copy takes
+    LINE: ClassVar[int] = MIB  # of one request or one reply, with its newline
+    PAYLOAD: ClassVar[int] = 4 * MIB  # arguments and environment of one spawn
+    EVENT_PAGE: ClassVar[int] = 64  # past events that are read from the log at a time
 
     ptys: int = 300  # live at once
+    connections: int = 512  # of clients
     default_buffer: int = 4 * MIB
     ended_ptys: int = 100  # kept with statistics and output
     ended_bytes: int = 64 * MIB  # of their output in all
     event_log: int = 4 * MIB
     subscribers: int = 256
     subscriber_queue: int = 1024  # events waiting for one subscriber
-    event_size: int = 16 * KIB  # of one event as JSON
+    event_size: int = 4 * KIB  # of one event as JSON
 
     # What the records, histories and indexes of one PTY need in objects, rounded up.
     _RECORD_BYTES: ClassVar[int] = 64 * KIB
@@ -254,21 +258,29 @@ class Limits:
     def worst_case_bytes(self) -> int:
         """Memory when every bound is reached and every ring has the default size."""
         ring = self.HEADER + self.default_buffer + self.SLACK
-        queues = self.subscribers * self.subscriber_queue * 8  # references; events are shared
         return (
             self.ptys * (ring + self._RECORD_BYTES + self.CHUNK)
             + self.ended_bytes
             + self.ended_ptys * self._RECORD_BYTES
             + self.event_log
-            + self.subscriber_queue * self.event_size
-            + queues
+            + self.connections * self.connection_bytes
+            + self.subscribers * (self.subscriber_queue + self.EVENT_PAGE) * self.event_size
         )
+
+    @property
+    def connection_bytes(self) -> int:
+        """Memory that one client can make a server hold.
+
+        A request or its payload that is being received, what came behind it, the piece that was
+        read last, and a reply, or a piece of output, that the client does not take.
+        """
+        return max(self.LINE, self.PAYLOAD) + 3 * self.CHUNK + self.LINE
 
     @property
     def worst_case_fds(self) -> int:
         """File descriptors when every PTY is live and has one lifeline open, and 64 of our own.
 
         A PTY has its master, its ring twice (the memfd, the mapping) and its child's pidfd; a
-        lifeline has two ends; of an ended PTY the mapping is left.
+        lifeline has two ends, a connection one; of an ended PTY the mapping is left.
         """
-        return self.ptys * (4 + 2) + self.ended_ptys + 64
+        return self.ptys * (4 + 2) + self.ended_ptys + self.connections + 64

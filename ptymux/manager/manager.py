@@ -330,9 +330,9 @@ class PtyManager:
             pty.refresh()  # somebody may want to know of output now
         return stream
 
-    def events_since(self, seq: int) -> tuple[int, Sequence[Envelope]]:
-        """Return how many events after `seq` are gone, and those that are kept."""
-        return self._log.since(seq)
+    def events_since(self, seq: int, most: int | None = None) -> tuple[int, Sequence[Envelope]]:
+        """Return how many events after `seq` are gone, and (the `most` oldest of) those kept."""
+        return self._log.since(seq, most)
 
     # The end ---------------------------------------------------------------------------------
 

@@ -31,6 +31,10 @@ class EventStream:
         rest, self._rest = self._rest, []
         return rest + self._subscription.take()
 
+    def wants(self, event: Envelope) -> bool:
+        """Return whether it gives events like this one."""
+        return self._subscription.wants(event.topic, event.pty_id)
+
     async def __aiter__(self) -> AsyncIterator[Envelope | Missed]:
         while True:
             for event in self.take():

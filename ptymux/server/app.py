@@ -48,7 +48,6 @@ __all__ = ["App", "main"]
 
 _log = logging.getLogger("ptymux")
 
-_CONNECTIONS: Final = 512
 _HELLO_SECONDS: Final = 30.0  # for a client to say hello
 _LEAVE_SECONDS: Final = 3600.0  # without a live PTY and a client
 _LOG_BYTES: Final = 1024 * 1024
@@ -137,7 +136,7 @@ class App:
                 "ptys": limits.ptys,
                 "worst_case_bytes": limits.worst_case_bytes,
                 "worst_case_fds": limits.worst_case_fds,
-                "connections": _CONNECTIONS,
+                "connections": limits.connections,
             },
         }
 
@@ -199,8 +198,8 @@ class App:
         if uid != os.geteuid():
             _log.warning("refused a client: process %d, user %d", pid, uid)
             sock.close()
-        elif len(self._connections) >= _CONNECTIONS:
-            refusal = LimitReachedError("the number of clients", _CONNECTIONS, "end some of them")
+        elif len(self._connections) >= (most := self.manager.limits.connections):
+            refusal = LimitReachedError("the number of clients", most, "end some of them")
             with sock, contextlib.suppress(OSError):
                 sock.send(encode_error(None, refusal))
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ptymux import __version__
@@ -15,6 +15,7 @@ from ptymux.core.events import Envelope, Missed, Topic
 from ptymux.core.lifecycle import State
 from ptymux.core.model import (
     LaneId,
+    Limits,
     OnFull,
     PtyRecord,
     SessionId,
@@ -240,23 +241,35 @@ async def events(app: App, connection: Connection, params: Params) -> Mapping[st
     pty_id = None if pty is None else app.manager.find(pty, prefixes=True).pty_id
     follow = params.flag("follow")
     stream = app.manager.subscribe(topics, pty_id=pty_id)
-    missed, past = app.manager.events_since(app.manager.last_seq if since is None else since)
+    now = app.manager.last_seq
+    missed, _oldest = app.manager.events_since(now if since is None else since, 1)
 
     async def tell() -> None:
         with stream:
-            for event in past:
-                wanted = topics is None or event.topic in topics
-                if wanted and pty_id in (None, event.pty_id):
+            async for event in _past(app, now if since is None else since + missed, now):
+                if isinstance(event, Missed) or stream.wants(event):
                     await connection.send(_notification(event))
             if follow:
                 async for event_or_gap in stream:
                     await connection.send(_notification(event_or_gap))
         await connection.send(encode_notification("end", {}))
 
-    reply = Answer(missed=missed, epoch=app.manager.epoch, last_seq=app.manager.last_seq)
+    reply = Answer(missed=missed, epoch=app.manager.epoch, last_seq=now)
     reply.then = tell
     reply.undo = stream.close
     return reply
+
+
+async def _past(app: App, seq: int, until: int) -> AsyncIterator[Envelope | Missed]:
+    """Give the events after `seq` up to `until`, some at a time: who takes them may be slow."""
+    while seq < until:
+        missed, page = app.manager.events_since(seq, Limits.EVENT_PAGE)
+        if missed:  # they went while the client took its time
+            yield Missed(min(missed, until - seq))
+        for event in page:
+            if event.seq is not None and event.seq <= until:
+                yield event
+        seq += missed + len(page)
 
 
 def _notification(event: Envelope | Missed) -> bytes:

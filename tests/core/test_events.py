@@ -149,6 +149,8 @@ def test_the_log_returns_what_came_after_a_seq() -> None:
 
     assert log.since(0) == (0, events)
     assert log.since(3) == (0, events[3:])
+    assert log.since(1, most=2) == (0, events[1:3])
+    assert log.since(3, most=99) == (0, events[3:])
     assert log.since(5) == (0, [])
     assert log.since(99) == (0, [])
     assert log.since(-99) == (0, events)

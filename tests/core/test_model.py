@@ -218,7 +218,7 @@ def test_a_child_shown_on_the_callers_terminal_keeps_its_term() -> None:
 
 
 def test_the_limits_add_up_to_every_ring_and_what_surrounds_it() -> None:
-    none = Limits(ptys=0, ended_ptys=0, ended_bytes=0, event_log=0, subscribers=0, event_size=0)
+    none = Limits(ptys=0, connections=0, ended_ptys=0, ended_bytes=0, event_log=0, subscribers=0)
 
     one = dataclasses.replace(none, ptys=1)
     assert none.worst_case_bytes == 0
@@ -226,14 +226,17 @@ def test_the_limits_add_up_to_every_ring_and_what_surrounds_it() -> None:
     assert dataclasses.replace(none, event_log=MIB).worst_case_bytes == MIB
     assert dataclasses.replace(none, ended_ptys=2).worst_case_bytes == 2 * 64 * KIB
     assert dataclasses.replace(none, ended_bytes=5).worst_case_bytes == 5
-    assert dataclasses.replace(none, event_size=3).worst_case_bytes == 3 * 1024
-    assert dataclasses.replace(none, subscribers=2).worst_case_bytes == 2 * 1024 * 8
+    assert dataclasses.replace(none, connections=2).worst_case_bytes == 2 * none.connection_bytes
+    assert none.connection_bytes == 4 * MIB + 3 * 64 * KIB + MIB
+    two = dataclasses.replace(none, subscribers=2, event_size=5)
+    assert two.worst_case_bytes == 2 * (1024 + 64) * 5
 
 
 @pytest.mark.parametrize(
     "field",
     [
         "ptys",
+        "connections",
         "default_buffer",
         "ended_ptys",
         "ended_bytes",
@@ -252,9 +255,10 @@ def test_a_larger_bound_never_lowers_the_worst_case(field: str) -> None:
 
 
 def test_descriptors_add_up_and_fit_under_a_common_hard_limit() -> None:
-    limits = Limits(ptys=0, ended_ptys=0)
+    limits = Limits(ptys=0, ended_ptys=0, connections=0)
 
     assert limits.worst_case_fds == 64
+    assert dataclasses.replace(limits, connections=3).worst_case_fds == 64 + 3
     assert dataclasses.replace(limits, ptys=3).worst_case_fds == 64 + 3 * 6
     assert dataclasses.replace(limits, ended_ptys=3).worst_case_fds == 64 + 3
     assert Limits().worst_case_fds < 4096
