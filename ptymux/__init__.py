@@ -16,7 +16,8 @@ The map; each layer imports only from those below it, which `tests/test_layers.p
     view/      pure drawing of the overview, and what it shows; rich, no asyncio
     stress/    `ptymux stress`: scenarios, what they must show, how it is reported
     server/    PTYs that outlive their terminal: connections, commands, attachments
-    client/    the other end: requests, streams, starting a server; blocking, without asyncio
+    client/    the other end: requests, streams, starting a server, and the library for programs
+               that block (`connect`, with dialogues as pexpect has them); without asyncio
     manager/   PtyManager, the asyncio API: records, readers, events, signals, termination
     protocol/  pure: frames and messages between client and server
     keeper/    the engine: masters, rings, children, input, behind one pollable fd; and its link
@@ -35,12 +36,17 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # what type checkers take for true, without the cost of importing typing
 if TYPE_CHECKING:
+    from ptymux.client.answers import Event as Event
+    from ptymux.client.answers import Pty as Pty
+    from ptymux.client.library import Client as Client
+    from ptymux.client.library import connect as connect
     from ptymux.core.model import Limits as Limits
     from ptymux.core.model import OnFull as OnFull
     from ptymux.core.model import SpawnOptions as SpawnOptions
     from ptymux.core.model import WindowSize as WindowSize
     from ptymux.core.output import BufferStats as BufferStats
     from ptymux.core.output import ReaderKind as ReaderKind
+    from ptymux.core.ring import Part as Part
     from ptymux.core.ring import RingBuffer as RingBuffer
     from ptymux.errors import PtymuxError as PtymuxError
     from ptymux.manager import PtyManager as PtyManager
@@ -50,14 +56,19 @@ __version__ = "0.1.0"
 # Loaded at first use: a command that needs little must start fast.
 _PUBLIC = {
     "BufferStats": "ptymux.core.output",
+    "Client": "ptymux.client.library",
+    "Event": "ptymux.client.answers",
     "Limits": "ptymux.core.model",
     "OnFull": "ptymux.core.model",
+    "Part": "ptymux.core.ring",
+    "Pty": "ptymux.client.answers",
     "PtyManager": "ptymux.manager",
     "PtymuxError": "ptymux.errors",
     "ReaderKind": "ptymux.core.output",
     "RingBuffer": "ptymux.core.ring",
     "SpawnOptions": "ptymux.core.model",
     "WindowSize": "ptymux.core.model",
+    "connect": "ptymux.client.library",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -47,7 +47,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the commands of a fresh venv that holds the wheel, and click and rich."""
+    """The folder of the commands of a fresh venv that holds the wheel, and what it needs."""
     venv = tmp_path_factory.mktemp("installed") / "venv"
     call(sys.executable, "-m", "venv", "--without-pip", venv)
     python = venv / "bin" / "python"
@@ -79,7 +79,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
     assert told["Version"] == ptymux.__version__
     assert told["Requires-Python"] == project["requires-python"]
     needed = [need for need in told.get_all("Requires-Dist", []) if "extra ==" not in need]
-    assert [need.split()[0] for need in needed] == ["click", "rich"]
+    assert [need.split()[0] for need in needed] == ["click", "rich", "pexpect"]
 
 
 def test_installed_command_runs_outside_the_checkout(installed: Path, tmp_path: Path) -> None:

@@ -1,0 +1,160 @@
+"""The JSON with which a server answers, typed: the objects that `--json` of the commands prints.
+
+Times are seconds since the epoch, sizes and offsets bytes. A newer server may send more members.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, TypedDict, final
+
+__all__ = [
+    "Buffer",
+    "Delivery",
+    "Envelope",
+    "Event",
+    "Missed",
+    "Pty",
+    "PtyRef",
+    "PtyStats",
+    "Status",
+    "Step",
+]
+
+_Outcome: TypeAlias = Literal["delivered", "failed", "escalated"]
+
+
+class Buffer(TypedDict):
+    """The output of a PTY in numbers; `total_written` is also the offset of the next byte."""
+
+    capacity: int
+    retained: int
+    unread: int
+    available: int
+    backlog: int
+    utilization: float
+    high_water: int
+    total_written: int
+    total_consumed: int
+    total_dropped: int
+    dropped_attended: int
+    dropped_unattended: int
+    trimmed: int
+    merged: int
+    overflow_events: int
+    backpressure: bool
+    backpressure_events: int
+
+
+class Pty(TypedDict):
+    """One PTY; `shown` is its state as people see it, such as `exited (1)`."""
+
+    pty_id: str
+    number: int
+    name: str | None
+    lane_id: str
+    session_id: str
+    terminal_id: str
+    pid: int | None
+    state: str
+    shown: str
+    suspended: bool
+    tail_pending: bool
+    command: list[str]
+    cwd: str
+    cols: int
+    rows: int
+    created_at: float
+    updated_at: float
+    spawn_ms: float | None
+    exit_code: int | None
+    signal: int | None
+    reason: str | None
+    on_full: str
+    threshold: float
+    held_ms: float
+    clients: int
+    attended: bool
+    title: str
+    buffer: Buffer
+
+
+# A transition of a PTY's state.
+Step = TypedDict("Step", {"from": str, "to": str, "event": str, "at": float})
+
+
+class Delivery(TypedDict):
+    """What became of one signal to one process; `signal` is its name without SIG."""
+
+    signal: str
+    pid: int
+    outcome: _Outcome
+    at: float
+    error: str | None
+
+
+class Envelope(TypedDict):
+    """What became of one signal to one process, just now; `signal` is its number."""
+
+    pty_id: str
+    pid: int
+    signal: int
+    at: float
+    outcome: _Outcome
+    error: str | None
+
+
+class PtyStats(Pty):
+    """One PTY with what it went through; of its environment the names alone."""
+
+    history: list[Step]
+    signals: list[Delivery]
+    env_names: list[str]
+
+
+@final
+class Event(TypedDict):
+    """What happened to a PTY; `seq` is None for topics that are not kept."""
+
+    id: str
+    topic: str
+    seq: int | None
+    sequence: int | None
+    epoch: str
+    timestamp: float
+    pty_id: str | None
+    lane_id: str | None
+    session_id: str | None
+    terminal_id: str | None
+    correlation_id: str | None
+    payload: dict[str, Any]
+
+
+@final
+class Missed(TypedDict):
+    """Stands in the place of so many events that were lost or are too old to be kept."""
+
+    missed: int
+
+
+class Status(TypedDict):
+    """What a server knows of itself."""
+
+    server: str
+    protocol: int
+    pid: int
+    keeper_pid: int
+    socket: str
+    log: str
+    started_at: float
+    uptime_seconds: float
+    server_replaced: int
+    keeper_replaced: int
+    live: int
+    ptys: int
+    connections: int
+    memory: dict[str, int]
+    limits: dict[str, int]
+
+
+# How a PTY is named: its id or name, its number, or what a server told of it.
+PtyRef: TypeAlias = str | int | Pty

@@ -1,0 +1,57 @@
+"""A terminal passed through to a PTY, as far as a dialogue needs it; `ptymux attach` does more."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from typing import Final
+
+from ptymux.client.reader import PtyReader
+from ptymux.posix.tty import raw_mode
+
+__all__ = ["pass_through", "write_all"]
+
+_KEYS: Final = 1000
+_LOOK_SECONDS: Final = 0.05  # for a server, while there is none
+
+
+def pass_through(
+    keyboard: int,
+    reader: PtyReader,
+    show: Callable[[], bool],
+    type_: Callable[[bytes], bool],
+) -> None:
+    """Have what is typed at the terminal `keyboard`, in raw mode, typed, and show what there is.
+
+    It ends once either returns False, or the terminal hung up.
+
+    Raises:
+        NotATerminalError: `keyboard` is none.
+    """
+    with raw_mode(keyboard):
+        while show():
+            poll = select.poll()
+            poll.register(keyboard, select.POLLIN)
+            if reader.fileno() >= 0:
+                poll.register(reader, select.POLLIN)
+            ready = poll.poll(None if reader.fileno() >= 0 else 1000 * _LOOK_SECONDS)
+            if any(fd == keyboard for fd, _events in ready):
+                keys = _keys(keyboard)
+                if not keys or not type_(keys):
+                    return
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data` to a terminal or a file."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _keys(keyboard: int) -> bytes:
+    try:
+        keys = os.read(keyboard, _KEYS)
+    except OSError:  # EIO: it hung up
+        keys = b""
+    return keys

@@ -1,0 +1,387 @@
+"""ptymux for programs that are not asyncio: `connect` gives a `Client`, whose calls block.
+
+What is harmless to ask twice is asked again, quietly, when the server was replaced meanwhile.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import stat
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, cast
+
+from ptymux.client.answers import Envelope, Pty, PtyRef, PtyStats, Status
+from ptymux.client.closing import Closing
+from ptymux.client.events import Events
+from ptymux.client.launch import start_server
+from ptymux.client.lines import LONGEST_LINE, Lines
+from ptymux.client.reader import PtyReader
+from ptymux.client.requests import Requests
+from ptymux.client.resuming import connect_patiently
+from ptymux.client.rpc import Connection, socket_path
+from ptymux.client.stream import Lifeline, open_input, write_all
+from ptymux.core.model import MIB, LaneId, OnFull, SessionId, SpawnOptions, WindowSize
+from ptymux.core.ring import Part
+from ptymux.errors import (
+    InvalidValueError,
+    NoServerError,
+    UnknownPtyError,
+    UnreachableError,
+    WaitTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from ptymux.client.expect import PtyExpect
+
+__all__ = ["Client", "connect"]
+
+_SHELL: Final = "/bin/sh"
+
+
+def connect(path: str | os.PathLike[str] | None = None, *, start: bool = True) -> Client:
+    """Return a client of the server whose socket is at `path`, by default where commands look.
+
+    Without a server there, one is started, unless `start` is false.
+
+    Raises:
+        NoServerError: none runs, or it did not start.
+        UnreachableError: what is there cannot be talked to.
+        PtymuxError: otherwise it cannot be used.
+    """
+    chosen = socket_path(None if path is None else os.fspath(path))
+    try:
+        return Client(Connection(chosen))
+    except NoServerError:
+        _check_is_socket(chosen)
+        if not start:
+            raise
+    start_server(chosen)
+    return Client(connect_patiently(chosen))
+
+
+class Client(Closing):
+    """A connection to a server, with all that it can be asked for; made by `connect`.
+
+    A PTY is named by its id, its number, its name or what a server told of it. All values are the
+    JSON that the commands print with `--json`. Every refusal is a `PtymuxError` of
+    `ptymux.errors`, such as UnknownPtyError. To be used by one thread at a time; closing it ends
+    the readers, events and dialogues that it made, and no PTY.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        """Take over `connection`."""
+        self.path = connection.path
+        self._requests = Requests(connection)
+        self._ask = self._requests.ask
+        self._made: weakref.WeakSet[Closing | PtyExpect] = weakref.WeakSet()
+
+    def close(self) -> None:
+        """End the connection and what was made by this; again is no error."""
+        self._requests.close()
+        for made in tuple(self._made):
+            made.close()
+
+    # Start ---------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        command: Sequence[str] | str,
+        *,
+        name: str | None = None,
+        lane: str = "default",
+        session: str | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        overrides: Mapping[str, str] | None = None,
+        size: WindowSize | tuple[int, int] = (80, 24),
+        buffer_size: int = 4 * MIB,
+        threshold: float = 0.75,
+        on_full: OnFull | Literal["drop", "block"] = OnFull.DROP,
+        idle_timeout_seconds: float = 300.0,
+        grace_seconds: float = 5.0,
+        remove: bool = False,
+    ) -> Pty:
+        """Start a command in a PTY, and return that while the command runs.
+
+        A text is a line for /bin/sh. `env` is the whole environment, by default ours; `overrides`
+        are variables to set besides, TERM among them. `size` is columns by rows. With `remove` the
+        PTY is forgotten once it has ended.
+
+        Raises:
+            SpawnError: it cannot be started: CommandNotFoundError, NotExecutableError, ...
+            InvalidValueError: a value that can never work.
+            ConnectionClosedError: the server died meanwhile: whether it started is unknown.
+        """
+        argv = (_SHELL, "-c", command) if isinstance(command, str) else tuple(command)
+        options = SpawnOptions(
+            argv=argv,
+            env=env,
+            overrides=overrides or {},
+            cwd=None if cwd is None else os.fspath(cwd),
+            size=size if isinstance(size, WindowSize) else WindowSize(*size),
+            name=name,
+            lane=LaneId(lane),
+            session=None if session is None else SessionId(session),
+            buffer_size=buffer_size,
+            threshold=threshold,
+            on_full=_on_full(on_full),
+            idle_timeout_seconds=idle_timeout_seconds,
+            grace_seconds=grace_seconds,
+        )
+        connection = self._requests.connection()
+        return cast(Pty, connection.spawn(options, remove=remove)["pty"])
+
+    # Look ----------------------------------------------------------------------------------------
+
+    def list(
+        self, *, lane: str | None = None, session: str | None = None, all: bool = False
+    ) -> builtins.list[Pty]:
+        """Return the live PTYs, with `all` also those that have ended, oldest first."""
+        found: builtins.list[Pty] = []
+        after: int | None = None
+        while True:
+            page = self._ask("list", lane=lane, session=session, all=all, after=after)
+            found += page["ptys"]
+            after = page.get("next")
+            if after is None:
+                return found
+
+    def get(self, pty: PtyRef) -> Pty:
+        """Return a PTY as it is now; also by the beginning of its id or name, if only it has it."""
+        return cast(Pty, self._ask("get", pty=_word(pty))["pty"])
+
+    def stats(self, pty: PtyRef) -> PtyStats:
+        """Return a PTY as it is now, with its history and the signals it got; else as `get`."""
+        return cast(PtyStats, self._ask("stats", pty=_word(pty))["pty"])
+
+    def status(self) -> Status:
+        """Return what the server knows of itself."""
+        return cast(Status, self._ask("status"))
+
+    # Output --------------------------------------------------------------------------------------
+
+    def read(self, pty: PtyRef, from_offset: int | None = None) -> Part:
+        """Return the output that is kept, at once, from an offset on if one is given.
+
+        It is one piece: should bytes be lost while it is read, it ends before them, and a read
+        from its `end` on tells of them.
+        """
+        start = "oldest" if from_offset is None else from_offset
+        with PtyReader(self.path, _word(pty), offset=start, kind="one-shot") as reader:
+            last = reader.pty["buffer"]["total_written"]
+            offset, skipped = reader.offset, 0
+            pieces: builtins.list[bytes] = []
+            while reader.offset < last and (part := reader.read()) is not None:
+                if part.skipped and pieces:
+                    break
+                if not pieces:
+                    offset, skipped = part.offset, part.skipped
+                pieces.append(part.data)
+        return Part(offset, skipped, b"".join(pieces)[: max(0, last - offset)])
+
+    def follow(
+        self,
+        pty: PtyRef,
+        offset: int | Literal["oldest", "now"] = "oldest",
+        kind: Literal["consumer", "lossless", "observer"] = "consumer",
+    ) -> PtyReader:
+        """Return an iterator of the output from `offset` on, as it comes, until the PTY ends.
+
+        It tells what it missed, and goes on where it was when the server is replaced. In block
+        mode the command waits for one that is "lossless"; an "observer" does not count as reading.
+        """
+        reader = PtyReader(self.path, _word(pty), offset=offset, kind=kind)
+        self._made.add(reader)
+        return reader
+
+    def events(
+        self,
+        since: int | None = None,
+        topics: Sequence[str] | None = None,
+        follow: bool = True,
+        *,
+        pty: PtyRef | None = None,
+    ) -> Events:
+        """Return an iterator of what happens from now on, or of all after the event `since`.
+
+        Without `follow` it ends with the last event that there is. A dict with `missed` alone
+        tells how many events were lost in its place.
+        """
+        name = None if pty is None else _word(pty)
+        events = Events(self.path, since=since, topics=topics, pty=name, follow=follow)
+        self._made.add(events)
+        return events
+
+    # Input ---------------------------------------------------------------------------------------
+
+    def send(self, pty: PtyRef, data: bytes | str) -> int:
+        """Type `data`; return the offset of the output before, once the terminal took all.
+
+        Text is sent as UTF-8. A return key is `\\r`, ^C is `\\x03`.
+
+        Raises:
+            InvalidStateError: the PTY has ended; nothing was sent.
+            LineTooLongError: the terminal would cut a line; nothing was sent.
+            InputCutError: it ended and took less; `taken` says how much.
+            ConnectionClosedError: the keeper died: it is unknown how much was taken.
+        """
+        piece = data.encode() if isinstance(data, str) else data
+        pty_id = self._id_of(pty)
+        if len(piece) > LONGEST_LINE:
+            Lines(self.get(pty_id)["pid"]).check(piece)
+        lifeline, offset = self._requests.repeating(
+            lambda connection: open_input(connection, pty_id)
+        )
+        write_all(lifeline, pty_id, piece)
+        return offset
+
+    def open_input(self, pty: PtyRef) -> Lifeline:
+        """Return a way of input to a PTY, for much of it; what is written there is typed."""
+        pty_id = self._id_of(pty)
+        return self._requests.repeating(lambda connection: open_input(connection, pty_id))[0]
+
+    def expect(
+        self,
+        pty: PtyRef,
+        timeout: float | None = 30,
+        maxread: int = 2000,
+        searchwindowsize: int | None = None,
+        logfile: IO[Any] | None = None,
+        encoding: str | None = None,
+        codec_errors: str = "strict",
+        from_offset: int | Literal["oldest", "now"] = "oldest",
+    ) -> PtyExpect:
+        """Return a dialogue with a PTY, which has what a `pexpect.spawn` has.
+
+        Its closing leaves the PTY running. It reads from an offset on: by default all that is
+        kept, "now" for what comes.
+        """
+        from ptymux.client.expect import PtyExpect
+
+        dialogue = PtyExpect(
+            self,
+            self._id_of(pty),
+            timeout=timeout,
+            maxread=maxread,
+            searchwindowsize=searchwindowsize,
+            logfile=logfile,
+            encoding=encoding,
+            codec_errors=codec_errors,
+            from_offset=from_offset,
+        )
+        self._made.add(dialogue)
+        return dialogue
+
+    # Wait ----------------------------------------------------------------------------------------
+
+    def wait(self, pty: PtyRef, timeout: float | None = None) -> Pty:
+        """Return the PTY once it has exited and its own output is complete.
+
+        Raises:
+            WaitTimeoutError: that took more than `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+
+        def wait(connection: Connection) -> Mapping[str, Any]:
+            if deadline is not None:
+                connection.patience = max(0.0, deadline - time.monotonic())
+            try:
+                return connection.call("wait", pty=pty_id, until="exit")
+            except UnreachableError:
+                raise WaitTimeoutError(f"PTY {_word(pty)} has not exited", timeout or 0) from None
+            finally:
+                connection.patience = None
+
+        pty_id = self.get(pty)["pty_id"]
+        return cast(Pty, self._requests.repeating(wait)["pty"])
+
+    # Act -----------------------------------------------------------------------------------------
+
+    def kill(self, pty: PtyRef, grace_seconds: float | None = None) -> Pty:
+        """End a PTY with all its session; return it once it is gone and its name is free.
+
+        It gets TERM, and KILL after the grace, by default the PTY's own.
+        """
+        answer = self._ask("kill", ptys=[self._id_of(pty)], grace=grace_seconds)
+        return cast(Pty, answer["ptys"][0])
+
+    def signal(
+        self, pty: PtyRef, signal: int | str, *, session: bool = False
+    ) -> builtins.list[Envelope]:
+        """Send a signal, by name or number, to a PTY's processes; return what became of it.
+
+        INT, QUIT and TSTP go to what is in the foreground, others to the first process's group,
+        with `session` to the whole session.
+
+        Raises:
+            ConnectionClosedError: the server died meanwhile: whether it was sent is unknown.
+        """
+        name = signal if isinstance(signal, str) else str(int(signal))
+        answer = self._requests.connection().call(
+            "signal", pty=_word(pty), signal=name, session=session
+        )
+        return cast("builtins.list[Envelope]", answer["envelopes"])
+
+    def remove(self, pty: PtyRef) -> None:
+        """Forget a PTY that has ended.
+
+        Raises:
+            InvalidStateError: it has not.
+        """
+        pty_id = self.get(self._id_of(pty))["pty_id"]
+        with suppress(UnknownPtyError):  # the server died after it had done it
+            self._ask("remove", ptys=[pty_id])
+
+    def rename(self, pty: PtyRef, name: str) -> Pty:
+        """Give a live PTY another name."""
+        return cast(Pty, self._ask("rename", pty=self._id_of(pty), name=name)["pty"])
+
+    def resize(self, pty: PtyRef, cols: int, rows: int) -> Pty:
+        """Give a PTY's terminal another size."""
+        WindowSize(cols, rows)
+        answer = self._ask("resize", pty=self._id_of(pty), cols=cols, rows=rows)
+        return cast(Pty, answer["pty"])
+
+    def set_on_full(self, pty: PtyRef, on_full: OnFull | Literal["drop", "block"]) -> int:
+        """Change what happens when the buffer is full; return the offset from which it holds."""
+        chosen = _on_full(on_full).value
+        return int(self._ask("set", pty=self._id_of(pty), on_full=chosen)["offset"])
+
+    def clear(self, pty: PtyRef) -> Pty:
+        """Throw away the output that is kept; what nobody had read counts as dropped."""
+        return cast(Pty, self._ask("clear", pty=self._id_of(pty))["pty"])
+
+    def _id_of(self, pty: PtyRef) -> str:
+        """Return a PTY's id: a name may be another's by the time that something is repeated.
+
+        Raises:
+            UnknownPtyError: none has this name; its beginning is not enough to change something.
+        """
+        if not isinstance(pty, str | int):
+            return pty["pty_id"]
+        found, word = self.get(pty), _word(pty)
+        if word not in (found["pty_id"], found["name"], str(found["number"])):
+            raise UnknownPtyError(word)
+        return found["pty_id"]
+
+
+def _word(pty: PtyRef) -> str:
+    return str(pty) if isinstance(pty, str | int) else pty["pty_id"]
+
+
+def _on_full(value: OnFull | str) -> OnFull:
+    try:
+        return OnFull(value)
+    except ValueError:
+        raise InvalidValueError("on_full", value, "drop or block") from None
+
+
+def _check_is_socket(path: str) -> None:
+    """Refuse a path at which there can never be a server."""
+    with suppress(OSError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise UnreachableError(path, "there is something else than a socket")

@@ -1,0 +1,63 @@
+"""Requests to a server, and to the one that comes in its place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from ptymux.client.closing import Closing
+from ptymux.client.resuming import Patience, connect_patiently, is_readable
+from ptymux.client.rpc import Connection
+from ptymux.errors import ConnectionClosedError
+
+__all__ = ["Requests"]
+
+_T = TypeVar("_T")
+
+
+class Requests(Closing):
+    """Keeps a connection, and makes another one when its server was replaced."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Take over `connection`."""
+        self.path = connection.path
+        self._connection = connection
+        self._is_closed = False
+
+    def close(self) -> None:
+        """End the connection; again is no error."""
+        self._is_closed = True
+        self._connection.close()
+
+    def ask(self, method: str, **params: object) -> Mapping[str, Any]:
+        """Ask for what is harmless to ask for again, and do so if the server dies meanwhile."""
+        return self.repeating(lambda connection: connection.call(method, **params))
+
+    def repeating(self, act: Callable[[Connection], _T]) -> _T:
+        """Return what `act` returns, called again as often as the connection breaks.
+
+        Raises:
+            ConnectionClosedError: the server went away and none came in its place.
+        """
+        patience: Patience | None = None
+        while True:
+            connection = self.connection()
+            try:
+                return act(connection)
+            except ConnectionClosedError as error:
+                patience = patience or Patience()
+                patience.bear(error)
+
+    def connection(self) -> Connection:
+        """Return the connection, or another one if its server has gone since the last request.
+
+        Raises:
+            ConnectionClosedError: this was closed, or there is no server any more.
+        """
+        if self._is_closed:
+            raise ConnectionClosedError("this client was closed")
+        if self._connection.fileno() < 0 or is_readable(self._connection, time.monotonic()):
+            self._connection.close()
+            self._connection = connect_patiently(self.path)
+        return self._connection

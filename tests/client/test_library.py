@@ -1,0 +1,515 @@
+"""What a program that blocks does with PTYs: start, look, read, type, wait, end."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import typing
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ptymux
+from ptymux import Client, OnFull, Part, Pty
+from ptymux.client import answers, resuming
+from ptymux.client.events import Events
+from ptymux.errors import (
+    CommandNotFoundError,
+    ConnectionClosedError,
+    InvalidDimensionsError,
+    InvalidStateError,
+    InvalidValueError,
+    LineTooLongError,
+    NoServerError,
+    UnknownPtyError,
+    UnreachableError,
+    WaitTimeoutError,
+)
+from ptymux.protocol.messages import encode_notification
+from tests.client.conftest import kill_server
+from tests.client.stub import Peer, StubServer
+from tests.server.conftest import Place, is_alive, kill, until
+
+SCHEMA = json.loads(resources.files("ptymux.cli").joinpath("schema.json").read_text())["$defs"]
+
+
+def ended(client: Client, line: str, **options: Any) -> Pty:
+    return client.wait(client.run(line, **options), timeout=20)
+
+
+# Connect ----------------------------------------------------------------------------------------
+
+
+def test_connect_starts_a_server_where_none_runs(fresh: Place) -> None:
+    with ptymux.connect(Path(fresh.path)) as client:
+        assert client.status()["socket"] == fresh.path
+        assert client.list() == []
+
+
+def test_connect_finds_the_server_that_the_environment_names(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PTYMUX_SOCKET", place.path)
+
+    with ptymux.connect() as client:
+        assert client.path == place.path
+
+
+def test_connect_without_start_tells_that_there_is_none(fresh: Place) -> None:
+    with pytest.raises(NoServerError):
+        ptymux.connect(fresh.path, start=False)
+
+
+def test_connect_leaves_a_file_alone_that_is_no_socket(fresh: Place) -> None:
+    file = Path(fresh.path)
+    file.write_text("mine")
+
+    with pytest.raises(UnreachableError):
+        ptymux.connect(fresh.path)
+    assert file.read_text() == "mine"
+    file.unlink()
+
+
+def test_a_closed_client_asks_for_nothing(client: Client) -> None:
+    client.close()
+
+    client.close()
+    with pytest.raises(ConnectionClosedError, match="was closed"):
+        client.list()
+
+
+def test_closing_a_client_ends_its_readers_and_events_and_no_pty(
+    place: Place, client: Client
+) -> None:
+    pty = client.run("sleep 1000")
+    reader, events = client.follow(pty), client.events()
+
+    client.close()
+
+    for made in (reader, events):
+        with pytest.raises(ConnectionClosedError):
+            made.read()
+    until(lambda: place.get(dict(pty))["clients"] == 0)
+    assert place.get(dict(pty))["shown"] == "running"
+
+
+# Start ------------------------------------------------------------------------------------------
+
+
+def test_run_takes_words_or_a_line(client: Client) -> None:
+    assert client.read(ended(client, "echo $0 'a  b'")).data == b"/bin/sh a  b\r\n"
+    pty = client.run(["printf", "%s", "$HOME;"])
+    client.wait(pty)
+    assert client.read(pty).data == b"$HOME;"
+
+
+def test_run_passes_on_what_it_is_told(client: Client, tmp_path: Path) -> None:
+    pty = client.run(
+        "pwd; echo $A-$B-$TERM; stty size",
+        name="n",
+        lane="l",
+        session="s",
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "A": "1"},
+        overrides={"B": "2", "TERM": "vt100"},
+        size=(100, 30),
+        buffer_size=5000,
+        threshold=0.5,
+        on_full="block",
+        idle_timeout_seconds=7.0,
+        grace_seconds=1.0,
+    )
+
+    assert [pty["name"], pty["lane_id"], pty["session_id"]] == ["n", "l", "s"]
+    assert (pty["cols"], pty["rows"], pty["on_full"], pty["threshold"]) == (100, 30, "block", 0.5)
+    assert pty["buffer"]["capacity"] == 5000
+    client.wait(pty)
+    assert client.read(pty).data.decode() == f"{tmp_path}\r\n1-2-vt100\r\n30 100\r\n"
+
+
+def test_a_pty_that_is_to_be_removed_is_forgotten(client: Client) -> None:
+    pty = client.run("true", remove=True)
+
+    until(lambda: client.list(all=True) == [])
+    with pytest.raises(UnknownPtyError):
+        client.get(pty)
+
+
+def test_what_cannot_be_started_or_can_never_work_is_refused(client: Client) -> None:
+    with pytest.raises(CommandNotFoundError):
+        client.run(["no-such-program"])
+    with pytest.raises(InvalidValueError, match="on_full"):
+        client.run("true", on_full="wait")  # type: ignore[arg-type]
+    with pytest.raises(InvalidDimensionsError):
+        client.run("true", size=(0, 1))
+
+
+# Look -------------------------------------------------------------------------------------------
+
+
+def test_a_pty_goes_by_id_number_name_and_value(client: Client) -> None:
+    pty = client.run("sleep 1000", name="web")
+
+    for name in (pty, pty["pty_id"], pty["number"], str(pty["number"]), "web", "we"):
+        assert client.get(name)["pty_id"] == pty["pty_id"]
+    with pytest.raises(UnknownPtyError):
+        client.kill("we")  # a beginning is enough to look at it, not to end it
+    assert client.get("web")["shown"] == "running"
+
+
+def test_list_chooses_and_goes_through_all_pages(client: Client) -> None:
+    first = client.run("sleep 1000", lane="a")
+    ended(client, "true", lane="a", session="s")
+    long = ["sh", "-c", "exec sleep 1000", "x" * 60_000]
+    rest = [client.run(long)["pty_id"] for _ in range(4)]
+
+    assert [pty["pty_id"] for pty in client.list(lane="a")] == [first["pty_id"]]
+    assert [pty["number"] for pty in client.list(lane="a", all=True)] == [1, 2]
+    assert [pty["number"] for pty in client.list(session="s", all=True)] == [2]
+    assert [pty["pty_id"] for pty in client.list()] == [first["pty_id"], *rest]
+
+
+def test_stats_add_history_and_signals(client: Client) -> None:
+    pty = client.run("trap '' HUP; echo ready; while :; do sleep 0.1; done")
+    next(iter(client.follow(pty)))
+    (envelope, *_) = client.signal(pty, signal.SIGHUP)
+
+    stats = client.stats(pty)
+
+    assert (envelope["signal"], envelope["outcome"]) == (1, "delivered")
+    assert stats["signals"][0]["signal"] == "HUP"
+    assert [step["to"] for step in stats["history"]] == ["spawning", "active"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (answers.Buffer, "buffer"),
+        (answers.Pty, "pty"),
+        (answers.PtyStats, "full_pty"),
+        (answers.Step, "step"),
+        (answers.Delivery, "signal"),
+        (answers.Envelope, "envelope"),
+        (answers.Event, "event"),
+        (answers.Missed, "missed"),
+    ],
+)
+def test_the_types_of_answers_have_the_members_of_the_schema(kind: type, name: str) -> None:
+    assert set(typing.get_type_hints(kind)) == set(SCHEMA[name]["properties"])
+
+
+def test_the_type_of_a_status_has_what_a_server_tells(client: Client) -> None:
+    assert set(typing.get_type_hints(answers.Status)) == set(client.status())
+
+
+# Output -----------------------------------------------------------------------------------------
+
+
+def test_read_gives_what_is_kept_and_what_was_missed(client: Client) -> None:
+    pty = ended(client, "printf 0123456789abcdef", buffer_size=10)
+
+    assert client.read(pty) == Part(6, 0, b"6789abcdef")
+    assert client.read(pty, from_offset=0) == Part(6, 6, b"6789abcdef")
+    assert client.read(pty, from_offset=14) == Part(14, 0, b"ef")
+    assert client.read(pty, from_offset=16) == Part(16, 0, b"")
+
+
+def test_read_of_a_live_pty_returns_at_once(client: Client) -> None:
+    pty = client.run("printf ready; exec sleep 1000")
+    until(lambda: client.get(pty)["buffer"]["total_written"] == 5)
+
+    assert client.read(pty) == Part(0, 0, b"ready")
+
+
+def test_follow_gives_all_that_comes_until_the_end(client: Client) -> None:
+    pty = client.run("for i in 1 2 3; do echo $i; sleep 0.02; done")
+
+    with client.follow(pty) as reader:
+        parts = list(reader)
+
+    assert b"".join(part.data for part in parts) == b"1\r\n2\r\n3\r\n"
+    assert reader.end is not None
+    assert (reader.end["exit_code"], reader.offset, reader.skipped) == (0, 9, 0)
+
+
+def test_follow_tells_what_it_missed(client: Client) -> None:
+    pty = ended(client, "printf 0123456789", buffer_size=4)
+
+    assert list(client.follow(pty, offset=2)) == [Part(6, 4, b"6789")]
+
+
+def test_follow_begins_when_it_is_called(client: Client) -> None:
+    pty = client.run("printf old; read x; printf new")
+    until(lambda: client.get(pty)["buffer"]["total_written"] == 3)
+
+    reader = client.follow(pty, offset="now")
+    client.send(pty, "\r")
+    client.wait(pty, timeout=20)
+
+    assert b"".join(part.data for part in reader) == b"\r\nnew"
+
+
+def test_a_reader_that_is_read_with_a_timeout_returns_in_time(client: Client) -> None:
+    with client.follow(client.run("sleep 1000")) as reader:
+        began = time.monotonic()
+        assert reader.read(timeout=0.05) is None
+        assert 0.05 <= time.monotonic() - began < 5
+
+
+def test_a_loop_that_is_left_leaves_nothing_behind(client: Client) -> None:
+    pty = client.run("echo x; exec sleep 1000")
+
+    for _part in client.follow(pty):
+        break
+    for _event in client.events(since=0):
+        break
+    gc.collect()
+
+    until(lambda: client.get(pty)["clients"] == 0)
+
+
+def test_an_observer_does_not_count_as_reading(client: Client) -> None:
+    pty = ended(client, "printf x")
+
+    list(client.follow(pty, kind="observer"))
+
+    assert client.get(pty)["buffer"]["unread"] == 1
+
+
+# Input ------------------------------------------------------------------------------------------
+
+
+def test_send_returns_the_offset_before_it_once_all_was_taken(client: Client) -> None:
+    pty = client.run('stty -echo; printf ready; read x; printf "<$x>"')
+    until(lambda: client.get(pty)["buffer"]["total_written"] == 5)
+
+    offset = client.send(pty, "wörld\r")
+    client.wait(pty, timeout=20)
+
+    assert offset == 5
+    assert client.read(pty, offset).data.endswith("<wörld>".encode())
+
+
+def test_send_refuses_what_would_be_cut_or_comes_too_late(client: Client) -> None:
+    pty = client.run(["cat"])
+
+    with pytest.raises(LineTooLongError):
+        client.send(pty, b"x" * 5000 + b"\r")
+    client.kill(pty)
+    with pytest.raises(InvalidStateError):
+        client.send(pty, "x")
+    assert client.read(pty).data == b""
+
+
+# Wait, act --------------------------------------------------------------------------------------
+
+
+def test_wait_returns_how_it_ended(client: Client) -> None:
+    assert client.wait(client.run("exit 3"))["exit_code"] == 3
+
+
+def test_wait_gives_up_and_the_client_goes_on(client: Client) -> None:
+    pty = client.run("sleep 1000")
+
+    with pytest.raises(WaitTimeoutError, match=r"within 0\.05 s") as told:
+        client.wait(pty, timeout=0.05)
+    assert isinstance(told.value, TimeoutError)
+    assert client.get(pty)["shown"] == "running"
+
+
+def test_a_pty_is_changed_and_ended(client: Client) -> None:
+    pty = client.run("trap '' TERM HUP; printf x; while :; do sleep 0.1; done", name="a")
+    until(lambda: client.get("a")["buffer"]["total_written"] == 1)
+
+    assert client.rename("a", "b")["name"] == "b"
+    assert client.resize("b", 120, 40)["cols"] == 120
+    assert client.set_on_full("b", OnFull.BLOCK) == 1
+    assert client.clear("b")["buffer"]["total_dropped"] == 1
+    with pytest.raises(InvalidStateError):
+        client.remove("b")
+    assert client.kill("b", grace_seconds=0.05)["signal"] == signal.SIGKILL
+    client.remove(pty)
+    with pytest.raises(UnknownPtyError):
+        client.remove(pty)
+
+
+def test_a_signal_goes_by_number_or_name(client: Client) -> None:
+    pty = client.run("sleep 1000")
+
+    client.signal(pty, "USR1")
+    assert client.wait(pty)["signal"] == signal.SIGUSR1
+
+
+# Events -----------------------------------------------------------------------------------------
+
+
+def test_events_of_the_past_are_given_and_end(client: Client) -> None:
+    pty = ended(client, "true")
+    ended(client, "true")
+
+    topics = ["pty.spawned", "pty.stopped"]
+    told = list(client.events(topics=topics, pty=pty, follow=False))
+
+    assert [event["topic"] for event in told if "topic" in event] == topics
+
+
+def test_events_begin_when_they_are_asked_for(client: Client) -> None:
+    ended(client, "true")
+
+    with client.events(topics=["pty.stopped"]) as events:
+        assert events.read(timeout=0) is None
+        pty = ended(client, "exit 1")
+        event = events.read(timeout=20)
+
+    assert event is not None
+    assert "topic" in event
+    assert (event["pty_id"], event["payload"]["exit_code"]) == (pty["pty_id"], 1)
+
+
+def test_events_that_were_lost_are_told_in_their_place(tmp_path: Path) -> None:
+    def serve(peer: Peer) -> None:
+        peer.greet()
+        request = peer.request()
+        assert request.params == {"since": 7, "follow": True}
+        peer.reply(request, {"missed": 2, "epoch": "e", "last_seq": 12})
+        peer.send(encode_notification("event", {"seq": 10, "topic": "pty.stopped"}))
+        peer.send(encode_notification("missed", {"count": 3}))
+        peer.send(encode_notification("end", {}))
+        peer.receive()
+
+    with StubServer(str(tmp_path / "s"), serve) as server, Events(server.path, since=7) as events:
+        told = list(events)
+
+    assert told == [{"missed": 2}, {"seq": 10, "topic": "pty.stopped"}, {"missed": 3}]
+
+
+def test_events_of_a_server_that_knows_nothing_of_the_old_are_all_given(tmp_path: Path) -> None:
+    epochs = iter("abbb")
+
+    def serve(peer: Peer) -> None:
+        peer.greet()
+        request = peer.request()
+        epoch = next(epochs)
+        peer.reply(request, {"missed": 0, "epoch": epoch, "last_seq": 12})
+        if epoch == "b":
+            peer.send(encode_notification("event", {"seq": request.params["since"] + 1}))
+            peer.send(encode_notification("end", {}))
+            peer.receive()
+
+    with StubServer(str(tmp_path / "s"), serve) as server, Events(server.path) as events:
+        assert list(events) == [{"seq": 1}]
+
+
+def test_an_unknown_topic_is_refused(client: Client) -> None:
+    with pytest.raises(InvalidValueError):
+        client.events(topics=["no.such"])
+
+
+# A server that dies -----------------------------------------------------------------------------
+
+
+def test_requests_go_on_with_another_server(place: Place, client: Client) -> None:
+    pty = client.run("sleep 1000", name="a")
+
+    for act in (
+        lambda: client.get(pty),
+        lambda: client.run("true"),
+        lambda: client.send(pty, "x"),
+        lambda: client.signal(pty, "CONT"),
+        lambda: client.kill("a"),
+    ):
+        kill(place.status()["pid"])
+        act()
+    client.remove(pty)
+
+
+def test_a_wait_goes_on_with_another_server(place: Place, client: Client) -> None:
+    pty = client.run("read x; exit 4")
+    before = place.status()["pid"]
+    outcome: list[Pty] = []
+    waiting = threading.Thread(target=lambda: outcome.append(client.wait(pty, timeout=30)))
+    waiting.start()
+    until(lambda: client._requests._connection.patience is not None)
+
+    kill(before)
+    until(lambda: place.status()["pid"] != before)
+    place.call("get", pty=pty["pty_id"])
+    with ptymux.connect(place.path) as other:
+        other.send(pty, "\r")
+    waiting.join()
+
+    assert outcome[0]["exit_code"] == 4
+
+
+def test_a_reader_goes_on_where_it_was_with_another_server(place: Place, client: Client) -> None:
+    pty = client.run("while read x; do echo $x; done")
+    with client.follow(pty) as reader:
+        for count in range(3):
+            client.send(pty, f"{count}\r")
+            kill_server(place)
+        client.send(pty, "\x04")
+        data = b"".join(part.data for part in reader)
+
+    assert data == b"0\r\n0\r\n1\r\n1\r\n2\r\n2\r\n"
+    assert (reader.skipped, reader.offset) == (0, len(data))
+
+
+def test_events_go_on_with_another_server(place: Place, client: Client) -> None:
+    pty = client.run("sleep 1000")
+    sizes = []
+    with client.events(topics=["pty.resized"], pty=pty) as events:
+        for cols in (100, 101, 102):
+            client.resize(pty, cols, 30)
+            event = events.read(timeout=20)
+            assert event is not None
+            assert "topic" in event
+            sizes.append(event["payload"]["new"]["cols"])
+            kill_server(place)
+
+    assert sizes == [100, 101, 102]
+
+
+def test_a_server_that_was_stopped_is_not_waited_for_long(
+    fresh: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resuming, "_NOBODY_SECONDS", 0.1)
+    with ptymux.connect(fresh.path) as client:
+        pty = client.run("sleep 1000")
+        reader = client.follow(pty)
+        fresh.stop()
+
+        began = time.monotonic()
+        with pytest.raises(ConnectionClosedError):
+            client.list()
+        assert time.monotonic() - began < 10
+        for _part in reader:
+            pass
+        assert reader.is_over
+    assert pty["pid"] is not None
+    assert not is_alive(pty["pid"])
+
+
+# The package ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(set(ptymux.__all__)))
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(ptymux, name) is not None
+
+
+@pytest.mark.parametrize(
+    "program", ["import ptymux", "import ptymux; ptymux.connect", "import ptymux.client.library"]
+)
+def test_importing_loads_neither_asyncio_nor_pexpect(program: str) -> None:
+    code = f"{program}; import sys; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True, env={}).split()
+
+    assert not {"asyncio", "pexpect", "click", "rich"} & set(loaded)
