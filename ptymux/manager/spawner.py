@@ -80,6 +80,7 @@ class Spawner:
 
     def _register(self, options: SpawnOptions, cause: CorrelationId) -> ManagedPty:
         now = time.time()
+        env = os.environ if options.env is None else options.env
         record = PtyRecord(
             pty_id=PtyId(new_id("pty")),
             number=self._next_number,
@@ -93,7 +94,7 @@ class Spawner:
             state=State.IDLE.value,
             created_at=now,
             updated_at=now,
-            env_names=tuple(sorted(os.environ if options.env is None else options.env)),
+            env_names=tuple(sorted({*env, *options.overrides})),
         )
         return self.register(record, options, cause)
 

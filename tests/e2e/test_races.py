@@ -1,0 +1,60 @@
+"""What could happen a moment too early or too late, again and again."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from ptymux.client import stream
+from ptymux.client.launch import start_server
+from ptymux.client.rpc import Connection
+from ptymux.core.model import SpawnOptions
+
+from .serving import Served
+
+# Commands take three times as long while coverage is measured.
+ROUNDS = 15 if "COVERAGE_PROCESS_CONFIG" in os.environ else 50
+
+
+@pytest.mark.requirement("FR-005")
+def test_waiting_for_a_text_never_misses_it_whenever_it_comes(served: Served) -> None:
+    start_server(served.path)
+    seed = random.randrange(1 << 32)
+    dice = random.Random(seed)
+    with Connection(served.path) as connection:
+        for _ in range(ROUNDS):
+            after = dice.choice((0.0, 0.0, dice.uniform(0, 0.15)))
+            ends = dice.choice(("", "; exec sleep 100"))
+            script = f"sleep {after:.3f}; echo READY{ends}"
+            options = SpawnOptions(argv=("/bin/sh", "-c", script), name="srv", env={}, cwd="/")
+            pty = connection.spawn(options)["pty"]
+
+            found = served.json("wait", "srv", "--text", "READY", "--timeout", "10s")
+
+            assert (found["came_true"], found["text"]) == (True, "READY"), seed
+            connection.call("kill", ptys=[pty["pty_id"]])
+            connection.call("remove", all=True)
+
+
+@pytest.mark.requirement("FR-010")
+def test_waiting_from_where_input_was_sent_never_finds_what_was_said_before(
+    served: Served,
+) -> None:
+    start_server(served.path)
+    script = "stty -echo; echo got 0; while read n; do echo got $n; done"
+    with Connection(served.path) as connection:
+        options = SpawnOptions(argv=("/bin/sh", "-c", script), name="a", env={}, cwd="/")
+        connection.spawn(options)
+        served.ok("wait", "a", "--text", "got 0", "--timeout", "10s")
+        for number in range(1, 1 + ROUNDS // 2):
+            offset = stream.send(connection, "a", b"%d\n" % number)
+
+            words = ("--from", str(offset), "--timeout", "10s")
+            found = served.json("wait", "a", "--text", "got [0-9]+", *words)
+
+            assert found["text"] == f"got {number}"
+            assert found["offset"] >= offset
+    sent = served.ok("send", "a", "100", "--enter").strip()
+    assert served.json("wait", "a", "--text", "got 100", "--from", sent)["offset"] >= int(sent)

@@ -1,0 +1,137 @@
+"""What must not get out: values of the environment, input, and escape codes in what is shown."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+
+from .conftest import Shell, wait_until
+from .serving import Served
+
+READING = [
+    ["ls"],
+    ["ls", "-a"],
+    ["ls", "--json"],
+    ["stats", "1"],
+    ["stats", "1", "--json"],
+    ["dashboard", "--once"],
+    ["dashboard", "--json"],
+    ["events", "--since", "0"],
+    ["events", "--since", "0", "--json"],
+    ["server", "status"],
+    ["server", "status", "--json"],
+]
+
+
+def said(served: Served) -> dict[str, bytes]:
+    """Return what every reading command prints, by its words."""
+    told = {}
+    for words in READING:
+        done = served.world.run(*words)
+        assert done.returncode == 0, (words, done.stderr)
+        told[" ".join(words)] = done.stdout + done.stderr
+    return told
+
+
+@pytest.mark.requirement("FR-002")
+def test_no_value_of_the_environment_and_no_input_gets_anywhere(served: Served) -> None:
+    secret = secrets.token_hex(16)
+    served.world.env["HIDDEN"] = secret
+    served.start("-e", f"MORE={secret}", "-c", "stty -echo; echo ready; read a; echo $a >/dev/null")
+    served.ok("wait", "1", "--text", "ready", "--timeout", "10s")
+    served.ok("send", "1", secret, "--enter")
+    served.ok("wait", "1", "--timeout", "10s")
+    refused = [
+        served.world.run("run", "-d", "-e", f"MORE={secret}", "no-such-program"),
+        served.world.run("run", "-d", "-e", f"={secret}", "true"),
+        served.world.run("send", "1", secret),
+    ]
+    told = said(served)
+    del served.world.env["HIDDEN"]
+
+    for done in refused:
+        assert done.returncode
+        assert secret.encode() not in done.stdout + done.stderr
+    assert "MORE" in served.ok("stats", "1", "--json")
+    for command, text in told.items():
+        assert secret.encode() not in text, command
+    for path in Path(served.folder).iterdir():
+        if path.is_file():
+            assert secret.encode() not in path.read_bytes(), path
+    status = served.json("server", "status")
+    for pid in (status["pid"], status["keeper_pid"]):
+        for name in ("environ", "cmdline"):
+            assert secret.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
+
+
+EVIL = "\x1b]0;evil\x07\x1b[2J\x9b5n\u202e\r\n"
+
+
+def test_what_is_listed_cannot_draw(served: Served, tmp_path: Path) -> None:
+    folder = tmp_path / f"x{EVIL}"
+    folder.mkdir()
+    served.start("--cwd", str(folder), "sh", "-c", "exec sleep 100", EVIL)
+    served.start("--cwd", str(folder), "sh", "-c", "exit 3", EVIL)
+    served.ok("wait", "2", "--timeout", "10s")
+    for words in (("--name", f"a{EVIL}"), ("--lane", EVIL), ("--session", EVIL)):
+        code, line = served.refused("run", "-d", *words, "true")
+        assert code == 125 or code == 2
+        check_tame(line.encode())
+    for command in ("stats", "kill", "logs", "attach", "rm"):
+        done = served.world.run(command, EVIL)
+        assert done.returncode
+        check_tame(done.stdout + done.stderr)
+
+    for command, text in said(served).items():
+        check_tame(text, command)
+
+
+def check_tame(text: bytes, command: str = "") -> None:
+    shown = text.decode()
+    assert "evil" in shown or "\\u001b" in shown or not command.startswith("ls"), command
+    bad = {char for char in shown if not (char.isprintable() or char == "\n")}
+    assert not bad, (command, bad)
+
+
+def test_what_a_terminal_is_told_of_a_pty_cannot_draw(served: Served, shell: Shell) -> None:
+    """On a terminal there are colours; the codes of the name must not be among them."""
+    served.start("sh", "-c", "read x", EVIL)
+    shell.sendline("ptymux ls; ptymux attach 1; echo over")
+    wait_until(lambda: served.pty("1")["clients"] == 1)
+    shell.send("\r")
+    shell.expect_exact("over\r\n")
+
+    shown = shell.before
+    assert b"evil" in shown
+    assert b"\x1b]0;" not in shown
+    assert b"\x1b[2J" not in shown
+    assert "\x9b5n".encode() not in shown
+
+
+# The directory --------------------------------------------------------------------------------
+
+
+def test_a_directory_that_is_not_ours_alone_is_refused_in_one_line(
+    served: Served, tmp_path: Path
+) -> None:
+    shared, link = tmp_path / "shared", tmp_path / "link"
+    shared.mkdir()
+    shared.chmod(0o770)
+    link.symlink_to(served.folder)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir(mode=0o700)
+    reasons = {shared: "others may enter it; chmod 700", link: "it is no directory"}
+    if os.geteuid() == 0:
+        os.chown(foreign, 65534, 65534)
+        reasons[foreign] = "it belongs to user 65534"
+
+    for folder, reason in reasons.items():
+        socket = os.path.relpath(folder / "s", os.getcwd())
+        code, line = served.refused("--socket", socket, "run", "-d", "true")
+
+        assert code == 125
+        assert reason in line
+        assert os.listdir(folder) == []
