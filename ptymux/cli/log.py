@@ -115,7 +115,7 @@ def follow(
         BrokenPipeError: nobody reads from `printer` any more.
         PtymuxError: the server went away for good, or refuses.
     """
-    stream = resume(path, pty_id, offset, kind, wants_input=False)
+    stream = resume(path, pty_id, offset, kind)
     last = int(stream.pty["buffer"]["total_written"]) if kind == "one-shot" else None
     while True:
         with stream:

@@ -7,51 +7,17 @@ import select
 import time
 from typing import Final
 
+from ptymux.client.resuming import Patience
+from ptymux.client.resuming import attach_to as resume
 from ptymux.client.rpc import Connection
 from ptymux.client.stream import Lifeline, Stream, attach
-from ptymux.errors import ConnectionClosedError, NoServerError, PtymuxError, UnreachableError
+from ptymux.errors import ConnectionClosedError, PtymuxError
 from ptymux.protocol.framing import Frame
 
-__all__ = ["RETRY_SECONDS", "Attachment", "Patience", "resume", "resume_patiently"]
+__all__ = ["RETRY_SECONDS", "Attachment", "Patience", "bear", "resume", "resume_patiently"]
 
-_PATIENCE_SECONDS: Final = 10.0  # in which a server that died has a successor
-_NOBODY_SECONDS: Final = 3.0  # without even a socket: then both processes are gone
 RETRY_SECONDS: Final = 0.05
 _LEAVE_SECONDS: Final = 1.0  # for the server to see that we take leave
-
-_PASSING: Final = (NoServerError, UnreachableError, ConnectionClosedError)
-
-
-class Patience:
-    """Decides how long a server that is away may be away."""
-
-    def __init__(self, seconds: float = _PATIENCE_SECONDS) -> None:
-        self._seconds = seconds
-        self._deadline = time.monotonic() + seconds
-        self._nobody_since: float | None = None
-
-    def bear(self, error: PtymuxError) -> None:
-        """Return if trying again may help.
-
-        Raises:
-            ConnectionClosedError: it was away too long.
-            PtymuxError: `error`, where waiting does not help.
-        """
-        if not isinstance(error, _PASSING):
-            raise error
-        now = time.monotonic()
-        if not isinstance(error, NoServerError):
-            self._nobody_since = None
-        elif self._nobody_since is None:
-            self._nobody_since = now
-        if now >= self._deadline:
-            self._give_up(self._seconds, error)
-        if self._nobody_since is not None and now >= self._nobody_since + _NOBODY_SECONDS:
-            self._give_up(_NOBODY_SECONDS, error)
-
-    def _give_up(self, seconds: float, error: PtymuxError) -> None:
-        reason = f"the server went away and did not come back within {seconds:.0f} s"
-        raise ConnectionClosedError(f"{reason}; `ptymux server status` tells more") from error
 
 
 class Attachment:
@@ -119,7 +85,7 @@ class Attachment:
                 self.path, self.pty_id, self.offset, self._kind, wants_input=wants_input
             )
         except PtymuxError as error:
-            self._patience.bear(error)
+            bear(self._patience, error)
             return False
         if stream.lifeline is not None:
             if self.lifeline is not None:
@@ -176,20 +142,6 @@ class Attachment:
         return frames
 
 
-def resume(path: str, pty: str, offset: int | str, kind: str, *, wants_input: bool) -> Stream:
-    """Attach anew.
-
-    Raises:
-        PtymuxError: it cannot be done, or not yet.
-    """
-    connection = Connection(path)
-    try:
-        return attach(connection, pty, kind=kind, offset=offset, wants_input=wants_input)
-    except BaseException:
-        connection.close()
-        raise
-
-
 def resume_patiently(path: str, pty: str, offset: int, kind: str) -> Stream:
     """Attach anew, without input, as soon as there is a server again.
 
@@ -199,10 +151,14 @@ def resume_patiently(path: str, pty: str, offset: int, kind: str) -> Stream:
     patience = Patience()
     while True:
         try:
-            return resume(path, pty, offset, kind, wants_input=False)
+            return resume(path, pty, offset, kind)
         except PtymuxError as error:
             patience.bear(error)
-        time.sleep(RETRY_SECONDS)
+
+
+def bear(patience: Patience, error: PtymuxError) -> None:
+    """Return at once if trying again may help; raises as `Patience.bear`."""
+    patience.bear(error, deadline=0.0)
 
 
 def _has_ended(lifeline: Lifeline) -> bool:
