@@ -7,15 +7,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.server.conftest import Place, fresh
+
+__all__ = ["fresh"]
+
 README = Path(__file__).parent.parent / "README.md"
 
 
-def test_the_example_runs_as_shown() -> None:
-    text = README.read_text()
-    program, shown = re.findall(r"```(?:python)?\n(.*?)```", text.split("## Library")[1], re.DOTALL)
+@pytest.mark.parametrize("section", ["From Python", "Library"])
+def test_the_example_runs_as_shown(section: str, fresh: Place) -> None:
+    text = README.read_text().split(f"## {section}\n")[1].split("\n## ")[0]
+    program, shown = re.findall(r"```(?:python)?\n(.*?)```", text, re.DOTALL)
 
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "PTYMUX_SOCKET": fresh.path},
     )
 
     assert (done.stdout, done.stderr, done.returncode) == (shown, "", 0)
