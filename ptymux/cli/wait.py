@@ -26,8 +26,13 @@ Examples:
   ptymux wait 3                          until it has exited; prints how
   ptymux wait web --text 'on port \\d+'   until it said so, now or earlier
   ptymux wait 3 --quiet 2s --timeout 1m  until it wrote nothing for 2 seconds
+  ptymux wait sh --prompt                until its shell waits for a command
   ptymux wait 3 --state quiet
   ptymux wait 3 --text passed --from $(ptymux send 3 make test --enter)
+  ptymux wait sh --prompt --from $(ptymux send sh make --enter)
+
+--prompt: the shell marks its prompt (OSC 133;A), or is in the foreground again
+and waits for input, with no output for 200 ms. Nothing has to be set up.
 
 Exit status: 0 when it came true, 1 when the PTY ended before, 124 after the timeout.
 """
@@ -51,12 +56,13 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str | None) -> i
 @click.option("--text", metavar="REGEX", help="Until its output matches, escape codes left out.")
 @click.option("--quiet", type=DURATION, help="Until it wrote nothing for so long, from now on.")
 @click.option("--state", help="Until it is in this state, such as quiet or exited.")
+@click.option("--prompt", is_flag=True, help="Until its shell is back at the prompt.")
 @click.option(
     "--from",
     "start",
     callback=_start,
     metavar="OFFSET|now",
-    help="With --text, what to look at; by default all that is kept.",
+    help="With --text or --prompt, what to look at; by default all that is kept, or now.",
 )
 @click.option("--timeout", type=DURATION, help="Give up after so long.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -66,19 +72,20 @@ def wait(
     text: str | None,
     quiet: float | None,
     state: str | None,
+    prompt: bool,
     start: int | str | None,
     timeout: float | None,
     as_json: bool,
 ) -> int:
     """Wait until PTY has exited, or for something else, and print what it was."""
-    chosen = [name for name in (for_exit or None, text, quiet, state) if name is not None]
-    if len(chosen) > 1:
-        raise click.UsageError("--exit, --text, --quiet and --state exclude each other")
-    if start is not None and text is None:
-        raise click.UsageError("--from needs --text")
+    chosen = [for_exit or None, text, quiet, state, prompt or None]
+    if len(chosen) - chosen.count(None) > 1:
+        raise click.UsageError("--exit, --text, --quiet, --state and --prompt exclude each other")
+    if start is not None and text is None and not prompt:
+        raise click.UsageError("--from needs --text or --prompt")
     try:
         with _limited(timeout):
-            line, facts = _wait(pty, text, quiet, state, start)
+            line, facts = _wait(pty, text, quiet, state, prompt, start)
     except _TimeoutError:
         tell(f"PTY {pty}: it took longer than the timeout")
         return _TIMEOUT
@@ -93,7 +100,12 @@ def wait(
 
 
 def _wait(
-    pty: str, text: str | None, quiet: float | None, state: str | None, start: int | str | None
+    pty: str,
+    text: str | None,
+    quiet: float | None,
+    state: str | None,
+    prompt: bool,
+    start: int | str | None,
 ) -> tuple[str | None, dict[str, Any]]:
     """Wait; return a line for people, None if it did not come true, and the same as JSON values."""
     from ptymux.cli import waiting
@@ -106,6 +118,10 @@ def _wait(
         return waiting.for_quiet(_find(pty), quiet)
     if state is not None:
         return waiting.for_state(_find(pty), state)
+    if prompt:
+        from ptymux.cli.prompt import for_prompt
+
+        return for_prompt(_find(pty), start)
     return waiting.for_exit(_find(pty))
 
 

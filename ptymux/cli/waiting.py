@@ -18,7 +18,7 @@ from ptymux.core.units import printable
 from ptymux.errors import ConnectionClosedError, InvalidStateError, PtymuxError
 from ptymux.protocol.framing import Exit, Gap
 
-__all__ = ["for_exit", "for_quiet", "for_state", "for_text"]
+__all__ = ["Outcome", "facts_of", "for_exit", "for_quiet", "for_state", "for_text"]
 
 Outcome: TypeAlias = tuple[str | None, dict[str, Any]]  # no text: the PTY ended before
 
@@ -26,7 +26,7 @@ Outcome: TypeAlias = tuple[str | None, dict[str, Any]]  # no text: the PTY ended
 def for_exit(pty: Mapping[str, Any]) -> Outcome:
     """Return once the PTY has exited and its own output is complete."""
     ended = _ask(pty, until="exit")
-    return str(exit_code(ended)), _facts("exit", ended) | {"code": exit_code(ended)}
+    return str(exit_code(ended)), facts_of("exit", ended) | {"code": exit_code(ended)}
 
 
 def for_state(pty: Mapping[str, Any], state: str) -> Outcome:
@@ -34,8 +34,8 @@ def for_state(pty: Mapping[str, Any], state: str) -> Outcome:
     try:
         there = _ask(pty, until="state", state=state)
     except InvalidStateError:  # it ended and never was
-        return None, _facts("state", _ask(pty, until="exit"), came_true=False)
-    return str(there["shown"]), _facts("state", there)
+        return None, facts_of("state", _ask(pty, until="exit"), came_true=False)
+    return str(there["shown"]), facts_of("state", there)
 
 
 def for_text(pty: Mapping[str, Any], matcher: Matcher, start: int | str) -> Outcome:
@@ -56,10 +56,10 @@ def for_text(pty: Mapping[str, Any], matcher: Matcher, start: int | str) -> Outc
         if found is not None:
             place = {"text": found.text, "offset": found.offset, "end": found.end}
             shown = " ".join(printable(found.text.replace("\n", " ")).split())
-            return f"{found.offset} {shown}".rstrip(), _facts("text", pty) | place
+            return f"{found.offset} {shown}".rstrip(), facts_of("text", pty) | place
         if isinstance(piece, Exit):
-            return None, _facts("text", piece.pty, came_true=False)
-    return None, _facts("text", pty, came_true=False)
+            return None, facts_of("text", piece.pty, came_true=False)
+    return None, facts_of("text", pty, came_true=False)
 
 
 def for_quiet(pty: Mapping[str, Any], seconds: float) -> Outcome:
@@ -76,8 +76,8 @@ def for_quiet(pty: Mapping[str, Any], seconds: float) -> Outcome:
                 pass
         stream = resume_patiently(path, pty_id, silence.offset, "observer")
     if end is not None:
-        return None, _facts("quiet", end.pty, came_true=False)
-    return str(silence.offset), _facts("quiet", pty) | {"offset": silence.offset}
+        return None, facts_of("quiet", end.pty, came_true=False)
+    return str(silence.offset), facts_of("quiet", pty) | {"offset": silence.offset}
 
 
 class _Silence:
@@ -120,6 +120,7 @@ def _ask(pty: Mapping[str, Any], **wanted: str) -> dict[str, Any]:
         time.sleep(RETRY_SECONDS)
 
 
-def _facts(what: str, pty: Mapping[str, Any], *, came_true: bool = True) -> dict[str, Any]:
+def facts_of(what: str, pty: Mapping[str, Any], *, came_true: bool = True) -> dict[str, Any]:
+    """Return what is printed as JSON of any waiting."""
     names = ("pty_id", "state", "shown", "exit_code", "signal")
     return {"waited_for": what, "came_true": came_true} | {name: pty[name] for name in names}
