@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,8 +27,6 @@ Examples:
 """
 
 _CHUNK: Final = 64 * 1024
-_LONGEST_LINE: Final = 4095  # Source: N_TTY_BUF_SIZE in linux/drivers/tty/n_tty.c, less the newline
-_LINE_ENDS: Final = re.compile(rb"[\r\n\x04]")
 _PASTE: Final = b"\x1b[200~"
 _PASTE_END: Final = b"\x1b[201~"
 
@@ -103,11 +100,12 @@ def _send(
         LineTooLongError: the terminal would cut a line; of what came before `taken` was sent.
         InputCutError: the PTY ended and took less.
     """
+    from ptymux.client.lines import Lines
     from ptymux.client.stream import open_input
 
     pty_id = str(found["pty_id"])
     lifeline, offset = open_input(connection, pty_id)
-    lines = _Lines(found["pid"])
+    lines = Lines(found["pid"])
     size = 0
     refused: LineTooLongError | None = None
     with lifeline:
@@ -126,26 +124,3 @@ def _send(
     if taken < size:
         raise InputCutError(pty_id, taken, size)
     return offset, size
-
-
-class _Lines:
-    """Measures the lines of what is sent, for a terminal that would cut them."""
-
-    def __init__(self, pid: int | None) -> None:
-        self._pid = pid
-        self._begun = 0  # bytes of the line that is not ended yet
-
-    def check(self, data: bytes) -> None:
-        """Take notice of what is sent next.
-
-        Raises:
-            LineTooLongError: it has a line that the terminal would cut now.
-        """
-        sizes = [len(line) for line in _LINE_ENDS.split(data)]
-        sizes[0] += self._begun
-        self._begun = sizes[-1]
-        if max(sizes) > _LONGEST_LINE and self._pid is not None:
-            from ptymux.posix.collecting import collects_lines
-
-            if collects_lines(self._pid):
-                raise LineTooLongError(max(sizes), _LONGEST_LINE)
