@@ -6,9 +6,12 @@ import json
 from importlib import resources
 from typing import Any
 
+import click
 import pytest
 
-from tests.e2e.conftest import wait_until
+from ptymux.cli.commands import cli
+from tests.cli.test_main import every_command
+from tests.e2e.conftest import World, wait_until
 from tests.e2e.serving import Served
 
 SCHEMA = json.loads(resources.files("ptymux.cli").joinpath("schema.json").read_text())
@@ -85,6 +88,57 @@ def test_the_server_command_holds_the_schema(served: Served) -> None:
     holds(served.json("server", "stop"), "server_stop")
     holds(served.json("version"), "version")
     holds(served.json("help", "tmux"), "help_tmux")
+
+
+def test_waiting_and_sending_hold_the_schema(served: Served) -> None:
+    served.start("--name", "x", "sh", "-c", "echo ready; read x; exit 3")
+
+    holds(served.json("wait", "x", "--text", "ready"), "wait")
+    holds(served.json("wait", "x", "--quiet", "10ms"), "wait")
+    holds(served.json("wait", "x", "--state", "running"), "wait")
+    holds(served.json("wait", "x", "--prompt"), "wait")
+    holds(served.json("send", "x", "--enter"), "send")
+    holds(served.json("wait", "x", "--exit"), "wait")
+    ended_before = served.world.run("wait", "x", "--text", "never", "--json")
+    holds(json.loads(ended_before.stdout), "wait")
+    assert ended_before.returncode == 1
+
+
+def test_looking_at_all_holds_the_schema(served: Served) -> None:
+    holds(served.json("dashboard"), "dashboard")
+    served.start("--name", "x", "sh", "-c", "echo ready; exec sleep 1000")
+
+    holds(served.json("dashboard", "--once"), "dashboard")
+    holds(served.json("doctor"), "doctor")
+    holds(served.json("doctor", "--dry-run"), "doctor")
+
+
+def test_stress_holds_the_schema(world: World) -> None:
+    words = ("stress", "--json", "--no-timing", "--size", "64k", "--bytes", "300000")
+
+    holds(json.loads(world.run(*words).stdout), "stress")
+
+
+def test_every_command_that_prints_json_has_a_definition() -> None:
+    named = {"signal": "signal_command", "events": "event", "help": "help_tmux"}
+    named |= dict.fromkeys(("server start", "server status", "server restart"), "server_status")
+    printing = [words for words in every_command() if takes_json(words)]
+
+    missing = [
+        " ".join(words)
+        for words in printing
+        if named.get(" ".join(words), "_".join(words)) not in SCHEMA["$defs"]
+    ]
+    assert not missing
+    assert len(printing) >= 20
+
+
+def takes_json(words: tuple[str, ...]) -> bool:
+    command: click.Command = cli
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), word) or cli
+    return any("--json" in parameter.opts for parameter in command.params)
 
 
 @pytest.mark.parametrize(
