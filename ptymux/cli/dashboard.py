@@ -11,6 +11,7 @@ import click
 
 from ptymux.cli.answer import print_json
 from ptymux.cli.client import chosen_path, connect, every_pty
+from ptymux.cli.names import LANE
 
 if TYPE_CHECKING:
     from ptymux.view.overview import Overview
@@ -37,7 +38,7 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--lane", help="Show one lane only.")
+@click.option("--lane", type=LANE, help="Show one lane only.")
 @click.option("--sort", type=click.Choice(_SORTS), default="rate", show_default=True)
 @click.option("--once", is_flag=True, help="Print one picture and exit.")
 @click.option(

@@ -287,7 +287,9 @@ async def shutdown(app: App, _connection: Connection, params: Params) -> Mapping
     """End the server and its keeper, with all PTYs if `force` says so."""
     live = app.manager.live_count
     if live and not params.flag("force"):
-        raise PtymuxError(f"{live} PTYs are live; end them first, or stop with --force")
+        raise PtymuxError(
+            f"{live} PTY{' is' if live == 1 else 's are'} live; --force ends all of them"
+        )
     app.stop_soon()
     return {"live": live}
 

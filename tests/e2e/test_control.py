@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from ptymux.client.rpc import Connection
+from ptymux.core.model import Limits, SpawnOptions
 from tests.e2e.conftest import wait_until
 from tests.e2e.serving import Served
 
@@ -45,6 +47,20 @@ def test_kill_of_a_lane_spares_the_others(served: Served) -> None:
 
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"1 PTY ended\n")
     assert [pty["lane_id"] for pty in served.live()] == ["b"]
+
+
+def test_kill_tells_of_more_than_are_kept_after_their_end(served: Served) -> None:
+    count = Limits().ended_ptys + 10
+    served.ok("server", "start")
+    with Connection(served.path) as connection:
+        for _ in range(count):
+            connection.spawn(SpawnOptions(argv=("sleep", "1000"), env={}, cwd="/"))
+
+    told = served.json("kill", "--all")["ptys"]
+
+    assert [pty["number"] for pty in told] == list(range(1, count + 1))
+    assert {pty["state"] for pty in told} == {"stopped"}
+    assert len(served.json("ls", "-a")["ptys"]) == Limits().ended_ptys
 
 
 def test_with_an_unknown_one_among_them_nothing_is_killed(served: Served) -> None:

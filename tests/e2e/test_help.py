@@ -73,6 +73,24 @@ def test_commands_and_ptys_are_completed(served: Served) -> None:
     assert complete(served, "ptymux set web --on-full b") == ["block"]
 
 
+def test_lanes_are_completed(served: Served) -> None:
+    served.start("--lane", "ci", "sleep", "1000")
+    served.start("--lane", "work", "sleep", "1000")
+
+    for command in ("ls", "kill", "dashboard"):
+        assert complete(served, f"ptymux {command} --lane w") == ["work"]
+    assert complete(served, "ptymux ls --lane ") == ["ci", "work"]
+
+
+def test_ended_ptys_are_completed_where_they_can_be_meant(served: Served) -> None:
+    served.start("--name", "over", "true")
+    served.ok("wait", "over")
+
+    assert complete(served, "ptymux kill ov") == []
+    assert complete(served, "ptymux rm ov") == ["over"]
+    assert complete(served, "ptymux stats ov") == ["over"]
+
+
 def test_without_a_server_no_pty_is_completed(served: Served) -> None:
     assert complete(served, "ptymux stats w") == []
     assert served.processes() == {}

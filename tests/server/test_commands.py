@@ -357,7 +357,7 @@ def test_status_tells_pids_limits_and_memory(place: Place) -> None:
 def test_shutdown_wants_force_while_something_lives(place: Place) -> None:
     pty = place.sh("sleep 60")
     with place.connect() as connection:
-        with pytest.raises(PtymuxError, match="1 PTYs are live"):
+        with pytest.raises(PtymuxError, match="1 PTY is live"):
             connection.call("shutdown")
         assert connection.call("shutdown", force=True) == {"live": 1}
         with pytest.raises(PtymuxError):
