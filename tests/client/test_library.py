@@ -284,6 +284,18 @@ def test_an_observer_does_not_count_as_reading(client: Client) -> None:
     assert client.get(pty)["buffer"]["unread"] == 1
 
 
+def test_in_block_mode_a_lossless_reader_gets_every_byte(client: Client) -> None:
+    pty = client.run("head -c 1000000 /dev/zero", on_full="block", buffer_size=65536)
+
+    size = 0
+    for part in client.follow(pty, kind="lossless"):
+        assert part.skipped == 0
+        size += len(part.data)
+
+    assert size == 1_000_000
+    assert client.get(pty)["buffer"]["total_dropped"] == 0
+
+
 # Input ------------------------------------------------------------------------------------------
 
 
