@@ -50,7 +50,8 @@ def attach(pty: str, raw: bool, read_only: bool, detach_keys: str) -> int:
 def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
     from ptymux.cli.ending import ENDED_STATES, exit_code, summary, title
     from ptymux.cli.resuming import Attachment
-    from ptymux.cli.viewer import Viewer, terminal_size
+    from ptymux.cli.sizes import terminal_size
+    from ptymux.cli.viewer import Viewer
     from ptymux.client.stream import attach as attach_stream
 
     connection = connect()

@@ -16,8 +16,10 @@ _NAME_LENGTH: Final = 40
 
 
 def title(pty: Mapping[str, Any]) -> str:
-    """Return what a PTY is called in a line for people: its name, or its program's."""
-    name = pty.get("name") or os.path.basename(next(iter(pty.get("command") or ["?"])))
+    """Return what a PTY is called in a line for people: its name, its shell line, its program."""
+    command = list(pty.get("command") or ["?"])
+    is_line = command[1:2] == ["-c"] and command[3:4] == command[:1]  # as `run -c` makes them
+    name = pty.get("name") or (command[2] if is_line else os.path.basename(command[0]))
     return printable(str(name))[:_NAME_LENGTH]
 
 
@@ -28,13 +30,13 @@ def exit_code(pty: Mapping[str, Any]) -> int:
     return _UNKNOWN if pty.get("exit_code") is None else int(pty["exit_code"])
 
 
-def summary(pty: Mapping[str, Any]) -> str:
-    """Return the line that sums an ended PTY up."""
+def summary(pty: Mapping[str, Any], *, is_kept: bool = True) -> str:
+    """Return the line that sums an ended PTY up; one that is kept has its output still."""
     buffer = pty["buffer"]
+    where = f"; ptymux logs {pty['number']}" if is_kept else ""
     return (
         f"[{title(pty)}: {_end(pty)}, {format_duration(pty['updated_at'] - pty['created_at'])}, "
-        f"{format_size(buffer['total_written'])}, {buffer['total_dropped']:,} dropped; "
-        f"ptymux logs {pty['number']}]"
+        f"{format_size(buffer['total_written'])}, {buffer['total_dropped']:,} dropped{where}]"
     )
 
 

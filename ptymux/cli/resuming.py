@@ -9,8 +9,7 @@ from typing import Final
 
 from ptymux.client.resuming import Patience
 from ptymux.client.resuming import attach_to as resume
-from ptymux.client.rpc import Connection
-from ptymux.client.stream import Lifeline, Stream, attach
+from ptymux.client.stream import Lifeline, Stream
 from ptymux.errors import ConnectionClosedError, PtymuxError
 from ptymux.protocol.framing import Frame
 
@@ -93,24 +92,6 @@ class Attachment:
             self.lifeline, stream.lifeline = stream.lifeline, None
         self._go_on(stream)
         return True
-
-    def skip_to_the_last(self, size: int) -> bool:
-        """Leave out all but the last `size` bytes of what is to come; False: there is no more.
-
-        Frames may be pending then.
-        """
-        assert self.stream is not None
-        with contextlib.suppress(PtymuxError), Connection(self.path) as connection:
-            pty = connection.call("get", pty=self.pty_id)["pty"]
-            target = int(pty["buffer"]["total_written"]) - size
-            if target > self.offset:
-                stream = attach(
-                    connection, self.pty_id, kind=self._kind, offset=target, wants_input=False
-                )
-                self.stream.close()
-                self._go_on(stream)
-                return True
-        return False
 
     def close(self, *, detach: bool) -> None:
         """End the attachment, with or without taking leave; again is no error."""

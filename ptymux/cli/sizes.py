@@ -1,12 +1,22 @@
-"""The size of a PTY as other clients change it."""
+"""The size of this terminal, and that of a PTY as other clients change it."""
 
 from __future__ import annotations
 
+import contextlib
+
 from ptymux.client.rpc import Connection
 from ptymux.core.model import WindowSize
-from ptymux.errors import PtymuxError
+from ptymux.errors import NotATerminalError, PtymuxError
+from ptymux.posix.tty import read_size
 
-__all__ = ["SizeWatch"]
+__all__ = ["SizeWatch", "terminal_size"]
+
+
+def terminal_size() -> WindowSize | None:
+    """Return the size of the terminal that shows the output; None when it has or tells none."""
+    with contextlib.suppress(NotATerminalError):
+        return read_size(1)
+    return None
 
 
 class SizeWatch:

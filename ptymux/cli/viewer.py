@@ -25,23 +25,22 @@ from ptymux.cli.modes import Modes
 from ptymux.cli.outlet import Outlet
 from ptymux.cli.resuming import RETRY_SECONDS, Attachment
 from ptymux.cli.signals import SignalInbox, stop_ourselves
-from ptymux.cli.sizes import SizeWatch
+from ptymux.cli.sizes import SizeWatch, terminal_size
 from ptymux.core.model import WindowSize
 from ptymux.errors import ClosedOutputError, NotATerminalError
-from ptymux.posix.tty import raw_mode, read_size
+from ptymux.posix.tty import raw_mode
 from ptymux.protocol.framing import Exit, Frame, Gap, Out
 
 if TYPE_CHECKING:
     from ptymux.client.stream import Stream
 
-__all__ = ["Viewer", "terminal_size"]
+__all__ = ["Viewer"]
 
 _KEYS: Final = 4096
 _REPAINT_SECONDS: Final = 1.0  # between two
 _STALE_BYTES: Final = 16 * 1024  # that wait to be shown
 _STALE_SECONDS: Final = 0.3  # after ^C, in which what was interrupted ends
-_CATCH_UP_SECONDS: Final = 0.1  # between two leaps to the present
-_SCREENFUL: Final = 4096  # bytes before the present that are shown all the same
+_SCREENFUL: Final = 4096  # bytes of what waits that are shown all the same
 _FAREWELL_SECONDS: Final = 1.0  # for a terminal to take what restores it
 _SOFT_RESET: Final = b"\x1b[!p\x1b[0m\r\n"
 _INTERRUPTS: Final = frozenset(b"\x03\x1a\x1c")  # ^C, ^Z and ^\, at which the kernel drops output
@@ -71,11 +70,12 @@ class Viewer:
         self._keys = keys
         self._input = b""  # typed, and not taken by the lifeline
         self._output = b""  # received, and not taken by the terminal
-        self._left_out_from: int | None = None  # where output was left out, not told yet
+        self._left_out = 0  # bytes that were there before, not told yet
+        self._gaps = _Gaps()  # among the output that waits
         self._is_detached = False
         self._modes = Modes()
         self._at_line_start = True
-        self._repainted_at = self._interrupted_at = self._caught_up_at = float("-inf")
+        self._repainted_at = self._interrupted_at = float("-inf")
         self._size: WindowSize | None = None  # of the PTY, as far as is known
         self._raw = contextlib.ExitStack()
 
@@ -144,8 +144,11 @@ class Viewer:
             if self._attachment.look_for_server():
                 self._sizes.open()
                 self._begin()
-        elif not self._output and self._stream.fileno() in ready:
+        elif self._stream.fileno() in ready:
             self._take_frames(self._attachment.receive())
+            if self._is_behind():
+                self._leave_out()
+                return  # more may be there already, and the last of it is what is shown
         self._show()
 
     def _wait(self) -> set[int]:
@@ -158,7 +161,8 @@ class Viewer:
             poll.register(self._attachment.lifeline, select.POLLOUT)
         if self._output:
             poll.register(self._outlet, select.POLLOUT)
-        elif self._stream is not None and not self._attachment.is_over:
+        wants_more = not self._output or self._is_behind()
+        if self._stream is not None and wants_more and not self._attachment.is_over:
             poll.register(self._stream, select.POLLIN)
         if self._sizes.fileno() >= 0:
             poll.register(self._sizes, select.POLLIN)
@@ -171,10 +175,9 @@ class Viewer:
         pieces = []
         for frame in frames:
             if isinstance(frame, Out):
-                pieces.append(self._from_line_start(frame))
+                pieces.append(frame.data)
             elif isinstance(frame, Gap):
-                self._left_out_from = None
-                pieces.append(_gap_line(frame.end - frame.start))
+                pieces.append(self._gaps.add(frame.end - frame.start))
                 self._repaint()
             elif isinstance(frame, Exit):
                 self.end = frame.pty
@@ -182,21 +185,33 @@ class Viewer:
         if self._attachment.is_over and self.end is None:
             self._is_detached = True
 
-    def _from_line_start(self, frame: Out) -> bytes:
-        """Return what is to be shown of output: after a leap, what was left out, then lines."""
-        if self._left_out_from is None:
-            return frame.data
-        start = frame.data.find(b"\n") + 1  # without a newline it is shown from its start on
-        gap = _gap_line(frame.offset + start - self._left_out_from)
-        self._left_out_from = None
-        return gap + frame.data[start:]
+    def _is_behind(self) -> bool:
+        """Whether a key that interrupts was typed just now, and a flood still waits to be shown."""
+        is_flooded = self._left_out > 0 or len(self._output) > _STALE_BYTES
+        return is_flooded and time.monotonic() < self._interrupted_at + _STALE_SECONDS
+
+    def _leave_out(self) -> None:
+        """Keep only the last screenful of what waits.
+
+        The kernel has it so on any terminal: a flood would else go on for seconds after its end.
+        What the program said after the interrupt is in that screenful, or comes.
+        """
+        if len(self._output) <= _SCREENFUL:
+            return
+        tail = self._output[-_SCREENFUL:]
+        kept = tail[tail.find(b"\n") + 1 :] or tail
+        self._left_out += len(self._output) - len(kept) + self._gaps.forget()
+        self._output = kept
 
     def _show(self) -> None:
+        if self._is_behind():
+            self._leave_out()
+        if self._left_out:
+            self._output = self._gaps.add(self._left_out) + self._output
+            self._left_out = 0
+            self._repaint()
         if not self._output:
             return
-        now = time.monotonic()
-        if len(self._output) > _STALE_BYTES and now < self._interrupted_at + _STALE_SECONDS:
-            self._catch_up(now)
         try:
             taken = self._outlet.offer(self._output)
         except (BrokenPipeError, ClosedOutputError):  # the terminal hung up
@@ -206,26 +221,8 @@ class Viewer:
             shown, self._output = self._output[:taken], self._output[taken:]
             self._modes.see(shown)
             self._at_line_start = shown.endswith(b"\n")
-
-    def _catch_up(self, now: float) -> None:
-        """After ^C on a terminal that is behind, go on with the last screenful.
-
-        The kernel has it so on any terminal: a flood would else go on for seconds after its end.
-        What was said after ^C is in that screenful, or comes.
-        """
-        if self._stream is None or now < self._caught_up_at + _CATCH_UP_SECONDS:
-            return
-        self._caught_up_at = now
-        shown = self._attachment.offset - len(self._output)
-        if not self._attachment.is_over and self._attachment.skip_to_the_last(_SCREENFUL):
-            self._left_out_from = shown
-            self._output = b""
-            self._take_frames(self._attachment.pending())
-        else:  # the last screenful is here already
-            kept = self._output[-_SCREENFUL:]
-            kept = kept[kept.find(b"\n") + 1 :]
-            self._output = _gap_line(len(self._output) - len(kept)) + kept
-        self._repaint()
+            if not self._output:
+                self._gaps.forget()
 
     def _repaint(self) -> None:
         """Have the program draw itself again, unless it has just been asked to."""
@@ -314,8 +311,13 @@ class Viewer:
         self._repaint()
 
     def _leave_terminal(self) -> None:
-        """Undo what the program switched on, and end raw mode, on a line of its own."""
-        farewell = self._modes.undo + (b"" if self._at_line_start else b"\r\n")
+        """Undo what the program switched on, and end raw mode, on a line of its own.
+
+        What a program leaves on that ends by itself is what it wants to be on.
+        """
+        wanted = self.end is not None and self.end.get("signal") is None
+        undo = b"" if wanted else self._modes.undo
+        farewell = undo + (b"" if self._at_line_start else b"\r\n")
         self._at_line_start = True
         self._modes = Modes()
         with contextlib.suppress(BrokenPipeError, ClosedOutputError):
@@ -326,12 +328,21 @@ class Viewer:
         self._attachment.close(detach=self._is_detached or not self._attachment.hangup)
 
 
-def terminal_size() -> WindowSize | None:
-    """Return the size of the terminal that shows the output; None when it has or tells none."""
-    with contextlib.suppress(NotATerminalError):
-        return read_size(1)
-    return None
+class _Gaps:
+    """The lines about bytes that are missing, as long as they wait to be shown."""
 
+    def __init__(self) -> None:
+        self._missing = self._text = 0
 
-def _gap_line(size: int) -> bytes:
-    return _SOFT_RESET + f"[ptymux: {size:,} bytes not shown]\r\n".encode()
+    def add(self, size: int) -> bytes:
+        """Return the line about so many bytes."""
+        line = _SOFT_RESET + f"[ptymux: {size:,} bytes not shown]\r\n".encode()
+        self._missing += size
+        self._text += len(line)
+        return line
+
+    def forget(self) -> int:
+        """Return by how much more is missing than the lines are long, if they are not shown."""
+        more = self._missing - self._text
+        self._missing = self._text = 0
+        return more
