@@ -34,6 +34,7 @@ _OWN_FDS: Final = 64 + 6  # what a server with one PTY needs
 _LEAST_DISK: Final = 1_000_000
 _LITTLE_DISK: Final = 50_000_000
 _LITTLE_PTYS: Final = 16
+_SHARE: Final = 0.9  # of the memory there is, that rings may come to need
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +119,12 @@ def _number(path: str) -> int:
 def judge_memory(available: int) -> Check:
     """Judge the memory that machine and control groups have left, as a spawn will."""
     limits = Limits()
-    worst = limits.worst_case_bytes
-    text = f"{format_size(available)} available; {limits.ptys} PTYs need at most "
-    text += format_size(worst)
-    one = limits.default_buffer + limits.SLACK
-    room = int(0.9 * available) // one
-    if available >= worst:
+    ring = limits.HEADER + limits.default_buffer + limits.SLACK
+    room = int(_SHARE * available) // ring
+    rings, worst = format_size(limits.ptys * ring), format_size(limits.worst_case_bytes)
+    text = f"{format_size(available)} available; {limits.ptys} PTYs keep {rings}"
+    text += f", with all that clients can cause {worst}"
+    if room >= limits.ptys:
         return Check("memory", "ok", text)
     remedy = f"there is room for some {room} PTYs; smaller buffers (--buffer-size) make more"
     return Check("memory", "warning" if room else "problem", text, remedy)

@@ -116,12 +116,20 @@ def _with_hint(error: PtymuxError) -> str:
 
 
 def _tell_usage(error: click.UsageError) -> int:
+    import click
+
     from ptymux.cli.commands import COMMANDS
 
+    text = error.format_message().rstrip(". ")
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        from difflib import get_close_matches
+
+        meant = get_close_matches(error.option_name, error.possibilities, 1, cutoff=0)[0]
+        text = f"no option {error.option_name!r}, did you mean {meant!r}"
     # Of an option without its value click does not say whose it is.
     words = [word for word in sys.argv[1:2] if word in COMMANDS]
     who = error.ctx.command_path if error.ctx else " ".join(("ptymux", *words))
-    return _tell(f"{error.format_message().rstrip('. ')}; see `{who} --help`", EXIT_USAGE, who)
+    return _tell(f"{text}; see `{who} --help`", EXIT_USAGE, who)
 
 
 def _tell_unwritable(error: OSError) -> int:

@@ -63,11 +63,15 @@ class Premises:
     def _directory(self) -> Check:
         shown = printable(self._folder)
         if not os.path.lexists(self._folder):
+            above = os.path.dirname(self._folder)
+            if not os.access(above, os.W_OK | os.X_OK):
+                remedy = f"make {printable(above)} a directory of yours, or choose another --socket"
+                return Check("directory", "problem", f"{shown} cannot be made", remedy)
             return Check("directory", "ok", f"{shown} is not there yet; a server makes it")
         try:
             ensure_directory(self._folder)
         except UnsafeDirectoryError as error:
-            return Check("directory", "problem", str(error), "or choose another with --socket")
+            return Check("directory", "problem", str(error), "or choose another --socket")
         return Check("directory", "ok", f"{shown} is yours alone")
 
     def _server(self) -> Check:
@@ -81,16 +85,16 @@ class Premises:
             log = printable(state_path(self._path, "log"))
             remedy = f"see {log}; ending the keeper ends its PTYs{_of(self._keeper())}"
             return Check("server", "problem", str(error), remedy)
-        version = str(self._status["server"])
-        text = f"ptymux {printable(version)} at {shown}, pid {self._status['pid']}"
+        version = str(self._status.get("server"))
+        text = f"ptymux {printable(version)} at {shown}, pid {self._status.get('pid')}"
         if version != __version__:
             remedy = f"`ptymux server restart` brings {__version__} and keeps every PTY"
             return Check("server", "warning", text, remedy)
         return Check("server", "ok", text)
 
     def _replaced(self, status: dict[str, Any]) -> Check:
-        servers, keepers = status["server_replaced"], status.get("keeper_replaced", 0)
-        since = format_duration(status["uptime_seconds"])
+        servers, keepers = status.get("server_replaced", 0), status.get("keeper_replaced", 0)
+        since = format_duration(status.get("uptime_seconds", 0.0))
         text = f"server {times(servers)}, keeper {times(keepers)}; this one runs for {since}"
         if servers >= _RESTLESS or keepers:
             log = printable(state_path(self._path, "log"))

@@ -14,6 +14,7 @@ from ptymux.cli.machine import (
 )
 from ptymux.core.model import Limits
 
+RINGS = Limits().ptys * (Limits().default_buffer + Limits.SLACK + Limits.HEADER)
 UNLIMITED = resource.RLIM_INFINITY
 
 
@@ -61,7 +62,8 @@ def test_open_files_are_judged_by_what_all_ptys_need(hard: int, status: str) -> 
     ("available", "status"),
     [
         (Limits().worst_case_bytes, "ok"),
-        (Limits().worst_case_bytes - 1, "warning"),
+        (10 * RINGS // 9 + 10, "ok"),
+        (RINGS, "warning"),
         (5 * Limits().default_buffer, "warning"),
         (Limits().default_buffer, "problem"),
         (0, "problem"),

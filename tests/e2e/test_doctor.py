@@ -70,6 +70,8 @@ def test_a_directory_that_is_not_there_is_well_and_not_made(served: Served) -> N
 
     assert check_of(served, "directory")["status"] == "ok"
     assert os.listdir(served.folder) == []
+    served.world.env["PTYMUX_SOCKET"] = f"{served.folder}/not/there/s.sock"
+    assert check_of(served, "directory")["status"] == "problem"
     served.world.env["PTYMUX_SOCKET"] = served.path
 
 
