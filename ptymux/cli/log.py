@@ -13,8 +13,8 @@ from typing import Final
 
 from ptymux.cli.message import tell
 from ptymux.cli.outlet import Outlet
-from ptymux.cli.plain import Plain, Run
 from ptymux.cli.resuming import resume, resume_patiently
+from ptymux.client.plain import Plain, Run
 from ptymux.client.stream import Stream
 from ptymux.errors import ClosedOutputError, ConnectionClosedError
 from ptymux.protocol.framing import Exit, Gap, Out

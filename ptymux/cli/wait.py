@@ -111,7 +111,7 @@ def _wait(
     from ptymux.cli import waiting
 
     if text is not None:
-        from ptymux.cli.matching import Matcher
+        from ptymux.client.matching import Matcher
 
         return waiting.for_text(_find(pty), Matcher(text), "oldest" if start is None else start)
     if quiet is not None:

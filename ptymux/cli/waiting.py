@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from ptymux.cli.client import chosen_path
 from ptymux.cli.ending import exit_code
 from ptymux.cli.log import follow
-from ptymux.cli.matching import Matcher
 from ptymux.cli.resuming import RETRY_SECONDS, Patience, resume, resume_patiently
+from ptymux.client.matching import Matcher
 from ptymux.client.rpc import Connection
 from ptymux.client.stream import Stream
 from ptymux.core.units import printable

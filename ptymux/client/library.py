@@ -12,13 +12,14 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, Final, Literal, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from ptymux.client.answers import Envelope, Pty, PtyRef, PtyStats, Status
 from ptymux.client.closing import Closing
 from ptymux.client.events import Events
 from ptymux.client.launch import start_server
 from ptymux.client.lines import LONGEST_LINE, Lines
+from ptymux.client.matching import Found, Matcher, search
 from ptymux.client.reader import PtyReader
 from ptymux.client.requests import Requests
 from ptymux.client.resuming import connect_patiently
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from ptymux.client.expect import PtyExpect
 
 __all__ = ["Client", "connect"]
-
-_SHELL: Final = "/bin/sh"
 
 
 def connect(path: str | os.PathLike[str] | None = None, *, start: bool = True) -> Client:
@@ -73,7 +72,6 @@ class Client(Closing):
     """
 
     def __init__(self, connection: Connection) -> None:
-        """Take over `connection`."""
         self.path = connection.path
         self._requests = Requests(connection)
         self._ask = self._requests.ask
@@ -116,7 +114,7 @@ class Client(Closing):
             InvalidValueError: a value that can never work.
             ConnectionClosedError: the server died meanwhile: whether it started is unknown.
         """
-        argv = (_SHELL, "-c", command) if isinstance(command, str) else tuple(command)
+        argv = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command)
         options = SpawnOptions(
             argv=argv,
             env=env,
@@ -132,8 +130,7 @@ class Client(Closing):
             idle_timeout_seconds=idle_timeout_seconds,
             grace_seconds=grace_seconds,
         )
-        connection = self._requests.connection()
-        return cast(Pty, connection.spawn(options, remove=remove)["pty"])
+        return cast(Pty, self._requests.connection().spawn(options, remove=remove)["pty"])
 
     # Look ----------------------------------------------------------------------------------------
 
@@ -298,6 +295,22 @@ class Client(Closing):
 
         pty_id = self.get(pty)["pty_id"]
         return cast(Pty, self._requests.repeating(wait)["pty"])
+
+    def wait_text(
+        self,
+        pty: PtyRef,
+        regex: str,
+        from_offset: int | Literal["oldest", "now"] = "oldest",
+        timeout: float | None = None,
+    ) -> Found | None:
+        """Return the first match in the output, escape codes left out; None if the PTY ends before.
+
+        Raises:
+            WaitTimeoutError: there was none within `timeout` seconds.
+        """
+        matcher = Matcher(regex)
+        with self.follow(pty, from_offset, "observer") as reader:
+            return search(reader, matcher, timeout)
 
     # Act -----------------------------------------------------------------------------------------
 

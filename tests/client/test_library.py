@@ -337,6 +337,31 @@ def test_wait_gives_up_and_the_client_goes_on(client: Client) -> None:
     assert client.get(pty)["shown"] == "running"
 
 
+def test_text_is_found_without_escape_codes_at_its_offset(client: Client) -> None:
+    pty = client.run("printf 'a\\033[1mb\\033[0mc'; read x; echo over")
+
+    assert client.wait_text(pty, "b.", timeout=20) == ("bc", 5, 11)
+    with pytest.raises(WaitTimeoutError):
+        client.wait_text(pty, "b", from_offset="now", timeout=0.05)
+
+
+def test_text_that_does_not_come_is_not_waited_for_too_long(client: Client) -> None:
+    flood = client.run("yes")
+
+    for pty in (flood, client.run("sleep 1000")):
+        with pytest.raises(WaitTimeoutError):
+            client.wait_text(pty, "no", timeout=0.1)
+    with pytest.raises(InvalidValueError, match="regular expression"):
+        client.wait_text(flood, "(")
+
+
+def test_text_is_waited_for_until_the_end(client: Client) -> None:
+    pty = client.run("read x; echo over")
+    client.send(pty, "\r")
+
+    assert client.wait_text(pty, "never") is None
+
+
 def test_a_pty_is_changed_and_ended(client: Client) -> None:
     pty = client.run("trap '' TERM HUP; printf x; while :; do sleep 0.1; done", name="a")
     until(lambda: client.get("a")["buffer"]["total_written"] == 1)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from bisect import bisect_right
 from typing import Final, NamedTuple
 
-from ptymux.cli.plain import Plain, Run
-from ptymux.errors import InvalidValueError
+from ptymux.client.plain import Plain, Run
+from ptymux.client.reader import PtyReader
+from ptymux.errors import InvalidValueError, WaitTimeoutError
 
-__all__ = ["Found", "Matcher"]
+__all__ = ["Found", "Matcher", "search"]
 
 _WINDOW: Final = 64 * 1024  # bytes of text in which a match has to be
 
@@ -35,7 +37,7 @@ class Matcher:
             self._pattern = re.compile(pattern, re.MULTILINE)
         except (re.error, OverflowError, RecursionError) as error:
             expected = f"a regular expression ({error})"
-            raise InvalidValueError("--text", pattern, expected) from error
+            raise InvalidValueError("the pattern", pattern, expected) from error
         self._plain = Plain()
         self._text = b""
         self._places: list[tuple[int, int]] = []  # place in the text, offset in the output
@@ -92,6 +94,31 @@ class Matcher:
         self._places = [(0, offset + cut - at), *rest]
         # The first byte stays for `^`, which matches behind a newline and not behind a cut.
         self._text, self._searched_from = self._text[cut:], 1
+
+
+def search(reader: PtyReader, matcher: Matcher, timeout: float | None = None) -> Found | None:
+    """Return the first match in what `reader` reads; None if the PTY ends without.
+
+    Raises:
+        WaitTimeoutError: there was none in time.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    matcher.skip(reader.offset)
+    while (part := reader.read(_left(deadline))) is not None:
+        if part.skipped:
+            matcher.skip(part.offset)
+        found = matcher.feed(part.data)
+        if found is not None:
+            return found
+        if _left(deadline) == 0 and not reader.is_over:
+            break
+    if not reader.is_over:
+        raise WaitTimeoutError(f"PTY {reader.pty['pty_id']} wrote nothing like it", timeout or 0)
+    return matcher.finish()
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def _size(text: str) -> int:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptymux.cli.matching import Found, Matcher
+from ptymux.client.matching import Found, Matcher
 from ptymux.errors import InvalidValueError
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ptymux.cli.plain import Plain, Run
+from ptymux.client.plain import Plain, Run
 
 COLOURED = b"\x1b[1;38:5:9mred\x1b[0m"
 NOISE = st.lists(
