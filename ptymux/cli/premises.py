@@ -153,12 +153,15 @@ def _is_stale(path: str) -> bool:
         return False
     if stat.S_ISSOCK(mode):
         return not _is_listened_at(path)
-    return path.endswith(".lock") and stat.S_ISREG(mode) and _holder(path) is None
+    if not (path.endswith(".lock") and stat.S_ISREG(mode)) or _holder(path) is not None:
+        return False
+    # Of a lock that a dead process took and a living one inherited, no pid may be told.
+    return not _is_listened_at(path.removesuffix(".lock") + ".sock")
 
 
 def _is_listened_at(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
-        return sock.connect_ex(path) != errno.ECONNREFUSED
+        return sock.connect_ex(path) not in (errno.ECONNREFUSED, errno.ENOENT)
 
 
 def _holder(path: str) -> int | None:

@@ -25,7 +25,7 @@ def modules_after(*words: str) -> set[str]:
         "except SystemExit: print('\\n', *sys.modules)"
     )
     # Without the environment by which coverage measures subprocesses and loads itself.
-    env = {"PATH": os.environ["PATH"]}
+    env = {"PATH": os.environ["PATH"], "XDG_CONFIG_HOME": "/nobody/configured/anything"}
     ran = subprocess.run(
         [sys.executable, "-c", program, *words],
         capture_output=True,
