@@ -69,6 +69,7 @@ class Keeper:
         self._link: socket.socket | None = None
         self._inbox: Inbox
         self._outbox: Outbox
+        self._link_mask = 0  # what of it is waited for
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> None:
@@ -133,7 +134,8 @@ class Keeper:
             return
         self._link = link
         self._inbox, self._outbox = Inbox(link), Outbox(link)
-        self._engine.watch(link.fileno(), select.EPOLLIN, self._on_link)
+        self._link_mask = select.EPOLLIN
+        self._engine.watch(link.fileno(), self._link_mask, self._on_link)
         self._greet()
 
     def _greet(self) -> None:
@@ -223,7 +225,9 @@ class Keeper:
         assert self._link is not None
         self._outbox.flush()
         mask = select.EPOLLIN | (select.EPOLLOUT if self._outbox.is_waiting else 0)
-        self._engine.watch(self._link.fileno(), mask, self._on_link)
+        if mask != self._link_mask:
+            self._link_mask = mask
+            self._engine.watch(self._link.fileno(), mask, self._on_link)
 
     def _tell(self, reports: list[Report]) -> None:
         told: list[list[Any]] = []
