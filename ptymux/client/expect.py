@@ -17,12 +17,13 @@ from pexpect import EOF, TIMEOUT, ExceptionPexpect  # type: ignore[import-untype
 from pexpect.spawnbase import SpawnBase  # type: ignore[import-untyped]
 
 from ptymux.client.answers import Pty
-from ptymux.client.interaction import pass_through, write_all
+from ptymux.client.interaction import CONTROLS, pass_through, write_all
 from ptymux.client.lines import Lines
 from ptymux.client.reader import PtyReader
 from ptymux.client.typist import Typist
 from ptymux.core.ring import Part
 from ptymux.errors import PtymuxError, UnknownPtyError, WaitTimeoutError
+from ptymux.posix.collecting import echoes, make_echo
 
 if TYPE_CHECKING:
     from ptymux.client.library import Client
@@ -33,19 +34,9 @@ _log: Final = logging.getLogger(__name__)
 
 _EOF: Final = b"\x04"
 _INTERRUPT: Final = b"\x03"
-# Source: sendcontrol of ptyprocess, whose users expect the same.
-_CONTROLS: Final = {
-    **{chr(ord("a") + i): i + 1 for i in range(26)},
-    **dict.fromkeys("@`", 0),
-    **dict.fromkeys("[{", 27),
-    **dict.fromkeys("\\|", 28),
-    **dict.fromkeys("]}", 29),
-    **dict.fromkeys("^~", 30),
-    "_": 31,
-    "?": 127,
-}
 _ENDED: Final = ("stopped", "errored")
 _PAST: Final = 0.0  # a deadline
+_LOOK_SECONDS: Final = 0.02  # between two looks at whether the terminal echoes
 _SHOWN: Final = 100  # characters of what was read, in the text of an exception
 
 
@@ -56,7 +47,8 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
     counts bytes that were missed, as we fell behind or they were no longer kept when we came; a
     warning is logged, and `before` has what was around them joined. The exit status is there from
     EOF on. `kill` reaches the process group, `terminate(force=True)` ends the whole session.
-    Input that the terminal would cut, or that comes after the end, raises a PtymuxError.
+    Input that the terminal would cut, or that comes after the end, raises a PtymuxError. `async_`
+    does not work; `ptymux.PtyManager` is for programs with a loop.
     """
 
     STDIN_FILENO = 0
@@ -94,6 +86,7 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
         self.command = self.args[0]
         self.name = f"<{' '.join(self.args)}>"
         self.terminated = self.closed = False
+        self.echo = True  # for those who ask before they call `setecho`
 
     def __str__(self) -> str:
         facts = {
@@ -212,12 +205,8 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
                 cut = len(head) - len(head.lstrip(bytes(range(0x80, 0xC0))))
         if part.skipped or cut:
             self.skipped += part.skipped + cut
-            _log.warning(
-                "PTY %s: %d bytes of output before offset %d were missed",
-                self.pty_id,
-                part.skipped + cut,
-                part.offset + cut,
-            )
+            facts = (self.pty_id, part.skipped + cut, part.offset + cut)
+            _log.warning("PTY %s: %d bytes of output before offset %d were missed", *facts)
         return part.data[cut:]
 
     # Input ---------------------------------------------------------------------------------------
@@ -255,7 +244,7 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
 
     def sendcontrol(self, char: str) -> int:
         """Type a control character by its letter or sign, such as `c`; return how many it were."""
-        code = _CONTROLS.get(char.lower())
+        code = CONTROLS.get(char.lower())
         return 0 if code is None else self._send_control(bytes([code]))
 
     def sendeof(self) -> None:
@@ -366,6 +355,25 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
     def setwinsize(self, rows: int, cols: int) -> None:
         """Set rows and columns."""
         self._client.resize(self.pty_id, cols, rows)
+
+    def getecho(self) -> bool:
+        """Whether the terminal shows what is typed; raises NotATerminalError after the end."""
+        return echoes(self.pid or 0)
+
+    def setecho(self, state: bool) -> None:
+        """Have the terminal show what is typed, or not; raises NotATerminalError after the end."""
+        make_echo(self.pid or 0, state)
+        self.echo = state
+
+    def waitnoecho(self, timeout: float | None = -1) -> bool:
+        """Return True once nothing typed is shown, as for a password; False after `timeout`."""
+        timeout = self.timeout if timeout == -1 else timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.getecho():
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOOK_SECONDS)  # polls the condition above
+        return True
 
     def _ends_soon(self) -> bool:
         with suppress(WaitTimeoutError):

@@ -1,4 +1,4 @@
-"""A terminal passed through to a PTY, as far as a dialogue needs it; `ptymux attach` does more."""
+"""What a dialogue types by name, and a terminal passed through to it; `ptymux attach` does more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,19 @@ from typing import Final
 from ptymux.client.reader import PtyReader
 from ptymux.posix.tty import raw_mode
 
-__all__ = ["pass_through", "write_all"]
+__all__ = ["CONTROLS", "pass_through", "write_all"]
+
+# Source: sendcontrol of ptyprocess, whose users expect the same.
+CONTROLS: Final = {
+    **{chr(ord("a") + i): i + 1 for i in range(26)},
+    **dict.fromkeys("@`", 0),
+    **dict.fromkeys("[{", 27),
+    **dict.fromkeys("\\|", 28),
+    **dict.fromkeys("]}", 29),
+    **dict.fromkeys("^~", 30),
+    "_": 31,
+    "?": 127,
+}
 
 _KEYS: Final = 1000
 _LOOK_SECONDS: Final = 0.05  # for a server, while there is none

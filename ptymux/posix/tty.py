@@ -11,7 +11,16 @@ from typing import Any
 from ptymux.core.model import WindowSize
 from ptymux.errors import NotATerminalError
 
-__all__ = ["is_terminal", "raw_mode", "read_size", "set_size", "is_canonical", "discard_input"]
+__all__ = [
+    "is_terminal",
+    "raw_mode",
+    "read_size",
+    "set_size",
+    "is_canonical",
+    "has_echo",
+    "set_echo",
+    "discard_input",
+]
 
 _LARGEST = 10_000  # of WindowSize
 _MIN, _TIME = termios.VMIN, termios.VTIME
@@ -110,6 +119,26 @@ def is_canonical(fd: int) -> bool:
     Source: N_TTY_BUF_SIZE in linux/drivers/tty/n_tty.c.
     """
     return bool(_attributes(fd)[3] & termios.ICANON)
+
+
+def has_echo(fd: int) -> bool:
+    """Whether the terminal shows what is typed; for a password it does not.
+
+    Raises:
+        NotATerminalError: `fd` is closed or is not a terminal.
+    """
+    return bool(_attributes(fd)[3] & termios.ECHO)
+
+
+def set_echo(fd: int, on: bool) -> None:
+    """Have the terminal show what is typed, or not.
+
+    Raises:
+        NotATerminalError: `fd` is closed or is not a terminal.
+    """
+    attributes = _attributes(fd)
+    attributes[3] = attributes[3] | termios.ECHO if on else attributes[3] & ~termios.ECHO
+    _set_attributes(fd, attributes)
 
 
 def discard_input(fd: int) -> None:

@@ -161,6 +161,28 @@ def test_a_dialogue_goes_as_with_pexpect(client: Client, name: str, encoding: st
     assert seen == expected
 
 
+def echo(child: Any) -> list[Any]:
+    seen = [child.expect("ready"), child.getecho(), child.waitnoecho(timeout=0)]
+    child.sendline("a")
+    child.expect("password: ")
+    seen += [child.before, child.waitnoecho(), child.getecho()]
+    child.sendline("b")
+    child.expect("go on\r\n")
+    child.setecho(True)
+    child.sendline("c")
+    return [*seen, child.before, child.read(), child.echo]
+
+
+def test_the_echo_is_seen_and_set(client: Client) -> None:
+    line = "echo ready; read x; stty -echo; printf 'password: '; read x; echo go on; read x; exit"
+    with spawned(line, encoding="utf-8") as child:
+        expected = echo(child)
+    with talk(client, line, encoding="utf-8") as ours:
+        assert echo(ours) == expected
+        with pytest.raises(NotATerminalError):
+            ours.getecho()
+
+
 def test_letters_that_are_cut_across_reads_are_whole(client: Client) -> None:
     line = "stty -echo; printf 'a\\303'; read x; printf '\\244b\\342\\202'; read x; printf '\\254c'"
 
