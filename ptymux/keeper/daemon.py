@@ -11,6 +11,7 @@ from ptymux.errors import PtymuxError
 from ptymux.keeper.process import Keeper
 from ptymux.posix.memory import raise_open_files_limit
 from ptymux.posix.runtime import become_subreaper
+from ptymux.posix.spare import keep_spare_files
 
 __all__ = ["main"]
 
@@ -42,5 +43,6 @@ def main() -> None:
         say(f"{error.code} {error}\n")
         sys.exit(1)
     raise_open_files_limit()
+    keep_spare_files()
     become_subreaper()
     keeper.run()

@@ -38,6 +38,7 @@ from ptymux.keeper.wire import (
     options_from_json,
     unpack_strings,
 )
+from ptymux.posix.spare import spare_files
 
 __all__ = ["Keeper"]
 
@@ -129,7 +130,8 @@ class Keeper:
             self._start_server()
 
     def _start_server(self) -> None:
-        link = self._server.start(self._claim.listener)
+        with spare_files():  # no PTY can be ended without a server
+            link = self._server.start(self._claim.listener)
         if link is None:
             return
         self._link = link

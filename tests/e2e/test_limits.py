@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -136,6 +137,24 @@ def test_without_a_single_open_file_left_a_server_still_ends_ptys(served: Served
     assert [each["outcome"] for each in told] == ["delivered"] * 2
     assert [pty["shown"] for pty in killed] == ["killed (TERM)"] * 3
     assert not any(is_running(pty["pid"]) for pty in ptys)
+
+
+def test_a_keeper_without_a_single_open_file_left_still_starts_another_server(
+    served: Served,
+) -> None:
+    start_server(served.path)
+    with Connection(served.path) as connection:
+        status = connection.call("status")
+        pty = spawn(connection, "sleep", "1000")
+    with open_files(status["keeper_pid"], fds_of(status["keeper_pid"])):
+        os.kill(status["pid"], signal.SIGKILL)
+        wait_until(lambda: not is_running(status["pid"]))
+
+        found = served.pty("1")
+        served.ok("kill", "1")
+
+    assert found["pid"] == pty["pid"]
+    assert not is_running(pty["pid"])
 
 
 def test_a_client_for_which_no_open_file_is_left_is_told_so(served: Served) -> None:
