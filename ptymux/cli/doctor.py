@@ -87,7 +87,7 @@ def _lines(checks: list[Check]) -> Iterator[str]:
     if sys.stdout.isatty():
         room = max(os.get_terminal_size(sys.stdout.fileno()).columns - _LABEL, 20)
     for check in checks:
-        text = f"{check.text}: {check.remedy}" if check.remedy else check.text
+        text = f"{check.text}; {check.remedy}" if check.remedy else check.text
         first, *more = [text] if room is None else wrap(text, room)
         status = paint(f"{check.status:<9}", _STYLES[check.status], colour=colour)
         yield f"{status}{check.name:<{_LABEL - 9}}{first}"
