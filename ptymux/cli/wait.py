@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Final
@@ -15,7 +16,7 @@ from ptymux.cli.client import connect
 from ptymux.cli.message import tell
 from ptymux.cli.names import ANY_PTY
 from ptymux.cli.values import DURATION
-from ptymux.errors import InvalidValueError
+from ptymux.errors import ConnectionClosedError, InvalidValueError
 
 __all__ = ["wait"]
 
@@ -126,9 +127,18 @@ def _wait(
 
 
 def _find(pty: str) -> dict[str, Any]:
-    with connect() as connection:
-        found: dict[str, Any] = connection.call("get", pty=pty)["pty"]
-    return found
+    """Return the PTY, also when the server is replaced while it is asked."""
+    from ptymux.cli.resuming import RETRY_SECONDS, Patience
+
+    patience = Patience()
+    while True:
+        try:
+            with connect() as connection:
+                found: dict[str, Any] = connection.call("get", pty=pty)["pty"]
+                return found
+        except ConnectionClosedError as error:
+            patience.bear(error)
+        time.sleep(RETRY_SECONDS)
 
 
 @contextlib.contextmanager
