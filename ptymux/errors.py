@@ -413,7 +413,8 @@ def error_from_wire(code: str, message: str, exit_code: int) -> PtymuxError:
     kind = _kinds(PtymuxError).get(code)
     if kind is None or kind is PtymuxError:
         return RemoteError(message, code, exit_code)
-    error = kind.__new__(kind, message)
+    error = kind.__new__(kind)
+    error.args = (message,)
     error.exit_code = exit_code
     return error
 

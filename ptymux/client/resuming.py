@@ -70,6 +70,9 @@ def attach_to(
     kind: str,
     *,
     wants_input: bool = False,
+    lifeline: bool = False,
+    line: int | None = None,
+    hangup: bool = False,
     deadline: float | None = None,
 ) -> Stream:
     """Attach on a connection of its own; a server is given less time to say hello if there is less.
@@ -80,7 +83,16 @@ def attach_to(
     left = HELLO_SECONDS if deadline is None else deadline - time.monotonic()
     connection = Connection(path, min(HELLO_SECONDS, max(_HASTE_SECONDS, left)))
     try:
-        return attach(connection, pty, kind=kind, offset=offset, wants_input=wants_input)
+        return attach(
+            connection,
+            pty,
+            kind=kind,
+            offset=offset,
+            wants_input=wants_input,
+            lifeline=lifeline,
+            line=line,
+            hangup=hangup,
+        )
     except BaseException:
         connection.close()
         raise

@@ -130,9 +130,12 @@ class Connection(Closing):
         limit = self.patience if method in _PATIENT else self.reply_timeout
         return self._ask(method, params, limit)
 
-    def spawn(self, options: SpawnOptions, *, remove: bool = False) -> dict[str, Any]:
+    def spawn(
+        self, options: SpawnOptions, *, remove: bool = False, hangup: bool = False
+    ) -> dict[str, Any]:
         """Start a command and return its PTY; with `remove` it is forgotten once it has ended.
 
+        With `hangup` it is hung up when this connection ends before an attach with the same.
         What `options` leave out is taken from this process: environment, directory, umask and
         the limit of open files. `options.stdin_fd` stays yours.
 
@@ -144,7 +147,8 @@ class Connection(Closing):
         from ptymux.client.spawning import open_directory, payload_of, spawn_params
 
         payload = payload_of(options)
-        params = spawn_params(options) | {"remove": remove, "payload_bytes": len(payload)}
+        flags = {"remove": remove, "hangup": hangup or None}
+        params = spawn_params(options) | flags | {"payload_bytes": len(payload)}
         fds = [open_directory(options.cwd or ".")]
         try:
             fds += [] if options.stdin_fd is None else [options.stdin_fd]

@@ -43,6 +43,7 @@ class Lifeline(Closing):
     """
 
     def __init__(self, fd: int) -> None:
+        self.number: int | None = None  # that the server knows it by
         self._sock = socket.socket(fileno=fd)
         self._sock.setblocking(False)
 
@@ -240,13 +241,20 @@ def attach(
     wants_input: bool = True,
     cols: int | None = None,
     rows: int | None = None,
+    lifeline: bool = False,
+    line: int | None = None,
+    hangup: bool = False,
 ) -> Stream:
     """Attach to `pty` from `offset`, "oldest" or "now" on; the connection becomes the stream.
+
+    A `lifeline` comes with input and can be asked for without: while it is open the attachment
+    lives, whatever becomes of servers; who comes back names it by its number, `line`. With `hangup`
+    its end hangs the PTY up, unless `detach` was called before.
 
     Raises:
         PtymuxError: as `Connection.call`; the connection is as it was.
     """
-    result, lifeline = _ask(
+    result, given = _ask(
         connection,
         "attach",
         pty=pty,
@@ -255,10 +263,15 @@ def attach(
         input=wants_input,
         cols=cols,
         rows=rows,
+        lifeline=lifeline or None,
+        line=line,
+        hangup=hangup or None,
     )
-    start = _start(result, connection, lifeline)
+    start = _start(result, connection, given)
+    if given is not None:
+        given.number = result.get("line")
     sock, piece = connection.upgrade()
-    return Stream(sock, piece, pty=result.get("pty"), offset=start, lifeline=lifeline)
+    return Stream(sock, piece, pty=result.get("pty"), offset=start, lifeline=given)
 
 
 def open_input(connection: Connection, pty: str, size: int | None = None) -> tuple[Lifeline, int]:

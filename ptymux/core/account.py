@@ -14,10 +14,13 @@ unread from then on, so loss is overstated, never understated, by `merged` bytes
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from ptymux.core.model import Limits
 
-__all__ = ["Account"]
+__all__ = ["NOTES", "Account"]
+
+NOTES: Final = 6  # words that the holder of an account keeps beside it
 
 
 class Account:
@@ -120,14 +123,12 @@ class Account:
         holes[at : at + 2] = [(holes[at][0], holes[at + 1][1])]
         self.merged += gap
 
-    # As header words: accounted, handed, trimmed, dropped attended and unattended, merged, two
-    # words for the holder's use, the number of holes, then the holes' bounds.
+    # As header words: accounted, handed, trimmed, dropped attended and unattended, merged, the
+    # NOTES of the holder, the number of holes, then the holes' bounds.
 
-    def words(self, reported: int, event_seq: int) -> list[int]:
-        """Return the account as words for `RingBuffer.store_account`.
-
-        `reported` is how many dropped bytes events have told, `event_seq` the last event's number.
-        """
+    def words(self, notes: Sequence[int]) -> list[int]:
+        """Return the account as words for `RingBuffer.store_account`, with NOTES words beside."""
+        assert len(notes) == NOTES
         words = [
             self.accounted,
             self.handed,
@@ -135,8 +136,7 @@ class Account:
             self.dropped_attended,
             self.dropped_unattended,
             self.merged,
-            reported,
-            event_seq,
+            *notes,
             len(self.holes),
         ]
         for hole in self.holes:
@@ -144,11 +144,12 @@ class Account:
         return words
 
     @classmethod
-    def from_words(cls, words: Sequence[int]) -> tuple[Account, int, int]:
-        """Return the account in `words`, and the `reported` and `event_seq` stored with it."""
+    def from_words(cls, words: Sequence[int]) -> tuple[Account, list[int]]:
+        """Return the account in `words`, and the notes that were stored with it."""
         account = cls()
         account.accounted, account.handed, account.trimmed = words[:3]
         account.dropped_attended, account.dropped_unattended, account.merged = words[3:6]
-        bounds = words[9 : 9 + 2 * words[8]]
+        count = 6 + NOTES
+        bounds = words[count + 1 : count + 1 + 2 * words[count]]
         account.holes = list(zip(bounds[::2], bounds[1::2], strict=True))
-        return account, words[6], words[7]
+        return account, list(words[6:count])

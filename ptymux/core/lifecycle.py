@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from ptymux.core.escalation import signal_name
 from ptymux.core.model import Limits, PtyId
@@ -90,6 +91,12 @@ class Transition:
     def __str__(self) -> str:
         return f"{self.from_state.value} -> {self.to_state.value} ({self.event.value})"
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Transition:
+        """Return the step that `as_json` told."""
+        states = State(values["from"]), Event(values["event"]), State(values["to"])
+        return cls(*states, values["at"])
+
     def as_json(self) -> dict[str, str | float]:
         """Return the step as `stats --json` shows it."""
         return {
@@ -113,6 +120,14 @@ class Lifecycle:
         self.pty_id = pty_id
         self._state = State.IDLE
         self._history: deque[Transition] = deque(maxlen=Limits.HISTORY)
+
+    @classmethod
+    def resume(cls, pty_id: PtyId, state: State, history: Iterable[Transition]) -> Lifecycle:
+        """Return a lifecycle that goes on where another one stood."""
+        lifecycle = cls(pty_id)
+        lifecycle._state = state
+        lifecycle._history.extend(history)
+        return lifecycle
 
     @property
     def state(self) -> State:

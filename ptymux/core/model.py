@@ -231,6 +231,7 @@ class Limits:
     LARGEST_BUFFER: ClassVar[int] = 1024 * MIB  # of one ring
     SLACK: ClassVar[int] = 64 * KIB  # of each ring, behind its capacity
     HEADER: ClassVar[int] = 8 * KIB  # of each ring: two pages
+    LOG_HEADER: ClassVar[int] = 512  # of the event log
     HOLES: ClassVar[int] = 48  # ranges below the highest offset handed that nobody was handed
     HISTORY: ClassVar[int] = 10  # transitions kept for each PTY
     ENVELOPES: ClassVar[int] = 50  # signal deliveries kept for each PTY

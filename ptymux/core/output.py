@@ -5,6 +5,12 @@ operation that is told the time first looks at the ring's `total`, once, as the 
 any moment, and brings the account up to it; every number is as of that look. As only these
 operations move a reader, a backlog between two of them only grows, so that no crossing of a mark
 can be missed, however late anybody looks.
+
+The account is kept in the ring's header, which outlives this process. Who sets `tells_first` tells
+what an operation returns and calls `publish` then; so the header never has a loss that nobody was
+told of.
+
+Attachments outlive the server that had their readers: `expect` says how many are to come back.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ptymux.core.account import Account
+from ptymux.core.burst import REPORT_SECONDS, Burst
 from ptymux.core.model import Limits, OnFull
 from ptymux.core.ring import NO_LIMIT, Cursor, Part, RingBuffer
 from ptymux.errors import InvalidValueError, LimitReachedError
@@ -37,7 +44,6 @@ __all__ = [
 ]
 
 HYSTERESIS: Final = 0.10  # backpressure goes off this far below its threshold
-REPORT_SECONDS: Final = 1.0  # between two reports of the same loss
 
 
 class ReaderKind(enum.Enum):
@@ -126,53 +132,6 @@ class ReaderSkipped:
 Telling = BackpressureOn | BackpressureOff | Overflow | ReaderSkipped
 
 
-class Burst:
-    """Reports a loss at once, then at most once a second, then that it is over.
-
-    `add`, `due` and `close` yield at most one `(amount, final)`; the amounts add up to what was
-    added once the burst was closed.
-    """
-
-    __slots__ = ("_pending", "deadline", "total")
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._pending = 0
-        self.deadline: float | None = None  # when `due` has something to say; None between bursts
-
-    @property
-    def reported(self) -> int:
-        """How much of the total was in a report."""
-        return self.total - self._pending
-
-    def add(self, amount: int, now: float) -> Iterator[tuple[int, bool]]:
-        """Note a loss of `amount`; yield the report that this makes due, if any."""
-        self.total += amount
-        self._pending += amount
-        if amount and self.deadline is None:
-            yield self._report(now), False
-        else:
-            yield from self.due(now)
-
-    def due(self, now: float) -> Iterator[tuple[int, bool]]:
-        """Yield the report that is due by now: more loss, or the end after a second without."""
-        if self.deadline is not None and now >= self.deadline:
-            if self._pending:
-                yield self._report(now), False
-            else:
-                yield from self.close()
-
-    def close(self) -> Iterator[tuple[int, bool]]:
-        """Yield the closing report of a burst that is open."""
-        if self.deadline is not None:
-            amount, self._pending, self.deadline = self._pending, 0, None
-            yield amount, True
-
-    def _report(self, now: float) -> int:
-        amount, self._pending, self.deadline = self._pending, 0, now + REPORT_SECONDS
-        return amount
-
-
 class Reader:
     """One reader of a PTY; made by `OutputBuffer.attach`."""
 
@@ -210,7 +169,10 @@ class OutputBuffer:
         self.overflow_events = 0
         self.backpressure = False
         self.backpressure_events = 0
-        self.event_seq = 0  # of the last event that told of this account
+        self.tells_first = False
+        self.expected = 0  # consumers that are attached, their readers not back yet
+        self._expected_lossless = 0
+        self.is_waiting = False  # with judging evictions, until those are back or gone
         self._total = 0  # of the ring, at the last look
         self._behind: int | None = None  # the furthest-behind consumer that counts, if any does
         self._overflow = Burst()
@@ -230,13 +192,45 @@ class OutputBuffer:
         cls, ring: RingBuffer, threshold: float = 0.75, on_full: OnFull = OnFull.DROP
     ) -> OutputBuffer:
         """Return the buffer of a ring whose account a predecessor kept; raises as the class."""
-        words = ring.load_account()
+        words, limit = ring.load_account(), ring.limit
         buffer = cls(ring, threshold, OnFull.DROP)
         if words is not None:
-            buffer.account, _reported, buffer.event_seq = Account.from_words(words)
-            buffer._reached = buffer.account.handed
-        buffer.set_on_full(on_full)
+            buffer.account, notes = Account.from_words(words)
+            reported, buffer.high_water, buffer.overflow_events = notes[:3]
+            buffer.backpressure_events, buffer.backpressure = notes[3], bool(notes[4])
+            buffer._reached = notes[5]
+            buffer._overflow.resume(buffer.account.dropped, reported)
+            buffer._told_attended = buffer.account.dropped_attended
+        buffer._total = ring.total
+        buffer._measure()
+        ring.limit = limit  # for whom it was set may come back
+        buffer.on_full = on_full
         return buffer
+
+    def expect(self, consumers: int, lossless: int, now: float, *, wait: bool) -> list[Telling]:
+        """Count so many consumers as attached, of which some lossless, whose readers will come.
+
+        With `wait`, what was evicted is judged only once it is called without: a reader that comes
+        back may have been handed more than the account says.
+        """
+        told: list[Telling] = []
+        self._settle(now, told)
+        self.expected, self._expected_lossless, self.is_waiting = consumers, lossless, wait
+        self._see_who_attends()
+        self._settle(now, told)
+        self._judge(OffReason.CAUGHT_UP if self.attended else OffReason.UNATTENDED, told)
+        self._finish(told)
+        return told
+
+    def note_overflow_told(self, dropped: int) -> None:
+        """Note that a predecessor told of this total, before a kill kept it from accounting it."""
+        self._overflow.resume(self.account.dropped, dropped)
+        self.overflow_events += 1
+
+    def note_backpressure_told(self, is_on: bool) -> None:
+        """Note that a predecessor told that backpressure went on or off, and was killed then."""
+        self.backpressure_events += is_on and not self.backpressure
+        self.backpressure = is_on
 
     # Facts -----------------------------------------------------------------------------------
 
@@ -303,7 +297,7 @@ class OutputBuffer:
         for reader in self.readers.values():
             if reader.burst.deadline is not None:
                 self._tell_skipped(reader, reader.burst.due(now), told)
-        self._publish()
+        self._finish(told)
         return told
 
     def attach(
@@ -326,11 +320,10 @@ class OutputBuffer:
         reader = Reader(self._next_id, kind, Cursor(self.ring, offset))
         self._next_id += 1
         self.readers[reader.reader_id] = reader
-        if reader.is_consumer:
-            self.attended = True
+        self._see_who_attends()
         self._consider(reader)
         self._measure()
-        self._publish()
+        self._finish(told)
         return reader, told
 
     def detach(self, reader: Reader, now: float) -> list[Telling]:
@@ -339,12 +332,12 @@ class OutputBuffer:
         self._settle(now, told)
         if self.readers.pop(reader.reader_id, None) is not None:
             if reader.is_consumer:
-                self.attended = any(other.is_consumer for other in self.readers.values())
+                self._see_who_attends()
                 self._reached = max(self._reached, reader.cursor.offset)
             self._tell_skipped(reader, reader.burst.close(), told)
             self._measure()
             self._judge(OffReason.CAUGHT_UP if self.attended else OffReason.UNATTENDED, told)
-        self._publish()
+        self._finish(told)
         return told
 
     def hand(
@@ -361,7 +354,7 @@ class OutputBuffer:
         self._move(reader, part, size, now, told)
         self._measure()
         self._judge(OffReason.CAUGHT_UP, told)
-        self._publish()
+        self._finish(told)
         return told
 
     def clear(self, now: float) -> list[Telling]:
@@ -377,7 +370,7 @@ class OutputBuffer:
         self._measure()
         self._tell_overflow(self._overflow.add(lost, now), told)
         self._judge(OffReason.CLEARED, told)
-        self._publish()
+        self._finish(told)
         return told
 
     def set_on_full(self, on_full: OnFull) -> int:
@@ -389,14 +382,15 @@ class OutputBuffer:
         if on_full is OnFull.BLOCK and not self.ring.capacity:
             raise InvalidValueError("on-full", "block", "drop for a buffer of size 0")
         self.on_full = on_full
-        self._publish()
+        self.publish()
         return self.ring.total
 
     def finish(self, now: float) -> list[Telling]:
         """Bring the account to its end once nothing will be written; close the open burst."""
+        self.is_waiting = False
         told = self.advance(now)
         self._tell_overflow(self._overflow.close(), told)
-        self._publish()
+        self._finish(told)
         return told
 
     # Rules -----------------------------------------------------------------------------------
@@ -412,7 +406,7 @@ class OutputBuffer:
         capacity = self.ring.capacity
         self._total = total = self.ring.total
         lost = 0
-        if total - capacity > self.account.accounted:
+        if total - capacity > self.account.accounted and not self.is_waiting:
             lost = self.account.evict(total - capacity, attended=self.attended)
         self._measure()
         if lost or self._overflow.deadline is not None:
@@ -477,9 +471,25 @@ class OutputBuffer:
             self.backpressure = False
             told.append(BackpressureOff(self.utilization, self.stats(), reason))
 
-    def _publish(self) -> None:
+    def _see_who_attends(self) -> None:
+        here = any(reader.is_consumer for reader in self.readers.values())
+        self.attended = here or self.expected > 0
+
+    def _finish(self, told: list[Telling]) -> None:
+        if not (told and self.tells_first):
+            self.publish()
+
+    def publish(self) -> None:
         """Put the account, then the credit that follows from it, where the engine looks."""
-        words = self.account.words(self._overflow.reported, self.event_seq)
+        notes = (
+            self._overflow.reported,
+            self.high_water,
+            self.overflow_events,
+            self.backpressure_events,
+            int(self.backpressure),
+            self._reached,
+        )
+        words = self.account.words(notes)
         if words != self._stored:
             self.ring.store_account(words)
             self._stored = words
@@ -492,6 +502,8 @@ class OutputBuffer:
             return NO_LIMIT
         readers = self.readers.values()
         lossless = [r.cursor.offset for r in readers if r.kind is ReaderKind.LOSSLESS]
+        if self._expected_lossless:
+            return self.ring.limit  # where the one that is to come back left it
         if lossless:
             return min(lossless) + self.ring.capacity
         if self.attended:

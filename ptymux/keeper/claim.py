@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from typing import Final
 
 from ptymux.core.model import Limits
@@ -27,46 +28,61 @@ class Claim:
     def __init__(self, path: str) -> None:
         self._path = path
         ensure_directory(os.path.dirname(path))
-        self._lock = lock(state_path(path, "lock"))
+        self.lock = lock(state_path(path, "lock"))
         try:
             self.state = StateFile(state_path(path, "state"), _SLOTS)
-            self.state.clear()
             self.listener = listen(path)
         except PtymuxError:
             self._leave()
             raise
-        self._bound = os.lstat(path)
+        self.bound = _file_at(path)  # device and inode of the socket
+
+    @classmethod
+    def inherit(
+        cls, path: str, lock: int, listener: socket.socket, bound: tuple[int, int]
+    ) -> Claim:
+        """Take over what a dead keeper had; its lock is held as long as anybody has it open.
+
+        Raises:
+            UnsafeDirectoryError: its file of children cannot be used.
+        """
+        claim = cls.__new__(cls)
+        claim._path = path
+        claim.lock = lock
+        claim.state = StateFile(state_path(path, "state"), _SLOTS)
+        claim.listener = listener
+        claim.bound = bound
+        return claim
 
     def renew(self) -> bool:
-        """Put back what was removed; return whether there is another listener now.
+        """Put back what was removed; return whether there is another listener or lock now.
 
         Raises:
             AlreadyRunningError: another keeper has taken the path meanwhile.
             UnsafeDirectoryError: it cannot be used at the moment.
         """
-        if not is_at(self._lock, state_path(self._path, "lock")):
+        is_new = False
+        if not is_at(self.lock, state_path(self._path, "lock")):
             ensure_directory(os.path.dirname(self._path))
             again = lock(state_path(self._path, "lock"))
-            os.close(self._lock)
-            self._lock = again
+            os.close(self.lock)
+            self.lock = again
+            is_new = True
         if not os.path.lexists(state_path(self._path, "state")):
             before, self.state = self.state, StateFile(state_path(self._path, "state"), _SLOTS)
             for proof in before.proofs():
                 self.state.enter(proof.number, proof.pid, proof.start_time)
             before.close()
         if self._is_bound():
-            return False
+            return is_new
         listener = listen(self._path)
-        self._bound = os.lstat(self._path)
+        self.bound = _file_at(self._path)
         self.listener.close()
         self.listener = listener
         return True
 
     def _is_bound(self) -> bool:
-        try:
-            return os.path.samestat(os.lstat(self._path), self._bound)
-        except OSError:
-            return False
+        return _file_at(self._path) == self.bound
 
     def close(self) -> None:
         """Give the path up and remove what is ours there."""
@@ -78,8 +94,17 @@ class Claim:
 
     def _leave(self) -> None:
         path = state_path(self._path, "lock")
-        if is_at(self._lock, path):
+        if is_at(self.lock, path):
             with contextlib.suppress(OSError):
                 os.unlink(state_path(self._path, "state"))
             os.unlink(path)
-        os.close(self._lock)
+        os.close(self.lock)
+
+
+def _file_at(path: str) -> tuple[int, int]:
+    """Return device and inode of what is at `path`, zeros when there is nothing."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino

@@ -9,11 +9,12 @@ import sys
 
 from ptymux.errors import PtymuxError
 from ptymux.keeper.process import Keeper
+from ptymux.keeper.supervisor import LINK_FD, log
 from ptymux.posix.memory import raise_open_files_limit
 from ptymux.posix.runtime import become_subreaper
 from ptymux.posix.spare import keep_spare_files
 
-__all__ = ["main"]
+__all__ = ["main", "succeed"]
 
 
 def main() -> None:
@@ -35,14 +36,36 @@ def main() -> None:
     os.set_inheritable(ready, False)
     os.umask(0o077)
     os.chdir("/")
-    for name in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
-        signal.signal(name, signal.SIG_IGN)
+    _ignore_keys()
     try:
-        keeper = Keeper(path, lambda: say("ready\n"))
+        keeper = Keeper.begin(path)
     except PtymuxError as error:
         say(f"{error.code} {error}\n")
         sys.exit(1)
+    keeper.on_ready = lambda: say("ready\n")
     raise_open_files_limit()
     keep_spare_files()
     become_subreaper()
     keeper.run()
+
+
+def succeed() -> None:
+    """Be the keeper after one that died: argv is the socket's path, the server our parent."""
+    path = sys.argv[1]
+    os.set_inheritable(LINK_FD, False)
+    os.umask(0o077)
+    os.chdir("/")
+    _ignore_keys()
+    raise_open_files_limit()
+    become_subreaper()
+    try:
+        keeper = Keeper.take_over(path)
+    except PtymuxError as error:
+        log(f"cannot take over: {error}")
+        sys.exit(1)
+    keeper.run()
+
+
+def _ignore_keys() -> None:
+    for name in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(name, signal.SIG_IGN)

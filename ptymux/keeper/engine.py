@@ -20,7 +20,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,7 +29,7 @@ from ptymux.core.ring import RingBuffer, ring_size
 from ptymux.errors import SpawnError, UnknownPtyError
 from ptymux.keeper.reports import Report, Suspended
 from ptymux.keeper.terminal import Terminal
-from ptymux.posix.memory import create_ring_memory
+from ptymux.posix.memory import create_ring_memory, map_ring_memory
 from ptymux.posix.process import is_stopped, signal_foreground, start_time
 from ptymux.posix.shortage import shortage_of
 from ptymux.posix.spawn import Spawned as Child
@@ -69,7 +69,7 @@ class Engine:
             raise shortage_of(error) or error from error
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._terminals: dict[int, Terminal] = {}
-        self._next_lifeline = 1
+        self.next_lifeline = 1  # its number; none is given out twice
 
     def fileno(self) -> int:
         """The fd that is readable while `run_once` has something to do."""
@@ -143,6 +143,43 @@ class Engine:
         self._terminals[slot] = terminal
         return Spawned(child.pid, RingBuffer.attach(memory), born)
 
+    def adopt(
+        self, slot: int, fds: Sequence[int], lines: Sequence[tuple[int, socket.socket]]
+    ) -> dict[int, int]:
+        """Go on with a PTY of an engine that died: its memfd, master and pidfd, -1 where closed.
+
+        Takes over the fds and the engine's ends of the lifelines. Returns the lifelines of which
+        it is unknown how much was typed, and how much that is.
+
+        Raises:
+            InvalidValueError: the memfd is no ring; nothing was taken over.
+            OutOfResourcesError: memory or open files; nothing was taken over.
+        """
+        memfd, master, pidfd = fds
+        ring = RingBuffer.attach(map_ring_memory(memfd))
+        terminal = Terminal.adopt(self, slot, master, pidfd, memfd, ring)
+        self._terminals[slot] = terminal
+        unknown = {}
+        for number, sock in lines:
+            self.next_lifeline = max(self.next_lifeline, number + 1)
+            unknown[number] = terminal.input.adopt(number, sock)
+        if terminal.status is not None or master < 0:
+            terminal.input.close()
+        return {number: size for number, size in unknown.items() if size}
+
+    def number_lifelines_from(self, number: int) -> None:
+        """Give no lifeline a number below this one: they were given out."""
+        self.next_lifeline = max(self.next_lifeline, number)
+
+    def lifelines(self, slot: int) -> list[tuple[int, int]]:
+        """Return the number and the engine's fd of each lifeline of a PTY that is open."""
+        return self._get(slot).input.open_lines
+
+    def is_exiting(self, slot: int) -> bool:
+        """Whether a PTY's child is gone, whatever of its output is still to come."""
+        terminal = self._get(slot)
+        return terminal.status is not None or terminal.master < 0
+
     def open_lifeline(self, slot: int) -> tuple[int, socket.socket]:
         """Return the number and the client's end of a new lifeline; the caller owns the socket.
 
@@ -152,8 +189,8 @@ class Engine:
             LimitReachedError: the PTY has as many as it may.
         """
         terminal = self._get(slot)
-        number = self._next_lifeline
-        self._next_lifeline += 1
+        number = self.next_lifeline
+        self.next_lifeline += 1
         sock = terminal.input.open(number)
         if terminal.status is not None or terminal.master < 0:
             terminal.input.close()
@@ -185,10 +222,9 @@ class Engine:
                 self.reports.append(Suspended(terminal.slot, terminal.suspended))
 
     def holdings(self, slot: int) -> list[int]:
-        """Return what a successor would need: the ring and, as long as they last, master, pidfd."""
+        """Return what a successor would need: memfd, master and pidfd, -1 where it was closed."""
         terminal = self._get(slot)
-        fds = (terminal.memfd, terminal.master, terminal.pidfd)
-        return [fd for fd in fds if fd >= 0]
+        return [terminal.memfd, terminal.master, terminal.pidfd]
 
     def close_pty(self, slot: int) -> None:
         """Close a PTY's terminal now, whoever still holds it; they get HUP from the kernel."""

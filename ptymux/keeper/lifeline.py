@@ -4,6 +4,11 @@ A lifeline is a stream socketpair; the client writes raw input into its end, and
 does not take yet waits in the socket's buffer, which pushes back on the client. When a lifeline
 ends, whichever side ended it, the engine's last word on it is how many bytes the terminal took,
 as 8 bytes, little-endian. So a sender that half-closes learns exactly what became of its input.
+
+Input leaves the socket only after the terminal took it, and a duplicate of the engine's end can
+be held elsewhere; so a successor of an engine that died finds all that was not typed. Only of the
+chunk that was in hand at that moment, some microseconds, it cannot know whether it was: it is
+not typed again.
 """
 
 from __future__ import annotations
@@ -16,13 +21,14 @@ from collections.abc import Callable
 from typing import Final
 
 from ptymux.core.model import Limits
+from ptymux.core.ring import RingBuffer
 from ptymux.errors import LimitReachedError
 from ptymux.posix.shortage import shortage_of
 
 __all__ = ["TAKEN_BYTES", "Input", "Lifeline"]
 
 TAKEN_BYTES: Final = 8  # the size of the last word
-_CHUNK: Final = 4096  # in hand at a time; what a crash of the engine's process leaves unknown
+_CHUNK: Final = 4096  # in hand at a time; of which a crash may leave unknown whether it was typed
 _QUEUE: Final = 64 * 1024  # bytes that wait in a lifeline
 _LISTEN: Final = select.EPOLLIN
 _GONE_ONLY: Final = select.EPOLLRDHUP | select.EPOLLET  # while the terminal takes nothing
@@ -33,44 +39,53 @@ Watch = Callable[[int, int, Callable[[int], None]], None]
 class Lifeline:
     """The engine's end of one attachment."""
 
-    __slots__ = ("number", "reported", "sock", "taken")
+    __slots__ = ("index", "number", "reported", "sock", "taken")
 
-    def __init__(self, number: int, sock: socket.socket) -> None:
+    def __init__(self, number: int, sock: socket.socket, index: int, taken: int = 0) -> None:
         self.number = number
         self.sock = sock
-        self.taken = 0  # bytes that the terminal took
+        self.index = index  # in the ring's header
+        self.taken = taken  # bytes that the terminal took
         self.reported = False
 
 
 class Input:
-    """All lifelines of one terminal and the chunk in hand.
+    """All lifelines of one terminal.
 
     `watch(fd, mask, handler)` has the engine's epoll call `handler` (mask 0: no more), `want_room`
     is called when it should call `feed` once the terminal takes input again, `ended` with the
-    number of a lifeline that is over.
+    number of a lifeline that is over and whether its client ended it. The ring's header has what
+    a successor needs to know.
     """
 
-    __slots__ = ("_ended", "_lines", "_master", "_owner", "_rest", "_want_room", "_watch")
+    __slots__ = ("_ended", "_left", "_lines", "_master", "_owner", "_ring", "_want_room", "_watch")
 
     def __init__(
         self,
         master: int,
+        ring: RingBuffer,
         watch: Watch,
         want_room: Callable[[], None],
-        ended: Callable[[int], None],
+        ended: Callable[[int, bool], None],
     ) -> None:
         self._master = master
+        self._ring = ring
         self._watch = watch
         self._want_room = want_room
         self._ended = ended
         self._lines: dict[int, Lifeline] = {}
-        self._rest = b""
-        self._owner: Lifeline | None = None
+        self._owner: Lifeline | None = None  # of the chunk that waits for the terminal
+        self._left = 0  # bytes of that chunk
 
     @property
     def is_waiting(self) -> bool:
         """Whether a chunk waits for the terminal to take it."""
-        return bool(self._rest)
+        return self._owner is not None
+
+    @property
+    def open_lines(self) -> list[tuple[int, int]]:
+        """The number and the fd of each lifeline that is open."""
+        return [(line.number, line.sock.fileno()) for line in self._lines.values()]
 
     def open(self, number: int) -> socket.socket:
         """Return the client's end of a new lifeline; the caller owns it.
@@ -79,7 +94,9 @@ class Input:
             LimitReachedError: the PTY has as many as it may.
             OutOfResourcesError: open files or memory.
         """
-        if len(self._lines) >= Limits.LIFELINES:
+        used = {line.index for line in self._lines.values()}
+        index = next((each for each in range(Limits.LIFELINES) if each not in used), -1)
+        if index < 0:
             raise LimitReachedError("lifelines of a PTY", Limits.LIFELINES, "close one first")
         with contextlib.ExitStack() as undo:
             try:
@@ -89,79 +106,118 @@ class Input:
                 # The kernel doubles it.
                 theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _QUEUE // 2)
                 ours.setblocking(False)
-                line = Lifeline(number, ours)
+                line = Lifeline(number, ours, index)
                 self._listen(line)
             except OSError as error:
                 raise shortage_of(error) or error from error
             undo.pop_all()
         self._lines[ours.fileno()] = line
+        self._ring.set_line(index, number, 0)
         return theirs
 
+    def adopt(self, number: int, sock: socket.socket) -> int:
+        """Go on with a lifeline of an engine that died; return how much is unknown of its input.
+
+        That much was in hand: if it still waits in the socket it was typed, or nearly.
+        """
+        index, taken = self._ring.lines().get(number, (-1, 0))
+        if index < 0:
+            sock.close()
+            return 0
+        sock.setblocking(False)
+        line = Lifeline(number, sock, index, taken)
+        holder, unknown = self._ring.in_hand
+        if holder != number:
+            unknown = 0
+        if unknown:
+            with contextlib.suppress(BlockingIOError):
+                line.taken += len(sock.recv(unknown))
+            self._ring.set_line(index, number, line.taken)
+            self._ring.take_in_hand(0, 0)
+        self._lines[sock.fileno()] = line
+        self._listen(line)
+        return unknown
+
     def feed(self) -> None:
-        """Give the chunk in hand to the terminal, which has room; then listen again."""
-        rest, owner = self._rest, self._owner
-        if not rest or owner is None:
+        """Go on with the chunk that waits, for which there is room now; then listen again."""
+        owner, left = self._owner, self._left
+        if owner is None:
             return
-        self._rest, self._owner = b"", None
-        if self._give(owner, rest):
+        self._owner, self._left = None, 0
+        if self._give(owner, left):
             for line in self._lines.values():
                 self._listen(line)
 
     def close(self) -> None:
         """End every lifeline; what the terminal did not take is the senders' to know."""
-        self._rest, self._owner = b"", None
+        self._owner, self._left = None, 0
         for line in list(self._lines.values()):
-            self._end(line)
+            self._end(line, by_client=False)
 
     def _listen(self, line: Lifeline) -> None:
-        mask = _GONE_ONLY if self._rest else _LISTEN
+        mask = _GONE_ONLY if self._owner is not None else _LISTEN
         self._watch(line.sock.fileno(), mask, lambda events: self._on_event(line, events))
 
     def _on_event(self, line: Lifeline, events: int) -> None:
-        if self._rest:
+        if self._owner is not None:
             # The terminal takes nothing now, but a client that left is seen all the same.
             if events & select.EPOLLHUP:
-                self._report(line)
-            return
-        try:
-            data = line.sock.recv(_CHUNK)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._end(line)
-        elif not self._give(line, data):
+                self._report(line, by_client=True)
+        elif not self._give(line, _CHUNK):
             for other in self._lines.values():
                 self._listen(other)
 
-    def _give(self, line: Lifeline, data: bytes) -> bool:
-        """Write `data` to the terminal; return False when a rest has to wait."""
+    def _give(self, line: Lifeline, size: int) -> bool:
+        """Type up to `size` bytes of a lifeline; return False when some have to wait."""
         try:
-            taken = os.write(self._master, data)
+            data = line.sock.recv(size, socket.MSG_PEEK)
         except BlockingIOError:
-            taken = 0
-        except OSError:  # nobody has the terminal open: input has nowhere to go any more
-            self._end(line)
             return True
-        line.taken += taken
+        except OSError:
+            data = b""
+        if not data:
+            self._end(line, by_client=True)
+            return True
+        try:
+            taken = self._type(line, data)
+        except OSError:  # nobody has the terminal open: input has nowhere to go any more
+            self._end(line, by_client=False)
+            return True
         if taken == len(data):
             return True
-        self._rest, self._owner = data[taken:], line
+        self._owner, self._left = line, len(data) - taken
         self._want_room()
         return False
 
-    def _end(self, line: Lifeline) -> None:
+    def _type(self, line: Lifeline, data: bytes) -> int:
+        """Give `data` to the terminal, then take what it took out of the socket."""
+        self._ring.take_in_hand(line.number, len(data))
+        try:
+            taken = os.write(self._master, data)
+            left = taken
+            while left:
+                left -= len(line.sock.recv(left))
+            line.taken += taken
+            self._ring.set_line(line.index, line.number, line.taken)
+        except BlockingIOError:
+            return 0
+        finally:
+            self._ring.take_in_hand(0, 0)
+        return taken
+
+    def _end(self, line: Lifeline, *, by_client: bool) -> None:
         fd = line.sock.fileno()
         if self._lines.pop(fd, None) is None:
             return
         self._watch(fd, 0, lambda _events: None)
         with contextlib.suppress(OSError):  # the client left without waiting for the last word
             line.sock.send(line.taken.to_bytes(TAKEN_BYTES, "little"), socket.MSG_NOSIGNAL)
+            line.sock.shutdown(socket.SHUT_RDWR)  # whoever else holds a duplicate
         line.sock.close()
-        self._report(line)
+        self._ring.set_line(line.index, 0, 0)
+        self._report(line, by_client=by_client)
 
-    def _report(self, line: Lifeline) -> None:
+    def _report(self, line: Lifeline, *, by_client: bool) -> None:
         if not line.reported:
             line.reported = True
-            self._ended(line.number)
+            self._ended(line.number, by_client)

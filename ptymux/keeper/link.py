@@ -26,6 +26,8 @@ class Link(Protocol):
     Reports are handed to the callback given to `start`, in order, never from within a request.
     """
 
+    keeps_ended: bool  # a successor of this manager is told of PTYs that ended, until forgotten
+
     def start(self, on_report: OnReport) -> None:
         """Begin to report; called once, in the running loop."""
         ...
@@ -72,6 +74,8 @@ class InProcessLink:
 
     It touches nothing of its host: it reaps only its own children, each by its pidfd.
     """
+
+    keeps_ended = False
 
     def __init__(self) -> None:
         self._engine: Engine | None = None

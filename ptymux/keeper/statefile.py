@@ -40,7 +40,10 @@ class Proof:
 
 
 class StateFile:
-    """The file of one keeper, mapped; the keeper holds the lock that makes it the only writer."""
+    """The file of one keeper, mapped; the keeper holds the lock that makes it the only writer.
+
+    What a keeper before this one wrote down stays until it is settled: `left`.
+    """
 
     def __init__(self, path: str, slots: int) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -56,15 +59,31 @@ class StateFile:
             raise UnsafeDirectoryError(path, error.strerror or "it cannot be written") from error
         self._boot_id = boot_id()
         self._slots: dict[int, int] = {}  # PTY number: its slot
-        self._free = list(range(slots - 1, -1, -1))
+        self._left = {at: proof for at, proof in _read(self._map) if proof.pid}
+        self._free = [at for at in range(slots - 1, -1, -1) if at not in self._left]
+
+    @property
+    def left(self) -> list[Proof]:
+        """The children that a keeper before this one wrote down, and nobody has claimed."""
+        return list(self._left.values())
 
     def proofs(self) -> list[Proof]:
         """Return the children that are written down, by this keeper or the one before."""
         return [proof for _at, proof in _read(self._map) if proof.pid]
 
-    def clear(self) -> None:
-        """Free every slot."""
-        self._map[:] = bytes(len(self._map))
+    def claim(self, number: int) -> None:
+        """Go on with a child that was left: it lives, and its PTY is known."""
+        for at, proof in list(self._left.items()):
+            if proof.number == number:
+                self._slots[number] = at
+                del self._left[at]
+
+    def settle(self) -> None:
+        """Forget the children that were left: somebody has seen to them."""
+        for at in self._left:
+            _SLOT.pack_into(self._map, at * _SLOT.size, 0, 0, 0, b"")
+            self._free.append(at)
+        self._left.clear()
 
     @property
     def is_full(self) -> bool:

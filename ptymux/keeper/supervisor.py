@@ -40,6 +40,13 @@ class Supervisor:
         """No server came up, time and again."""
         return not self._is_ready and self._deaths >= _HOPELESS_DEATHS
 
+    def adopt(self, pid: int, replacements: int) -> None:
+        """Look after a server that is there already, and serves."""
+        self.pid = pid
+        self.replacements = replacements
+        self._started = time.monotonic()
+        self._is_ready = True
+
     def start(self, listener: socket.socket) -> socket.socket | None:
         """Start a server; return our end of the link to it, or None: later, at `due`."""
         self.due = None
@@ -116,8 +123,9 @@ class Supervisor:
         self._signal(signal.SIGKILL)
 
     def _signal(self, signum: int) -> None:
-        if self.pid:  # our child, and not reaped: the pid is still its own
-            os.kill(self.pid, signum)
+        if self.pid:  # our child, and not reaped, or watched: the pid is still its own
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
 
 
 def log(text: str) -> None:

@@ -32,6 +32,7 @@ TAIL_SILENCE_SECONDS: Final = 0.2
 TAIL_SECONDS: Final = 1.0
 HELD_END_SECONDS: Final = 10.0  # that an ended PTY in `block` waits for its consumer
 
+_REAP_SECONDS: Final = 3.0  # for the parent of a child that is not ours to reap it
 _COUNT_HELD_SECONDS: Final = 0.5  # between two updates of `held_ms` while a PTY is held
 _READS: Final = 4  # in one go when a closing PTY is emptied, some 16 KB
 
@@ -78,6 +79,7 @@ class Terminal:
         "_seen",
         "_tail_until",
         "_told",
+        "_unreaped_until",
         "input",
         "master",
         "memfd",
@@ -102,21 +104,38 @@ class Terminal:
         self._phase = _Phase.RUNNING
         self._mask = 0
         self._held_since: float | None = None  # or since the last `count_held`
-        self._held_seconds = 0.0
+        self._held_seconds = ring.held_ms / 1000
+        self._unreaped_until: float | None = None  # of a child that is not ours
         self._limitless = False  # an ended PTY waited long enough for its consumer
         self._ended_at = 0.0
         self._complete_at = 0  # the total at which the child's own output is complete for sure
         self._tail_until = 0.0
         self._seen = 0  # total at the last read of an ended PTY
         self._told = -1  # the `wake_at` that was answered last
-        self.input = Input(
-            master,
-            host.watch,
-            self._watch,
-            lambda number: host.reports.append(LifelineEnded(slot, number)),
-        )
-        self._watch()
-        host.watch(pidfd, _IN, self._on_exit)
+        self.input = Input(master, ring, host.watch, self._watch, self._on_lifeline_end)
+        if master >= 0:
+            self._watch()
+        if pidfd >= 0:
+            host.watch(pidfd, _IN, self._on_exit)
+
+    @classmethod
+    def adopt(
+        cls, host: Host, slot: int, master: int, pidfd: int, memfd: int, ring: RingBuffer
+    ) -> Terminal:
+        """Go on with a PTY of an engine that died; -1 for a master or a pidfd that was closed.
+
+        The read that was cut is finished; an end that was published is reported again.
+        """
+        ring.recover()
+        terminal = cls(host, slot, master, pidfd, memfd, ring)
+        word = ring.ended
+        if word is not None:
+            terminal._take_status(_status(word))
+            if pidfd >= 0:
+                terminal._close_pidfd()
+        if master < 0:
+            host.reports.append(Closed(slot))
+        return terminal
 
     # Output ----------------------------------------------------------------------------------
 
@@ -223,10 +242,23 @@ class Terminal:
     # The end ---------------------------------------------------------------------------------
 
     def _on_exit(self, _events: int) -> None:
-        status = reap(self.pidfd)
+        patient = self._unreaped_until is None or time.monotonic() < self._unreaped_until
+        status = reap(self.pidfd, patient=patient)
         if status is None:
+            self._await_parent()
             return
+        self._unreaped_until = None
         self._close_pidfd()
+        self._take_status(status)
+
+    def _await_parent(self) -> None:
+        """Wait until somebody else reaps a child that is not ours: then the kernel tells how."""
+        if self._unreaped_until is None:
+            self._unreaped_until = time.monotonic() + _REAP_SECONDS
+            self._host.deadlines[self.slot] = self._unreaped_until
+            self._host.watch(self.pidfd, _HUP | _EDGE, self._on_exit)
+
+    def _take_status(self, status: ExitStatus) -> None:
         self.status = status
         self._ended_at = time.monotonic()
         self._tail_until = self._ended_at + TAIL_SECONDS
@@ -239,6 +271,9 @@ class Terminal:
             self._await_credit()
         else:
             self._host.busy[self] = None
+
+    def _on_lifeline_end(self, number: int, by_client: bool) -> None:
+        self._host.reports.append(LifelineEnded(self.slot, number, by_client))
 
     def _hang_up(self) -> None:
         """Nobody has the terminal open; a child that lives may open it again."""
@@ -258,7 +293,10 @@ class Terminal:
 
     def expire(self) -> None:
         """Do what the deadline was set for."""
-        if self._held_since is None:
+        if self._unreaped_until is not None and self.pidfd >= 0:
+            self._host.deadlines.pop(self.slot, None)
+            self._on_exit(0)
+        elif self._held_since is None:
             self.close()
         elif self.status is None or time.monotonic() < self._ended_at + HELD_END_SECONDS:
             self._count_held()
@@ -323,3 +361,10 @@ def _word(status: ExitStatus) -> int:
     if status.signal is not None:
         return 256 + status.signal
     return 512 if status.exit_code is None else status.exit_code
+
+
+def _status(word: int) -> ExitStatus:
+    """Return what `_word` was given, but whether a core was dumped."""
+    if word >= 512:
+        return ExitStatus(None, None, False)
+    return ExitStatus(word, None, False) if word < 256 else ExitStatus(None, word - 256, False)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import array
 import json
 import os
+import select
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,6 +116,18 @@ class Outbox:
                 self._waiting[0] = packet[sent:], []
             else:
                 self._waiting.popleft()
+
+    def finish(self, seconds: float) -> None:
+        """Send what waits before the socket is closed; give up after some time.
+
+        Raises:
+            LinkClosedError: the other side is gone.
+        """
+        poll = select.poll()
+        poll.register(self._sock, select.POLLOUT)
+        deadline = time.monotonic() + seconds
+        while self._waiting and poll.poll(1000 * max(0.0, deadline - time.monotonic())):
+            self.flush()
 
     def _offer(self, packet: bytes, fds: Sequence[int]) -> int:
         """Return how much of `packet` the socket takes; with the first byte it took the fds."""

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TypeAlias
 
-from ptymux.core.events import Bus, Topic
+from ptymux.core.bus import Bus
+from ptymux.core.events import Topic
 from ptymux.core.model import CorrelationId, PtyRecord, ulid
 from ptymux.core.output import BackpressureOff, BackpressureOn, Overflow, ReaderSkipped, Telling
 

@@ -10,7 +10,7 @@ from ptymux.core.escalation import signal_name
 from ptymux.core.lifecycle import shown
 from ptymux.manager.pty import ManagedPty
 
-__all__ = ["describe"]
+__all__ = ["describe", "shown_command"]
 
 _LONGEST_COMMAND: Final = 16 * 1024  # characters that are told; in JSON one may take 12 bytes
 
@@ -42,7 +42,7 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
         ),
         "suspended": record.suspended,
         "tail_pending": record.tail_pending,
-        "command": _cut(record.command),
+        "command": shown_command(record.command),
         "cwd": record.cwd,
         "cols": record.size.cols,
         "rows": record.size.rows,
@@ -76,7 +76,7 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
     return told
 
 
-def _cut(command: Sequence[str]) -> list[str]:
+def shown_command(command: Sequence[str]) -> list[str]:
     """Return a command's words; of one that is too long to be told only the beginning and `…`."""
     words: list[str] = []
     left = _LONGEST_COMMAND

@@ -36,6 +36,10 @@ class Listener(Protocol):
         """The buffer found something worth telling."""
         ...
 
+    def on_published(self) -> None:
+        """The account says what was told before."""
+        ...
+
     def on_output(self) -> None:
         """The child wrote something."""
         ...
@@ -78,6 +82,7 @@ class Flow:
         self.ring = ring
         make = OutputBuffer.resume if resumed else OutputBuffer
         self.buffer = make(ring, options.threshold, options.on_full)
+        self.buffer.tells_first = True
         self._idle_timeout = options.idle_timeout_seconds
         self._seen_at = time.monotonic()
 
@@ -88,7 +93,7 @@ class Flow:
     def end(self) -> None:
         """Nothing will be written any more: tell what is left to tell, wake who waits."""
         self.refresh()
-        self._listener.on_tellings(self.buffer.finish(time.monotonic()))
+        self._tell(self.buffer.finish(time.monotonic()))
         if self._listener.wants_ranges and self._seen > self._told_to:
             self._listener.on_range(self._told_to, self._seen)
         self.is_over = True
@@ -125,7 +130,7 @@ class Flow:
         now = time.monotonic()
         grew = self.ring.total != self._seen
         self._seen = self.ring.total
-        self._listener.on_tellings(self.buffer.advance(now))
+        self._tell(self.buffer.advance(now))
         if grew:
             self._seen_at = now
             self._is_silent = False
@@ -135,6 +140,13 @@ class Flow:
         self._judge_silence(now)
         self._tell_range(now)
         self._arm(now)
+
+    def _tell(self, tellings: list[Telling]) -> None:
+        """Tell first, then let the account say so: who is killed in between is completed."""
+        if tellings:
+            self._listener.on_tellings(tellings)
+            self.buffer.publish()
+            self._listener.on_published()
 
     def _judge_silence(self, now: float) -> None:
         silent = now - self._seen_at
@@ -161,7 +173,7 @@ class Flow:
         """Run an operation of the buffer, tell what it found, keep the engine informed."""
         limit = self.ring.limit
         now = time.monotonic()
-        self._listener.on_tellings(operation(now))
+        self._tell(operation(now))
         if not self.is_over:
             if self.ring.limit > limit:
                 self._link.credit_raised(self._slot)

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from weakref import WeakSet
 
+from ptymux.core.bus import Bus
 from ptymux.core.escalation import SignalEnvelope, check_grace
-from ptymux.core.events import KEPT, Bus, Envelope, EventLog, Topic
+from ptymux.core.events import KEPT, Envelope, EventLog, Topic
 from ptymux.core.lifecycle import State, Transition
 from ptymux.core.model import (
     CorrelationId,
@@ -53,13 +54,14 @@ class PtyManager:
     `close` ends everything; `async with` does it at the end of the block.
     """
 
-    def __init__(self, *, limits: Limits | None = None, link: Link | None = None) -> None:
+    def __init__(
+        self, *, limits: Limits | None = None, link: Link | None = None, log: EventLog | None = None
+    ) -> None:
         self.limits = limits or Limits()
         self._link = link or InProcessLink()
         self._roster = Roster(self.limits)
-        epoch = os.urandom(8).hex()
-        self._log = EventLog(self.limits.event_log, epoch=epoch)
-        self._bus = Bus(epoch, self._log, self.limits)
+        self._log = log or EventLog(self.limits.event_log, epoch=os.urandom(8).hex())
+        self._bus = Bus(self._log.epoch, self._log, self.limits)
         self._announcer = Announcer(self._bus)
         self._terminations = Terminations(self._link)
         self._spawner = Spawner(self._roster, self._link, self._announcer, self._terminations)
@@ -103,8 +105,7 @@ class PtyManager:
     def find(self, reference: str) -> PtyRecord:
         """Return the PTY that an id, a number or a name means.
 
-        Raises:
-            UnknownPtyError: nothing fits.
+        Raises UnknownPtyError when nothing fits.
         """
         return self._roster.registry.find(reference)
 

@@ -15,13 +15,13 @@ from ptymux.core.model import CorrelationId, OnFull, PtyId, PtyRecord, SpawnOpti
 from ptymux.core.output import OutputBuffer, ReaderKind, Telling
 from ptymux.core.registry import Changes, Registry
 from ptymux.core.ring import RingBuffer
-from ptymux.errors import OutOfResourcesError
 from ptymux.keeper.engine import Spawned
 from ptymux.keeper.link import Link
 from ptymux.keeper.reports import Closed, Exited, LifelineEnded, Output, Report, Suspended
 from ptymux.manager.announcer import Announcer, Json
+from ptymux.manager.attached import Attached, absent
 from ptymux.manager.flow import Flow
-from ptymux.posix.process import SessionMember, start_time
+from ptymux.posix.process import SessionMember
 
 __all__ = ["ManagedPty"]
 
@@ -41,6 +41,8 @@ class ManagedPty:
         link: Link,
         announcer: Announcer,
         on_gone: Callable[[ManagedPty], None],
+        on_change: Callable[[ManagedPty], None] = lambda _pty: None,
+        on_orphaned: Callable[[ManagedPty], None] = lambda _pty: None,
     ) -> None:
         self.pty_id: Final[PtyId] = record.pty_id
         self.slot: Final = record.number
@@ -64,6 +66,13 @@ class ManagedPty:
         self._link = link
         self._announcer = announcer
         self._on_gone = on_gone
+        self._on_change = on_change
+        self._on_orphaned = on_orphaned
+        self.attached: dict[int, Attached] = {}  # by the number of the lifeline
+        self.owner: int | None = None  # the lifeline whose end hangs it up; 0: one to come
+        self.is_removed_at_end = False
+        self.has_run = False  # it has a ring
+        self.has_told_error = self.has_told_end = False  # by a predecessor that was killed then
         self.leader_start: int | None = None  # clock ticks since boot
         self._early: list[Report] = []  # that came before the answer to the spawn
 
@@ -128,9 +137,13 @@ class ManagedPty:
         """Keep and publish the delivery of a signal."""
         self.envelopes.append(envelope)
         self.tell(Topic.SIGNAL_DELIVERED, dict(envelope.as_json()), cause)
+        self._on_change(self)
 
     def tell_error(self, error: str, **more: Json) -> None:
         """Publish what went wrong, with how the child ended and the last failed signal."""
+        if self.has_told_error:
+            self.has_told_error = False
+            return
         record = self.record
         failed = [each for each in self.envelopes if each.outcome is Outcome.FAILED]
         payload: dict[str, Json] = {
@@ -152,6 +165,11 @@ class ManagedPty:
         self.update(**changes)
         cause = None if self.is_live else self.end_cause
         self.tell(Topic.STATE_CHANGED, dict(taken.as_json()), cause)
+        self._on_change(self)
+
+    def note_change(self) -> None:
+        """Have it kept that something about this PTY is another now."""
+        self._on_change(self)
 
     def resized(self, old: WindowSize, new: WindowSize, cause: CorrelationId) -> PtyRecord:
         """Note that its terminal has another size, and tell."""
@@ -159,14 +177,16 @@ class ManagedPty:
         sizes = (("old", old), ("new", new))
         payload = {name: {"cols": size.cols, "rows": size.rows} for name, size in sizes}
         self.tell(Topic.RESIZED, payload, cause)
+        self._on_change(self)
         return record
 
     # The spawn -------------------------------------------------------------------------------
 
-    def begin(self, spawned: Spawned, spawn_ms: float, *, resumed: bool = False) -> None:
-        """The child runs; `resumed`: a predecessor of this manager has kept its account."""
-        self.flow.begin(spawned.ring, self.options, resumed=resumed)
-        self.leader_start = spawned.start_time or _start_time(spawned.pid)
+    def begin(self, spawned: Spawned, spawn_ms: float) -> None:
+        """The child runs."""
+        self.has_run = True
+        self.flow.begin(spawned.ring, self.options)
+        self.leader_start = spawned.start_time
         self.step(Event.SPAWNED, pid=spawned.pid, spawn_ms=spawn_ms)
         self.tell(Topic.SPAWNED, {"pid": spawned.pid, "spawn_ms": spawn_ms})
         self.settled.set()
@@ -175,6 +195,54 @@ class ManagedPty:
         for report in early:
             self.handle(report)
 
+    def resume(self, ring: RingBuffer | None, *, exited: bool, gone: bool) -> None:
+        """Go on where a predecessor of this manager left it, whose account is in the ring."""
+        if ring is not None:
+            self.has_run = True
+            self.flow.begin(ring, self.options, resumed=True)
+        self.settled.set()
+        if exited or gone or ring is None:
+            self.flow.end_idle()
+            self.exited.set()
+        if gone or ring is None:
+            self.flow.is_over = True
+            self.gone.set()
+            self._on_gone(self)
+
+    # Attachments -----------------------------------------------------------------------------
+
+    def attach_line(self, number: int, attached: Attached, *, hangs_up: bool) -> None:
+        """Note that somebody is attached for as long as a lifeline is open."""
+        self.attached[number] = attached
+        if hangs_up:
+            self.owner = number
+        self._on_change(self)
+
+    def detach_line(self, number: int) -> None:
+        """Note that somebody took leave."""
+        self.attached.pop(number, None)
+        if self.owner == number:
+            self.owner = None
+        self.expect()
+        self._on_change(self)
+
+    def expect(self, *, wait: bool = False) -> None:
+        """Count who is attached and has no reader now; `wait` as `OutputBuffer.expect` has it."""
+        if not self.has_run or self.flow.is_over:
+            return
+        consumers, lossless = absent(self.attached.values())
+        wait = wait and consumers > 0
+        buffer = self.output
+        if (consumers, wait) != (buffer.expected, buffer.is_waiting):
+            self.flow.change(lambda now: buffer.expect(consumers, lossless, now, wait=wait))
+
+    def _on_line_end(self, number: int, *, by_client: bool) -> None:
+        self.attached.pop(number, None)
+        self.expect(wait=self.flow.buffer.is_waiting)
+        if self.owner == number and by_client and self.is_live:
+            self._on_orphaned(self)
+        self._on_change(self)
+
     def fail(self, reason: str, code: str, *, asked: bool) -> None:
         """The child could not be started; `asked`: nobody wants it any more."""
         if asked:
@@ -182,7 +250,7 @@ class ManagedPty:
         else:
             self.step(Event.SPAWN_FAILED, reason=reason)
             self.tell_error(reason, code=code)
-        self._end()
+        self.tell_end()
         self.settled.set()
         self.exited.set()
 
@@ -203,16 +271,20 @@ class ManagedPty:
                 self._exit(report)
             case Closed():
                 self._close()
-            case LifelineEnded():
-                pass  # whoever holds the other end sees it close
+            case LifelineEnded(_, number, by_client):
+                if number in self.attached or number == self.owner:
+                    self._on_line_end(number, by_client=by_client)
 
     def _exit(self, report: Exited) -> None:
         status = report.status
+        if self.exited.is_set():
+            return  # another engine tells it again
         self.exited.set()
         if self.gone.is_set():  # it was closed by force before it died
             if not self.is_removed:
                 self.update(exit_code=status.exit_code, signal=status.signal)
-            self._link.forget(self.slot)
+            self._forget_slot()
+            self._on_change(self)
             return
         self.flow.refresh()
         self.flow.end_idle()
@@ -220,15 +292,21 @@ class ManagedPty:
         if status.signal in self.asked_signals:
             asked = True
             self.end_cause = self.end_cause or self.asked_signals[status.signal]
-        self.step(
-            exit_event(status.exit_code, status.signal, asked),
-            exit_code=status.exit_code,
-            signal=status.signal,
-            suspended=False,
-            tail_pending=report.tail_pending,
-        )
+        facts: Changes = {
+            "exit_code": status.exit_code,
+            "signal": status.signal,
+            "suspended": False,
+            "tail_pending": report.tail_pending,
+        }
+        if self.is_live:
+            self.step(exit_event(status.exit_code, status.signal, asked), **facts)
+        else:  # a predecessor told it, and was killed before it was kept
+            self.update(**facts)
+            self._on_change(self)
 
     def _close(self) -> None:
+        if self.gone.is_set():
+            return  # another engine tells it again
         forced = self.is_live
         if forced:
             self.flow.refresh()
@@ -238,11 +316,16 @@ class ManagedPty:
         if self.state is State.ERRORED:
             record = self.record
             self.tell_error(shown(self.state, exit_code=record.exit_code, signal=record.signal))
-        if self.exited.is_set():
-            self._link.forget(self.slot)
-        self._end(forced=forced)
+        self._forget_slot()
+        self.tell_end(forced=forced)
 
-    def _end(self, *, forced: bool = False) -> None:
+    def _forget_slot(self) -> None:
+        """Let the engine let go, once all has ended and nobody could want to know of it."""
+        is_wanted = self._link.keeps_ended and not self.is_removed
+        if self.has_run and self.exited.is_set() and not is_wanted:
+            self._link.forget(self.slot)
+
+    def tell_end(self, *, forced: bool = False) -> None:
         """Tell the end, once; final statistics stand."""
         self.flow.is_over = True
         record, stats = self.record, self.output.stats()
@@ -255,8 +338,11 @@ class ManagedPty:
             "total_written": stats.total_written,
             "total_dropped": stats.total_dropped,
         }
-        self.tell(Topic.STOPPED, payload, self.end_cause)
+        if not self.has_told_end:
+            self.tell(Topic.STOPPED, payload, self.end_cause)
         self.gone.set()
+        self.attached.clear()
+        self._on_change(self)
         self.flow.wake()
         self._on_gone(self)
 
@@ -267,6 +353,11 @@ class ManagedPty:
         record = self.record
         self._registry.remove(self.pty_id)
         self.is_removed = True
+        if self._link.keeps_ended:
+            if self.has_run:
+                self._forget_slot()
+            else:
+                self._link.forget(self.slot)
         self.flow.release()
         return record
 
@@ -275,6 +366,10 @@ class ManagedPty:
     def refresh(self) -> None:
         """Bring what is known of the output up to now."""
         self.flow.refresh()
+
+    def on_published(self) -> None:
+        """The account in the ring says what was told."""
+        self._announcer.bus.settle()
 
     @property
     def wants_ranges(self) -> bool:
@@ -300,11 +395,3 @@ class ManagedPty:
     def on_range(self, start: int, end: int) -> None:
         """Publish that there is output."""
         self.tell(Topic.OUTPUT, {"from": start, "to": end})
-
-
-def _start_time(pid: int) -> int | None:
-    """Return when a child started whose engine did not say; None when that cannot be learned."""
-    try:
-        return start_time(pid)
-    except OutOfResourcesError:
-        return None

@@ -2,48 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
 
-from ptymux.core.lifecycle import Event
+from ptymux.core.events import Envelope, EventLog, Topic
+from ptymux.core.lifecycle import Event, State
 from ptymux.core.model import (
     CorrelationId,
     Limits,
     OnFull,
     PtyId,
     PtyRecord,
-    SpawnOptions,
     WindowSize,
     check_name,
 )
-from ptymux.core.ring import RingBuffer
-from ptymux.keeper.engine import Spawned
+from ptymux.errors import PtymuxError
+from ptymux.keeper.heritage import Greeting, Inherited
 from ptymux.keeper.remote import RemoteLink
+from ptymux.manager.announcer import new_id
+from ptymux.manager.attached import Attached
 from ptymux.manager.describe import describe
 from ptymux.manager.manager import PtyManager
-from ptymux.manager.memory import as_memory, from_memory
+from ptymux.manager.memory import as_memory, from_memory, recall, replay
 from ptymux.manager.pty import ManagedPty
+from ptymux.manager.signalling import hang_up
 
 __all__ = ["ServedManager"]
+
+_log = logging.getLogger("ptymux")
+
+_NUDGE_SECONDS: Final = 0.05
+_RETURN_SECONDS: Final = 10.0  # for the clients of a server that died to come back
 
 
 class ServedManager(PtyManager):
     """A PtyManager over a keeper; whatever changes about a PTY is told to the keeper to keep."""
 
-    def __init__(self, link: RemoteLink, socket_path: str, limits: Limits | None = None) -> None:
-        super().__init__(link=link, limits=limits)
+    def __init__(
+        self,
+        link: RemoteLink,
+        socket_path: str,
+        limits: Limits | None = None,
+        event_log: EventLog | None = None,
+    ) -> None:
+        super().__init__(link=link, limits=limits, log=event_log)
         self._remote = link
         self._spawner.socket_path = socket_path
-        self._spawner.on_registered = self._remember
-
-    async def spawn(
-        self, options: SpawnOptions, *, correlation_id: CorrelationId | None = None
-    ) -> PtyRecord:
-        """Start a command; the keeper then knows how long that took."""
-        record = await super().spawn(options, correlation_id=correlation_id)
-        if self.knows(record.pty_id):
-            self._remember(self._roster.get(record.pty_id))
-        return record
+        self._spawner.on_change = self._remember
+        self._spawner.on_orphaned = self._on_orphaned
+        self._background: set[asyncio.Task[object]] = set()
+        self._nudging: set[PtyId] = set()
+        link.on_successor = self._on_successor
 
     @property
     def epoch(self) -> str:
@@ -85,14 +99,6 @@ class ServedManager(PtyManager):
         pty = self._roster.get(pty_id)
         return lambda: describe(pty)
 
-    async def resize(
-        self, pty_id: PtyId, size: WindowSize, *, correlation_id: CorrelationId | None = None
-    ) -> PtyRecord:
-        """Set a terminal's size; raises as `PtyManager.resize`."""
-        record = await super().resize(pty_id, size, correlation_id=correlation_id)
-        self._remember(self._roster.get(pty_id))
-        return record
-
     async def is_canonical(self, pty_id: PtyId) -> bool:
         """Whether a live PTY's terminal collects lines, and cuts one above 4,095 bytes."""
         return await self._link.is_canonical(self._live(pty_id, "input needs one that runs").slot)
@@ -107,44 +113,201 @@ class ServedManager(PtyManager):
         """
         pty = self._live(pty_id, "only a live one has a name")
         pty.update(name=check_name(name))
-        self._remember(pty)
+        pty.note_change()
         return pty.record
 
     def set_on_full(self, pty_id: PtyId, on_full: OnFull) -> int:
         """Change what happens when the ring is full; return the offset from which it holds."""
         offset = super().set_on_full(pty_id, on_full)
-        self._remember(self._roster.get(pty_id))
+        self._roster.get(pty_id).note_change()
         return offset
 
-    async def nudge(self, pty_id: PtyId, size: WindowSize) -> None:
-        """Have the program draw itself again: another size, and back; nobody is told.
+    async def nudge(self, pty_id: PtyId) -> None:
+        """Have the program draw itself again: another size for a moment; nobody is told.
 
         Raises:
             UnknownPtyError, InvalidStateError: as `resize`.
         """
         pty = self._live(pty_id, "only a live one can draw")
-        before = pty.record.size
-        await self._link.resize(pty.slot, size)
-        await self._link.resize(pty.slot, before)
+        if pty_id in self._nudging:
+            return
+        self._nudging.add(pty_id)
+        try:
+            size = pty.record.size
+            rows = size.rows - 1 if size.rows > 1 else 2
+            await self._link.resize(pty.slot, WindowSize(size.cols, rows))
+            await asyncio.sleep(_NUDGE_SECONDS)  # a shell looks at the size when it gets to it
+            await self._link.resize(pty.slot, pty.record.size)
+        finally:
+            self._nudging.discard(pty_id)
 
-    def number_from(self, number: int) -> None:
-        """Give the next PTY this number, or a higher one: lower ones were given out."""
-        self._spawner.reserve(number)
+    # Attachments -----------------------------------------------------------------------------
 
-    def adopt(self, slot: int, ring: RingBuffer, memory: Mapping[str, Any]) -> None:
-        """Go on with a PTY that was there before this manager; called before anything else."""
+    async def open_line(
+        self, pty_id: PtyId, attached: Attached, *, types: bool, hangs_up: bool
+    ) -> tuple[int, socket.socket]:
+        """Return the number and the client's end of a lifeline that stands for an attachment.
+
+        With `hangs_up` its end is the end of the PTY, unless the client takes leave before.
+
+        Raises:
+            UnknownPtyError, InvalidStateError, LimitReachedError: as `open_input`.
+        """
+        pty = self._live(pty_id, "input needs one that runs")
+        pty.typed |= types
+        number, sock = await self._link.open_lifeline(pty.slot)
+        pty.attach_line(number, attached, hangs_up=hangs_up)
+        return number, sock
+
+    def come_back(self, pty_id: PtyId, number: int | None) -> int | None:
+        """Note another reader of the attachment that lives by a lifeline; None: there is none."""
+        pty = self._roster.get(pty_id)
+        if number is None or number not in pty.attached:
+            return None
+        pty.attached[number].readers += 1
+        pty.expect(wait=pty.output.is_waiting)
+        return number
+
+    def go_away(self, pty_id: PtyId, number: int) -> None:
+        """Note that a reader lost its connection; while the lifeline is open there is another."""
+        attached = self._roster.get(pty_id).attached.get(number) if self.knows(pty_id) else None
+        if attached is not None:
+            attached.readers -= 1
+            self._roster.get(pty_id).expect()
+
+    def detach(self, pty_id: PtyId, number: int | None) -> None:
+        """Note that a client took leave."""
+        if number is not None and self.knows(pty_id):
+            self._roster.get(pty_id).detach_line(number)
+
+    def own(self, pty_id: PtyId) -> None:
+        """Have a PTY hung up unless somebody attaches who hangs it up."""
+        pty = self._roster.get(pty_id)
+        pty.owner = 0
+        pty.note_change()
+
+    def disown(self, pty_id: PtyId) -> None:
+        """Hang a PTY up if nobody has attached who would."""
+        if self.knows(pty_id) and self._roster.get(pty_id).owner == 0:
+            self._on_orphaned(self._roster.get(pty_id))
+
+    def remove_when_gone(self, pty_id: PtyId) -> None:
+        """Forget a PTY once it has ended."""
+        pty = self._roster.get(pty_id)
+        pty.is_removed_at_end = True
+        pty.note_change()
+        self._in_background(self._remove_at_end(pty_id))
+
+    async def _remove_at_end(self, pty_id: PtyId) -> None:
+        await self.wait_gone(pty_id)
+        with contextlib.suppress(PtymuxError):
+            self.remove(pty_id)
+
+    async def hang_up(self, pty_id: PtyId) -> None:
+        """End a PTY as a terminal that goes away would, then more firmly; return once it is gone.
+
+        HUP and CONT to its session, a moment to act upon that, then as `terminate`. It
+        waits for no consumer any more.
+
+        Raises:
+            UnknownPtyError: there is none with this id.
+        """
+        pty = self._roster.get(pty_id)
+        if pty.is_live and pty.has_run:
+            await hang_up(self._link, pty, CorrelationId(new_id("req")))
+            await self.terminate(pty_id)
+
+    def _on_orphaned(self, pty: ManagedPty) -> None:
+        if self._closing is None:
+            self._in_background(self._hang_up(pty.pty_id))
+
+    async def _hang_up(self, pty_id: PtyId) -> None:
+        with contextlib.suppress(PtymuxError):
+            await self.hang_up(pty_id)
+
+    def _in_background(self, work: Coroutine[object, object, object]) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # Succession ------------------------------------------------------------------------------
+
+    def adopt(self, inherited: Sequence[Inherited], greeting: Greeting) -> int:
+        """Go on with the PTYs that were there before this manager; return how many live.
+
+        Called once, before anything else.
+        """
+        self._spawner.reserve(greeting.next_slot)
+        unsettled = self._log.unsettled()
+        # In the order in which they ended, in which they age out.
+        for each in sorted(inherited, key=lambda each: float(each.record["updated_at"])):
+            try:
+                self._adopt(each, [e for e in unsettled if e.pty_id == each.record["pty_id"]])
+            except (LookupError, TypeError, ValueError, PtymuxError):
+                _log.exception("PTY %s cannot be taken over", each.slot)
+        self._bus.settle()
+        return self.live_count
+
+    def _adopt(self, inherited: Inherited, told: Sequence[Envelope]) -> None:
+        memory = inherited.record
         record, options, cause = from_memory(memory)
-        assert record.number == slot
+        assert record.number == inherited.slot
         pty = self._spawner.register(record, options, cause)
-        pty.step(Event.SPAWN)
-        pty.begin(
-            Spawned(memory["pid"], ring, memory["start_time"]),
-            memory["spawn_ms"] or 0.0,
-            resumed=True,
+        recall(pty, memory, inherited.lines)
+        pty.resume(inherited.ring, exited=memory["exited"], gone=memory["gone"])
+        for event in told:
+            replay(pty, event)
+        self._complete_spawn(pty)
+        if pty.gone.is_set():
+            return
+        pty.expect(wait=True)
+        asyncio.get_running_loop().call_later(_RETURN_SECONDS, self._stop_waiting, pty)
+        pty.flow.refresh()
+        if pty.terminating:
+            grace = pty.options.grace_seconds
+            self._terminations.begin(pty, grace, pty.end_cause or pty.cause)
+        elif pty.owner and pty.owner not in inherited.lines and not inherited.is_exiting:
+            self._on_orphaned(pty)
+        if pty.is_removed_at_end:
+            self._in_background(self._remove_at_end(pty.pty_id))
+
+    def _complete_spawn(self, pty: ManagedPty) -> None:
+        """Bring a spawn to its end that a predecessor had begun."""
+        if pty.state is State.IDLE:
+            pty.step(Event.SPAWN)
+        if pty.state is not State.SPAWNING:
+            return
+        if pty.has_run:
+            pty.step(Event.SPAWNED)
+            pid = pty.record.pid
+            pty.tell(Topic.SPAWNED, {"pid": pid, "spawn_ms": None})
+        else:
+            pty.step(Event.SPAWN_FAILED, reason="the server was killed while it was started")
+            pty.tell_error("the server was killed while it was started", code="link-closed")
+            pty.tell_end()
+
+    def tell_reconciled(self, found: int, reattached: int, terminated: int) -> None:
+        """Publish what became of PTYs that were there before this server."""
+        payload = {"found": found, "reattached": reattached, "terminated": terminated}
+        self._bus.publish(Topic.RECONCILED, id=new_id("evt"), at=time.time(), payload=payload)
+        self._bus.settle()
+
+    def _stop_waiting(self, pty: ManagedPty) -> None:
+        """Judge what was lost without those who did not come back; hang up what nobody took."""
+        pty.expect()
+        if pty.owner == 0 and pty.is_live:
+            self._on_orphaned(pty)
+
+    def _on_successor(self, _greeting: Greeting) -> None:
+        """Another keeper has taken over: it may not have been told what is to be told."""
+        _log.warning(
+            "the keeper was killed; another has taken over, as process %d", self._remote.keeper_pid
         )
+        for pty in self._roster:
+            if not pty.gone.is_set():
+                pty.refresh()
 
     def _remember(self, pty: ManagedPty) -> None:
-        if pty.is_live:
-            self._remote.remember(
-                pty.slot, as_memory(pty.record, pty.options, pty.cause, pty.leader_start)
-            )
+        if not pty.is_removed:
+            self._remote.remember(pty.slot, as_memory(pty))
+            self._bus.settle()

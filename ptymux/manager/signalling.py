@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal as signals
 import time
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from ptymux.core.escalation import Outcome, SignalEnvelope, parse_signal
-from ptymux.core.model import CorrelationId
+from ptymux.core.model import CorrelationId, OnFull
 from ptymux.errors import PtymuxError
 from ptymux.keeper.link import Link
 from ptymux.manager.pty import ManagedPty
 from ptymux.posix.process import FOREGROUND_SIGNALS, group_members, send, session_members
 
-__all__ = ["deliver"]
+__all__ = ["deliver", "hang_up"]
+
+_HANGUP_SECONDS: Final = 0.3  # for what cleans up at HUP; a TERM would end it then
 
 _Sent: TypeAlias = "list[tuple[int, str | None]]"  # to whom, and why it failed
 
@@ -46,6 +51,16 @@ async def deliver(
     for envelope in envelopes:
         pty.note(envelope, cause)
     return envelopes
+
+
+async def hang_up(link: Link, pty: ManagedPty, cause: CorrelationId) -> None:
+    """Tell a PTY's session that its terminal is gone; return once it is, or after a moment."""
+    pty.flow.set_on_full(OnFull.DROP)  # nobody is there for whom it should wait
+    for signum in (signals.SIGHUP, signals.SIGCONT):
+        await deliver(link, pty, signum, session=True, cause=cause)
+    with contextlib.suppress(TimeoutError):
+        seconds = min(_HANGUP_SECONDS, pty.options.grace_seconds)
+        await asyncio.wait_for(pty.gone.wait(), seconds)
 
 
 def _take_back(pty: ManagedPty, number: int, before: CorrelationId | None) -> None:

@@ -38,7 +38,8 @@ class Spawner:
         self._announcer = announcer
         self._terminations = terminations
         self.socket_path: str | None = None  # told to children
-        self.on_registered: Callable[[ManagedPty], None] = lambda _pty: None
+        self.on_change: Callable[[ManagedPty], None] = lambda _pty: None
+        self.on_orphaned: Callable[[ManagedPty], None] = lambda _pty: None
         self._next_number = 1
         self._starting: set[asyncio.Task[Exception | None]] = set()
 
@@ -112,7 +113,8 @@ class Spawner:
             link=self._link,
             announcer=self._announcer,
             on_gone=self._roster.note_end,
+            on_change=self.on_change,
+            on_orphaned=self.on_orphaned,
         )
         self._roster.add(pty)
-        self.on_registered(pty)
         return pty

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
-from ptymux.core.events import Envelope, Missed, Subscription
+from ptymux.core.bus import Missed, Subscription
+from ptymux.core.events import Envelope
 
 __all__ = ["EventStream"]
 

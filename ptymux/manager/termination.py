@@ -77,9 +77,11 @@ class Termination:
         await pty.settled.wait()
         if pty.gone.is_set():
             return
-        pty.terminating = True
-        pty.end_cause = self._cause
-        pty.tell(Topic.TERMINATING, {"grace_seconds": self._grace_seconds}, self._cause)
+        if not pty.terminating:  # else a predecessor told it
+            pty.terminating = True
+            pty.end_cause = self._cause
+            pty.tell(Topic.TERMINATING, {"grace_seconds": self._grace_seconds}, self._cause)
+            pty.note_change()
         self._plan = Escalation(time.monotonic(), self._grace_seconds)
         try:
             await self._end_session(self._plan)

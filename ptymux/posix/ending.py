@@ -27,18 +27,21 @@ class ExitStatus:
     core_dumped: bool
 
 
-def reap(pidfd: int) -> ExitStatus | None:
+def reap(pidfd: int, *, patient: bool = False) -> ExitStatus | None:
     """Return how the process ended and free its pid; None while it lives. Once for a child.
 
     For one that is no child of ours, or that somebody else reaped, the kernel is asked what it
-    remembers, for which its parent gets 20 ms to reap it; older kernels leave it unknown.
+    remembers, for which its parent gets 20 ms to reap it; older kernels leave it unknown. With
+    `patient` it is None until the parent has: a pidfd then hangs up.
 
     Source: waitid(2); PIDFD_GET_INFO with PIDFD_INFO_EXIT since Linux 6.15.
     """
     try:
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
     except ChildProcessError:
-        return _remembered(pidfd) if _is_readable(pidfd) else None
+        if not _is_readable(pidfd) or (patient and not _is_reaped(pidfd)):
+            return None
+        return _remembered(pidfd)
     if result is None:
         return None
     if result.si_code == os.CLD_EXITED:
@@ -50,6 +53,12 @@ def _is_readable(pidfd: int) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _is_reaped(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, 0)
+    return any(events & select.POLLHUP for _fd, events in poll.poll(0))
 
 
 def _remembered(pidfd: int) -> ExitStatus:

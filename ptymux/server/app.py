@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ptymux import __version__
+from ptymux.core.events import EventLog
 from ptymux.core.model import Limits, PtyId, WindowSize
 from ptymux.errors import (
+    InvalidValueError,
     LimitReachedError,
-    LinkClosedError,
     OutOfResourcesError,
     ProtocolError,
     PtymuxError,
@@ -28,7 +29,7 @@ from ptymux.errors import (
 from ptymux.keeper.remote import RemoteLink
 from ptymux.keeper.supervisor import LINK_FD, LISTENER_FD
 from ptymux.manager.served import ServedManager
-from ptymux.posix.memory import raise_open_files_limit, resident_memory
+from ptymux.posix.memory import map_ring_memory, raise_open_files_limit, resident_memory
 from ptymux.posix.runtime import peer, state_path
 from ptymux.posix.spare import keep_spare_files, spare_files
 from ptymux.protocol.messages import (
@@ -43,6 +44,7 @@ from ptymux.protocol.messages import (
 from ptymux.server.answer import Answer
 from ptymux.server.commands import COMMANDS
 from ptymux.server.connection import Connection
+from ptymux.server.reconciling import reconcile
 
 __all__ = ["App", "main"]
 
@@ -56,11 +58,10 @@ _LOG_BYTES: Final = 1024 * 1024
 class App:
     """One server: a manager, a listening socket and its connections."""
 
-    def __init__(self, path: str, manager: ServedManager, link: RemoteLink, replaced: int) -> None:
+    def __init__(self, path: str, manager: ServedManager, link: RemoteLink) -> None:
         self.path = path
         self.manager = manager
         self._link = link
-        self._replaced = replaced
         self._listener: socket.socket | None = None
         self._connections: set[Connection] = set()
         self._done = asyncio.Event()
@@ -76,6 +77,7 @@ class App:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop_soon)
         self._link.on_listener = self._listen_on
+        self._link.current_listener = self._listener_fd
         self._listen_on(self._link.listener or listener)
         self._link.listener = None
         self._link.ready()
@@ -94,25 +96,9 @@ class App:
     async def show(self, pty_id: PtyId, size: WindowSize) -> None:
         """Give a PTY the size of the terminal that shows it; the same size asks for a repaint."""
         if self.manager.get(pty_id).size == size:
-            await self.nudge(pty_id)
+            await self.manager.nudge(pty_id)
         else:
             await self.manager.resize(pty_id, size)
-
-    async def nudge(self, pty_id: PtyId) -> None:
-        """Have a program draw itself again, by another size and back."""
-        size = self.manager.get(pty_id).size
-        rows = size.rows - 1 if size.rows > 1 else 2
-        await self.manager.nudge(pty_id, WindowSize(size.cols, rows))
-
-    def remove_when_gone(self, pty_id: PtyId) -> None:
-        """Forget a PTY once it has ended."""
-
-        async def run() -> None:
-            await self.manager.wait_gone(pty_id)
-            with contextlib.suppress(PtymuxError):
-                self.manager.remove(pty_id)
-
-        self._in_background(run())
 
     def status(self) -> dict[str, Any]:
         """Return what is known of this server."""
@@ -121,13 +107,13 @@ class App:
             "server": __version__,
             "protocol": PROTOCOL,
             "pid": os.getpid(),
-            "keeper_pid": os.getppid(),
+            "keeper_pid": self._link.keeper_pid,
             "socket": self.path,
             "log": state_path(self.path, "log"),
             "started_at": self._started,
             "uptime_seconds": time.time() - self._started,
-            "server_replaced": self._replaced,
-            "keeper_replaced": 0,
+            "server_replaced": self._link.replacements,
+            "keeper_replaced": self._link.keeper_replacements,
             "live": self.manager.live_count,
             "ptys": len(self.manager.list()),
             "connections": len(self._connections),
@@ -176,6 +162,10 @@ class App:
         listener.setblocking(False)
         loop.add_reader(listener, self._accept, listener)
 
+    def _listener_fd(self) -> int:
+        assert self._listener is not None
+        return self._listener.fileno()
+
     def _listen_again(self, listener: socket.socket) -> None:
         if self._listener is listener:
             asyncio.get_running_loop().add_reader(listener, self._accept, listener)
@@ -211,6 +201,8 @@ class App:
 
     def _on_done(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        for pty_id in connection.owned:
+            self.manager.disown(pty_id)
         self._idle_since = time.time()
         self._arm_leave()
 
@@ -316,21 +308,33 @@ def _leave_seconds() -> float:
     return _LEAVE_SECONDS
 
 
+def _open_event_log(memory: int) -> EventLog:
+    """Return the log in this memory: a predecessor's, or a new one."""
+    mapped = map_ring_memory(memory)
+    if not any(mapped[:8]):
+        return EventLog(mapped, epoch=os.urandom(8).hex())
+    try:
+        return EventLog.recover(mapped)
+    except InvalidValueError as error:
+        _log.error("the events so far are lost: %s", error)
+        return EventLog(mapped, epoch=os.urandom(8).hex())
+
+
 async def _main(path: str) -> None:
     lost = asyncio.Event()
     listener = socket.socket(fileno=LISTENER_FD)
-    link = RemoteLink(socket.socket(fileno=LINK_FD), lambda _reason: lost.set())
+    link = RemoteLink(socket.socket(fileno=LINK_FD), path, lambda _reason: lost.set())
     try:
-        hello, inherited = await link.greeting()
-    except LinkClosedError as error:
+        greeting, inherited = await link.greeting()
+        log = _open_event_log(link.event_log)
+    except PtymuxError as error:
         _log.error("no server without a keeper: %s", error)
         listener.close()
         return
-    manager = ServedManager(link, path, Limits())
-    manager.number_from(hello["next_slot"])
-    for each in inherited:
-        manager.adopt(each.slot, each.ring, each.record)
-    app = App(path, manager, link, hello["replacements"])
+    manager = ServedManager(link, path, Limits(), log)
+    reattached = manager.adopt(inherited, greeting)
+    app = App(path, manager, link)
+    reconciling = asyncio.create_task(reconcile(manager, link, greeting, reattached))
     serving = asyncio.create_task(app.run(listener))
     losing = asyncio.create_task(lost.wait())
     await asyncio.wait((serving, losing), return_when=asyncio.FIRST_COMPLETED)
@@ -338,7 +342,8 @@ async def _main(path: str) -> None:
         _log.error("the keeper is gone")
         serving.cancel()
     losing.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+    reconciling.cancel()
+    await asyncio.gather(serving, reconciling, return_exceptions=True)
     await link.close()
 
 

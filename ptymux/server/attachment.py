@@ -13,6 +13,7 @@ from ptymux.core.model import PtyId, PtyRecord, WindowSize
 from ptymux.core.output import ReaderKind
 from ptymux.errors import ConnectionClosedError, InvalidStateError, PtymuxError
 from ptymux.manager import OutputReader
+from ptymux.manager.attached import Attached
 from ptymux.protocol.framing import Detach, Frame, FrameDecoder, In, Ping, Redraw, Resize
 from ptymux.protocol.messages import Params
 from ptymux.server.answer import Answer
@@ -38,19 +39,45 @@ async def attach(
     with contextlib.ExitStack() as undo:
         undo.callback(reader.close)
         reply = Answer()
-        if params.flag("input"):
-            with contextlib.suppress(InvalidStateError):  # it has ended: there is output to read
-                reply.fd = (await app.manager.open_input(record.pty_id)).detach()
-                undo.callback(os.close, reply.fd)
+        line = await _line(app, connection, reader, params, reply)
+        undo.callback(app.manager.detach, record.pty_id, line)
+        if reply.fd >= 0:
+            undo.callback(os.close, reply.fd)
         if cols is not None and rows is not None:
             with contextlib.suppress(InvalidStateError):
                 await app.show(record.pty_id, WindowSize(cols, rows))
         tell_end = app.manager.teller(record.pty_id)
-        reply |= {"pty": tell_end(), "offset": reader.offset, "lifeline": reply.fd >= 0}
+        reply |= {
+            "pty": tell_end(),
+            "offset": reader.offset,
+            "lifeline": reply.fd >= 0,
+            "line": line,
+        }
         undo.pop_all()
-    reply.then = lambda: _carry(app, connection, reader, tell_end)
+    reply.then = lambda: _carry(app, connection, reader, line, tell_end)
     reply.undo = reader.close
     return reply
+
+
+async def _line(
+    app: App, connection: Connection, reader: OutputReader, params: Params, reply: Answer
+) -> int | None:
+    """Return the lifeline that this attachment lives by, a new one in the reply, or None."""
+    types = params.flag("input")
+    if not (types or params.flag("lifeline")):
+        return app.manager.come_back(reader.pty_id, params.optional_number("line", 1, 1 << 62))
+    hangs_up = params.flag("hangup")
+    attached = Attached(reader.kind, readers=1)
+    try:
+        number, sock = await app.manager.open_line(
+            reader.pty_id, attached, types=types, hangs_up=hangs_up
+        )
+    except InvalidStateError:  # it has ended: there is output to read
+        return None
+    reply.fd = sock.detach()
+    if hangs_up:
+        connection.owned.discard(reader.pty_id)
+    return number
 
 
 def _offset(app: App, record: PtyRecord, params: Params) -> int | None:
@@ -64,9 +91,16 @@ def _offset(app: App, record: PtyRecord, params: Params) -> int | None:
 
 
 async def _carry(
-    app: App, connection: Connection, reader: OutputReader, tell_end: Callable[[], dict[str, Any]]
+    app: App,
+    connection: Connection,
+    reader: OutputReader,
+    line: int | None,
+    tell_end: Callable[[], dict[str, Any]],
 ) -> None:
-    """Carry frames both ways until the client detaches or the PTY has told its end."""
+    """Carry frames both ways until the client detaches or the PTY has told its end.
+
+    A connection that just ends is no leave: the attachment lives as long as its lifeline.
+    """
     connection.is_patient = True
     tasks = [
         listening := asyncio.create_task(_listen(app, connection, reader.pty_id)),
@@ -82,13 +116,22 @@ async def _carry(
         for task in tasks:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
+        if results[0] is True:
+            app.manager.detach(reader.pty_id, line)
+        elif line is not None:
+            app.manager.go_away(reader.pty_id, line)
+    if results[0] is True:  # the client may let go of its lifeline now
+        await connection.send(Detach().encode())
     for result in results:
         if isinstance(result, Exception):
             raise result
 
 
-async def _listen(app: App, connection: Connection, pty_id: PtyId) -> None:
-    """Take what the client sends: a new size, a redraw, input from one without a lifeline."""
+async def _listen(app: App, connection: Connection, pty_id: PtyId) -> bool:
+    """Take what the client sends: a new size, a redraw, input from one without a lifeline.
+
+    True: it took leave. False: it is gone.
+    """
     decoder = FrameDecoder()
     with _Typing(app, pty_id) as typing:
         while True:
@@ -96,10 +139,10 @@ async def _listen(app: App, connection: Connection, pty_id: PtyId) -> None:
                 piece = await connection.read_bytes()
             except ConnectionClosedError:  # it sends no more, but may still read
                 await connection.gone.wait()
-                return
+                return False
             for frame in decoder.feed(piece):
                 if isinstance(frame, Detach):
-                    return
+                    return True
                 with contextlib.suppress(PtymuxError):  # it ended meanwhile, or has no such size
                     await _take(app, connection, typing, frame)
 
@@ -109,7 +152,7 @@ async def _take(app: App, connection: Connection, typing: _Typing, frame: Frame)
         case Resize():
             await app.show(typing.pty_id, WindowSize(frame.cols, frame.rows))
         case Redraw():
-            await app.nudge(typing.pty_id)
+            await app.manager.nudge(typing.pty_id)
         case In():
             await typing.send(frame.data)
         case Ping():

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ptymux import __version__
-from ptymux.core.events import Envelope, Missed, Topic
+from ptymux.core.bus import Missed
+from ptymux.core.events import Envelope, Topic
 from ptymux.core.lifecycle import State
 from ptymux.core.model import (
     LaneId,
@@ -52,8 +53,11 @@ async def spawn(app: App, connection: Connection, params: Params) -> Mapping[str
         options = _spawn_options(params, payload, fds)
         record = await app.manager.spawn(options)
         told = app.describe(record.pty_id)
+        if params.flag("hangup"):
+            app.manager.own(record.pty_id)
+            connection.owned.add(record.pty_id)
         if params.flag("remove"):
-            app.remove_when_gone(record.pty_id)
+            app.manager.remove_when_gone(record.pty_id)
         return {"pty": told}
     finally:
         for fd in fds:

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from ptymux.core.model import PtyId
 from ptymux.errors import (
     ConnectionClosedError,
     OutOfResourcesError,
@@ -59,6 +60,7 @@ class Connection:
         self._is_ended = False  # the client sends no more
         self.on_done: Callable[[Connection], None] = lambda _connection: None
         self.version = 0  # of the protocol, once agreed on
+        self.owned: set[PtyId] = set()  # spawned here, and hung up with us
         self._loop.add_reader(sock, self._on_readable)
         self.task = asyncio.create_task(self._run(serve))
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ptymux.core.events import Envelope, Missed, Topic
+from ptymux.core.bus import Missed
+from ptymux.core.events import Envelope, Topic
 from ptymux.core.output import BufferStats
 from ptymux.core.ring import Part
 from ptymux.stress.child import ChildKind, first_difference

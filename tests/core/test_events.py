@@ -13,16 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ptymux.core.events import (
-    HEADER_SIZE,
-    KEPT,
-    Bus,
-    Envelope,
-    EventLog,
-    Missed,
-    Subscription,
-    Topic,
-)
+from ptymux.core.bus import Bus, Missed, Subscription
+from ptymux.core.events import HEADER_SIZE, KEPT, Envelope, EventLog, Topic
 from ptymux.core.model import CorrelationId, LaneId, Limits, PtyId, SessionId, TerminalId
 from ptymux.errors import InvalidValueError, LimitReachedError
 

@@ -185,7 +185,7 @@ def test_close_of_a_lifeline_is_told_once(driver: Driver) -> None:
     driver.until_output(slot, b"bye\r\nbye\r\n")
     driver.for_seconds(0.05)
 
-    assert driver.of(LifelineEnded, slot) == [LifelineEnded(slot, number)]
+    assert driver.of(LifelineEnded, slot) == [LifelineEnded(slot, number, by_client=True)]
 
 
 @pytest.mark.requirement("FR-010")

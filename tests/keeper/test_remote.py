@@ -20,7 +20,7 @@ def greeted_by(*messages: Mapping[str, Any]) -> list[str]:
     async def run() -> list[str]:
         lost: list[str] = []
         ours, theirs = socket.socketpair()
-        link = RemoteLink(theirs, lost.append)
+        link = RemoteLink(theirs, "/nowhere", lost.append)
         with ours:
             outbox = Outbox(ours)
             for message in messages:

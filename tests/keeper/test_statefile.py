@@ -23,8 +23,9 @@ def test_a_child_that_was_written_down_is_found_by_the_next_keeper(tmp_path: Pat
     started = start_time(os.getpid())
     assert started is not None
     assert second.proofs() == [Proof(os.getpid(), started, 7, boot_id())]
-    second.clear()
-    assert second.proofs() == []
+    assert second.left == second.proofs()
+    second.settle()
+    assert second.left == second.proofs() == []
     second.close()
 
 

@@ -44,6 +44,8 @@ class FakeChild:
 class FakeEngine:
     """A `Link`. Reports are delivered in order, in a later turn of the loop."""
 
+    keeps_ended = False
+
     def __init__(self) -> None:
         self.children: dict[int, FakeChild] = {}
         self.forgotten: list[int] = []

@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -342,10 +343,19 @@ def test_two_starts_at_once_make_one_keeper(fresh: Place) -> None:
     until(lambda: set(fresh.processes()) == {keeper, fresh.status()["pid"]})
 
 
-def test_what_a_killed_keeper_left_is_taken_over(fresh: Place) -> None:
+def kill_both(place: Place) -> dict[str, Any]:
+    """Kill keeper and server so that neither can replace the other; return who they were."""
+    status = place.status()
+    for name in ("keeper_pid", "pid"):
+        os.kill(status[name], signal.SIGSTOP)
+    for name in ("keeper_pid", "pid"):
+        kill(status[name])
+    return status
+
+
+def test_a_socket_and_a_lock_that_the_dead_left_are_taken_over(fresh: Place) -> None:
     fresh.start()
-    first = fresh.status()
-    kill(first["keeper_pid"])
+    first = kill_both(fresh)
     until(lambda: not fresh.processes())
     assert os.path.exists(fresh.path)
 

@@ -1,0 +1,181 @@
+"""Hands out what is announced to whom it concerns, and keeps it in the log."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ptymux.core.events import KEPT, Envelope, EventLog, Topic
+from ptymux.core.model import CorrelationId, LaneId, Limits, PtyId, SessionId, TerminalId
+from ptymux.errors import InvalidValueError, LimitReachedError
+
+__all__ = ["Bus", "Missed", "Subscription"]
+
+_LOGGER = logging.getLogger(__name__)
+
+_LIMITS: Final = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """In the place of `count` events that a full queue had no room for."""
+
+    count: int
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """A bounded queue of the events that somebody wants; made by `Bus.subscribe`.
+
+    A full queue loses its oldest events. `on_ready` is called when the empty queue got its first
+    event, within the publish: it should only note that there is something to take.
+    """
+
+    _bus: Bus
+    _topics: frozenset[Topic]
+    _pty_id: PtyId | None
+    _max_queue: int
+    _on_ready: Callable[[], None] | None
+    _queue: deque[Envelope] = field(default_factory=deque)
+    _missed: int = 0
+
+    def take(self) -> list[Envelope | Missed]:
+        """Return what came since the last call, oldest first, a gap told in its place."""
+        taken: list[Envelope | Missed] = [Missed(self._missed)] if self._missed else []
+        taken += self._queue
+        self._queue.clear()
+        self._missed = 0
+        return taken
+
+    def close(self) -> None:
+        """Get nothing more, and forget what waits; again is no error."""
+        self._bus._subscriptions.pop(self, None)
+        self.take()
+
+    def wants(self, topic: Topic, pty_id: PtyId | None) -> bool:
+        """Return whether such an event would be handed to it."""
+        return topic in self._topics and self._pty_id in (None, pty_id)
+
+    def _offer(self, envelope: Envelope) -> bool:
+        """Queue the event and return whether it is the first one waiting."""
+        if len(self._queue) == self._max_queue:
+            self._queue.popleft()
+            self._missed += 1
+        self._queue.append(envelope)
+        return len(self._queue) == 1 and not self._missed
+
+    def _wake(self) -> None:
+        try:
+            if self._queue and self._on_ready is not None:
+                self._on_ready()
+        except Exception:  # a border: a subscriber's failure is none of the publisher's
+            _LOGGER.exception("a subscriber failed when it was told of events")
+
+
+class Bus:
+    """Numbers events, logs the kept ones and hands all to whom they concern.
+
+    With a log that was recovered the numbers go on where it ended, under its epoch.
+    """
+
+    def __init__(self, epoch: str, log: EventLog | None = None, limits: Limits = _LIMITS) -> None:
+        assert log is None or log.epoch == epoch
+        self.epoch = epoch
+        self._log = log
+        self._limits = limits
+        self.last_seq = log.last_seq if log else 0  # of the newest kept event
+        self._sequences = log.sequences if log else dict.fromkeys(Topic, 0)
+        self._subscriptions: dict[Subscription, None] = {}  # a dict as an ordered set
+
+    def publish(
+        self,
+        topic: Topic,
+        *,
+        id: str,
+        at: float,
+        pty_id: PtyId | None = None,
+        lane_id: LaneId | None = None,
+        session_id: SessionId | None = None,
+        terminal_id: TerminalId | None = None,
+        correlation_id: CorrelationId | None = None,
+        payload: Mapping[str, object] | None = None,
+    ) -> Envelope:
+        """Announce what happened `at`, in seconds since the epoch; never blocks or raises.
+
+        A kept event is in the log before anybody is told. A payload that is no JSON or makes it
+        larger than `Limits.event_size` is replaced by one that says why it was omitted.
+        """
+        kept = topic in KEPT
+        envelope = Envelope(
+            id=id,
+            topic=topic,
+            seq=self.last_seq + 1 if kept else None,
+            sequence=self._sequences[topic] + 1 if kept else None,
+            epoch=self.epoch,
+            timestamp=at,
+            pty_id=pty_id,
+            lane_id=lane_id,
+            session_id=session_id,
+            terminal_id=terminal_id,
+            correlation_id=correlation_id,
+            payload=dict(payload or {}),
+        )
+        envelope, record = self._fit(envelope)
+        if kept:
+            self.last_seq += 1
+            self._sequences[topic] += 1
+            if self._log is not None:
+                self._log.append(envelope, record)
+        takers = [each for each in self._subscriptions if each.wants(topic, pty_id)]
+        # All have it before any is woken: one that publishes in turn must not change the order.
+        for taker in [each for each in takers if each._offer(envelope)]:
+            taker._wake()
+        return envelope
+
+    def settle(self) -> None:
+        """Note that what all events so far tell has taken effect."""
+        if self._log is not None:
+            self._log.settle()
+
+    def subscribe(
+        self,
+        topics: Iterable[Topic] | None = None,
+        pty_id: PtyId | None = None,
+        max_queue: int = 1024,
+        on_ready: Callable[[], None] | None = None,
+    ) -> Subscription:
+        """Return a queue of the events to come: of these topics and this PTY, or of all.
+
+        Raises:
+            LimitReachedError: `Limits.subscribers` are there already.
+            InvalidValueError: the queue has no room for any event.
+        """
+        if max_queue < 1:
+            raise InvalidValueError("max_queue", max_queue, "1 or more")
+        if len(self._subscriptions) >= self._limits.subscribers:
+            remedy = "end an `events -f` or a dashboard"
+            raise LimitReachedError("subscribers", self._limits.subscribers, remedy)
+        wanted = frozenset(Topic if topics is None else topics)
+        subscription = Subscription(self, wanted, pty_id, max_queue, on_ready)
+        self._subscriptions[subscription] = None
+        return subscription
+
+    def has_subscribers(self, topic: Topic, pty_id: PtyId | None = None) -> bool:
+        """Return whether anybody wants such events; `pty_id` None: of any PTY."""
+        return any(each.wants(topic, pty_id or each._pty_id) for each in self._subscriptions)
+
+    def _fit(self, envelope: Envelope) -> tuple[Envelope, bytes]:
+        try:
+            record = envelope.encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            _LOGGER.error("the payload of a %s event is no JSON: %s", envelope.topic, error)
+            reason = "no JSON"
+        else:
+            if len(record) <= self._limits.event_size:
+                return envelope, record
+            reason = f"{len(record)} bytes"
+        envelope = replace(envelope, payload={"omitted": reason})
+        return envelope, envelope.encode()

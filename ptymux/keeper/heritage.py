@@ -1,0 +1,153 @@
+"""What one process tells the other of a PTY that outlives it, with the fds that go with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ptymux.core.ring import RingBuffer
+from ptymux.keeper.reports import Closed, Exited, LifelineEnded, Report
+from ptymux.keeper.statefile import Proof
+from ptymux.keeper.wire import Message
+from ptymux.posix.memory import map_ring_memory
+
+__all__ = ["Greeting", "Heirloom", "Holdings", "Inherited"]
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a keeper says of itself."""
+
+    pid: int
+    next_slot: int
+    next_line: int
+    replacements: int  # of the server
+    bound: tuple[int, int]  # device and inode of the socket
+    left: tuple[Proof, ...]  # children that a keeper before it left behind, and nobody claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """A PTY that was there before this server; `ring` is None for one that never ran."""
+
+    slot: int
+    ring: RingBuffer | None
+    record: Mapping[str, Any]
+    lines: tuple[int, ...]  # lifelines that are open
+    is_exiting: bool  # its child is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Heirloom:
+    """One PTY: what is to be known of it, and the fds that it needs.
+
+    `holdings` are its memfd, master and pidfd, -1 where one was closed; empty for a PTY that never
+    ran. `lines` are the numbers and fds of the engine's ends of its open lifelines.
+    """
+
+    slot: int
+    record: bytes  # JSON
+    holdings: tuple[int, ...] = ()
+    lines: tuple[tuple[int, int], ...] = ()
+    is_exiting: bool = False  # its child is gone, whatever of its output is still to come
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        """The message that carries it, beside the record and `fds`."""
+        return {
+            "op": "slot",
+            "slot": self.slot,
+            "kept": [fd >= 0 for fd in self.holdings],
+            "lines": [number for number, _fd in self.lines],
+            "exiting": self.is_exiting,
+        }
+
+    @property
+    def fds(self) -> list[int]:
+        """The fds that go with the message."""
+        return [fd for fd in (*self.holdings, *(fd for _number, fd in self.lines)) if fd >= 0]
+
+    @classmethod
+    def of(cls, message: Message) -> Heirloom:
+        """Return what a message carries; its fds belong to the receiver."""
+        body, fds = message.body, iter(message.fds)
+        holdings = tuple(next(fds) if kept else -1 for kept in body["kept"])
+        lines = tuple((number, next(fds)) for number in body["lines"])
+        return cls(body["slot"], message.data, holdings, lines, body["exiting"])
+
+
+class Holdings:
+    """What a server holds of its PTYs, for itself and for a keeper that is to take over.
+
+    Per PTY: the record to be remembered, the fds as `Heirloom.holdings`, and the engine's ends of
+    its lifelines.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[int, bytes] = {}
+        self._fds: dict[int, tuple[int, ...]] = {}
+        self._lines: dict[int, dict[int, int]] = {}  # by slot and number
+
+    def remember(self, slot: int, record: bytes) -> None:
+        """Keep what is to be known of a PTY."""
+        self._records[slot] = record
+
+    def hold(self, slot: int, fds: Sequence[int]) -> RingBuffer:
+        """Take over the fds of a PTY and return its ring; nothing is kept when that fails.
+
+        Raises:
+            OutOfResourcesError: open files or memory.
+            InvalidValueError: it is no ring.
+        """
+        ring = RingBuffer.attach(map_ring_memory(fds[0]))
+        self._fds[slot] = tuple(fds)
+        return ring
+
+    def hold_line(self, slot: int, number: int, fd: int) -> None:
+        """Take over the engine's end of a lifeline."""
+        self._lines.setdefault(slot, {})[number] = fd
+
+    def note(self, report: Report) -> None:
+        """Let go of what ended; the master not least, whose last holder hangs up."""
+        match report:
+            case LifelineEnded(slot, number):
+                _close(self._lines.get(slot, {}).pop(number, -1))
+            case Closed(slot):
+                self._release(slot, 1)
+            case Exited(slot):
+                self._release(slot, 2)
+
+    def _release(self, slot: int, which: int) -> None:
+        fds = list(self._fds.get(slot, ()))
+        if fds:
+            _close(fds[which])
+            fds[which] = -1
+            self._fds[slot] = tuple(fds)
+
+    def drop(self, slot: int) -> None:
+        """Let go of a PTY."""
+        self._records.pop(slot, None)
+        for fd in (*self._fds.pop(slot, ()), *self._lines.pop(slot, {}).values()):
+            _close(fd)
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        for slot in {*self._records, *self._fds, *self._lines}:
+            self.drop(slot)
+
+    def heirlooms(self) -> list[Heirloom]:
+        """Return everything, oldest PTY first."""
+        found = []
+        for slot in sorted(self._records):
+            fds = self._fds.get(slot, ())
+            lines = tuple(self._lines.get(slot, {}).items())
+            is_exiting = bool(fds) and fds[2] < 0
+            found.append(Heirloom(slot, self._records[slot], fds, lines, is_exiting))
+        return found
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)

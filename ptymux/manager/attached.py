@@ -1,0 +1,24 @@
+"""Who is attached to a PTY, as far as that outlives a connection: by a lifeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ptymux.core.output import ReaderKind
+
+__all__ = ["Attached", "absent"]
+
+
+@dataclass(slots=True)
+class Attached:
+    """An attachment with a lifeline: it lives as long as that is open."""
+
+    kind: ReaderKind
+    readers: int = 0  # that it has at the moment; without one its client is to come back
+
+
+def absent(attached: Iterable[Attached]) -> tuple[int, int]:
+    """Return how many consumers are to come back, and how many of them are lossless."""
+    away = [each for each in attached if not each.readers and each.kind is not ReaderKind.OBSERVER]
+    return len(away), sum(each.kind is ReaderKind.LOSSLESS for each in away)
