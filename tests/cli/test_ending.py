@@ -8,7 +8,7 @@ from ptymux.cli.ending import exit_code, summary, title
 
 
 def ended(**different: Any) -> dict[str, Any]:
-    pty = {"number": 3, "name": None, "command": ["/usr/bin/make", "-j8"], "pid": 7}
+    pty: dict[str, Any] = {"number": 3, "name": None, "command": ["/usr/bin/make", "-j8"], "pid": 7}
     pty |= {"exit_code": 2, "signal": None, "shown": "exited (2)"}
     pty |= {"created_at": 100.0, "updated_at": 141.0}
     return pty | {"buffer": {"total_written": 12_300_000, "total_dropped": 0}} | different
