@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import tomllib
 import zipfile
 from email.parser import Parser
@@ -85,7 +86,11 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
 def test_installed_command_runs_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     where = "import ptymux; print(ptymux.__file__)"
 
-    assert call(installed / "ptymux", "run", "--", "echo", "hi", cwd=tmp_path) == "hi\n"
+    with tempfile.TemporaryDirectory(prefix="ptymux-") as folder:
+        ours = ("--socket", f"{folder}/s.sock")
+        ran = call(installed / "ptymux", *ours, "run", "--", "echo", "hi", cwd=tmp_path)
+        call(installed / "ptymux", *ours, "server", "stop", cwd=tmp_path)
+    assert ran == "hi\n"
     assert call(installed / "ptymux", "--version") == f"ptymux {ptymux.__version__}\n"
     assert call(installed / "python", "-c", where, cwd=tmp_path).startswith(str(installed.parent))
     assert list(tmp_path.iterdir()) == []

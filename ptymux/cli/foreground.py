@@ -1,53 +1,82 @@
-"""Runs one command in the foreground of this process: in a pipe, or on a terminal."""
+"""`ptymux run` in the foreground: the server runs the command, and we show it to its end."""
 
 from __future__ import annotations
 
-import asyncio
-import time
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
+from ptymux.cli.answer import SCHEMA, json_line
+from ptymux.cli.client import chosen_path, connect
+from ptymux.cli.ending import summary
 from ptymux.cli.message import tell
-from ptymux.cli.passage import Passage
-from ptymux.cli.pipe import PipePassage
-from ptymux.cli.terminal import TerminalPassage
-from ptymux.core.escalation import signal_name
-from ptymux.core.model import PtyRecord, SpawnOptions
-from ptymux.core.output import BufferStats
-from ptymux.core.units import format_duration, format_size, printable
-from ptymux.posix.spawn import close_on_exec_from
+from ptymux.cli.outlet import Outlet
+from ptymux.cli.resuming import Attachment
+from ptymux.client.stream import attach
+from ptymux.errors import ClosedOutputError
 
-__all__ = ["run_in_foreground"]
+if TYPE_CHECKING:
+    from ptymux.cli.keys import DetachKeys
+    from ptymux.core.model import SpawnOptions
 
-_NAME_LENGTH = 40  # of the command, in the line that sums it up
+__all__ = ["run_in_pipe", "run_on_terminal", "tell_end"]
+
+_STUCK_SECONDS: Final = 1.0  # after which a stderr that nobody reads is told nothing
 
 
-def run_in_foreground(
-    options: SpawnOptions, *, on_terminal: bool, sized: bool, summary_of: str | None
-) -> int:
-    """Run a command until it ends; return the exit code to end with.
+def run_on_terminal(
+    options: SpawnOptions, keys: DetachKeys, *, fits: bool, keep: bool, remove: bool
+) -> tuple[int, Mapping[str, Any] | None]:
+    """Run a command on the terminal at stdin and stdout until its end or a detach.
 
-    On a terminal the size is the terminal's unless it is `sized`. `summary_of` is what the line
-    that sums it up calls the command; None for no such line.
+    Return the exit code to end with, and the PTY if it ended. With `fits` it follows the size of
+    the terminal, with `keep` it outlives us.
 
     Raises:
-        PtymuxError: it could not be started, or its output has nowhere to go.
+        PtymuxError: it could not be started, or the server went away.
     """
-    close_on_exec_from(3)
-    started = time.monotonic()
-    passage: Passage
-    passage = TerminalPassage(options, sized=sized) if on_terminal else PipePassage(options)
-    with asyncio.Runner() as runner:
-        status = runner.run(passage.run())
-    if summary_of is not None and passage.end is not None:
-        tell(_summary(summary_of, *passage.end, time.monotonic() - started), who="")
-    return status
+    from ptymux.cli.viewer import Viewer
+
+    attachment = _start(options, "consumer", keep=keep, remove=remove)
+    viewer = Viewer(attachment, keys, fits=fits)
+    return viewer.run(), viewer.end
 
 
-def _summary(name: str, record: PtyRecord, stats: BufferStats, seconds: float) -> str:
-    if record.signal is not None:
-        end = f"killed ({signal_name(record.signal)})"
-    else:
-        end = f"exit {'unknown' if record.exit_code is None else record.exit_code}"
-    return (
-        f"[{printable(name)[:40]}: {end}, {format_duration(seconds)}, "
-        f"{format_size(stats.total_written)}, {stats.total_dropped:,} dropped]"
-    )
+def run_in_pipe(
+    options: SpawnOptions, *, keep: bool, remove: bool
+) -> tuple[int, Mapping[str, Any] | None]:
+    """Run a command and pass its output on to stdout; return and raise as `run_on_terminal`."""
+    from ptymux.cli.pipe import PipePassage
+
+    attachment = _start(options, "lossless", keep=keep, remove=remove)
+    passage = PipePassage(attachment, options.grace_seconds)
+    return passage.run(), passage.end
+
+
+def tell_end(pty: Mapping[str, Any], *, as_json: bool, is_kept: bool) -> None:
+    """Say on stderr how a PTY ended."""
+    if not as_json:
+        tell(summary(pty, is_kept=is_kept), who="")
+        return
+    outlet = Outlet(2)
+    with contextlib.suppress(BrokenPipeError, ClosedOutputError):
+        outlet.write(json_line({"schema": SCHEMA, "pty": pty}).encode() + b"\n", _STUCK_SECONDS)
+    outlet.close()
+
+
+def _start(options: SpawnOptions, kind: str, *, keep: bool, remove: bool) -> Attachment:
+    """Have the server start a command, and attach to its output from the first byte on."""
+    path = chosen_path()
+    types = kind == "consumer"
+    with connect(start=True) as connection:
+        pty = connection.spawn(options, remove=remove, hangup=not keep)["pty"]
+        stream = attach(
+            connection,
+            pty["pty_id"],
+            kind=kind,
+            offset=0,
+            wants_input=types,
+            lifeline=True,
+            hangup=not keep,
+        )
+    return Attachment(path, stream, kind, wants_input=types, hangup=not keep)

@@ -64,9 +64,7 @@ class Attachment:
         try:
             return self._noted(self.stream, self.stream.receive())
         except ConnectionClosedError:
-            self.stream.close()
-            self.stream = None
-            self._patience = Patience()
+            self._lose_server()
             return []
 
     def look_for_server(self) -> bool:
@@ -77,11 +75,17 @@ class Attachment:
             PtymuxError: it does not know the PTY any more.
         """
         assert self._patience is not None
-        dead = self.lifeline is None or _has_ended(self.lifeline)
-        wants_input = dead and self._wants_input
+        living = None if self.lifeline is None or _has_ended(self.lifeline) else self.lifeline
         try:
             stream = resume(
-                self.path, self.pty_id, self.offset, self._kind, wants_input=wants_input
+                self.path,
+                self.pty_id,
+                self.offset,
+                self._kind,
+                wants_input=living is None and self._wants_input,
+                lifeline=living is None and self.hangup,
+                line=None if living is None else living.number,
+                hangup=self.hangup,
             )
         except PtymuxError as error:
             bear(self._patience, error)
@@ -95,24 +99,39 @@ class Attachment:
 
     def close(self, *, detach: bool) -> None:
         """End the attachment, with or without taking leave; again is no error."""
+        if detach and self.hangup:
+            with contextlib.suppress(PtymuxError):
+                while not self.is_over:
+                    self._take_leave()
+        elif detach and self.stream is not None:
+            self.stream.detach()
         if self.stream is not None:
-            if detach and not self.is_over:
-                self._take_leave(self.stream)
             self.stream.close()
         if self.lifeline is not None:
             self.lifeline.close()
 
-    def _take_leave(self, stream: Stream) -> None:
-        """Tell the server that this is no hang-up, and have it know before the lifeline ends."""
-        stream.detach()
+    def _take_leave(self) -> None:
+        """Tell a server that this is no hang-up; `is_over` if it has heard."""
+        if self.stream is None:
+            if not self.look_for_server():
+                time.sleep(RETRY_SECONDS)
+                return
+            self.pending()
+        assert self.stream is not None
+        self.stream.detach()
         poll = select.poll()
-        poll.register(stream, select.POLLIN)
+        poll.register(self.stream, select.POLLIN)
         deadline = time.monotonic() + _LEAVE_SECONDS
-        with contextlib.suppress(PtymuxError):
-            while self.hangup and not stream.is_over:
-                if not poll.poll(1000 * max(0.0, deadline - time.monotonic())):
-                    return
-                stream.receive()
+        while self.stream is not None and not self.is_over:
+            if not poll.poll(1000 * max(0.0, deadline - time.monotonic())):
+                self._lose_server()  # it hangs; the next one will hear
+                return
+            self.receive()
+
+    def _lose_server(self) -> None:
+        assert self.stream is not None
+        self.stream.close()
+        self.stream, self._patience = None, Patience()
 
     def _go_on(self, stream: Stream) -> None:
         self.stream, self._patience = stream, None

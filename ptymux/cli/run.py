@@ -7,6 +7,9 @@ from typing import Final
 
 import click
 
+from ptymux.cli.keys import DEFAULT_DETACH, DetachKeys
+from ptymux.cli.names import LANE
+from ptymux.cli.sizes import terminal_size
 from ptymux.cli.values import DURATION, SIZE, VARIABLE, WINDOW_SIZE
 from ptymux.core.model import DEFAULT_LANE, LaneId, OnFull, SessionId, SpawnOptions, WindowSize
 from ptymux.errors import ClosedOutputError, InvalidValueError
@@ -15,10 +18,10 @@ __all__ = ["run"]
 
 _EPILOG: Final = """\b
 Examples:
-  ptymux run make -j8                    on a terminal, as if run by itself
+  ptymux run make -j8                    on a terminal; C-\\ d detaches
   ptymux run -- ls -la | grep x          in a pipe, the bytes that ls wrote
   ptymux run -c 'make && make test'      a shell line
-  ptymux run -d --name web ./serve       in the background, by the server
+  ptymux run -d --name web ./serve       in the background
   ptymux run --summary -- ./build.sh     and a line that sums it up
 
 Exit status: that of the command; 128+N after signal N; 127 not found, 126 not executable, 125 when
@@ -34,7 +37,9 @@ ptymux itself failed, 2 for a bad option, 141 when the output was closed.
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND [ARG]...]")
 @click.option("-c", "line", metavar="LINE", help="Run a shell line; words after it are $1, $2, ...")
 @click.option("--name", help="A name for the PTY.")
-@click.option("--lane", default=DEFAULT_LANE, show_default=True, help="The line of work.")
+@click.option(
+    "--lane", type=LANE, default=DEFAULT_LANE, show_default=True, help="The line of work."
+)
 @click.option("--session", help="The group of PTYs in that lane.")
 @click.option("--cwd", metavar="DIR", help="Where to run; by default here.")
 @click.option("-e", "--env", "variables", type=VARIABLE, multiple=True, help="Set a variable.")
@@ -68,10 +73,24 @@ ptymux itself failed, 2 for a bad option, 141 when the output was closed.
     show_default=True,
     help="Time between TERM and KILL when it has to end.",
 )
-@click.option("-d", "--detach", is_flag=True, help="Leave it to the server; print its id.")
-@click.option("--rm", "remove", is_flag=True, help="With -d, forget the PTY once it has ended.")
-@click.option("--json", "as_json", is_flag=True, help="With -d, print the PTY as JSON.")
-@click.option("--summary", is_flag=True, help="Sum the run up in a line on stderr.")
+@click.option("-d", "--detach", is_flag=True, help="Only start it, and print its id.")
+@click.option("--rm", "remove", is_flag=True, help="Forget the PTY, with its output, at its end.")
+@click.option("--keep", is_flag=True, help="Let it go on if ptymux is killed or its reader leaves.")
+@click.option("--raw", is_flag=True, help="Pass everything through as it is; so far the only way.")
+@click.option(
+    "--detach-keys",
+    default=DEFAULT_DETACH,
+    show_default=True,
+    metavar="KEYS",
+    help="A prefix, and the key that detaches, on a terminal.",
+)
+@click.option("--summary", is_flag=True, help="In a pipe too, sum the run up on stderr at its end.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the PTY as JSON: with -d when it runs, else at its end, in a line on stderr.",
+)
 def run(
     command: tuple[str, ...],
     line: str | None,
@@ -88,16 +107,21 @@ def run(
     grace: float,
     detach: bool,
     remove: bool,
-    as_json: bool,
+    keep: bool,
+    raw: bool,
+    detach_keys: str,
     summary: bool,
+    as_json: bool,
 ) -> int:
     """Run COMMAND in a PTY of its own, in the foreground; without one, your shell.
 
-    On a terminal keys and output pass through as they are. When stdin or stdout is something else,
-    the output is exactly what the command wrote, nothing of it is lost, and stdin is passed on.
+    The server runs it and keeps its output for `ptymux logs`. On a terminal keys and output pass
+    through as they are, and it can be detached from. When stdin or stdout is something else, the
+    output is exactly what the command wrote, nothing of it is lost, and stdin is passed on.
     """
-    if (remove or as_json) and not detach:
-        raise click.UsageError("--rm and --json need --detach")
+    if detach and (keep or summary):
+        raise click.UsageError("--keep and --summary are for the foreground")
+    keys = DetachKeys(detach_keys)
     on_terminal = os.isatty(0) and os.isatty(1)
     in_pipe = not (on_terminal or detach)
     if not on_terminal and not _is_writable(1):
@@ -109,7 +133,9 @@ def run(
         env=_environment(),
         overrides=dict(variables),
         cwd=cwd,
-        size=size or WindowSize(80, 24),
+        size=size
+        or (terminal_size() if on_terminal and not detach else None)
+        or WindowSize(80, 24),
         name=name,
         lane=LaneId(lane),
         session=None if session is None else SessionId(session),
@@ -126,14 +152,16 @@ def run(
         from ptymux.cli.detached import run_detached
 
         return run_detached(options, remove=remove, as_json=as_json)
-    from ptymux.cli.foreground import run_in_foreground
+    from ptymux.cli.foreground import run_in_pipe, run_on_terminal, tell_end
 
-    return run_in_foreground(
-        options,
-        on_terminal=on_terminal,
-        sized=size is not None,
-        summary_of=(line or os.path.basename(options.argv[0])) if summary else None,
-    )
+    if on_terminal:
+        fits = size is None
+        status, end = run_on_terminal(options, keys, fits=fits, keep=keep, remove=remove)
+    else:
+        status, end = run_in_pipe(options, keep=keep, remove=remove)
+    if end is not None and (on_terminal or summary or as_json):
+        tell_end(end, as_json=as_json, is_kept=not remove)
+    return status
 
 
 def _argv(command: tuple[str, ...], line: str | None) -> tuple[str, ...]:

@@ -122,9 +122,7 @@ class Viewer:
     @property
     def _is_done(self) -> bool:
         shown = self._attachment.is_over and not self._output
-        # A server has to hear of a detach that would else be a hang-up.
-        left = self._is_detached and not (self._attachment.hangup and self._stream is None)
-        return shown or left or self._ended_by is not None
+        return shown or self._is_detached or self._ended_by is not None
 
     @property
     def _stream(self) -> Stream | None:

@@ -191,15 +191,17 @@ class ServedManager(PtyManager):
         if self.knows(pty_id) and self._roster.get(pty_id).owner == 0:
             self._on_orphaned(self._roster.get(pty_id))
 
-    def remove_when_gone(self, pty_id: PtyId) -> None:
-        """Forget a PTY once it has ended."""
+    def remove_when_gone(self, pty_id: PtyId, until: asyncio.Task[None] | None = None) -> None:
+        """Forget a PTY once it has ended, and this task too."""
         pty = self._roster.get(pty_id)
         pty.is_removed_at_end = True
         pty.note_change()
-        self._in_background(self._remove_at_end(pty_id))
+        self._in_background(self._remove_at_end(pty_id, until))
 
-    async def _remove_at_end(self, pty_id: PtyId) -> None:
+    async def _remove_at_end(self, pty_id: PtyId, until: asyncio.Task[None] | None = None) -> None:
         await self.wait_gone(pty_id)
+        if until is not None:
+            await asyncio.wait([until])
         with contextlib.suppress(PtymuxError):
             self.remove(pty_id)
 

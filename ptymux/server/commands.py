@@ -57,7 +57,9 @@ async def spawn(app: App, connection: Connection, params: Params) -> Mapping[str
             app.manager.own(record.pty_id)
             connection.owned.add(record.pty_id)
         if params.flag("remove"):
-            app.manager.remove_when_gone(record.pty_id)
+            # One that ends at once is there until who asked for it has attached, or is gone.
+            until = connection.task if params.flag("hangup") else None
+            app.manager.remove_when_gone(record.pty_id, until)
         return {"pty": told}
     finally:
         for fd in fds:
@@ -299,7 +301,8 @@ async def shutdown(app: App, _connection: Connection, params: Params) -> Mapping
 
 
 async def restart(app: App, _connection: Connection, _params: Params) -> Mapping[str, Any]:
-    """Have the keeper start another server in place of this one; the PTYs stay."""
+    """Put another keeper, then another server in the place of these; the PTYs stay."""
+    await app.replace_keeper()
     app.leave_soon()
     return {"server_pid": os.getpid(), "server": __version__}
 

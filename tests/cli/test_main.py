@@ -100,10 +100,6 @@ def test_what_needs_little_loads_little(words: tuple[str, ...]) -> None:
     assert "ptymux.cli.main" in loaded
 
 
-def test_run_does_not_load_what_draws() -> None:
-    assert not {"rich", "ptymux.stress"} & modules_after("run", "true")
-
-
 def test_importing_the_package_loads_nothing_else() -> None:
     program = (
         "import sys; before = set(sys.modules); import ptymux; print(set(sys.modules) - before)"

@@ -18,7 +18,9 @@ from typing import Any, TypeAlias
 import pexpect  # type: ignore[import-untyped]
 import pytest
 
-from tests.e2e.serving import Served
+from ptymux.client.rpc import Connection
+from ptymux.errors import PtymuxError
+from tests.e2e.serving import Served, is_running
 
 PTYMUX = str(Path(sys.executable).parent / "ptymux")
 _DEADLINE_SECONDS = 20.0
@@ -54,6 +56,7 @@ class World:
         self.env = {key: os.environ[key] for key in home if key in os.environ}
         self.env |= {_MARK: self.mark, "TERM": "xterm", "SHELL": "/bin/sh"}
         self.env["PTYMUX_SOCKET"] = str(socket)
+        self.env["XDG_CONFIG_HOME"] = str(socket.parent / "config")  # where there is none
         self._started: list[subprocess.Popen[bytes]] = []
 
     def start(
@@ -73,18 +76,39 @@ class World:
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
         with self.start(*argv, **options) as process:
-            out, err = process.communicate(input, timeout=_DEADLINE_SECONDS)
+            try:
+                out, err = process.communicate(input, timeout=_DEADLINE_SECONDS)
+            except BaseException:
+                process.kill()
+                raise
         return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
     def processes(self) -> dict[int, str]:
         """Return pid and command of all that was started here and lives."""
         return marked(self.mark)
 
+    def _stop_server(self) -> None:
+        with suppress(PtymuxError), Connection(str(self.socket)) as connection:
+            status = connection.call("status")
+            pids = (int(status["keeper_pid"]), int(status["pid"]))
+            connection.call("shutdown", force=True)
+            wait_until(lambda: not any(is_running(pid) for pid in pids), 5)
+
+    def _servers(self) -> dict[int, str]:
+        """Return pid and command of every keeper and server at the world's socket."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                if os.fsencode(self.socket) in words:
+                    found[int(folder.name)] = b" ".join(words).decode(errors="replace")
+        return found
+
     def end(self) -> None:
         """Stop the server that was started, if any; kill and reap what a failed test left."""
         if self.socket.exists():
-            self.run("server", "stop")
-        for pid in self.processes():
+            self._stop_server()
+        for pid in self.processes() | self._servers():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for process in self._started:

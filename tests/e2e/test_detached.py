@@ -61,14 +61,6 @@ def test_rm_forgets_a_pty_once_it_has_ended(served: Served) -> None:
     wait_until(lambda: served.json("ls", "-a")["ptys"] == [])
 
 
-@pytest.mark.parametrize("option", ["--rm", "--json"])
-def test_options_of_a_detached_run_need_it(served: Served, option: str) -> None:
-    status, text = served.refused("run", option, "true")
-
-    assert (status, "--detach" in text) == (2, True)
-    assert served.processes() == {}
-
-
 def test_a_shell_line_can_be_detached(served: Served) -> None:
     pty_id = served.start("-c", "exit 3")
 

@@ -44,6 +44,13 @@ while True:
 """
 
 
+def output(tty: Tty) -> bytes:
+    """Return what was shown before the line that sums the run up."""
+    found = re.fullmatch(rb"(.*?)\[[^\n]*; ptymux logs \d+\]\r\n", tty.shown, re.DOTALL)
+    assert found, tty.shown[-500:]
+    return found[1]
+
+
 def stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
@@ -59,7 +66,7 @@ def test_keys_go_in_and_output_comes_out(tty: Tty) -> None:
     tty.type(b"hello\r")
 
     assert tty.wait() == 7
-    assert tty.shown == b"hello\r\ngot hello\r\n"
+    assert output(tty) == b"hello\r\ngot hello\r\n"
 
 
 @pytest.mark.requirement("FR-010")
@@ -76,7 +83,7 @@ def test_every_key_reaches_a_program_in_raw_mode(tty: Tty) -> None:
 
 @pytest.mark.requirement("FR-010")
 def test_1_mb_pasted_arrives_whole(tty: Tty) -> None:
-    paste = os.urandom(1_000_000)
+    paste = os.urandom(1_000_000).replace(b"\x1c", b"")  # the prefix of keys that are for us
     tty.run("run", sys.executable, "-c", RAW_READER, str(len(paste)))
     tty.wait_for(b"ready")
 
@@ -94,7 +101,7 @@ def test_interrupt_key_reaches_the_command(tty: Tty) -> None:
     tty.type(b"\x03")
 
     assert tty.wait() == 130
-    assert tty.shown == b"up\r\n^C"
+    assert output(tty) == b"up\r\n^C\r\n"
 
 
 @pytest.mark.requirement("FR-004")
@@ -110,20 +117,38 @@ def test_interrupt_key_ends_a_flood_at_once(tty: Tty) -> None:
 @pytest.mark.requirement("FR-004")
 def test_interrupt_key_ends_a_flood_on_a_slow_terminal(tty: Tty) -> None:
     tty.run("run", "yes")
-
-    def read_slowly() -> int:
-        tty.shown += tty.read_some()  # some 4 KB in 5 ms
-        return len(tty.shown)
-
-    wait_until(lambda: read_slowly() > 200_000)
+    wait_until(lambda: read_slowly(tty) > 200_000)
 
     tty.type(b"\x03", reading=False)
     typed_at = time.monotonic()
-    wait_until(lambda: read_slowly() and tty.process.poll() is not None)
+    wait_until(lambda: read_slowly(tty) and tty.process.poll() is not None)
 
     assert tty.process.returncode == 130
     assert time.monotonic() - typed_at < 1.5  # 5 s, when all that waits is shown
     assert b" bytes not shown]" in tty.shown
+
+
+@pytest.mark.requirement("LAW-READER")
+def test_what_an_interrupt_key_leaves_out_is_told(tty: Tty) -> None:
+    tty.run("run", "--buffer-size", "16M", "-c", "stty -opost -echo -isig; seq 1000000")
+    wait_until(lambda: read_slowly(tty) > 200_000)
+
+    tty.type(b"\x03", reading=False)
+
+    assert tty.wait() == 0
+    whole = b"".join(b"%d\n" % number for number in range(1, 1_000_001))
+    gap = rb"\x1b\[!p\x1b\[0m\r\n\[ptymux: ([\d,]+) bytes not shown\]\r\n"
+    missing = [int(number.replace(b",", b"")) for number in re.findall(gap, tty.shown)]
+    shown = re.sub(gap, b"", output(tty))
+    assert missing
+    assert len(shown) + sum(missing) == len(whole)
+    assert shown.endswith(whole[-1000:])
+
+
+def read_slowly(tty: Tty) -> int:
+    """Read some 4 KB and return how much was shown; `wait_until` calls it each 5 ms."""
+    tty.shown += tty.read_some()
+    return len(tty.shown)
 
 
 @pytest.mark.requirement("FR-003")
@@ -131,7 +156,7 @@ def test_term_is_that_of_the_terminal(tty: Tty) -> None:
     tty.run("run", "-c", "echo $TERM-$COLORTERM", env={"TERM": "vt100", "COLORTERM": ""})
 
     assert tty.wait() == 0
-    assert tty.shown == b"vt100-\r\n"
+    assert output(tty) == b"vt100-\r\n"
 
 
 def test_job_control_works_inside(tty: Tty) -> None:
@@ -163,7 +188,7 @@ def test_size_is_that_of_the_terminal(tty: Tty) -> None:
     tty.run("run", "stty", "size")
 
     assert tty.wait() == 0
-    assert tty.shown == b"30 100\r\n"
+    assert output(tty) == b"30 100\r\n"
 
 
 @pytest.mark.requirement("FR-011")
@@ -187,7 +212,7 @@ def test_size_that_was_asked_for_stays(tty: Tty) -> None:
     tty.type(b"\r")
 
     assert tty.wait() == 0
-    assert tty.shown.endswith(b"20 90\r\n")
+    assert output(tty).endswith(b"20 90\r\n")
 
 
 @pytest.mark.requirement("FR-011")
@@ -196,7 +221,7 @@ def test_terminal_without_a_size_has_the_default(tty: Tty) -> None:
     tty.run("run", "stty", "size")
 
     assert tty.wait() == 0
-    assert tty.shown == b"24 80\r\n"
+    assert output(tty) == b"24 80\r\n"
 
 
 # How it is left ------------------------------------------------------------------------------
@@ -284,14 +309,16 @@ def test_what_a_program_leaves_on_by_itself_stays(tty: Tty) -> None:
     tty.run("run", "-c", r"printf '\033[?25l'")
 
     assert tty.wait() == 0
-    assert tty.shown == b"\x1b[?25l"
+    assert output(tty) == b"\x1b[?25l\r\n"
 
 
 def test_summary_follows_on_a_line_of_its_own(tty: Tty) -> None:
-    tty.run("run", "--summary", "echo", "hi")
+    tty.run("run", "printf", "hi")
 
     assert tty.wait() == 0
-    assert re.fullmatch(rb"hi\r\n\[echo: exit 0, \d+ ms, 4 B, 0 dropped\]\r\n", tty.shown)
+    told = rb"hi\r\n\[printf: exit 0, \d+ ms, 2 B, 0 dropped; ptymux logs 1\]\r\n"
+    assert re.fullmatch(told, tty.shown)
+    assert tty.world.run("logs", "1").stdout == b"hi"
 
 
 @pytest.mark.requirement("FR-007", "FR-012")
@@ -306,14 +333,14 @@ def test_terminal_that_hangs_up_ends_the_command(tty: Tty, tmp_path: Path) -> No
     tty.hang_up()
 
     assert tty.process.wait(timeout=10) == 129
-    assert told.read_text() == "hup\n"
+    wait_until(lambda: told.exists() and told.read_text() == "hup\n")
 
 
 def test_error_of_our_own_is_one_line_on_a_terminal_that_is_restored(tty: Tty) -> None:
     broken = (
-        "import sys; from ptymux.cli import main, terminal\n"
+        "import sys; from ptymux.cli import main, viewer\n"
         "def fail(*_): raise ZeroDivisionError('of our own')\n"
-        "terminal.TerminalPassage._on_keys = fail\n"
+        "viewer.Viewer._read_keys = fail\n"
         "sys.argv = ['ptymux', 'run', 'cat']; main.main()"
     )
     tty.run(sys.executable, "-c", broken)
@@ -344,8 +371,8 @@ def test_flood_never_waits_for_a_terminal_and_is_told(tty: Tty, tmp_path: Path) 
     told = rb"\x1b\[!p\x1b\[0m\r\n\[ptymux: [\d,]+ bytes not shown\]\r\n"
     whole = b"".join(b"%d\n" % number for number in range(1, 2_000_001))
     assert missing
-    assert len(re.sub(told, b"", tty.shown)) + sum(missing) == len(whole)
-    assert tty.shown.endswith(whole[-100_000:])
+    assert len(re.sub(told, b"", output(tty))) + sum(missing) == len(whole)
+    assert output(tty).endswith(whole[-100_000:])
 
 
 @pytest.mark.requirement("FR-005")

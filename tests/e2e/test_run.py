@@ -1,0 +1,347 @@
+"""`ptymux run` in the foreground, and the server that runs the command."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import PTYMUX, Tty, World, wait_until
+from .server import Server, running_server
+
+ECHOES = "stty -echo; echo up; while read line; do echo got $line; done"
+SLEEPS = "echo up; exec sleep 100"
+
+
+@pytest.fixture
+def server(world: World) -> Iterator[Server]:
+    with running_server(world) as server:
+        yield server
+
+
+def in_pipe(world: World, *words: str) -> subprocess.Popen[bytes]:
+    """Run something in a pipe and return once it said `up`."""
+    process = world.start(
+        *("run", *words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    return process
+
+
+def on_terminal(tty: Tty, *words: str) -> None:
+    tty.run("run", *words)
+    tty.wait_for(b"up\r\n")
+    tty.wait_raw()
+
+
+def restored(tty: Tty) -> bool:
+    return bool(termios.tcgetattr(tty.slave) == tty.modes)
+
+
+def kill_both(server: Server) -> None:
+    status = server.call("status")
+    for name in ("keeper_pid", "pid"):
+        os.kill(int(status[name]), signal.SIGKILL)
+
+
+# What a shell user expects -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "out"),
+    [
+        ("ptymux run ls -la /etc | grep 'passwd$'", 0, "passwd\n"),
+        ("echo hi | ptymux run cat", 0, "hi\n"),
+        ("ptymux run yes | head -1", 0, "y\n"),
+        ("ptymux run ls -d /etc </dev/null", 0, "/etc\n"),
+        ("ptymux run 'echo a && echo b'", 127, ""),
+        ("ptymux run -c 'echo a && echo b' </dev/null", 0, "a\nb\n"),
+        ("echo 'echo $0' | ptymux run", 0, "/bin/sh\n"),
+        ("ptymux run sh -c 'echo out; echo err >&2' </dev/null 2>/dev/null", 0, "out\nerr\n"),
+        ("a=$(ptymux run printf 'x y'); echo $a", 0, "x y\n"),
+    ],
+)
+def test_a_shell_line_does_what_is_expected(world: World, line: str, status: int, out: str) -> None:
+    path = f"{Path(PTYMUX).parent}:{world.env['PATH']}"
+
+    done = world.run("/bin/sh", "-c", line, env={"PATH": path})
+
+    assert done.returncode == status
+    assert done.stdout.decode().endswith(out)
+
+
+@pytest.mark.requirement("FR-012")
+def test_nothing_of_many_short_commands_is_lost(server: Server, world: World) -> None:
+    written = [world.run("run", "printf", "%s", f"<{n}>").stdout for n in range(30)]
+
+    assert written == [b"<%d>" % n for n in range(30)]
+
+
+def test_what_starts_fast_loads_neither_asyncio_nor_what_draws(world: World) -> None:
+    program = (
+        "import sys; from ptymux.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: print(*sys.modules)"
+    )
+
+    done = world.run(sys.executable, "-c", program, "run", "true")
+
+    assert done.returncode == 0
+    assert not {"asyncio", "rich", "ptymux.manager"} & set(done.stdout.decode().split())
+
+
+# What the server knows -----------------------------------------------------------------------
+
+
+def test_it_is_listed_and_its_output_stays(server: Server, world: World) -> None:
+    process = in_pipe(world, "--name", "n", "-c", "echo up; read x < /dev/tty; exit 3")
+    (pty,) = server.call("list")["ptys"]
+    assert (pty["name"], pty["shown"], pty["attended"]) == ("n", "running", True)
+    server.text("send", "n", "--enter", "x")
+
+    assert process.communicate(timeout=10)[0] == b""
+    assert process.returncode == 3
+    assert server.call("list") == {"ptys": [], "ended": 1, "next": None}
+    assert server.text("logs", "1") == "up\n"
+    assert world.run("run", "--name", "n", "true").returncode == 0  # the name is free
+
+
+def test_with_rm_nothing_stays(server: Server, world: World) -> None:
+    for _ in range(5):
+        done = world.run("run", "--rm", "--summary", "echo", "hi")
+
+        assert (done.returncode, done.stdout) == (0, b"hi\n")
+        assert done.stderr.endswith(b", 3 B, 0 dropped]\n")
+        wait_until(lambda: server.call("list", all=True)["ptys"] == [])
+
+
+def test_json_is_the_pty_at_its_end(server: Server, world: World) -> None:
+    done = world.run("run", "--json", "--name", "n", "-c", "echo hi; exit 4")
+
+    told = json.loads(done.stderr)
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (4, b"hi\n", 1)
+    assert (told["schema"], told["pty"]["name"], told["pty"]["exit_code"]) == (1, "n", 4)
+    assert told["pty"]["buffer"]["total_written"] == 3
+
+
+# Detaching -----------------------------------------------------------------------------------
+
+
+def test_detached_it_goes_on(server: Server, tty: Tty) -> None:
+    on_terminal(tty, "--name", "e", "-c", ECHOES)
+
+    tty.type(b"\x1cd")
+
+    assert tty.wait() == 0
+    assert restored(tty)
+    assert tty.shown.endswith(b"[detached from 1 (e); ptymux attach 1]\r\n")
+    assert server.pty("e")["shown"] == "running"
+    tty.run("attach", "e")
+    tty.wait_for(b"attached to")
+    tty.wait_raw()
+    tty.type(b"again\r")
+    tty.wait_for(b"got again\r\n")
+    tty.type(b"\x04")
+    assert tty.wait() == 0
+
+
+def test_other_keys_detach_if_wanted(server: Server, tty: Tty) -> None:
+    on_terminal(tty, "--detach-keys", "C-a q", "-c", SLEEPS)
+
+    tty.type(b"\x01q")
+
+    assert tty.wait() == 0
+    assert server.pty("1")["shown"] == "running"
+
+
+def test_detached_while_the_server_is_replaced_it_goes_on(server: Server, tty: Tty) -> None:
+    on_terminal(tty, "-c", SLEEPS)
+
+    os.kill(int(server.call("status")["pid"]), signal.SIGKILL)
+    tty.type(b"\x1cd")
+
+    assert tty.wait() == 0
+    assert server.pty("1")["shown"] == "running"
+
+
+# Our own end ---------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("FR-007")
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_signal_to_us_on_a_terminal_hangs_up(
+    server: Server, tty: Tty, tmp_path: Path, signum: signal.Signals
+) -> None:
+    told = tmp_path / "told"
+    line = f"trap 'echo hup > {told}; exit' HUP; echo up; while :; do sleep 0.01; done"
+    on_terminal(tty, "-c", line)
+
+    tty.process.send_signal(signum)
+
+    assert tty.wait() == (-signum if signum == signal.SIGKILL else 128 + signum)
+    assert restored(tty) == (signum != signal.SIGKILL)
+    wait_until(lambda: told.exists() and told.read_text() == "hup\n")
+    wait_until(lambda: server.call("list")["ptys"] == [])
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_with_keep_a_signal_to_us_on_a_terminal_ends_only_us(
+    server: Server, tty: Tty, signum: signal.Signals
+) -> None:
+    on_terminal(tty, "--keep", "-c", ECHOES)
+
+    tty.process.send_signal(signum)
+
+    tty.wait()
+    wait_until(lambda: server.pty("1")["clients"] == 0)
+    server.text("send", "1", "--enter", "still here")
+    server.text("wait", "1", "--text", "got still here")
+
+
+def test_with_keep_a_terminal_that_hangs_up_ends_only_us(server: Server, tty: Tty) -> None:
+    on_terminal(tty, "--keep", "-c", ECHOES)
+
+    tty.hang_up()
+
+    assert tty.process.wait(timeout=10) == 128 + signal.SIGHUP
+    wait_until(lambda: server.pty("1")["clients"] == 0)
+    server.text("send", "1", "--enter", "still here")
+    server.text("wait", "1", "--text", "got still here")
+
+
+@pytest.mark.requirement("FR-007")
+def test_our_death_in_a_pipe_hangs_up(server: Server, world: World) -> None:
+    process = in_pipe(world, "-c", SLEEPS)
+
+    process.kill()
+
+    process.communicate(timeout=10)
+    wait_until(lambda: server.call("list")["ptys"] == [])
+    assert server.pty("1")["shown"] == "killed (HUP)"
+
+
+def test_with_keep_our_death_in_a_pipe_ends_only_us(server: Server, world: World) -> None:
+    process = in_pipe(world, "--keep", "-c", SLEEPS)
+
+    process.kill()
+
+    process.communicate(timeout=10)
+    wait_until(lambda: server.pty("1")["clients"] == 0)
+    assert server.pty("1")["shown"] == "running"
+
+
+def test_with_keep_a_closed_pipe_ends_only_us(server: Server, world: World) -> None:
+    line = "echo up; read x < /dev/tty; echo more; exec sleep 100"
+    process = in_pipe(world, "--keep", "-c", line)
+    assert process.stdout is not None
+    process.stdout.close()
+
+    server.text("send", "1", "--enter", "x")
+
+    assert process.wait(timeout=10) == 141
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert server.pty("1")["shown"] == "running"
+
+
+def test_death_while_the_server_is_replaced_hangs_up(server: Server, world: World) -> None:
+    process = in_pipe(world, "-c", SLEEPS)
+
+    os.kill(int(server.call("status")["pid"]), signal.SIGKILL)
+    process.kill()
+
+    process.communicate(timeout=10)
+    wait_until(lambda: not world.processes())
+
+
+# A server that dies --------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("BLOCK")
+def test_kill_of_the_server_changes_nothing_in_a_pipe(server: Server, world: World) -> None:
+    process = world.start(
+        *("run", "seq", "1000000"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    whole = hashlib.sha256()
+    size = 0
+    for _ in range(3):
+        piece = process.stdout.read(1_000_000)
+        whole.update(piece)
+        size += len(piece)
+        server.kill()
+    while piece := process.stdout.read(1 << 20):
+        whole.update(piece)
+        size += len(piece)
+
+    assert process.wait(timeout=10) == 0
+    process.stdout.close()
+    wanted = b"".join(b"%d\n" % number for number in range(1, 1_000_001))
+    assert (size, whole.digest()) == (len(wanted), hashlib.sha256(wanted).digest())
+
+
+@pytest.mark.requirement("FR-010")
+def test_kill_of_the_server_is_not_seen_on_a_terminal(server: Server, tty: Tty) -> None:
+    on_terminal(tty, "-c", ECHOES)
+
+    for word in (b"one", b"two", b"three"):
+        server.kill()
+        tty.type(word + b"\r")
+        tty.wait_for(b"got " + word + b"\r\n")
+    tty.type(b"\x04")
+
+    assert tty.wait() == 0
+    assert tty.shown.count(b"got ") == 3
+    assert b"not shown" not in tty.shown
+
+
+@pytest.mark.requirement("FR-007")
+def test_after_a_kill_of_the_server_our_death_hangs_up_still(
+    server: Server, world: World, tty: Tty
+) -> None:
+    process = in_pipe(world, "-c", SLEEPS)
+    on_terminal(tty, "-c", SLEEPS)
+    server.kill()
+    wait_until(lambda: [pty["clients"] for pty in server.call("list")["ptys"]] == [1, 1])
+
+    process.kill()
+    tty.process.kill()
+
+    process.communicate(timeout=10)
+    tty.wait()
+    wait_until(lambda: not world.processes())
+
+
+@pytest.mark.requirement("FR-004")
+def test_signal_arrives_although_the_server_is_being_replaced(server: Server, world: World) -> None:
+    process = in_pipe(world, "-c", SLEEPS)
+
+    os.kill(int(server.call("status")["pid"]), signal.SIGKILL)
+    process.terminate()
+
+    process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_without_any_server_left_it_is_told(server: Server, world: World, tty: Tty) -> None:
+    process = in_pipe(world, "-c", SLEEPS)
+    on_terminal(tty, "-c", SLEEPS)
+
+    kill_both(server)
+
+    assert tty.wait() == 125
+    assert restored(tty)
+    assert tty.shown.splitlines()[-1].startswith(b"ptymux: ")
+    told = process.communicate(timeout=10)[1]
+    assert process.returncode == 125
+    assert (told.startswith(b"ptymux: the server went away"), told.count(b"\n")) == (True, 1)
