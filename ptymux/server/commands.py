@@ -301,8 +301,7 @@ async def shutdown(app: App, _connection: Connection, params: Params) -> Mapping
 
 
 async def restart(app: App, _connection: Connection, _params: Params) -> Mapping[str, Any]:
-    """Put another keeper, then another server in the place of these; the PTYs stay."""
-    await app.replace_keeper()
+    """Have the keeper start another server in place of this one; the PTYs stay."""
     app.leave_soon()
     return {"server_pid": os.getpid(), "server": __version__}
 
