@@ -69,7 +69,8 @@ def _start(options: SpawnOptions, kind: str, *, keep: bool, remove: bool) -> Att
     path = chosen_path()
     types = kind == "consumer"
     with connect(start=True) as connection:
-        pty = connection.spawn(options, remove=remove, hangup=not keep)["pty"]
+        spawned = connection.spawn(options, remove=remove, hangup=not keep, attaches=True)
+        pty = spawned["pty"]
         stream = attach(
             connection,
             pty["pty_id"],

@@ -131,11 +131,17 @@ class Connection(Closing):
         return self._ask(method, params, limit)
 
     def spawn(
-        self, options: SpawnOptions, *, remove: bool = False, hangup: bool = False
+        self,
+        options: SpawnOptions,
+        *,
+        remove: bool = False,
+        hangup: bool = False,
+        attaches: bool = False,
     ) -> dict[str, Any]:
         """Start a command and return its PTY; with `remove` it is forgotten once it has ended.
 
-        With `hangup` it is hung up when this connection ends before an attach with the same.
+        With `hangup` it is hung up when this connection ends before an attach with the same. With
+        `attaches` it is not forgotten before this connection, which is to attach, has ended.
         What `options` leave out is taken from this process: environment, directory, umask and
         the limit of open files. `options.stdin_fd` stays yours.
 
@@ -147,7 +153,7 @@ class Connection(Closing):
         from ptymux.client.spawning import open_directory, payload_of, spawn_params
 
         payload = payload_of(options)
-        flags = {"remove": remove, "hangup": hangup or None}
+        flags = {"remove": remove, "hangup": hangup or None, "attaches": attaches or None}
         params = spawn_params(options) | flags | {"payload_bytes": len(payload)}
         fds = [open_directory(options.cwd or ".")]
         try:

@@ -57,8 +57,8 @@ async def spawn(app: App, connection: Connection, params: Params) -> Mapping[str
             app.manager.own(record.pty_id)
             connection.owned.add(record.pty_id)
         if params.flag("remove"):
-            # One that ends at once is there until who asked for it has attached, or is gone.
-            until = connection.task if params.flag("hangup") else None
+            # One that ends at once has to be there still when its client attaches.
+            until = connection.task if params.flag("attaches") else None
             app.manager.remove_when_gone(record.pty_id, until)
         return {"pty": told}
     finally:

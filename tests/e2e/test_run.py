@@ -115,9 +115,10 @@ def test_it_is_listed_and_its_output_stays(server: Server, world: World) -> None
     assert world.run("run", "--name", "n", "true").returncode == 0  # the name is free
 
 
-def test_with_rm_nothing_stays(server: Server, world: World) -> None:
-    for _ in range(5):
-        done = world.run("run", "--rm", "--summary", "echo", "hi")
+@pytest.mark.parametrize("options", [("--rm",), ("--rm", "--keep")])
+def test_with_rm_nothing_stays(server: Server, world: World, options: tuple[str, ...]) -> None:
+    for _ in range(4):
+        done = world.run("run", *options, "--summary", "echo", "hi")
 
         assert (done.returncode, done.stdout) == (0, b"hi\n")
         assert done.stderr.endswith(b", 3 B, 0 dropped]\n")
