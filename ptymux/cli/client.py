@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -21,9 +21,11 @@ from ptymux.posix.runtime import state_path
 from ptymux.protocol.messages import Notification
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["PTY", "chosen_path", "connect", "every_pty", "reach"]
+__all__ = ["PTY", "chosen_path", "connect", "every_pty", "reach", "repeating"]
+
+_T = TypeVar("_T")
 
 _COME_UP_SECONDS: Final = 5.0  # for a server that somebody else is starting just now
 _HELLO_SECONDS: Final = 1.8  # so that with our own start a silent server costs 2 s
@@ -80,6 +82,23 @@ def reach(path: str) -> Connection:
                 reason = f"it hangs up on whoever comes; {log} may say why"
                 raise UnreachableError(path, reason) from error
         time.sleep(_RETRY_SECONDS)
+
+
+def repeating(act: Callable[[Connection], _T]) -> _T:
+    """Return what `act` returns, called again on another connection if the server is replaced.
+
+    It asks for what may be asked for twice.
+
+    Raises:
+        PtymuxError: as `connect`, or there was no server for too long.
+    """
+    from ptymux.client.requests import Requests
+
+    connection = connect()
+    if isinstance(connection, _Nobody):
+        return act(connection)
+    with Requests(connection) as requests:
+        return requests.repeating(act)
 
 
 def every_pty(connection: Connection, **chosen: object) -> tuple[list[dict[str, Any]], int]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ptymux.cli.answer import print_json
-from ptymux.cli.client import PTY, connect, every_pty
+from ptymux.cli.client import PTY, connect, every_pty, repeating
 from ptymux.cli.message import tell
 from ptymux.cli.names import ENDED_PTY, LANE
 from ptymux.cli.values import DURATION, WINDOW_SIZE
-from ptymux.errors import SignalError
+from ptymux.errors import SignalError, UnknownPtyError
 
 if TYPE_CHECKING:
+    from ptymux.client.rpc import Connection
     from ptymux.core.model import WindowSize
 
 __all__ = ["clear", "kill", "rename", "resize", "rm", "set_", "signal"]
@@ -41,12 +43,15 @@ def kill(
     """End PTYs; return once they are gone and their names are free."""
     if (bool(ptys), lane is not None, everything).count(True) != 1:
         raise click.UsageError("which ones? Name them, or give --lane, or --all")
-    with connect() as connection:
-        # Of many, the server may have forgotten some by the time it answers.
-        count = 0 if ptys else len(every_pty(connection, lane=lane)[0])
-        ended = connection.call(
-            "kill", ptys=list(ptys) or None, lane=lane, all=everything or None, grace=grace
+    # By their ids: a name that was freed could be another's when it is asked again.
+    ids = [repeating(partial(_id_of, pty)) for pty in ptys]
+    # Of many, the server may have forgotten some by the time it answers.
+    count = 0 if ptys else repeating(lambda connection: len(every_pty(connection, lane=lane)[0]))
+    ended = repeating(
+        lambda connection: connection.call(
+            "kill", ptys=ids or None, lane=lane, all=everything or None, grace=grace
         )["ptys"]
+    )
     if as_json:
         print_json(ptys=ended)
     elif not ptys:
@@ -157,11 +162,18 @@ def clear(pty: str, as_json: bool) -> None:
 
 
 def _ask(method: str, as_json: bool, **params: object) -> None:
-    """Do what is answered by the PTY, and print that as JSON if wanted."""
-    with connect() as connection:
-        pty = connection.call(method, **params)["pty"]
+    """Do what is answered by the PTY and may be done twice; print that as JSON if wanted."""
+    pty = repeating(lambda connection: connection.call(method, **params)["pty"])
     if as_json:
         print_json(pty=pty)
+
+
+def _id_of(pty: str, connection: Connection) -> str:
+    """Return the id of a PTY that is named exactly."""
+    found: dict[str, Any] = connection.call("get", pty=pty)["pty"]
+    if pty not in (found["pty_id"], str(found["number"]), found["name"]):
+        raise UnknownPtyError(pty)  # only its beginning, which is good for looking
+    return str(found["pty_id"])
 
 
 def _several(count: int) -> str:

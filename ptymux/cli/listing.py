@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ptymux.cli.answer import has_colour, paint, print_json, print_text
-from ptymux.cli.client import connect, every_pty
+from ptymux.cli.client import every_pty, repeating
 from ptymux.cli.names import LANE
 from ptymux.cli.table import draw_table, held_words
 from ptymux.core.units import printable
@@ -46,10 +46,11 @@ def ls(
     as_json: bool,
 ) -> None:
     """List the live PTYs, or all of them."""
-    with connect() as connection:
-        ptys, ended = every_pty(
+    ptys, ended = repeating(
+        lambda connection: every_pty(
             connection, all=everything or None, lane=lane, session=session, state=state
         )
+    )
     if as_json:
         print_json(ptys=ptys, ended=ended)
     elif quiet:

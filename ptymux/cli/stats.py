@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
@@ -17,13 +17,10 @@ from ptymux.cli.answer import (
     print_text,
     takes_blocks,
 )
-from ptymux.cli.client import connect
+from ptymux.cli.client import repeating
 from ptymux.cli.names import ANY_PTY
 from ptymux.cli.report import draw_report
 from ptymux.cli.table import ENDED
-
-if TYPE_CHECKING:
-    from ptymux.client.rpc import Connection
 
 __all__ = ["stats"]
 
@@ -44,17 +41,21 @@ _WATCH_SECONDS: Final = 1.0
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(pty: str, watch: bool, as_json: bool) -> None:
     """Show the numbers of one PTY, live or ended, with its history and signals."""
-    with connect() as connection:
-        told = connection.call("stats", pty=pty)["pty"]
-        if watch:
-            _watch(connection, told, as_json)
-        elif as_json:
-            print_json(pty=told)
-        else:
-            print_text("\n".join(_lines(told)))
+    told = _ask(pty)
+    if watch:
+        _watch(told, as_json)
+    elif as_json:
+        print_json(pty=told)
+    else:
+        print_text("\n".join(_lines(told)))
 
 
-def _watch(connection: Connection, told: dict[str, Any], as_json: bool) -> None:
+def _ask(pty: str) -> dict[str, Any]:
+    found: dict[str, Any] = repeating(lambda connection: connection.call("stats", pty=pty)["pty"])
+    return found
+
+
+def _watch(told: dict[str, Any], as_json: bool) -> None:
     """Print again every second; on a terminal in the place of what was there."""
     drawn = 0
     while True:
@@ -70,7 +71,7 @@ def _watch(connection: Connection, told: dict[str, Any], as_json: bool) -> None:
         if told["state"] in ENDED:
             return
         time.sleep(_WATCH_SECONDS)
-        told = connection.call("stats", pty=told["pty_id"])["pty"]
+        told = _ask(told["pty_id"])
 
 
 def _lines(told: dict[str, Any]) -> list[str]:

@@ -58,6 +58,7 @@ class ServedManager(PtyManager):
         self._background: set[asyncio.Task[object]] = set()
         self._nudging: set[PtyId] = set()
         link.on_successor = self._on_successor
+        self.on_successor: Callable[[Greeting], None] = lambda _greeting: None
 
     @property
     def epoch(self) -> str:
@@ -300,14 +301,13 @@ class ServedManager(PtyManager):
         if pty.owner == 0 and pty.is_live:
             self._on_orphaned(pty)
 
-    def _on_successor(self, _greeting: Greeting) -> None:
+    def _on_successor(self, greeting: Greeting) -> None:
         """Another keeper has taken over: it may not have been told what is to be told."""
-        _log.warning(
-            "the keeper was killed; another has taken over, as process %d", self._remote.keeper_pid
-        )
+        _log.warning("the keeper is gone; another has taken over, as process %d", greeting.pid)
         for pty in self._roster:
             if not pty.gone.is_set():
                 pty.refresh()
+        self.on_successor(greeting)
 
     def _remember(self, pty: ManagedPty) -> None:
         if not pty.is_removed:

@@ -26,6 +26,7 @@ from ptymux.errors import (
     PtymuxError,
     UnknownMethodError,
 )
+from ptymux.keeper.heritage import Greeting
 from ptymux.keeper.remote import RemoteLink
 from ptymux.keeper.supervisor import LINK_FD, LISTENER_FD
 from ptymux.manager.served import ServedManager
@@ -141,6 +142,14 @@ class App:
                 self._done.set()
 
         self._in_background(run())
+
+    async def replace_keeper(self) -> None:
+        """Have another keeper take over from the one that is there.
+
+        Raises:
+            LinkClosedError: none came up.
+        """
+        await self._link.replace_keeper()
 
     def leave_soon(self) -> None:
         """End this process only; the keeper starts another."""
@@ -334,7 +343,13 @@ async def _main(path: str) -> None:
     manager = ServedManager(link, path, Limits(), log)
     reattached = manager.adopt(inherited, greeting)
     app = App(path, manager, link)
-    reconciling = asyncio.create_task(reconcile(manager, link, greeting, reattached))
+    reconcilings = [asyncio.create_task(reconcile(manager, link, greeting, reattached))]
+
+    def on_successor(greeting: Greeting) -> None:
+        work = reconcile(manager, link, greeting, manager.live_count)
+        reconcilings.append(asyncio.create_task(work))
+
+    manager.on_successor = on_successor
     serving = asyncio.create_task(app.run(listener))
     losing = asyncio.create_task(lost.wait())
     await asyncio.wait((serving, losing), return_when=asyncio.FIRST_COMPLETED)
@@ -342,8 +357,9 @@ async def _main(path: str) -> None:
         _log.error("the keeper is gone")
         serving.cancel()
     losing.cancel()
-    reconciling.cancel()
-    await asyncio.gather(serving, reconciling, return_exceptions=True)
+    for task in reconcilings:
+        task.cancel()
+    await asyncio.gather(serving, *reconcilings, return_exceptions=True)
     await link.close()
 
 

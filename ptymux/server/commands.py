@@ -301,7 +301,8 @@ async def shutdown(app: App, _connection: Connection, params: Params) -> Mapping
 
 
 async def restart(app: App, _connection: Connection, _params: Params) -> Mapping[str, Any]:
-    """Have the keeper start another server in place of this one; the PTYs stay."""
+    """Put another keeper, then another server in the place of these; the PTYs stay."""
+    await app.replace_keeper()
     app.leave_soon()
     return {"server_pid": os.getpid(), "server": __version__}
 

@@ -73,7 +73,8 @@ def test_restart_keeps_every_pty(served: Served) -> None:
 
     after = served.json("server", "status")
     assert after["pid"] != before["pid"]
-    assert after["keeper_pid"] == before["keeper_pid"]
+    assert after["keeper_pid"] != before["keeper_pid"]
+    assert (after["server_replaced"], after["keeper_replaced"]) == (1, 1)
     same = ("pty_id", "number", "pid", "name", "shown")
     assert {name: served.pty("x")[name] for name in same} == {name: pty[name] for name in same}
     assert served.pty("x")["buffer"]["total_written"] == pty["buffer"]["total_written"]
