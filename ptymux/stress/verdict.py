@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ptymux.core.model import MIB, Limits
-from ptymux.core.output import REPORT_SECONDS
+from ptymux.core.output import REPORT_SECONDS, BufferStats
 from ptymux.core.units import format_size
 from ptymux.stress.measured import Check, Measured, Told, spacing_of
 from ptymux.stress.plan import Conduct, Plan
@@ -19,9 +19,14 @@ __all__ = [
     "Outcome",
     "Result",
     "Verdict",
+    "content_faults",
+    "equal",
     "has_passed",
     "judge",
     "judge_run",
+    "law_faults",
+    "unless",
+    "verdict_of",
 ]
 
 LATENESS_SECONDS: Final = 0.050  # a timer may never be later
@@ -76,11 +81,11 @@ def has_passed(verdicts: Iterable[Verdict]) -> bool:
 
 def judge(measured: Measured, *, timing: bool = True) -> Result:
     """Return a scenario with its verdicts: correctness, block where it applies, timing."""
-    verdicts = [_verdict("correctness", _faults(measured), _missing(measured))]
+    verdicts = [verdict_of("correctness", _faults(measured), _missing(measured))]
     if measured.scenario.conduct is Conduct.BLOCK:
-        verdicts.append(_verdict("block", _block_faults(measured), _block_missing(measured)))
+        verdicts.append(verdict_of("block", _block_faults(measured), _block_missing(measured)))
     verdicts.append(
-        _verdict("timing", _timing_faults(measured))
+        verdict_of("timing", _timing_faults(measured))
         if timing
         else Verdict("timing", Outcome.SKIPPED)
     )
@@ -94,14 +99,15 @@ def judge_run(plan: Plan, seconds: float, *, timing: bool = True) -> tuple[Verdi
     if not timing:
         return (Verdict("run time", Outcome.SKIPPED),)
     return (
-        _verdict(
+        verdict_of(
             "run time",
-            _unless(seconds < RUN_SECONDS, f"took {seconds:.1f} s, {RUN_SECONDS:.0f} s at most"),
+            unless(seconds < RUN_SECONDS, f"took {seconds:.1f} s, {RUN_SECONDS:.0f} s at most"),
         ),
     )
 
 
-def _verdict(name: str, faults: Iterable[str], missing: Iterable[str] = ()) -> Verdict:
+def verdict_of(name: str, faults: Iterable[str], missing: Iterable[str] = ()) -> Verdict:
+    """Return the verdict: failed where there are faults, else not exercised if something missed."""
     if reasons := tuple(faults):
         return Verdict(name, Outcome.FAILED, reasons)
     if reasons := tuple(missing):
@@ -109,23 +115,26 @@ def _verdict(name: str, faults: Iterable[str], missing: Iterable[str] = ()) -> V
     return Verdict(name, Outcome.OK)
 
 
-def _unless(is_right: bool, reason: str) -> Iterator[str]:
+def unless(is_right: bool, reason: str) -> Iterator[str]:
+    """Yield the reason if something is wrong."""
     if not is_right:
         yield reason
 
 
-def _equal(what: str, is_: int, must: int) -> Iterator[str]:
-    yield from _unless(is_ == must, f"{what} is {is_}, it must be {must}")
+def equal(what: str, is_: int, must: int) -> Iterator[str]:
+    """Yield how a number differs from what it must be."""
+    yield from unless(is_ == must, f"{what} is {is_}, it must be {must}")
 
 
 # Correctness -----------------------------------------------------------------------------------
 
 
 def _faults(m: Measured) -> Iterator[str]:
-    yield from _unless(not m.is_stuck, "it did not end by itself")
-    yield from _unless(m.exit_code == 0, f"the child ended with {m.exit_code}")
+    yield from unless(not m.is_stuck, "it did not end by itself")
+    yield from unless(m.exit_code == 0, f"the child ended with {m.exit_code}")
     yield from _bound_faults(m)
-    yield from _law_faults(m)
+    yield from law_faults(m.stats)
+    yield from _reader_faults(m)
     yield from _drop_faults(m)
     yield from _consumed_faults(m)
     yield from _tail_faults(m)
@@ -134,21 +143,21 @@ def _faults(m: Measured) -> Iterator[str]:
 
 def _bound_faults(m: Measured) -> Iterator[str]:
     capacity = m.scenario.capacity
-    yield from _equal("capacity", m.stats.capacity, capacity)
+    yield from equal("capacity", m.stats.capacity, capacity)
     for what, most in (
         ("retained", max(m.most_retained, m.stats.retained)),
         ("high water", m.stats.high_water),
     ):
-        yield from _unless(most <= capacity, f"{what} was {most}, above the capacity {capacity}")
+        yield from unless(most <= capacity, f"{what} was {most}, above the capacity {capacity}")
     grown, allowed = m.memory_peak - m.memory_before, capacity + Limits.SLACK + _MEMORY_EXTRA
-    yield from _unless(
+    yield from unless(
         grown <= allowed,
         f"memory grew by {format_size(grown)}, {format_size(allowed)} at most",
     )
 
 
-def _law_faults(m: Measured) -> Iterator[str]:
-    s = m.stats
+def law_faults(s: BufferStats) -> Iterator[str]:
+    """Yield what is wrong with the account of one PTY."""
     for law, left, right in (
         ("written == retained + trimmed + dropped", s.total_written,
          s.retained + s.trimmed + s.total_dropped),
@@ -158,20 +167,24 @@ def _law_faults(m: Measured) -> Iterator[str]:
          s.total_consumed + s.total_dropped + s.unread),
         ("written == consumed + dropped + available", s.total_written,
          s.total_consumed + s.total_dropped + s.available),
-        ("end - start == delivered + skipped + backlog", m.end - m.start,
-         m.delivered + m.skipped + m.backlog),
     ):  # fmt: skip
-        yield from _unless(left == right, f"{law} does not hold: {left} and {right}")
+        yield from unless(left == right, f"{law} does not hold: {left} and {right}")
+
+
+def _reader_faults(m: Measured) -> Iterator[str]:
+    left, right = m.end - m.start, m.delivered + m.skipped + m.backlog
+    law = "end - start == delivered + skipped + backlog"
+    yield from unless(left == right, f"{law} does not hold: {left} and {right}")
 
 
 def _drop_faults(m: Measured) -> Iterator[str]:
     s, scenario = m.stats, m.scenario
-    yield from _equal("written", s.total_written, scenario.total)
-    yield from _equal("retained", s.retained, min(scenario.capacity, scenario.total))
-    yield from _equal("dropped while nobody was attached", s.dropped_unattended, 0)
-    yield from _equal("merged", s.merged, 0)
+    yield from equal("written", s.total_written, scenario.total)
+    yield from equal("retained", s.retained, min(scenario.capacity, scenario.total))
+    yield from equal("dropped while nobody was attached", s.dropped_unattended, 0)
+    yield from equal("merged", s.merged, 0)
     least, most = scenario.dropped
-    yield from _unless(
+    yield from unless(
         least <= s.total_dropped <= most,
         f"dropped is {s.total_dropped}, it must be "
         + (f"{least}" if least == most else f"{least} to {most}"),
@@ -181,102 +194,103 @@ def _drop_faults(m: Measured) -> Iterator[str]:
 def _consumed_faults(m: Measured) -> Iterator[str]:
     """What the consumer got: every byte right, every gap told, nothing left when it is done."""
     scenario, check = m.scenario, m.consumed
-    yield from _equal("the reader's start", m.start, 0)
-    yield from _equal("the output's end", m.end, scenario.total)
-    yield from _equal("consumed", m.stats.total_consumed, m.delivered)
-    yield from _equal("bytes checked", check.size, m.delivered)
-    yield from _equal("gaps", check.skipped, m.skipped)
-    yield from _content_faults("consumed", check)
+    yield from equal("the reader's start", m.start, 0)
+    yield from equal("the output's end", m.end, scenario.total)
+    yield from equal("consumed", m.stats.total_consumed, m.delivered)
+    yield from equal("bytes checked", check.size, m.delivered)
+    yield from equal("gaps", check.skipped, m.skipped)
+    yield from content_faults("consumed", check)
     if scenario.conduct is Conduct.NEVER:
-        yield from _equal("delivered to who never reads", m.delivered, 0)
-        yield from _equal("backlog", m.backlog, scenario.total)
+        yield from equal("delivered to who never reads", m.delivered, 0)
+        yield from equal("backlog", m.backlog, scenario.total)
     else:
-        yield from _equal("backlog", m.backlog, 0)
-        yield from _equal("unread", m.stats.unread, 0)
-        yield from _equal("skipped by the only reader", m.skipped, m.stats.total_dropped)
+        yield from equal("backlog", m.backlog, 0)
+        yield from equal("unread", m.stats.unread, 0)
+        yield from equal("skipped by the only reader", m.skipped, m.stats.total_dropped)
 
 
 def _tail_faults(m: Measured) -> Iterator[str]:
     kept = min(m.scenario.capacity, m.scenario.total)
-    yield from _equal("the tail's start", m.tail.start, m.scenario.total - kept)
-    yield from _equal("the tail's size", m.tail.size, kept)
-    yield from _content_faults("retained", m.tail)
+    yield from equal("the tail's start", m.tail.start, m.scenario.total - kept)
+    yield from equal("the tail's size", m.tail.size, kept)
+    yield from content_faults("retained", m.tail)
 
 
-def _content_faults(what: str, check: Check) -> Iterator[str]:
-    yield from _unless(check.wrong_at is None, f"the {what} byte at {check.wrong_at} is wrong")
-    yield from _unless(check.gap_at is None, f"the gap at {check.gap_at} was not told as it was")
+def content_faults(what: str, check: Check) -> Iterator[str]:
+    """Yield where output was not what the child wrote, or a gap not told as it was."""
+    yield from unless(check.wrong_at is None, f"the {what} byte at {check.wrong_at} is wrong")
+    yield from unless(check.gap_at is None, f"the gap at {check.gap_at} was not told as it was")
 
 
 # Events ----------------------------------------------------------------------------------------
 
 
 def _event_faults(m: Measured) -> Iterator[str]:
-    yield from _equal("events missed", m.missed_events, 0)
+    yield from equal("events missed", m.missed_events, 0)
     yield from _report_faults("overflow", m.overflows, m.stats.total_dropped)
     yield from _report_faults("skipped", m.skips, m.skipped)
-    yield from _equal("overflow events counted", m.stats.overflow_events, len(m.overflows))
-    yield from _equal("warnings logged", m.warnings, 1 if m.stats.total_dropped else 0)
+    yield from equal("overflow events counted", m.stats.overflow_events, len(m.overflows))
+    yield from equal("warnings logged", m.warnings, 1 if m.stats.total_dropped else 0)
     told = m.backpressure
-    yield from _unless(
+    yield from unless(
         all(on is (index % 2 == 0) for index, on in enumerate(told)),
         "backpressure on and off do not alternate",
     )
-    yield from _equal("backpressure.on events", sum(told), m.stats.backpressure_events)
-    yield from _unless(not m.stats.backpressure, "backpressure is on at the end")
-    yield from _unless(not told or not told[-1], "backpressure.off was not told")
+    yield from equal("backpressure.on events", sum(told), m.stats.backpressure_events)
+    yield from unless(not m.stats.backpressure, "backpressure is on at the end")
+    yield from unless(not told or not told[-1], "backpressure.off was not told")
     if not m.scenario.capacity:
-        yield from _equal("backpressure events without a buffer", len(told), 0)
+        yield from equal("backpressure events without a buffer", len(told), 0)
 
 
 def _report_faults(what: str, told: Sequence[Told], total: int) -> Iterator[str]:
-    yield from _equal(f"the sum over {what} events", sum(each.amount for each in told), total)
+    yield from equal(f"the sum over {what} events", sum(each.amount for each in told), total)
     so_far = 0
     for each in told:
         so_far += each.amount
-        yield from _equal(f"the total in the {what} event at {each.seconds:.3f} s",
+        yield from equal(f"the total in the {what} event at {each.seconds:.3f} s",
                           each.total, so_far)  # fmt: skip
     for seconds in spacing_of(told):
-        yield from _unless(
+        yield from unless(
             seconds >= REPORT_SECONDS - _CLOCK_SECONDS,
             f"{what} events {seconds:.3f} s apart, {REPORT_SECONDS:.0f} s at least",
         )
-    yield from _unless(not told or told[-1].final, f"the last {what} event is not final")
+    yield from unless(not told or told[-1].final, f"the last {what} event is not final")
 
 
 def _missing(m: Measured) -> Iterator[str]:
     """What had to happen for the scenario to prove anything."""
     scenario = m.scenario
     if scenario.dropped[0]:
-        yield from _unless(m.stats.total_dropped > 0, "nothing was dropped")
+        yield from unless(m.stats.total_dropped > 0, "nothing was dropped")
         reports = sum(not each.final for each in m.overflows)
-        yield from _unless(
+        yield from unless(
             reports >= scenario.reports,
             f"{reports} overflow events before the final one, {scenario.reports} at least",
         )
     if scenario.raises_backpressure:
-        yield from _unless(any(m.backpressure), "backpressure never went on")
+        yield from unless(any(m.backpressure), "backpressure never went on")
 
 
 # Block and timing ------------------------------------------------------------------------------
 
 
 def _block_faults(m: Measured) -> Iterator[str]:
-    yield from _equal("overrun of the credit", m.overrun, 0)
-    yield from _equal("delivered", m.delivered, m.scenario.total)
-    yield from _equal("dropped", m.stats.total_dropped, 0)
+    yield from equal("overrun of the credit", m.overrun, 0)
+    yield from equal("delivered", m.delivered, m.scenario.total)
+    yield from equal("dropped", m.stats.total_dropped, 0)
 
 
 def _block_missing(m: Measured) -> Iterator[str]:
     if m.scenario.total > m.scenario.capacity:
-        yield from _unless(
+        yield from unless(
             m.stats.high_water == m.scenario.capacity, "the child was never held by a full buffer"
         )
 
 
 def _timing_faults(m: Measured) -> Iterator[str]:
     worst = m.lateness.worst
-    yield from _unless(
+    yield from unless(
         worst < LATENESS_SECONDS,
         f"a timer was {1000 * worst:.1f} ms late, {1000 * LATENESS_SECONDS:.0f} ms at most",
     )
