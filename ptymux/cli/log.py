@@ -8,6 +8,7 @@ import os
 import select
 from collections import deque
 from collections.abc import Iterator
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Final
 
@@ -115,16 +116,19 @@ def follow(
         BrokenPipeError: nobody reads from `printer` any more.
         PtymuxError: the server went away for good, or refuses.
     """
-    stream = resume(path, pty_id, offset, kind)
+    stream = resume(path, pty_id, offset, kind, lifeline=kind in ("consumer", "lossless"))
     last = int(stream.pty["buffer"]["total_written"]) if kind == "one-shot" else None
-    while True:
-        with stream:
-            try:
-                yield from _frames(stream, printer, last)
-                return
-            except ConnectionClosedError:
-                at = stream.offset
-        stream = resume_patiently(path, pty_id, at, kind)
+    lifeline, stream.lifeline = stream.lifeline, None  # we are attached, whatever server there is
+    line = None if lifeline is None else lifeline.number
+    with nullcontext() if lifeline is None else lifeline:
+        while True:
+            with stream:
+                try:
+                    yield from _frames(stream, printer, last)
+                    return
+                except ConnectionClosedError:
+                    at = stream.offset
+            stream = resume_patiently(path, pty_id, at, kind, line=line)
 
 
 def _frames(

@@ -142,7 +142,9 @@ class Attachment:
         return frames
 
 
-def resume_patiently(path: str, pty: str, offset: int, kind: str) -> Stream:
+def resume_patiently(
+    path: str, pty: str, offset: int, kind: str, *, line: int | None = None
+) -> Stream:
     """Attach anew, without input, as soon as there is a server again.
 
     Raises:
@@ -151,7 +153,7 @@ def resume_patiently(path: str, pty: str, offset: int, kind: str) -> Stream:
     patience = Patience()
     while True:
         try:
-            return resume(path, pty, offset, kind)
+            return resume(path, pty, offset, kind, line=line)
         except PtymuxError as error:
             patience.bear(error)
 

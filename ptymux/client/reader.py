@@ -22,8 +22,8 @@ class PtyReader(Closing):
     """Attached to a PTY from `offset` on, a number, "oldest" or "now"; iterate, or call `read`.
 
     `pty` is what the PTY was at first, `end` what it was at its end, None before; `skipped` counts
-    the bytes that were missed in all. With `wants_input` the `lifeline` is there too, unless the
-    PTY had ended; it outlives servers.
+    the bytes that were missed in all. A consumer has a `lifeline`, unless the PTY had ended; it
+    outlives servers, and only with `wants_input` something may be typed into it.
 
     Raises:
         PtymuxError: there is no such PTY, or no server.
@@ -48,7 +48,8 @@ class PtyReader(Closing):
         self.is_over = self.is_closed = False
         self.skipped = 0
         self.end: Pty | None = None
-        stream = attach_to(path, pty, offset, kind, wants_input=wants_input)
+        lives_by_line = kind in ("consumer", "lossless")
+        stream = attach_to(path, pty, offset, kind, wants_input=wants_input, lifeline=lives_by_line)
         self.pty: Pty = cast(Pty, stream.pty)
         self.lifeline, stream.lifeline = stream.lifeline, None
         self._go_on(stream)
@@ -121,7 +122,12 @@ class PtyReader(Closing):
         assert self._patience is not None
         try:
             stream = attach_to(
-                self._path, self.pty["pty_id"], self._offset, self._kind, deadline=deadline
+                self._path,
+                self.pty["pty_id"],
+                self._offset,
+                self._kind,
+                line=None if self.lifeline is None else self.lifeline.number,
+                deadline=deadline,
             )
         except PtymuxError as error:
             self._patience.bear(error, deadline)
