@@ -155,8 +155,14 @@ class OutputBuffer:
     """
 
     def __init__(
-        self, ring: RingBuffer, threshold: float = 0.75, on_full: OnFull = OnFull.DROP
+        self,
+        ring: RingBuffer,
+        threshold: float = 0.75,
+        on_full: OnFull = OnFull.DROP,
+        *,
+        resumes: bool = False,
     ) -> None:
+        """Begin, or with `resumes` go on with the account that a predecessor kept in the ring."""
         if not HYSTERESIS < threshold < 1.0:
             raise InvalidValueError("threshold", threshold, "above 0.10 and below 1.0")
         self.ring = ring
@@ -185,27 +191,27 @@ class OutputBuffer:
         off_mark = (threshold - HYSTERESIS) * ring.capacity
         self._off_below = max(1, math.ceil(off_mark - 1e-6))
         self._counts_from = math.floor(off_mark + 1e-6)
-        self.set_on_full(on_full)
+        if resumes:
+            self.on_full = on_full
+            self._resume()
+        else:
+            self.set_on_full(on_full)
 
-    @classmethod
-    def resume(
-        cls, ring: RingBuffer, threshold: float = 0.75, on_full: OnFull = OnFull.DROP
-    ) -> OutputBuffer:
-        """Return the buffer of a ring whose account a predecessor kept; raises as the class."""
-        words, limit = ring.load_account(), ring.limit
-        buffer = cls(ring, threshold, OnFull.DROP)
+    def _resume(self) -> None:
+        """Take the account from the ring, which stays as it is: we could be killed at any moment.
+
+        So does the limit: for whom it was set may come back.
+        """
+        words = self.ring.load_account()
         if words is not None:
-            buffer.account, notes = Account.from_words(words)
-            reported, buffer.high_water, buffer.overflow_events = notes[:3]
-            buffer.backpressure_events, buffer.backpressure = notes[3], bool(notes[4])
-            buffer._reached = notes[5]
-            buffer._overflow.resume(buffer.account.dropped, reported)
-            buffer._told_attended = buffer.account.dropped_attended
-        buffer._total = ring.total
-        buffer._measure()
-        ring.limit = limit  # for whom it was set may come back
-        buffer.on_full = on_full
-        return buffer
+            self.account, notes = Account.from_words(words)
+            reported, self.high_water, self.overflow_events = notes[:3]
+            self.backpressure_events, self.backpressure = notes[3], bool(notes[4])
+            self._reached = notes[5]
+            self._overflow.resume(self.account.dropped, reported)
+            self._told_attended = self.account.dropped_attended
+        self._total = self.ring.total
+        self._measure()
 
     def expect(self, consumers: int, lossless: int, now: float, *, wait: bool) -> list[Telling]:
         """Count so many consumers as attached, of which some lossless, whose readers will come.

@@ -80,8 +80,7 @@ class Flow:
     def begin(self, ring: RingBuffer, options: SpawnOptions, *, resumed: bool = False) -> None:
         """The child runs; `resumed`: the account in the ring goes on."""
         self.ring = ring
-        make = OutputBuffer.resume if resumed else OutputBuffer
-        self.buffer = make(ring, options.threshold, options.on_full)
+        self.buffer = OutputBuffer(ring, options.threshold, options.on_full, resumes=resumed)
         self.buffer.tells_first = True
         self._idle_timeout = options.idle_timeout_seconds
         self._seen_at = time.monotonic()

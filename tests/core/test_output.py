@@ -1142,6 +1142,22 @@ def test_the_stored_account_says_how_much_of_the_loss_was_told() -> None:
     assert stored == [50, 50, 80]
 
 
+@pytest.mark.requirement("STATS")
+def test_a_successor_that_is_killed_at_once_leaves_the_account_as_it_was() -> None:
+    out, reader = attached(capacity=100)
+    produce(out, 150)
+    read(out, reader)
+    out.advance(0)
+    before = out.ring.load_account()
+
+    for _ in range(3):
+        again = OutputBuffer(out.ring, resumes=True)
+
+    assert out.ring.load_account() == before
+    assert again.stats().total_dropped == out.stats().total_dropped == 50
+    assert again.stats().total_consumed == out.stats().total_consumed == 100
+
+
 @pytest.mark.requirement("STATS", "HOLES")
 def test_consumed_goes_back_only_by_what_merged_grew() -> None:
     out = OutputBuffer(RingBuffer(10_000))
