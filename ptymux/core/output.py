@@ -210,6 +210,7 @@ class OutputBuffer:
             self._reached = notes[5]
             self._overflow.resume(self.account.dropped, reported)
             self._told_attended = self.account.dropped_attended
+        self.is_waiting = True  # until `expect` says whether somebody is to come back
         self._total = self.ring.total
         self._measure()
 

@@ -1158,6 +1158,27 @@ def test_a_successor_that_is_killed_at_once_leaves_the_account_as_it_was() -> No
     assert again.stats().total_consumed == out.stats().total_consumed == 100
 
 
+@pytest.mark.requirement("STATS")
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_successor_judges_loss_only_once_it_knows_who_was_attached(comes_back: bool) -> None:
+    out, reader = attached(capacity=100)
+    produce(out, 80)
+    read(out, reader)
+    out.ring.write(bytes(120))  # by nobody seen; the server is dead
+
+    again = OutputBuffer(out.ring, resumes=True)
+    again.expect(int(comes_back), 0, 0, wait=comes_back)
+    before = again.stats().total_dropped
+    if comes_back:
+        again.attach(CONSUMER, 0, offset=80)
+        again.expect(0, 0, 0, wait=False)
+
+    stats = again.stats()
+    lost = (stats.dropped_attended, stats.dropped_unattended)
+    assert lost == ((20, 0) if comes_back else (0, 20))
+    assert before == (0 if comes_back else 20)
+
+
 @pytest.mark.requirement("STATS", "HOLES")
 def test_consumed_goes_back_only_by_what_merged_grew() -> None:
     out = OutputBuffer(RingBuffer(10_000))
