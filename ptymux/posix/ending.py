@@ -8,7 +8,7 @@ import select
 import struct
 from dataclasses import dataclass
 
-from ptymux.posix.procfs import pid_behind, read_stat
+from ptymux.posix.procfs import pid_behind, read, read_stat
 
 __all__ = ["ExitStatus", "is_stopped", "reap"]
 
@@ -30,23 +30,43 @@ class ExitStatus:
 def reap(pidfd: int, *, patient: bool = False) -> ExitStatus | None:
     """Return how the process ended and free its pid; None while it lives. Once for a child.
 
-    For one that is no child of ours, or that somebody else reaped, the kernel is asked what it
-    remembers, for which its parent gets 20 ms to reap it; older kernels leave it unknown. With
-    `patient` it is None until the parent has: a pidfd then hangs up.
+    For one that is no child of ours, what /proc says of it as a zombie; once somebody reaped it the
+    kernel is asked what it remembers, and older ones leave it unknown. The parent gets 20 ms to reap
+    what /proc does not tell; with `patient` it is None until the parent has: a pidfd then hangs up.
 
-    Source: waitid(2); PIDFD_GET_INFO with PIDFD_INFO_EXIT since Linux 6.15.
+    Source: waitid(2); exit_code in proc_pid_stat(5); PIDFD_GET_INFO with PIDFD_INFO_EXIT since Linux
+    6.15.
     """
     try:
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
     except ChildProcessError:
-        if not _is_readable(pidfd) or (patient and not _is_reaped(pidfd)):
+        if not _is_readable(pidfd):
             return None
+        status = _of_zombie(pidfd)
+        if status is not None or (patient and not _is_reaped(pidfd)):
+            return status
         return _remembered(pidfd)
     if result is None:
         return None
     if result.si_code == os.CLD_EXITED:
         return ExitStatus(result.si_status, None, False)
     return ExitStatus(None, result.si_status, result.si_code == os.CLD_DUMPED)
+
+
+def _of_zombie(pidfd: int) -> ExitStatus | None:
+    """Return how a process of ours ended that nobody has reaped; None when /proc does not tell.
+
+    Of a process that took another user's rights /proc says 0 to us, whatever it was.
+    """
+    pid = pid_behind(pidfd)
+    stat, uids = read(f"/proc/{pid}/stat"), read(f"/proc/{pid}/status")
+    if not stat or not uids or _is_reaped(pidfd):
+        return None
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    owners = next(line.split()[1:] for line in uids.splitlines() if line.startswith(b"Uid:"))
+    if fields[0] != b"Z" or os.geteuid() not in (0, *map(int, set(owners))) or len(set(owners)) > 1:
+        return None
+    return _of_word(int(fields[49]))
 
 
 def _is_readable(pidfd: int) -> bool:
@@ -74,6 +94,11 @@ def _remembered(pidfd: int) -> ExitStatus:
     mask, *_, status = _PIDFD_INFO.unpack(info)
     if not mask & _PIDFD_INFO_EXIT:
         return ExitStatus(None, None, False)
+    return _of_word(status)
+
+
+def _of_word(status: int) -> ExitStatus:
+    """Return what a wait status says."""
     if os.WIFSIGNALED(status):
         return ExitStatus(None, os.WTERMSIG(status), os.WCOREDUMP(status))
     return ExitStatus(os.WEXITSTATUS(status), None, False)

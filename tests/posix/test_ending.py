@@ -76,6 +76,37 @@ def test_process_of_another_parent_is_told_apart(
         assert status == expected
 
 
+@pytest.mark.requirement("FR-012")
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("os._exit(0)", ExitStatus(0, None, False)),
+        ("os._exit(7)", ExitStatus(7, None, False)),
+        ("os.kill(os.getpid(), 9)", ExitStatus(None, 9, False)),
+    ],
+)
+def test_end_is_told_although_its_parent_never_asks(
+    start: Start, end: str, expected: ExitStatus
+) -> None:
+    script = (
+        "import os, time\npid = os.fork()\n"
+        f"if not pid: os.read(0, 1); {end}\n"
+        "print('pid', pid, flush=True); time.sleep(60)\n"
+    )
+    child = start(sys.executable, "-Sc", script)
+    wait_until(lambda: child.read_until(b"pid").endswith(b"\n"))
+    pidfd = os.pidfd_open(int(child.shown.split()[1]))
+
+    try:
+        child.type(b"\n")
+        wait_until(lambda: reap(pidfd, patient=True) is not None)
+        status = reap(pidfd, patient=True)
+    finally:
+        os.close(pidfd)
+
+    assert status == expected
+
+
 @pytest.mark.requirement("FR-001")
 def test_stop_is_seen_until_it_ends(start: Start) -> None:
     child = start("sleep", "60")
