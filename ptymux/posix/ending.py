@@ -30,12 +30,13 @@ class ExitStatus:
 def reap(pidfd: int, *, patient: bool = False) -> ExitStatus | None:
     """Return how the process ended and free its pid; None while it lives. Once for a child.
 
-    For one that is no child of ours, what /proc says of it as a zombie; once somebody reaped it the
-    kernel is asked what it remembers, and older ones leave it unknown. The parent gets 20 ms to reap
-    what /proc does not tell; with `patient` it is None until the parent has: a pidfd then hangs up.
+    For one that is no child of ours, what /proc says of it as a zombie; once somebody reaped it
+    the kernel is asked what it remembers, and older ones leave it unknown. The parent gets 20 ms
+    to reap what /proc does not tell; with `patient` it is None until the parent has: a pidfd
+    then hangs up.
 
-    Source: waitid(2); exit_code in proc_pid_stat(5); PIDFD_GET_INFO with PIDFD_INFO_EXIT since Linux
-    6.15.
+    Source: waitid(2); exit_code in proc_pid_stat(5); PIDFD_GET_INFO with PIDFD_INFO_EXIT since
+    Linux 6.15.
     """
     try:
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
