@@ -121,9 +121,9 @@ class Estate:
             yield Heirloom(slot, record, tuple(holdings), tuple(lines), exiting)
 
     def past_reports(self) -> Iterator[Report]:
-        """Return what a new server must be told again."""
-        for slot in self._suspended:
-            yield Suspended(slot, True)
+        """Return what a new server must be told again, or one that an old keeper told last."""
+        for slot in self._pids:
+            yield Suspended(slot, slot in self._suspended)
         for reports in self._ended.values():
             yield from reports
 

@@ -204,8 +204,9 @@ class Keeper:
         self._send(hello, fds=[self._log, self._self, self._claim.lock])
         for heirloom in heirlooms:
             self._send(heirloom.body, heirloom.record, heirloom.fds)
-        if with_estate:
-            self._tell(list(self._estate.past_reports()))
+        if not with_estate:
+            self._tell(self._engine.run_once())  # what happened while there was no keeper
+        self._tell(list(self._estate.past_reports()))
 
     def _on_server_end(self) -> None:
         if self._server_handle >= 0:

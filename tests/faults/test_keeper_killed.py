@@ -1,0 +1,155 @@
+"""kill -9 of the keeper, or of both in turn: every PTY lives on, and what it writes is kept."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from ptymux.core.model import OnFull
+from tests.faults.laws import Events, Watch, memfds_of
+from tests.faults.streams import FLOOD, PACED, Client
+from tests.server.conftest import Place, is_alive, kill, until
+
+KERNEL = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
+TELLS_STATUS = KERNEL >= (6, 15)  # of a child that is not ours
+
+
+def kill_keeper(place: Place) -> int:
+    """Kill the keeper; return the pid of the next one."""
+    before = place.status()["keeper_pid"]
+    kill(before)
+    until(lambda: place.status()["keeper_pid"] != before)
+    return int(place.status()["keeper_pid"])
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.faults)])
+def test_kills_of_the_keeper_cost_no_pty_and_no_byte(
+    place: Place, moments: random.Random, rounds: int
+) -> None:
+    flood = place.spawn(*FLOOD, plain_output=True, on_full=OnFull.BLOCK)
+    paced = place.spawn(*PACED, plain_output=True)
+    others = [place.sh("while read x; do echo got-$x; done") for _ in range(18)]
+    watch = Watch(place)
+    pipe, raw = Client(place, flood, "lossless", lifeline=True), Client(place, paced, types=True)
+    status = place.status()
+    memfds = [memfds_of(status[name]) for name in ("keeper_pid", "pid")]
+    seen = 0
+    for _ in range(rounds):
+        time.sleep(moments.uniform(0, 0.3))
+        kill_keeper(place)
+        told = watch.look(flood, paced, *others)
+        assert {pty["state"] for pty in told} == {"active"}
+        now = told[1]["buffer"]["total_written"]
+        assert now >= seen
+        until(lambda now=now: raw.offset > now)  # type: ignore[misc]
+        seen = raw.offset
+    for number, pty in enumerate(others):
+        with place.attach(pty) as stream:
+            assert stream.lifeline is not None
+            stream.lifeline.send_all(b"%d\n" % number)
+            until(lambda pty=pty: place.get(pty)["buffer"]["total_written"] > 8)  # type: ignore[misc]
+    place.call("kill", all=True)
+    for client in (pipe, raw):
+        client.join(20)
+        client.stop()
+    end, paced_end = watch.look(flood, paced)
+    assert pipe.skipped == 0
+    assert pipe.delivered == end["buffer"]["total_written"]
+    assert raw.delivered + raw.skipped == paced_end["buffer"]["total_written"]
+    assert {pty["signal"] for pty in watch.look(*others)} == {15 if TELLS_STATUS else None}
+    Events(place).check()
+    status = place.status()
+    assert status["keeper_replaced"] == rounds
+    assert [memfds_of(status[name]) for name in ("keeper_pid", "pid")] == memfds
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.faults)])
+def test_both_in_turn_cost_no_pty_and_no_byte(
+    place: Place, moments: random.Random, rounds: int
+) -> None:
+    pty = place.spawn(*PACED, plain_output=True, on_full=OnFull.BLOCK)
+    pipe = Client(place, pty, "lossless", lifeline=True)
+    watch = Watch(place)
+    for _ in range(rounds):
+        for which in moments.sample(("keeper_pid", "pid"), 2):
+            kill(place.status()[which])
+            before = pipe.offset
+            time.sleep(2)  # the two are this far apart
+            watch.look(pty)
+            until(lambda before=before: pipe.offset > before)  # type: ignore[misc]
+    place.call("kill", all=True)
+    pipe.join(20)
+    pipe.stop()
+    (end,) = watch.look(pty)
+    assert pipe.delivered == end["buffer"]["total_written"] == end["buffer"]["total_consumed"]
+    Events(place).check()
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "signum"),
+    [("exit 7", 7, None), ("exit 0", 0, None), ("kill -9 $$", None, 9)],
+)
+def test_an_exit_status_outlives_the_keeper(
+    place: Place, script: str, code: int | None, signum: int | None
+) -> None:
+    pty = place.sh(f"read x; {script}")
+    kill_keeper(place)
+    with place.attach(pty) as stream:
+        assert stream.lifeline is not None
+        stream.lifeline.send_all(b"\n")
+        place.call("wait", pty=pty["pty_id"], until="gone")
+    end = place.get(pty)
+    told = (end["exit_code"], end["signal"])
+    assert told == ((code, signum) if TELLS_STATUS else (None, None))
+    until(lambda: not is_alive(pty["pid"]))
+
+
+def test_a_stop_is_seen_by_the_next_keeper(place: Place) -> None:
+    before, during, after = (place.sh("sleep 60") for _ in range(3))
+    place.call("signal", pty=before["pty_id"], signal="STOP")
+    until(lambda: place.get(before)["suspended"])
+    keeper = place.status()["keeper_pid"]
+    kill(keeper)
+    os.kill(before["pid"], signal.SIGCONT)
+    os.kill(during["pid"], signal.SIGSTOP)
+    until(lambda: place.status()["keeper_pid"] != keeper)
+    os.kill(after["pid"], signal.SIGSTOP)
+
+    def told() -> list[bool]:
+        return [place.get(pty)["suspended"] for pty in (before, during, after)]
+
+    until(lambda: told() == [False, True, True], 4)
+    kill(place.status()["pid"])
+    assert told() == [False, True, True]
+    os.kill(during["pid"], signal.SIGCONT)
+    until(lambda: told() == [False, False, True], 4)
+    place.call("kill", all=True, grace=0.2)
+    assert all(not is_alive(pty["pid"]) for pty in (before, during, after))
+
+
+def test_a_stop_that_a_dying_server_did_not_hear_of_is_told(place: Place) -> None:
+    pty = place.sh("sleep 60")
+    place.call("signal", pty=pty["pty_id"], signal="STOP")
+    until(lambda: place.get(pty)["suspended"])
+    place.call("resize", pty=pty["pty_id"], cols=90, rows=30)  # what is kept says: suspended
+    server = place.status()["pid"]
+    os.kill(server, signal.SIGSTOP)
+    os.kill(pty["pid"], signal.SIGCONT)
+    time.sleep(0.3)  # the keeper hears of it, the server does not
+    kill(server)
+    until(lambda: not place.get(pty)["suspended"], 4)
+
+
+def test_kill_ends_what_an_earlier_keeper_started(place: Place) -> None:
+    stubborn = place.sh("trap '' TERM HUP; while :; do sleep 0.1; done")
+    kill_keeper(place)
+    began = time.monotonic()
+    told: dict[str, Any] = place.call("kill", ptys=[stubborn["pty_id"]], grace=0.3)["ptys"][0]
+    assert time.monotonic() - began < 5
+    assert not is_alive(stubborn["pid"])
+    assert told["signal"] == (9 if TELLS_STATUS else None)

@@ -1,0 +1,112 @@
+"""kill -9 of the server: no byte, no number and no event goes with it."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from ptymux.core.model import OnFull
+from tests.faults.laws import Events, Watch, memfds_of
+from tests.faults.streams import FLOOD, PACED, Client
+from tests.server.conftest import Place, kill, until
+
+FEW_OR_MANY = pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.faults)])
+
+
+def told(name: str, seconds: Sequence[float]) -> tuple[float, float]:
+    """Print how long it took; return the 95th percentile and the worst."""
+    ordered = sorted(1000 * each for each in seconds)
+    p95 = ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
+    print(
+        f"{name}: p50 {statistics.median(ordered):.0f}, p95 {p95:.0f}, worst {ordered[-1]:.0f} ms"
+    )
+    return p95, ordered[-1]
+
+
+def back_after(client: Client, server: int) -> float:
+    """Kill the server; return how long after that a client had a byte from another one."""
+    before = client.attachments
+    began = time.monotonic()
+    kill(server)
+    until(lambda: client.attachments > before and client.first_byte_at)
+    return client.first_byte_at - began
+
+
+@FEW_OR_MANY
+@pytest.mark.parametrize("argv", [FLOOD, PACED], ids=["flood", "paced"])
+@pytest.mark.parametrize("on_full", OnFull, ids=lambda on_full: str(on_full.value))
+def test_kills_of_the_server_cost_no_byte(
+    place: Place,
+    moments: random.Random,
+    is_measured: bool,
+    argv: tuple[str, ...],
+    on_full: OnFull,
+    rounds: int,
+) -> None:
+    pty = place.spawn(*argv, plain_output=True, on_full=on_full)
+    watch = Watch(place)
+    raw = Client(place, pty, types=True)
+    pipe = Client(place, pty, "lossless", lifeline=True)
+    clients = [raw, pipe, Client(place, pty), Client(place, pty, "observer")]
+    took = []
+    try:
+        for _ in range(rounds):
+            # A server that dies within two seconds has its successor a little later.
+            time.sleep(moments.uniform(2, 2.5) if rounds > 10 else moments.uniform(0, 0.2))
+            took.append(back_after(raw, place.status()["pid"]))
+            watch.look(pty)
+        until(lambda: pipe.attachments > rounds)
+    finally:
+        place.call("kill", ptys=[pty["pty_id"]])
+        for client in clients:
+            client.join(20)
+    for client in clients:
+        client.stop()
+    (end,) = watch.look(pty)
+    buffer = end["buffer"]
+    events = Events(place)
+    events.check()
+    assert events.overflow_of(pty) == buffer["total_dropped"]
+    for client in clients:
+        assert client.end is not None
+        assert client.offset == buffer["total_written"]
+    if on_full is OnFull.BLOCK:
+        assert pipe.skipped == 0
+        assert buffer["total_written"] == pipe.delivered == buffer["total_consumed"]
+        assert buffer["total_dropped"] == buffer["unread"] == 0
+    p95, worst = told(f"back, {rounds} kills, {buffer['total_written']} bytes", took)
+    if rounds > 10 and not is_measured:
+        assert p95 < (150 if argv is FLOOD else 100)
+        assert worst < 500
+
+
+@pytest.mark.parametrize("rounds", [20, pytest.param(200, marks=pytest.mark.faults)])
+def test_kills_in_a_row_cost_no_number(place: Place, moments: random.Random, rounds: int) -> None:
+    pty = place.spawn(*FLOOD, plain_output=True, on_full=OnFull.BLOCK, buffer_size=256 * 1024)
+    lossy = place.spawn(*PACED, plain_output=True, buffer_size=64 * 1024)
+    watch = Watch(place)
+    pipe = Client(place, pty, "lossless", lifeline=True)
+    reader = Client(place, lossy, types=True)
+    before = memfds_of(place.status()["keeper_pid"])
+    for _ in range(rounds):
+        time.sleep(moments.uniform(0, 0.05))
+        kill(place.status()["pid"])
+        watch.look(pty, lossy)
+    place.call("kill", all=True)
+    for client in (pipe, reader):
+        client.join(20)
+        client.stop()
+    end, lossy_end = watch.look(pty, lossy)
+    assert pipe.delivered == end["buffer"]["total_written"] == end["buffer"]["total_consumed"]
+    assert end["buffer"]["total_dropped"] == 0
+    events = Events(place)
+    events.check()
+    assert events.overflow_of(lossy) == lossy_end["buffer"]["total_dropped"]
+    assert len(events.of["pty.stopped"]) == 2
+    status = place.status()
+    assert status["server_replaced"] == rounds
+    assert memfds_of(status["keeper_pid"]) == memfds_of(status["pid"]) == before
