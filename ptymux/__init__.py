@@ -25,6 +25,14 @@ The map; each layer imports only from those below it, which `tests/test_layers.p
     core/      pure: rings, accounts, backpressure, lifecycle, registry, escalation, events
     errors.py  every exception, its code on the wire and its exit code
 
+Two processes serve a user, and either replaces the other. The keeper (`keeper/process.py`) has
+the terminals and does nothing else; the server (`server/app.py`) has everybody else to talk to.
+Both hold what a successor needs (`keeper/heritage.py`): per PTY the ring's memory, the master, a
+pidfd, the engine's ends of its lifelines and its past (`manager/memory.py`); the event log, the
+listening socket and the lock. The keeper starts another server (`keeper/supervisor.py`), the
+server another keeper (`keeper/remote.py`); accounts and events are written so that what a kill cut
+at any point can be completed.
+
 How a byte travels: child, kernel, `keeper/terminal.py` (readv straight into the ring, within the
 credit that the manager published), `core/output.py` (who has been handed what, what was lost),
 `manager/reader.py`, and whoever reads. How input travels: a lifeline (`keeper/lifeline.py`), which

@@ -7,8 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ptymux.cli.answer import paint, wrap
-from ptymux.cli.table import ENDED, command_words, held_words, state_style
-from ptymux.core.units import format_capacity, format_duration, format_size, printable
+from ptymux.cli.table import ENDED, held_words, state_style
+from ptymux.core.units import (
+    command_words,
+    format_capacity,
+    format_duration,
+    format_size,
+    printable,
+)
 
 __all__ = ["draw_bar", "draw_report", "times"]
 
@@ -55,7 +61,7 @@ def _who(pty: Pty, now: float) -> Iterator[Row]:
     name = f"{printable(pty['name'])}, number {pty['number']}" if pty["name"] else pty["number"]
     yield "PTY", str(name), "bold"
     yield "id", pty["pty_id"], ""
-    yield "command", command_words(pty), ""
+    yield "command", command_words(pty["command"]), ""
     yield "directory", printable(pty["cwd"]), ""
     yield "lane", printable(f"{pty['lane_id']}, session {pty['session_id']}"), ""
     yield "state", _state(pty, now), state_style(pty)

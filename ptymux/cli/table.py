@@ -10,9 +10,9 @@ from typing import Any, Final
 from ptymux.cli.answer import cells, cut, paint
 from ptymux.core.lifecycle import State, is_alarming
 from ptymux.core.model import DEFAULT_LANE
-from ptymux.core.units import format_size, printable
+from ptymux.core.units import command_words, format_size, printable
 
-__all__ = ["ENDED", "command_words", "draw_table", "format_age", "held_words", "state_style"]
+__all__ = ["ENDED", "draw_table", "format_age", "held_words", "state_style"]
 
 ENDED: Final = (State.STOPPED.value, State.ERRORED.value)
 _GAP: Final = 2  # cells between columns
@@ -37,14 +37,6 @@ def format_age(seconds: float) -> str:
         if whole >= size:
             return f"{whole // size}{unit}"
     return f"{whole}s"
-
-
-def command_words(pty: Pty) -> str:
-    """Return what runs, as it was typed; of `run -c LINE` the line."""
-    words = pty["command"]
-    if len(words) == 4 and words[1] == "-c" and words[0] == words[3]:
-        return printable(words[2])
-    return printable(" ".join(words))
 
 
 def held_words(pty: Pty) -> str:
@@ -93,7 +85,7 @@ _COLUMNS: Final = (
     _Column("#", lambda pty, _now: str(pty["number"]), right=True),
     _Column("NAME", lambda pty, _now: printable(pty["name"] or _NOTHING), least=8),
     _Column("LANE", lambda pty, _now: printable(pty["lane_id"]), least=7),
-    _Column("COMMAND", lambda pty, _now: command_words(pty), least=10),
+    _Column("COMMAND", lambda pty, _now: command_words(pty["command"]), least=10),
     _Column("STATE", _state, style=state_style),
     _Column("PID", lambda pty, _now: str(pty["pid"] or _NOTHING), right=True),
     _Column("AGE", _age, right=True),

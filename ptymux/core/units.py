@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
 from ptymux.core.model import WindowSize
@@ -21,6 +22,7 @@ __all__ = [
     "format_size",
     "format_capacity",
     "format_duration",
+    "command_words",
     "printable",
 ]
 
@@ -116,6 +118,13 @@ def format_duration(seconds: float) -> str:
     if whole < 86_400:
         return f"{whole // 3600} h {whole % 3600 // 60} m"
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def command_words(words: Sequence[str]) -> str:
+    """Return a command as it was typed, safe to show; of `run -c LINE` the line."""
+    if len(words) == 4 and words[1] == "-c" and words[0] == words[3]:
+        return printable(words[2])
+    return printable(" ".join(words))
 
 
 def printable(text: str) -> str:

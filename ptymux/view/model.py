@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ptymux.core.lifecycle import State, is_alarming
-from ptymux.core.units import printable
+from ptymux.core.units import command_words, printable
 from ptymux.errors import ProtocolError
 
 __all__ = ["Model", "Pty", "Row", "Totals"]
@@ -66,7 +66,7 @@ class Pty:
     def _from_json(cls, told: Mapping[str, Any]) -> Pty:
         buffer = told["buffer"]
         is_live = told["state"] not in _ENDED
-        command = printable(" ".join(told["command"]))
+        command = command_words(told["command"])
         attended = bool(told["attended"])
         full = buffer["capacity"] and buffer["utilization"] >= 1
         return cls(

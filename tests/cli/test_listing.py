@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ptymux.cli.answer import cells, cut, wrap
 from ptymux.cli.report import draw_bar, draw_report
-from ptymux.cli.table import command_words, draw_table, format_age, held_words
+from ptymux.cli.table import draw_table, format_age, held_words
 
 BUFFER = {
     "capacity": 1000,
@@ -156,12 +156,6 @@ def test_colour_changes_no_width() -> None:
 def test_red_is_for_loss_and_for_what_nobody_asked_for(told: dict[str, Any], is_red: bool) -> None:
     assert ("\x1b[31m" in table(told, colour=True)[1]) is is_red
     assert ("\x1b[31m" in report(told, colour=True)) is is_red
-
-
-def test_the_command_is_shown_as_it_was_typed() -> None:
-    assert command_words(pty(command=["sh", "-c", "a; b"])) == "sh -c a; b"
-    assert command_words(pty(command=["/bin/sh", "-c", "a; b", "/bin/sh"])) == "a; b"
-    assert command_words(pty(command=["a\x1b[2Jb\n", "\udc80"])) == "a[2Jb  "
 
 
 def test_a_command_that_is_held_is_said_to_be() -> None:

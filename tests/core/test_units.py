@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ptymux.core.model import WindowSize
 from ptymux.core.units import (
+    command_words,
     format_capacity,
     format_duration,
     format_size,
@@ -192,3 +193,9 @@ def test_what_is_shown_is_printable_and_shown_again_the_same(text: str) -> None:
     assert shown.isprintable()
     assert printable(shown) == shown
     shown.encode()  # no lone surrogate is left
+
+
+def test_the_command_is_shown_as_it_was_typed() -> None:
+    assert command_words(["sh", "-c", "a; b"]) == "sh -c a; b"
+    assert command_words(["/bin/sh", "-c", "a; b", "/bin/sh"]) == "a; b"
+    assert command_words(["a\x1b[2Jb\n", "\udc80"]) == "a[2Jb  "
