@@ -150,13 +150,14 @@ class Connection(Closing):
             ArgumentsTooLongError: no server takes that much.
             PtymuxError: as `call`.
         """
-        from ptymux.client.spawning import open_directory, payload_of, spawn_params
+        from ptymux.client.spawning import look_up, open_directory, payload_of, spawn_params
 
         payload = payload_of(options)
         flags = {"remove": remove, "hangup": hangup or None, "attaches": attaches or None}
         params = spawn_params(options) | flags | {"payload_bytes": len(payload)}
         fds = [open_directory(options.cwd or ".")]
         try:
+            look_up(options, fds[0])
             fds += [] if options.stdin_fd is None else [options.stdin_fd]
             return self._ask("spawn", params, self.reply_timeout, payload, fds)[0]
         finally:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 
 from ptymux.core.model import SpawnOptions
-from ptymux.errors import ArgumentsTooLongError, BadDirectoryError
+from ptymux.errors import ArgumentsTooLongError, BadDirectoryError, PtymuxError
+from ptymux.posix.program import find_program
 from ptymux.protocol.messages import LARGEST_PAYLOAD, encode_payload
 
-__all__ = ["open_directory", "payload_of", "spawn_params"]
+__all__ = ["look_up", "open_directory", "payload_of", "spawn_params"]
 
 
 def payload_of(options: SpawnOptions) -> bytes:
@@ -60,6 +62,16 @@ def open_directory(path: str) -> int:
         return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise BadDirectoryError(path, os.strerror(error.errno or 0).lower()) from error
+
+
+def look_up(options: SpawnOptions, directory: int) -> None:
+    """Look at the program from here: if its disk does not answer, nobody else waits for it.
+
+    What is wrong with it is for the server to say.
+    """
+    env = _environment(options) | dict(options.overrides)
+    with contextlib.suppress(PtymuxError):
+        find_program(options.argv, env.get("PATH", os.defpath), directory)
 
 
 def _environment(options: SpawnOptions) -> dict[str, str]:
