@@ -127,8 +127,8 @@ def follow(
                     yield from _frames(stream, printer, last)
                     return
                 except ConnectionClosedError:
-                    at = stream.offset
-            stream = resume_patiently(path, pty_id, at, kind, line=line)
+                    at, since = stream.offset, stream.received_from
+            stream = resume_patiently(path, pty_id, at, kind, line=line, received_from=since)
 
 
 def _frames(

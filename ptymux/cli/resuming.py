@@ -47,6 +47,7 @@ class Attachment:
         self.is_over = False  # the server said its last word
         self._kind = kind
         self._wants_input = wants_input
+        self._received_from: int | None = None  # up to where a server was lost
         self._patience: Patience | None = None
 
     def pending(self) -> list[Frame]:
@@ -85,6 +86,7 @@ class Attachment:
                 wants_input=living is None and self._wants_input,
                 lifeline=living is None and self.hangup,
                 line=None if living is None else living.number,
+                received_from=self._received_from,
                 hangup=self.hangup,
             )
         except PtymuxError as error:
@@ -131,6 +133,7 @@ class Attachment:
     def _lose_server(self) -> None:
         assert self.stream is not None
         self.stream.close()
+        self._received_from = self.stream.received_from
         self.stream, self._patience = None, Patience()
 
     def _go_on(self, stream: Stream) -> None:
@@ -143,7 +146,13 @@ class Attachment:
 
 
 def resume_patiently(
-    path: str, pty: str, offset: int, kind: str, *, line: int | None = None
+    path: str,
+    pty: str,
+    offset: int,
+    kind: str,
+    *,
+    line: int | None = None,
+    received_from: int | None = None,
 ) -> Stream:
     """Attach anew, without input, as soon as there is a server again.
 
@@ -153,7 +162,7 @@ def resume_patiently(
     patience = Patience()
     while True:
         try:
-            return resume(path, pty, offset, kind, line=line)
+            return resume(path, pty, offset, kind, line=line, received_from=received_from)
         except PtymuxError as error:
             patience.bear(error)
 

@@ -41,6 +41,7 @@ class PtyReader(Closing):
         self._stream: Stream | None = None
         self._parts: deque[Part] = deque()
         self._missed = 0  # bytes just before the next part
+        self._received_from: int | None = None  # up to where a server was lost
         self._patience: Patience | None = None  # while there is no server
         self._path = path
         self._kind = kind
@@ -116,6 +117,7 @@ class PtyReader(Closing):
             self._take(stream, stream.receive())
         except ConnectionClosedError:
             stream.close()
+            self._received_from = stream.received_from
             self._stream, self._patience = None, Patience()
 
     def _look_for_server(self, deadline: float | None) -> None:
@@ -127,6 +129,7 @@ class PtyReader(Closing):
                 self._offset,
                 self._kind,
                 line=None if self.lifeline is None else self.lifeline.number,
+                received_from=self._received_from,
                 deadline=deadline,
             )
         except PtymuxError as error:

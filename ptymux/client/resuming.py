@@ -72,6 +72,7 @@ def attach_to(
     wants_input: bool = False,
     lifeline: bool = False,
     line: int | None = None,
+    received_from: int | None = None,
     hangup: bool = False,
     deadline: float | None = None,
 ) -> Stream:
@@ -91,6 +92,7 @@ def attach_to(
             wants_input=wants_input,
             lifeline=lifeline,
             line=line,
+            received_from=received_from,
             hangup=hangup,
         )
     except BaseException:

@@ -114,7 +114,8 @@ class Stream(Closing):
 
     Either iterate, or wait for `fileno()` to be readable, then `receive`; what came with the
     attach itself is to be fetched by `pending` before the first wait. `offset` is where the next
-    byte will be: to go on from there after a reconnect.
+    byte will be, to go on from there after a reconnect, and nothing was missed from
+    `received_from` to there.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Stream(Closing):
     ) -> None:
         """Take over `sock` and `lifeline`; `piece` was read from `sock` before."""
         self.pty = pty or {}  # as of the attach
-        self.offset = offset
+        self.offset = self.received_from = offset
         self.lifeline = lifeline
         self.is_over = False  # the last frame was seen: Exit or Detach
         self._decoder = FrameDecoder(piece)
@@ -209,6 +210,7 @@ class Stream(Closing):
             self._advance(frame.offset, frame.offset + len(frame.data))
         elif isinstance(frame, Gap):
             self._advance(frame.start, frame.end)
+            self.received_from = frame.end
         elif isinstance(frame, (Exit, Detach)):
             self.is_over = True
         return frame
@@ -243,13 +245,15 @@ def attach(
     rows: int | None = None,
     lifeline: bool = False,
     line: int | None = None,
+    received_from: int | None = None,
     hangup: bool = False,
 ) -> Stream:
     """Attach to `pty` from `offset`, "oldest" or "now" on; the connection becomes the stream.
 
     A `lifeline` comes with input and can be asked for without: while it is open the attachment
-    lives, whatever becomes of servers; who comes back names it by its number, `line`. With `hangup`
-    its end hangs the PTY up, unless `detach` was called before.
+    lives, whatever becomes of servers; who comes back names it by its number, `line`, and says from
+    where on it has all output, up to `offset`: that server may not know what the one before it
+    sent last. With `hangup` its end hangs the PTY up, unless `detach` was called before.
 
     Raises:
         PtymuxError: as `Connection.call`; the connection is as it was.
@@ -265,6 +269,7 @@ def attach(
         rows=rows,
         lifeline=lifeline or None,
         line=line,
+        received_from=received_from,
         hangup=hangup or None,
     )
     start = _start(result, connection, given)

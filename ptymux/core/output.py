@@ -364,6 +364,12 @@ class OutputBuffer:
         self._finish(told)
         return told
 
+    def note_received(self, reader: Reader, start: int, now: float) -> list[Telling]:
+        """Note that `reader` was handed everything from `start` on, by a predecessor of this."""
+        if reader.is_consumer:
+            self.account.hand(start, reader.cursor.offset)
+        return self.advance(now)
+
     def clear(self, now: float) -> list[Telling]:
         """Throw away what is retained: unread counts as dropped, the rest as trimmed."""
         told: list[Telling] = []

@@ -105,6 +105,11 @@ class OutputReader:
         if (part.data or part.skipped) and not self.is_closed:
             self._pty.flow.hand(self._reader, part, size)
 
+    def note_received(self, start: int) -> None:
+        """Note that who reads here has all output from `start` on, from a manager before."""
+        flow = self._pty.flow
+        flow.change(lambda now: flow.buffer.note_received(self._reader, start, now))
+
     async def wait(self) -> bool:
         """Return True once there is something to read, False when there never will be.
 

@@ -38,6 +38,9 @@ async def attach(
     reader = app.manager.reader(record.pty_id, kind, offset=_offset(app, record, params))
     with contextlib.ExitStack() as undo:
         undo.callback(reader.close)
+        received = params.optional_number("received_from", 0, reader.offset)
+        if received is not None:  # before the last one to come back lets losses be judged
+            reader.note_received(received)
         reply = Answer()
         line = await _line(app, connection, reader, params, reply)
         undo.callback(app.manager.detach, record.pty_id, line)
