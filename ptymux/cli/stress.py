@@ -12,6 +12,8 @@ from ptymux.cli.values import SIZE
 from ptymux.errors import InvalidValueError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ptymux.stress.plan import Plan
     from ptymux.stress.report import Report
 
@@ -23,6 +25,7 @@ Examples:
   ptymux stress --size 64k --size 1M --bytes 10000000
   ptymux stress --child yes --no-timing
   ptymux stress --plot flood.svg
+  ptymux stress --chaos 20
   ptymux stress --json | jq '.scenarios[] | [.name, .capacity, .dropped]'
 """
 
@@ -58,6 +61,15 @@ Examples:
     help="Draw utilization and drops over time.",
 )
 @click.option("--no-timing", is_flag=True, help="Do not judge timing, on a machine that is busy.")
+@click.option(
+    "--chaos",
+    "kills",
+    type=int,
+    is_flag=False,
+    flag_value=10,
+    metavar="[N]",
+    help="Kill a server, not yours, N times while readers go on.  [default: 10]",
+)
 @click.pass_context
 def stress(
     ctx: click.Context,
@@ -67,13 +79,20 @@ def stress(
     as_json: bool,
     plot: str | None,
     no_timing: bool,
+    kills: int | None,
 ) -> None:
     """Flood real PTYs and prove that their bounded output keeps its promises.
 
     For each buffer size a child writes 50 MB to a consumer that never reads, a slow one, a fast
     one, and one that holds the child (block); then once without a buffer, and once paced to 20
     MB/s. Every byte is counted and checked. Exits with 1 when a verdict fails.
+
+    With --chaos it starts a server of its own, and kills it again and again while one reader
+    follows 50 MB, and another holds the command that writes as much (block).
     """
+    if kills is not None:
+        _check_goes_with_chaos(child=child, plot=plot)
+        ctx.exit(0 if _stress_chaos(kills, child_bytes, sizes, as_json=as_json) else 1)
     from ptymux.stress.child import ChildKind
     from ptymux.stress.plan import DEFAULT_BYTES, DEFAULT_SIZES, make_plan
 
@@ -131,33 +150,80 @@ def _run(ctx: click.Context, plan: Plan, *, timing: bool) -> Report:
     )
 
 
+def _check_goes_with_chaos(*, child: str, plot: str | None) -> None:
+    if child != "counter":
+        raise click.UsageError("--chaos is with numbered lines only, not with --child.")
+    if plot is not None:
+        raise click.UsageError("--chaos has nothing to plot; leave out one of the two.")
+
+
+def _stress_chaos(
+    kills: int, child_bytes: int | None, sizes: tuple[int, ...], *, as_json: bool
+) -> bool:
+    """Run and print; return whether all verdicts let it pass."""
+    from ptymux.cli.chaos import ChaosDisplay, run_chaos
+    from ptymux.stress.chaos import judge_chaos, make_chaos_plan
+    from ptymux.stress.chaos_report import chaos_as_json, render_chaos, render_chaos_plain
+
+    plan = make_chaos_plan(kills, child_bytes, sizes)
+    with ChaosDisplay(plan) as display:
+        judged = judge_chaos(run_chaos(plan, display.update))
+    if as_json:
+        import json
+
+        click.echo(json.dumps(chaos_as_json(judged, _machine())))
+    else:
+        _show(render_chaos(judged), render_chaos_plain(judged, _plain_width()))
+    return judged.has_passed
+
+
+def _machine() -> dict[str, object]:
+    """Return where this runs."""
+    import platform
+
+    from ptymux import __version__
+
+    return {
+        "ptymux": __version__,
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _show(drawn: RenderableType, plain: str) -> None:
+    """Print in colours on a terminal, else as text."""
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal and "NO_COLOR" not in os.environ:
+        console.print(drawn)
+    else:
+        click.echo(plain, nl=False)
+
+
 def _print(report: Report, *, as_json: bool) -> None:
     if as_json:
         import json
-        import platform
 
-        from ptymux import __version__
         from ptymux.stress.report import as_json as to_json
 
-        machine = {
-            "ptymux": __version__,
-            "python": platform.python_version(),
-            "kernel": platform.release(),
-            "cpus": os.cpu_count(),
-        }
-        click.echo(json.dumps(to_json(report, machine)))
+        click.echo(json.dumps(to_json(report, _machine())))
         return
 
     from rich.console import Console
 
-    from ptymux.stress.table import PLAIN_WIDTH, render, render_plain
+    from ptymux.stress.table import render, render_plain
 
-    console = Console()
-    if console.is_terminal and "NO_COLOR" not in os.environ:
-        console.print(render(report, console.width))
-    else:
-        width = console.width if sys.stdout.isatty() else PLAIN_WIDTH
-        click.echo(render_plain(report, width), nl=False)
+    _show(render(report, Console().width), render_plain(report, _plain_width()))
+
+
+def _plain_width() -> int:
+    from rich.console import Console
+
+    from ptymux.stress.table import PLAIN_WIDTH
+
+    return Console().width if sys.stdout.isatty() else PLAIN_WIDTH
 
 
 class _Picture:

@@ -117,6 +117,8 @@ def test_stress_holds_the_schema(world: World) -> None:
     words = ("stress", "--json", "--no-timing", "--size", "64k", "--bytes", "300000")
 
     holds(json.loads(world.run(*words).stdout), "stress")
+    chaos = ("stress", "--json", "--chaos", "1", "--bytes", "1100k")
+    holds(json.loads(world.run(*chaos).stdout), "stress_chaos")
 
 
 def test_every_command_that_prints_json_has_a_definition() -> None:

@@ -173,7 +173,17 @@ def test_failure_while_showing_progress_is_no_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [["--size", "4MB"], ["--child", "no"], ["--bytes", "x"], ["--what"], ["--plot", "/tmp"]]
+    "args",
+    [
+        ["--size", "4MB"],
+        ["--child", "no"],
+        ["--bytes", "x"],
+        ["--what"],
+        ["--plot", "/tmp"],
+        ["--chaos", "x"],
+        ["--chaos", "--child", "yes"],
+        ["--chaos", "--plot", "x.svg"],
+    ],
 )
 def test_what_cannot_work_is_a_usage_error(args: list[str]) -> None:
     assert CliRunner().invoke(stress, args).exit_code == 2
@@ -184,6 +194,8 @@ def test_what_cannot_work_is_a_usage_error(args: list[str]) -> None:
     [
         (["--size", "2G"], "--size"),
         (["--bytes", "10"], "--bytes"),
+        (["--chaos", "--bytes", "10"], "--bytes"),
+        (["--chaos", "0"], "--chaos"),
         (["--plot", "/nonexistent/flood.svg"], "no such file"),
     ],
 )

@@ -1,0 +1,188 @@
+"""What a run of `--chaos` came to: for people, for machines, and while it lasts.
+
+JSON, schema 1. Numbers are raw: bytes, seconds, and milliseconds where the name says so.
+
+    schema, ptymux, python, kernel, cpus
+    chaos, bytes, capacity                 what was asked for: kills, bytes of each PTY, its buffer
+    passed, seconds, verdicts[]            of the run as a whole
+    kills, server_replaced, keeper_replaced, events_missed
+    longest_silence_ms                     the longest that a reader waited for output
+    readers[]:
+      name, kind, on_full, passed, verdicts[], kills, seconds, failure
+      delivered, skipped                   as the reader counted
+      written, consumed, dropped, trimmed, retained, unread     as the server did; null: it cannot
+      longest_silence_ms
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ptymux.core.units import format_capacity, format_duration, format_size
+from ptymux.stress.chaos import ChaosJudged, ChaosPlan, ReaderMeasured
+from ptymux.stress.live import bar
+from ptymux.stress.report import SCHEMA
+from ptymux.stress.table import PLAIN_WIDTH, STYLES
+from ptymux.stress.verdict import Outcome, Verdict
+
+__all__ = ["chaos_as_json", "chaos_frame", "render_chaos", "render_chaos_plain"]
+
+_COUNTED: Final = ("written", "consumed", "dropped", "trimmed", "retained", "unread")
+_HEADINGS: Final = (
+    *("Reader", "Buffer", "Kills", "Delivered", "Skipped", "Dropped", "Silence", "Verdict"),
+)
+
+
+# For machines ----------------------------------------------------------------------------------
+
+
+def chaos_as_json(judged: ChaosJudged, machine: Mapping[str, object]) -> dict[str, object]:
+    """Return the run as the schema above has it; `machine` says where it ran."""
+    m = judged.measured
+    return {
+        "schema": SCHEMA,
+        **machine,
+        "chaos": m.plan.kills,
+        "bytes": m.plan.child_bytes,
+        "capacity": m.plan.capacity,
+        "passed": judged.has_passed,
+        "seconds": m.seconds,
+        "verdicts": _verdicts_json([judged.replaced]),
+        "kills": m.kills,
+        "server_replaced": m.server_replaced,
+        "keeper_replaced": m.keeper_replaced,
+        "events_missed": m.events_missed,
+        "longest_silence_ms": 1000 * m.silence_seconds,
+        "readers": [
+            _reader_json(reader, verdict)
+            for reader, verdict in zip(m.readers, judged.readers, strict=True)
+        ],
+    }
+
+
+def _verdicts_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
+    return [
+        {"name": v.name, "outcome": v.outcome.value, "reasons": list(v.reasons)} for v in verdicts
+    ]
+
+
+def _reader_json(r: ReaderMeasured, verdict: Verdict) -> dict[str, object]:
+    return {
+        "name": r.plan.name,
+        "kind": r.plan.kind.value,
+        "on_full": r.plan.on_full.value,
+        "passed": verdict.has_passed,
+        "verdicts": _verdicts_json([verdict]),
+        "kills": r.kills,
+        "seconds": r.seconds,
+        "failure": r.failure,
+        "delivered": r.check.size,
+        "skipped": r.check.skipped,
+        **dict(zip(_COUNTED, _counted(r), strict=True)),
+        "longest_silence_ms": 1000 * r.silence_seconds,
+    }
+
+
+def _counted(r: ReaderMeasured) -> tuple[int | None, ...]:
+    s = r.stats
+    if s is None:
+        return (None,) * len(_COUNTED)
+    consumed, dropped = s.total_consumed, s.total_dropped
+    return (s.total_written, consumed, dropped, s.trimmed, s.retained, s.unread)
+
+
+# For people ------------------------------------------------------------------------------------
+
+
+def render_chaos(judged: ChaosJudged) -> RenderableType:
+    """Return the table of the readers, what was wrong, and the run in one line."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for heading in _HEADINGS:
+        is_text = heading in ("Reader", "Verdict")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
+    for reader, verdict in zip(judged.measured.readers, judged.readers, strict=True):
+        outcome = Text(verdict.outcome.value, style=STYLES[verdict.outcome])
+        table.add_row(*_cells(judged.measured.plan, reader), outcome)
+    style = STYLES[Outcome.OK if judged.has_passed else Outcome.FAILED]
+    return Group(
+        table,
+        *(Text(line, style=STYLES[outcome]) for outcome, line in _complaints(judged)),
+        Text(_summary(judged), style=style),
+    )
+
+
+def render_chaos_plain(judged: ChaosJudged, width: int = PLAIN_WIDTH) -> str:
+    """Return the same as text without any escape sequence."""
+    console = Console(color_system=None, width=width, force_terminal=False, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(render_chaos(judged))
+    return "".join(line.rstrip() + "\n" for line in capture.get().strip("\n").splitlines())
+
+
+def _cells(plan: ChaosPlan, r: ReaderMeasured) -> Iterator[str]:
+    yield r.plan.name
+    yield format_capacity(plan.capacity)
+    yield f"{r.kills}"
+    yield format_size(r.check.size)
+    yield format_size(r.check.skipped)
+    yield "-" if r.stats is None else format_size(r.stats.total_dropped)
+    yield f"{1000 * r.silence_seconds:.0f} ms"
+
+
+def _complaints(judged: ChaosJudged) -> Iterator[tuple[Outcome, str]]:
+    for verdict in judged.verdicts:
+        if not verdict.has_passed:
+            for reason in verdict.reasons:
+                yield verdict.outcome, f"{verdict.name} {verdict.outcome.value}: {reason}"
+
+
+def _summary(judged: ChaosJudged) -> str:
+    m = judged.measured
+    took = format_duration(m.seconds)
+    if not judged.has_passed:
+        return f"the run did not pass, {took}"
+    delivered = format_size(sum(reader.check.size for reader in m.readers))
+    skipped = sum(reader.check.skipped for reader in m.readers)
+    gaps = f"{format_size(skipped)} in gaps that were told" if skipped else "no byte missed"
+    times = "once" if m.kills == 1 else f"{m.kills} times"
+    return (
+        f"the server was killed {times}, {took}: {delivered} delivered, {gaps}, every byte "
+        f"accounted for; the longest silence was {1000 * m.silence_seconds:.0f} ms"
+    )
+
+
+# While it lasts --------------------------------------------------------------------------------
+
+
+def chaos_frame(
+    plan: ChaosPlan, kills: int, offsets: Sequence[int], silence_seconds: float, width: int
+) -> Group:
+    """Return what the screen shows now, within `width` columns."""
+    room = max(4, min(width, 100) - 18)
+    lines = [
+        Text.assemble(
+            (plan.title, "bold"),
+            f"  server killed {kills} of {plan.kills} times, ",
+            f"longest silence {1000 * silence_seconds:.0f} ms",
+            no_wrap=True,
+            overflow="crop",
+        )
+    ]
+    for reader, offset in zip(plan.readers, offsets, strict=True):
+        share = offset / plan.child_bytes
+        lines.append(
+            Text.assemble(
+                (f"{reader.name:<9}", "dim"),
+                bar(share, room),
+                f"{100 * share:>5.0f} %",
+                no_wrap=True,
+                overflow="crop",
+            )
+        )
+    return Group(*lines)
