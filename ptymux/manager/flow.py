@@ -1,7 +1,8 @@
 """The output of one PTY as it flows: looks at the ring when it matters, wakes readers, tells.
 
-The engine reports, time passes, readers read: each of these ends in `refresh`, which compares what
-the ring says with what was known, tells the difference, wakes who waits, and arms the next look.
+The engine reports, time passes, readers read: each of these ends in `refresh`, which passes output
+on to who waits for it, compares what the ring says with what was known, tells the difference, and
+arms the next look. Who waits comes first: somebody may look at the terminal.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final, Protocol
 
 from ptymux.core.model import OnFull, SpawnOptions
 from ptymux.core.output import OutputBuffer, Reader, Telling
-from ptymux.core.ring import NO_LIMIT, Part, RingBuffer
+from ptymux.core.ring import Cursor, Part, RingBuffer
 from ptymux.keeper.link import Link
 
 __all__ = ["Flow", "Listener"]
@@ -22,6 +23,10 @@ _NO_RING: Final = RingBuffer(0)  # of PTYs without output, before and after
 _RANGE_SECONDS: Final = 0.34  # between two ranges told; with the last one 4 a second at most
 _IDLE_LOOKS: Final = 16  # looks at a busy PTY within one idle timeout
 _IDLE_LOOK_SECONDS: Final = 0.01  # at least, between two of them
+
+
+Take = Callable[[], bool]  # takes some output; False: it cannot now
+_Waiter = tuple[Cursor, Take | None]  # where they stand, and how they take what comes
 
 
 class Listener(Protocol):
@@ -64,7 +69,9 @@ class Flow:
         self._slot = slot
         self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[asyncio.Future[None], int] = {}  # and behind which offset they wait
+        self._waiting: dict[asyncio.Future[None], _Waiter] = {}
+        self._is_looking = False  # in `refresh`, which arms at its end
+        self._is_due = False  # a `refresh` comes in the next turn of the loop
         self._timer: asyncio.TimerHandle | None = None
         self._idle_timeout = 0.0  # 0: never
         self._is_released = False
@@ -123,22 +130,30 @@ class Flow:
     # Looking ---------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Compare the ring with what was known: tell, wake, arm."""
+        """Compare the ring with what was known: pass on, tell, arm."""
         if self.is_over:
             return
-        now = time.monotonic()
+        self._is_looking = True
+        try:
+            now = self._look()
+        finally:
+            self._is_looking = False
+        self._arm(now)
+
+    def _look(self) -> float:
         grew = self.ring.total != self._seen
         self._seen = self.ring.total
+        self._pass_on()
+        now = time.monotonic()
         self._tell(self.buffer.advance(now))
         if grew:
             self._seen_at = now
             self._is_silent = False
             self._listener.on_output()
-            self.wake()
         self._is_quiet = not grew
         self._judge_silence(now)
         self._tell_range(now)
-        self._arm(now)
+        return now
 
     def _tell(self, tellings: list[Telling]) -> None:
         """Tell first, then let the account say so: who is killed in between is completed."""
@@ -176,7 +191,8 @@ class Flow:
         if not self.is_over:
             if self.ring.limit > limit:
                 self._link.credit_raised(self._slot)
-            self._arm(now)
+            if not self._is_looking:
+                self._arm(now)
         self._release_unused()
 
     def set_on_full(self, on_full: OnFull) -> int:
@@ -190,12 +206,16 @@ class Flow:
         self.change(switch)
         return offsets[0]
 
-    async def woken(self, offset: int) -> None:
-        """Return once there may be output beyond `offset`, a reader was closed, or it is over."""
+    async def woken(self, cursor: Cursor, take: Take | None = None) -> None:
+        """Return once there may be output beyond `cursor`, a reader was closed, or it is over.
+
+        `take` is called as soon as there is output; while it takes some and returns True, this
+        goes on waiting. What it raises is raised here.
+        """
         if self.is_over:
             return
         future: asyncio.Future[None] = self._loop.create_future()
-        self._waiting[future] = offset
+        self._waiting[future] = cursor, take
         self._arm(time.monotonic())
         try:
             await future
@@ -209,19 +229,42 @@ class Flow:
             if not future.done():
                 future.set_result(None)
 
+    def _pass_on(self) -> None:
+        """Have those take output who said how, and the others look."""
+        for future, (cursor, take) in list(self._waiting.items()):
+            if cursor.offset >= self._seen or future.done():
+                continue
+            try:
+                if take is not None and take():
+                    continue
+                future.set_result(None)
+            except Exception as error:  # whatever it is, it is for who waits
+                future.set_exception(error)
+            self._waiting.pop(future, None)
+
     # The next look ---------------------------------------------------------------------------
 
     def _arm(self, now: float) -> None:
         """See to it that the next `refresh` comes when it is needed."""
-        wake_at = min((offset + 1 for offset in self._waiting.values()), default=NO_LIMIT)
-        wake_at = min(wake_at, self.buffer.wake_at)
+        wake_at = self.buffer.wake_at
+        for cursor, _take in self._waiting.values():
+            wake_at = min(wake_at, cursor.offset + 1)
         if self._is_quiet or self._awaits_range():
             wake_at = min(wake_at, self._seen + 1)
         if wake_at != self.ring.wake_at:
             self.ring.wake_at = wake_at
         if self.ring.total >= wake_at:  # it came before we armed: the engine may not tell of it
-            self._loop.call_soon(self.refresh)
+            self._look_soon()
         self._arm_timer(now)
+
+    def _look_soon(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._on_due)
+
+    def _on_due(self) -> None:
+        self._is_due = False
+        self.refresh()
 
     def _awaits_range(self) -> bool:
         """Whether the next byte is to be told; until the next range is due, the timer tells."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
 from ptymux.core.model import Limits, PtyId
@@ -110,15 +110,17 @@ class OutputReader:
         flow = self._pty.flow
         flow.change(lambda now: flow.buffer.note_received(self._reader, start, now))
 
-    async def wait(self) -> bool:
+    async def wait(self, take: Callable[[], bool] | None = None) -> bool:
         """Return True once there is something to read, False when there never will be.
 
         Other tasks get their turn in any case, so that a loop of `wait` and `consume` starves none.
+        `take` is called at once when something comes, to read and accept some of it; while it
+        returns True, this goes on waiting. What it raises is raised here.
         """
         if self.backlog:
             await asyncio.sleep(0)
         while not (self.is_closed or self.backlog or self._pty.gone.is_set()):
-            await self._pty.flow.woken(self.offset)
+            await self._pty.flow.woken(self._reader.cursor, take)
         return self.backlog > 0 and not self.is_closed
 
     async def follow(self, max_bytes: int = Limits.CHUNK) -> AsyncIterator[Part]:

@@ -107,7 +107,7 @@ async def _carry(
     connection.is_patient = True
     tasks = [
         listening := asyncio.create_task(_listen(app, connection, reader.pty_id)),
-        asyncio.create_task(pump(reader, connection.send, tell_end)),
+        asyncio.create_task(pump(reader, connection.offer, tell_end)),
         asyncio.create_task(connection.gone.wait()),
     ]
     try:

@@ -18,6 +18,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from ptymux.core.model import PtyId
@@ -40,6 +41,16 @@ _PART_SECONDS: Final = 1.0  # for a client that is cut off to see why
 _LOOK_SECONDS: Final = 1.0  # between two looks whether a client left of which nothing is read
 
 
+@dataclass(slots=True)
+class _Unsent:
+    """What the socket did not take yet of something that was offered."""
+
+    rest: memoryview
+    fds: Sequence[int]
+    is_begun: bool  # the client has the beginning, and must get the end
+    taken: asyncio.Future[None]
+
+
 class Connection:
     """Reads lines and bytes with their fds, and sends, all without blocking anybody else."""
 
@@ -52,7 +63,7 @@ class Connection:
         self._received = bytearray()  # not looked at yet
         self._fds: deque[list[int] | None] = deque()  # a request's together; None: not all came
         self._arrived = asyncio.Event()
-        self._sending = asyncio.Lock()
+        self._unsent: deque[_Unsent] = deque()  # in the order in which it was offered
         self._look: asyncio.TimerHandle | None = None
         self._patience: asyncio.TimerHandle | None = None  # for the client's hello
         self.gone = asyncio.Event()  # nobody is at the other end
@@ -107,6 +118,8 @@ class Connection:
         for timer in (self._look, self._patience):
             if timer is not None:
                 timer.cancel()
+        for unsent in self._unsent:
+            unsent.taken.cancel()
         self._sock.close()
         self._drop_fds()
         self.on_done(self)
@@ -225,16 +238,30 @@ class Connection:
 
         What several tasks send goes out one after the other.
         """
-        async with self._sending:
-            rest = memoryview(data)
-            while rest:
-                sent = self._offer(rest, fds)
-                if sent:
-                    rest, fds = rest[sent:], ()
-                else:
-                    await self._writable()
+        taken = self.offer(data, fds)
+        if taken is not None:
+            await taken
 
-    def _offer(self, data: memoryview, fds: Sequence[int]) -> int:
+    def offer(self, data: bytes, fds: Sequence[int] = ()) -> asyncio.Future[None] | None:
+        """Send `data` as far as the kernel takes it now: None when that is all of it.
+
+        Else the rest follows, and the future is done once that was taken. Cancelled before the
+        first byte went, nothing is sent.
+
+        Raises:
+            ConnectionClosedError: the client is gone; the future may raise it as well.
+        """
+        sent = 0 if self._unsent else self._push(data, fds)
+        if sent == len(data):
+            return None
+        if not self._unsent:
+            self._loop.add_writer(self._sock, self._on_writable)
+        taken: asyncio.Future[None] = self._loop.create_future()
+        rest = memoryview(data)[sent:]
+        self._unsent.append(_Unsent(rest, () if sent else fds, sent > 0, taken))
+        return taken
+
+    def _push(self, data: bytes | memoryview, fds: Sequence[int]) -> int:
         try:
             if fds:
                 return socket.send_fds(self._sock, [data], list(fds))
@@ -244,14 +271,33 @@ class Connection:
         except OSError:
             raise ConnectionClosedError from None
 
-    async def _writable(self) -> None:
-        ready = asyncio.Event()
-        self._loop.add_writer(self._sock, ready.set)
+    def _on_writable(self) -> None:
         try:
-            await ready.wait()
-        finally:
-            with contextlib.suppress(ValueError, OSError):
-                self._loop.remove_writer(self._sock)
+            while self._unsent and self._send_first(self._unsent[0]):
+                self._unsent.popleft()
+        except ConnectionClosedError as error:
+            self._fail(error)
+        if not self._unsent:
+            self._loop.remove_writer(self._sock)
+
+    def _send_first(self, unsent: _Unsent) -> bool:
+        """Send what the kernel takes; return whether there is nothing left to send of it."""
+        if unsent.taken.cancelled() and not unsent.is_begun:
+            return True
+        sent = self._push(unsent.rest, unsent.fds)
+        if sent:
+            unsent.rest, unsent.fds, unsent.is_begun = unsent.rest[sent:], (), True
+        if unsent.rest:
+            return False
+        if not unsent.taken.done():
+            unsent.taken.set_result(None)
+        return True
+
+    def _fail(self, error: ConnectionClosedError) -> None:
+        while self._unsent:
+            taken = self._unsent.popleft().taken
+            if not taken.done():
+                taken.set_exception(error)
 
 
 def _close_all(fds: Sequence[int]) -> None:

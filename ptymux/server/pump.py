@@ -3,7 +3,8 @@
 Copy, check, then send: `OutputReader.read` returns bytes that were not overtaken while they were
 copied; what was, is a gap and is told as one. A part counts as handed once the kernel took the
 whole of its frame. While the client's socket is full nothing is copied, and the reader's offset
-remembers.
+remembers. To a client that keeps up output goes at once, from within the engine's report, without
+a task and its turns of the loop in between.
 """
 
 from __future__ import annotations
@@ -12,32 +13,70 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from ptymux.core.output import ReaderKind
+from ptymux.core.ring import Part
 from ptymux.manager import OutputReader
-from ptymux.protocol.framing import Detach, Exit, Gap, Out
+from ptymux.protocol.framing import Detach, Exit, Gap, out_header
 
-__all__ = ["pump"]
+__all__ = ["Offer", "pump"]
 
 _CHUNK: Final = 64 * 1024
 
+Offer = Callable[[bytes], Awaitable[None] | None]  # None: the kernel took all of it
+
 
 async def pump(
-    reader: OutputReader,
-    send: Callable[[bytes], Awaitable[None]],
-    describe_end: Callable[[], Mapping[str, Any]],
+    reader: OutputReader, offer: Offer, describe_end: Callable[[], Mapping[str, Any]]
 ) -> None:
     """Send everything from where `reader` stands, gaps told, up to the end, then how it ended.
 
     To a one-shot reader: what there is by now, then a Detach if the PTY goes on.
     """
+    carrier = _Carrier(reader, offer)
     follows = reader.kind is not ReaderKind.ONE_SHOT
     until = reader.offset + reader.backlog
     while follows or reader.offset < until:
-        if not await reader.wait():
+        if not await reader.wait(carrier.carry):
             break
-        part = reader.read(_CHUNK if follows else min(_CHUNK, until - reader.offset))
-        if part.skipped:
-            await send(Gap(part.offset - part.skipped, part.offset).encode())
-        if part.data:
-            await send(Out(part.offset, part.data).encode())
-        reader.accept(part)
-    await send(Exit(dict(describe_end())).encode() if reader.at_end else Detach().encode())
+        await carrier.settle()
+        carrier.carry(_CHUNK if follows else until - reader.offset)
+    await carrier.settle()
+    end = Exit(dict(describe_end())).encode() if reader.at_end else Detach().encode()
+    if (taken := offer(end)) is not None:
+        await taken
+
+
+class _Carrier:
+    """Takes what a reader has to a client, and keeps what was offered until it is taken."""
+
+    def __init__(self, reader: OutputReader, offer: Offer) -> None:
+        self._reader = reader
+        self._offer = offer
+        self._waiting: tuple[Part, Awaitable[None]] | None = None
+
+    def carry(self, most: int = _CHUNK) -> bool:
+        """Send up to `most` bytes of what there is; False while the client does not take it."""
+        if self._waiting is not None:
+            return False
+        part = self._reader.read(min(most, _CHUNK))
+        taken = self._offer(_frames(part))
+        if taken is not None:
+            self._waiting = part, taken
+            return False
+        self._reader.accept(part)
+        return True
+
+    async def settle(self) -> None:
+        """Return once the client took what was offered."""
+        if self._waiting is not None:
+            part, taken = self._waiting
+            await taken
+            self._waiting = None
+            self._reader.accept(part)
+
+
+def _frames(part: Part) -> bytes:
+    """Return a part as frames: what was missed before it, and what it is."""
+    frames = Gap(part.offset - part.skipped, part.offset).encode() if part.skipped else b""
+    if part.data:
+        frames += out_header(part.offset, len(part.data)) + part.data
+    return frames
