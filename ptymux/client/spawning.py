@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 
 from ptymux.core.model import SpawnOptions
-from ptymux.errors import ArgumentsTooLongError, BadDirectoryError, PtymuxError
+from ptymux.errors import ArgumentsTooLongError, PtymuxError
+from ptymux.posix.inheritance import current_umask, open_directory, open_files_limit
 from ptymux.posix.program import find_program
 from ptymux.protocol.messages import LARGEST_PAYLOAD, encode_payload
 
@@ -28,7 +28,7 @@ def payload_of(options: SpawnOptions) -> bytes:
 
 def spawn_params(options: SpawnOptions) -> dict[str, object]:
     """Return the parameters of a spawn; those of its payload's size and its end are not there."""
-    nofile = _open_files_limit() if options.nofile is None else options.nofile
+    nofile = open_files_limit() if options.nofile is None else options.nofile
     return {
         "name": options.name,
         "lane": options.lane,
@@ -43,25 +43,13 @@ def spawn_params(options: SpawnOptions) -> dict[str, object]:
         "grace": options.grace_seconds,
         "plain_output": options.plain_output,
         "keep_term": options.keep_term,
-        "umask": _umask() if options.umask is None else options.umask,
+        "umask": current_umask() if options.umask is None else options.umask,
         "nofile": nofile,
         "argc": len(options.argv),
         "envc": len(_environment(options)),
         "overrides": dict(options.overrides),
         "has_stdin": options.stdin_fd is not None,
     }
-
-
-def open_directory(path: str) -> int:
-    """Return an fd that stands for the directory, to be passed; the caller owns it.
-
-    Raises:
-        BadDirectoryError: it is missing, forbidden or no directory.
-    """
-    try:
-        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise BadDirectoryError(path, os.strerror(error.errno or 0).lower()) from error
 
 
 def look_up(options: SpawnOptions, directory: int) -> None:
@@ -79,17 +67,3 @@ def _environment(options: SpawnOptions) -> dict[str, str]:
         return dict(options.env)
     # A variable without a name, which can be inherited, cannot be said to a server.
     return {name: value for name, value in os.environ.items() if name}
-
-
-def _umask() -> int:
-    """Return the umask without setting it, which other threads would notice.
-
-    Source: proc_pid_status(5), Linux 4.7.
-    """
-    with open("/proc/self/status", "rb") as status:
-        return next(int(line.split()[1], 8) for line in status if line.startswith(b"Umask:"))
-
-
-def _open_files_limit() -> int | None:
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return None if soft == resource.RLIM_INFINITY else soft

@@ -85,6 +85,10 @@ class ProcessLink:
     def _take_more(self, message: Message) -> None:
         """Take a message that no other link has."""
 
+    async def _let_go(self) -> None:
+        """Let go of the keeper, to which nothing can be said any more."""
+        close_all((self._keeper,))
+
     def _on_successor(self) -> None:
         """Another keeper has taken over."""
 
@@ -174,11 +178,9 @@ class ProcessLink:
         if self._talk is not None:
             self._talk.close()
         self._holdings.clear()
-        if self._keeper >= 0:
-            os.close(self._keeper)
-            self._keeper = -1
         self._fail_greeting("closed")
         self._linked.set()
+        await self._let_go()
 
     async def replace_keeper(self) -> None:
         """Have another keeper take over; return once it has.
@@ -299,8 +301,6 @@ class ProcessLink:
                 await asyncio.wait_for(self._succeed(), _TAKE_OVER_SECONDS)
             except (PtymuxError, OSError, TimeoutError) as error:
                 _log.error("no new keeper: %s", error or type(error).__name__)
-                if self._talk is not None:
-                    self._talk.close()
                 continue
             self._linked.set()
             self._on_successor()
@@ -310,12 +310,13 @@ class ProcessLink:
     async def _succeed(self) -> None:
         sock, pid = self._start_keeper()
         self._greeted = self._loop.create_future()
-        self._talk = Conversation(sock, self._take, self._lose)
+        self._talk = talk = Conversation(sock, self._take, self._lose)
         handle = os.pidfd_open(os.getpid())
         try:
-            self._hand_over(self._talk, handle)
+            self._hand_over(talk, handle)
             await self._greeted
         except BaseException:
+            talk.close()
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
@@ -345,7 +346,7 @@ def check_fds(message: Message) -> None:
     """Refuse a message whose fds did not all arrive."""
     if message.fds_lost:
         close_all(message.fds)
-        raise OutOfResourcesError("open files of the server", "end some PTYs")
+        raise OutOfResourcesError("open files", "end some PTYs")
 
 
 def close_all(fds: Iterable[int]) -> None:

@@ -14,7 +14,7 @@ from ptymux.errors import BadDirectoryError, LimitReachedError
 from ptymux.keeper.engine import Engine
 from ptymux.keeper.heritage import Heirloom
 from ptymux.keeper.reports import Closed, Exited, Report, Suspended, report_as_json
-from ptymux.keeper.statefile import StateFile
+from ptymux.keeper.statefile import State
 from ptymux.keeper.wire import Message, options_from_json, unpack_strings
 
 __all__ = ["Estate"]
@@ -23,7 +23,7 @@ __all__ = ["Estate"]
 class Estate:
     """The engine and, by slot, the records that servers gave to keep."""
 
-    def __init__(self, state: StateFile) -> None:
+    def __init__(self, state: State) -> None:
         self.engine = Engine()
         self.state = state
         self.next_slot = 1  # no number is given out twice, whichever server does it
@@ -42,6 +42,17 @@ class Estate:
     def pids(self) -> set[int]:
         """The children that the engine reaps."""
         return set(self._pids.values())
+
+    @property
+    def leaders(self) -> dict[int, int | None]:
+        """The children that have not ended, or whose terminal is open: pids and start times."""
+        found = {}
+        for slot in self._held:
+            _memfd, master, pidfd = self.engine.holdings(slot)
+            if master >= 0 or pidfd >= 0:
+                facts = json.loads(self._records[slot])
+                found[int(facts["pid"])] = facts.get("start_time")
+        return found
 
     def spawn(self, body: Mapping[str, Any], message: Message) -> tuple[dict[str, Any], list[int]]:
         """Start a child; return the facts for the reply and the fds that go with it.

@@ -137,6 +137,10 @@ class Holdings:
         for slot in {*self._records, *self._fds, *self._lines}:
             self.drop(slot)
 
+    def children(self) -> list[tuple[int, int]]:
+        """Return the slots of what is held, with the child's pidfd, -1 once it has ended."""
+        return [(slot, fds[2]) for slot, fds in self._fds.items()]
+
     def heirlooms(self) -> list[Heirloom]:
         """Return everything, oldest PTY first."""
         found = []

@@ -18,12 +18,12 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from ptymux.errors import UnsafeDirectoryError
 from ptymux.posix.process import boot_id
 
-__all__ = ["Proof", "StateFile", "read_proofs"]
+__all__ = ["NoState", "Proof", "State", "StateFile", "read_proofs"]
 
 _SLOT: Final = struct.Struct("=QQQ36s4x")
 assert _SLOT.size == 64
@@ -37,6 +37,62 @@ class Proof:
     start_time: int
     number: int
     boot_id: str
+
+
+class State(Protocol):
+    """Where a keeper writes its children down."""
+
+    @property
+    def left(self) -> list[Proof]:
+        """The children that a keeper before this one wrote down, and nobody has claimed."""
+        ...
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another child."""
+        ...
+
+    def claim(self, number: int) -> None:
+        """Go on with a child that was left."""
+        ...
+
+    def settle(self) -> None:
+        """Forget the children that were left."""
+        ...
+
+    def enter(self, number: int, pid: int, start_time: int | None) -> None:
+        """Write a child down, before anybody is told of it."""
+        ...
+
+    def leave(self, number: int) -> None:
+        """Forget a child that is gone; again is no error."""
+        ...
+
+
+class NoState:
+    """Nowhere: nobody will look for the children."""
+
+    @property
+    def is_full(self) -> bool:
+        """Never."""
+        return False
+
+    @property
+    def left(self) -> list[Proof]:
+        """None."""
+        return []
+
+    def claim(self, number: int) -> None:
+        """Do nothing."""
+
+    def settle(self) -> None:
+        """Do nothing."""
+
+    def enter(self, number: int, pid: int, start_time: int | None) -> None:
+        """Do nothing."""
+
+    def leave(self, number: int) -> None:
+        """Do nothing."""
 
 
 class StateFile:

@@ -1,4 +1,4 @@
-"""How a server that lost its keeper starts another."""
+"""How a keeper is started by who has everything that it needs: a server, or a program."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Final
 
+import ptymux
 from ptymux.keeper.supervisor import LINK_FD
 
-__all__ = ["has_ended", "start_keeper"]
+__all__ = ["has_ended", "start_keeper", "start_private_keeper"]
 
+_FLAGS = "-ISE"  # of the interpreter: nothing from the user's environment or site
 _KEEPER: Final = "from ptymux.keeper.daemon import succeed; succeed()"
+_PRIVATE: Final = "from ptymux.keeper.companion import main; main()"
+# As it was when this was imported: a program may go to another directory since.
+_FOLDER: Final = os.path.dirname(os.path.dirname(os.path.abspath(ptymux.__file__)))
+# It must not hold what others wait for the end of.
+_NOWHERE: Final = tuple((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3))
 
 
 def start_keeper(path: str) -> tuple[socket.socket, int]:
@@ -26,19 +34,37 @@ def start_keeper(path: str) -> tuple[socket.socket, int]:
     Raises:
         OSError: open files, processes or memory.
     """
+    # With the same flags as this process.
+    return _start([sys.executable, sys.orig_argv[1], "-c", _code(_KEEPER), path], ())
+
+
+def start_private_keeper() -> tuple[socket.socket, int]:
+    """Start a keeper for this program alone; otherwise as `start_keeper`.
+
+    Raises:
+        OSError: open files, processes or memory; or the interpreter cannot be run.
+    """
+    return _start([sys.executable, _FLAGS, "-c", _code(_PRIVATE)], _NOWHERE)
+
+
+def _code(main: str) -> str:
+    return f"import sys; sys.path.insert(0, {_FOLDER!r}); {main}"
+
+
+def _start(
+    command: list[str], standard_files: Sequence[tuple[object, ...]]
+) -> tuple[socket.socket, int]:
     ours, theirs = socket.socketpair()
-    code = f"import sys; sys.path.insert(0, {sys.path[0]!r}); {_KEEPER}"
     with contextlib.ExitStack() as undo:
         undo.callback(ours.close)
         with theirs:
             fd = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, LINK_FD + 1)
             undo.callback(os.close, fd)
             pid = os.posix_spawn(
-                sys.executable,
-                # With the same flags as this process.
-                [sys.executable, sys.orig_argv[1], "-c", code, path],
-                dict(os.environ),
-                file_actions=[(os.POSIX_SPAWN_DUP2, fd, LINK_FD)],
+                command[0],
+                command,
+                {name: value for name, value in os.environ.items() if name},
+                file_actions=[*standard_files, (os.POSIX_SPAWN_DUP2, fd, LINK_FD)],
                 setsid=True,
                 setsigdef=(signal.SIGCHLD, signal.SIGTERM),
                 setsigmask=(),

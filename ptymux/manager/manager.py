@@ -28,7 +28,8 @@ from ptymux.core.model import (
 from ptymux.core.output import BufferStats, ReaderKind
 from ptymux.core.ring import Part
 from ptymux.errors import InvalidStateError, LinkClosedError
-from ptymux.keeper.link import InProcessLink, Link
+from ptymux.keeper.link import Link
+from ptymux.keeper.private import PrivateLink
 from ptymux.keeper.reports import Report
 from ptymux.manager.announcer import Announcer, new_id
 from ptymux.manager.input import type_in
@@ -58,7 +59,7 @@ class PtyManager:
         self, *, limits: Limits | None = None, link: Link | None = None, log: EventLog | None = None
     ) -> None:
         self.limits = limits or Limits()
-        self._link = link or InProcessLink()
+        self._link = link or PrivateLink()
         self._roster = Roster(self.limits)
         self._log = log or EventLog(self.limits.event_log, epoch=os.urandom(8).hex())
         self._bus = Bus(self._log.epoch, self._log, self.limits)

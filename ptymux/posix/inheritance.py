@@ -12,9 +12,51 @@ from ptymux.core.model import SpawnOptions
 from ptymux.errors import BadDirectoryError
 from ptymux.posix.shortage import shortage_of
 
-__all__ = ["STANDARD_FDS", "other_directory", "working_in", "process_limits", "close_on_exec_from"]
+__all__ = [
+    "STANDARD_FDS",
+    "close_on_exec_from",
+    "current_umask",
+    "open_directory",
+    "open_files_limit",
+    "other_directory",
+    "process_limits",
+    "working_in",
+]
 
 STANDARD_FDS = 3  # stdin, stdout, stderr
+
+
+def open_directory(path: str) -> int:
+    """Return an fd that stands for the directory, to be passed; the caller owns it.
+
+    Raises:
+        BadDirectoryError: it is missing, forbidden or no directory.
+        OutOfResourcesError: no more open files.
+    """
+    try:
+        return _open_directory(path)
+    except OSError as error:
+        raise shortage_of(error) or _bad_directory(path, error) from error
+
+
+def current_umask() -> int:
+    """Return the umask without setting it, which other threads would notice.
+
+    Raises:
+        OutOfResourcesError: no more open files.
+    Source: proc_pid_status(5), Linux 4.7.
+    """
+    try:
+        with open("/proc/self/status", "rb") as status:
+            return next(int(line.split()[1], 8) for line in status if line.startswith(b"Umask:"))
+    except OSError as error:
+        raise shortage_of(error) or error from error
+
+
+def open_files_limit() -> int | None:
+    """Return how many files this process may open, None where nothing limits it."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 @contextmanager

@@ -41,6 +41,10 @@ async def eventually(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.002)  # polls the condition above
 
 
+def fds_of(pid: int) -> set[str]:
+    return set(os.listdir(f"/proc/{pid}/fd"))
+
+
 async def within(seconds: float, what: Awaitable[T]) -> T:
     return await asyncio.wait_for(what, seconds)
 

@@ -18,7 +18,8 @@ from ptymux.errors import (
     NotExecutableError,
     PtymuxError,
 )
-from tests.integration.conftest import asynchronous, command, managed
+from ptymux.keeper.private import PrivateLink
+from tests.integration.conftest import asynchronous, command, fds_of, managed
 
 _LANE = LaneId("work")
 
@@ -67,13 +68,15 @@ async def test_failed_spawn_is_errored_with_its_reason(
     prepare: object, error: type[PtymuxError], tmp_path: Path
 ) -> None:
     assert callable(prepare)
-    async with managed() as (manager, events):
-        before = set(os.listdir("/proc/self/fd"))
+    link = PrivateLink()
+    async with managed(link=link) as (manager, events):
+        await link.begin()
+        before = fds_of(os.getpid()), fds_of(link.keeper_pid)
 
         with pytest.raises(error) as raised:
             await manager.spawn(prepare(tmp_path))
 
-        assert set(os.listdir("/proc/self/fd")) == before
+        assert (fds_of(os.getpid()), fds_of(link.keeper_pid)) == before
         (record,) = manager.get_by_lane(_LANE)
         assert (record.state, record.reason, record.pid) == ("errored", str(raised.value), None)
         assert events.topics(record) == [

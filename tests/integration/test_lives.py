@@ -16,12 +16,14 @@ from ptymux.core.escalation import Outcome
 from ptymux.core.events import Topic
 from ptymux.core.model import MIB, CorrelationId, LaneId, WindowSize
 from ptymux.errors import InputCutError, InvalidStateError, LineTooLongError
+from ptymux.keeper.private import PrivateLink
 from ptymux.posix.memory import resident_memory
 from ptymux.posix.process import send, session_members
 from tests.integration.conftest import (
     asynchronous,
     command,
     eventually,
+    fds_of,
     managed,
     output_of,
     shell,
@@ -399,22 +401,26 @@ async def test_children_of_the_host_program_are_left_to_it() -> None:
 @pytest.mark.requirement("FR-003")
 @asynchronous
 async def test_fds_are_flat_over_lives_and_nothing_waits_for_the_garbage_collector() -> None:
-    async with managed() as (manager, _events):
+    link = PrivateLink()
+    async with managed(link=link) as (manager, _events):
+        await link.begin()
         gc.collect()
         gc.disable()
         try:
-            before = set(os.listdir("/proc/self/fd"))
+            before = fds_of(os.getpid())
+            kept = len(fds_of(link.keeper_pid))
             for _ in range(100):
                 record = await manager.spawn(command("/bin/echo", "x"))
                 with manager.reader(record.pty_id) as reader:
                     assert [part.data async for part in reader.follow()] == [b"x\r\n"]
                 await manager.wait_gone(record.pty_id)
                 manager.remove(record.pty_id)
-            after = set(os.listdir("/proc/self/fd"))
+            after = fds_of(os.getpid())
         finally:
             gc.enable()
 
         assert after == before
+        await eventually(lambda: len(fds_of(link.keeper_pid)) == kept)
 
 
 @pytest.mark.requirement("NFR-003", "NFR-004")
