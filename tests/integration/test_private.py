@@ -1,0 +1,285 @@
+"""A program's own keeper: nothing of the program is touched, and nothing outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ptymux.core.events import Topic
+from ptymux.core.model import MIB
+from ptymux.errors import (
+    ArgumentsTooLongError,
+    BadDirectoryError,
+    CommandNotFoundError,
+    SpawnError,
+)
+from ptymux.keeper.private import PrivateLink
+from ptymux.manager import PtyManager
+from tests.integration.conftest import (
+    asynchronous,
+    command,
+    eventually,
+    fds_of,
+    managed,
+    output_of,
+    shell,
+    within,
+)
+
+_END_SECONDS = 7.0  # for everything to be gone after the program
+
+# Starts a PTY with the script in argv, forks a worker that holds whatever is open, and says who
+# is who once the PTY has said that it is ready.
+_PROGRAM = """
+import asyncio, os, sys, time
+from ptymux import PtyManager, SpawnOptions
+from ptymux.keeper.private import PrivateLink
+
+async def main():
+    link = PrivateLink()
+    async with PtyManager(link=link) as manager:
+        pty = await manager.spawn(SpawnOptions(argv=("/bin/sh", "-c", sys.argv[1])))
+        while b"ready" not in manager.read(pty.pty_id).data:
+            await asyncio.sleep(0.01)
+        worker = os.fork()
+        if not worker:
+            os.close(1)
+            time.sleep(60)
+            os._exit(0)
+        print(link.keeper_pid, pty.pid, worker, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def _session(sid: int) -> set[int]:
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _parent, _group, session = path.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == sid and state != "Z":
+                found.add(int(path.parent.name))
+    return found
+
+
+def _left_after(seconds: float, keeper: int, sid: int) -> set[int]:
+    deadline = time.monotonic() + seconds
+    while left := _session(keeper) | _session(sid):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.01)  # polls the condition above
+    return left
+
+
+@contextlib.contextmanager
+def _program(script: str) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
+    """Run the program; give it, the pid of its keeper and that of its PTY's child."""
+    words = [sys.executable, "-c", _PROGRAM, script]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as program:
+        worker = 0
+        try:
+            assert program.stdout is not None
+            keeper, child, worker = map(int, program.stdout.readline().split())
+            yield program, keeper, child
+        finally:
+            program.kill()
+            if worker:
+                os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.requirement("FR-007")
+def test_killed_program_leaves_no_process_not_even_one_that_ignores_signals() -> None:
+    stubborn = "trap '' HUP TERM INT; sleep 99 & echo ready; while :; do sleep 1; done"
+    with _program(stubborn) as (program, keeper, child):
+        assert len(_session(child)) > 1
+
+        program.kill()
+
+        assert not _left_after(_END_SECONDS, keeper, child)
+
+
+@pytest.mark.requirement("FR-007")
+def test_killed_program_hangs_up_and_what_obeys_may_clean_up(tmp_path: Path) -> None:
+    proof = tmp_path / "proof"
+    script = f"trap 'echo bye >{proof}; exit' HUP; echo ready; while :; do sleep 0.01; done"
+    with _program(script) as (program, keeper, child):
+        program.kill()
+
+        assert not _left_after(_END_SECONDS, keeper, child)
+    assert proof.read_text() == "bye\n"
+
+
+@asynchronous
+async def test_killed_keeper_is_replaced_and_the_ptys_do_not_notice() -> None:
+    link = PrivateLink()
+    async with managed(link=link) as (manager, events):
+        cat = await manager.spawn(command("/bin/cat"))
+        flood = await manager.spawn(
+            shell("seq 1000000; exit 7", buffer_size=8 * MIB, plain_output=True)
+        )
+        first = link.keeper_pid
+
+        os.kill(first, signal.SIGKILL)
+        await manager.write_input(cat.pty_id, b"here\n")
+
+        await output_of(manager, cat, b"here\r\nhere")
+        assert link.keeper_pid != first
+        assert (await within(20, manager.wait_gone(flood.pty_id))).exit_code == 7
+        data = manager.read(flood.pty_id).data
+        assert data == b"".join(b"%d\n" % number for number in range(1, 1_000_001))
+        assert (await manager.spawn(command("/bin/cat"))).state == "active"
+        assert manager.get(cat.pty_id).state == "active"
+        assert not events.of(cat, Topic.ERROR)
+
+
+@pytest.mark.requirement("FR-003")
+@asynchronous
+async def test_child_has_what_the_program_has_at_that_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = PrivateLink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)  # which may not see another directory or umask
+    thread.start()
+    async with managed(link=link) as (manager, _events):
+        await link.begin()
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("WORD", "given")
+        before = os.umask(0o027)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+        try:
+            record = await manager.spawn(
+                command("/bin/sh", "-c", "pwd; umask; ulimit -n; echo $WORD$OLDPWD", env=None)
+            )
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            os.umask(before)
+            stop.set()
+            thread.join()
+        await manager.wait_gone(record.pty_id)
+
+        words = manager.read(record.pty_id).data.decode().split()
+        assert words[:3] == [str(tmp_path), "0027", str(soft - 1)]
+        assert words[3] == "given" + os.environ.get("OLDPWD", "")  # no shell has entered it
+        assert record.cwd == str(tmp_path)
+
+
+@pytest.mark.requirement("FR-003")
+@asynchronous
+async def test_stdin_of_the_program_reaches_the_child_and_nothing_else_does() -> None:
+    link = PrivateLink()
+    theirs, ours = os.pipe()
+    leaked = os.open("/dev/zero", os.O_RDONLY)
+    os.set_inheritable(leaked, True)
+    try:
+        async with managed(link=link) as (manager, _events):
+            record = await manager.spawn(
+                shell("read x; echo got $x; ls -l /proc/$$/fd", stdin_fd=theirs)
+            )
+            os.write(ours, b"words\n")
+            output = await output_of(manager, record, b"got words")
+            await manager.wait_gone(record.pty_id)
+
+            assert b"/dev/zero" not in output + manager.read(record.pty_id).data
+            files = {_target(link.keeper_pid, fd) for fd in fds_of(link.keeper_pid)}
+            assert "/dev/zero" not in files
+            assert not files & {_target(os.getpid(), fd) for fd in ("1", "2")} - {"/dev/null"}
+    finally:
+        for fd in (theirs, ours, leaked):
+            os.close(fd)
+
+
+def _target(pid: int, fd: str) -> str:
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/fd/{fd}")
+    return ""
+
+
+@pytest.mark.requirement("FR-003")
+@pytest.mark.parametrize(
+    ("interpreter", "reason"),
+    [
+        ("", "there is no Python interpreter"),
+        ("/bin/true", "it ended at once"),
+        ("/no/such/python", "No such file or directory"),
+    ],
+)
+@asynchronous
+async def test_program_without_an_interpreter_is_told_so_and_may_try_again(
+    interpreter: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with managed() as (manager, events):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", interpreter)
+            with pytest.raises(SpawnError, match=reason):
+                await within(10, manager.spawn(command("/bin/cat")))
+
+        (record,) = manager.list()
+        assert (record.state, events.topics(record)[-1]) == ("errored", Topic.STOPPED)
+        assert (await manager.spawn(command("/bin/cat"))).state == "active"
+
+
+@pytest.mark.requirement("FR-003", "FR-012")
+@asynchronous
+async def test_keeper_that_cannot_be_replaced_ends_its_ptys_and_another_may_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = PrivateLink()
+    async with managed(link=link) as (manager, _events):
+        record = await manager.spawn(command("/bin/cat"))
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", "/no/such/python")
+            os.kill(link.keeper_pid, signal.SIGKILL)
+            record = await within(20, manager.wait_gone(record.pty_id))
+
+        assert record.state != "active"
+        assert (await manager.spawn(command("/bin/cat"))).state == "active"
+
+
+@pytest.mark.requirement("FR-003")
+@asynchronous
+async def test_errors_of_a_spawn_keep_their_facts() -> None:
+    async with managed() as (manager, _events):
+        with pytest.raises(CommandNotFoundError) as missing:
+            await manager.spawn(command("no-such-command"))
+        with pytest.raises(BadDirectoryError) as nowhere:
+            await manager.spawn(command("/bin/cat", cwd="/no/such/place"))
+        with pytest.raises(ArgumentsTooLongError) as long:
+            await manager.spawn(command("/bin/cat", *["x" * 100_000] * 100))
+
+    assert missing.value.command == "no-such-command"
+    assert nowhere.value.directory == "/no/such/place"
+    assert long.value.command == "/bin/cat"
+
+
+@asynchronous
+async def test_manager_without_a_pty_starts_nothing() -> None:
+    before = fds_of(os.getpid())
+    async with PtyManager() as manager:
+        assert manager.list() == ()
+        assert fds_of(os.getpid()) == before
+
+
+@asynchronous
+async def test_spawns_at_once_share_one_keeper() -> None:
+    async with managed() as (manager, _events):
+        records = await asyncio.gather(*(manager.spawn(command("/bin/cat")) for _ in range(8)))
+
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        assert len(children) == 1
+        for record in records:
+            await manager.write_input(record.pty_id, b"x\n")
+            await eventually(lambda pty=record: b"x\r\nx" in manager.read(pty.pty_id).data)  # type: ignore[misc]
