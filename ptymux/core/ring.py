@@ -273,12 +273,15 @@ class RingBuffer:
         words[_INTENT] = total
         return total
 
-    def drain(self, fd: int, readv: ReadV, count: int, *, limited: bool = True) -> int:
+    def drain(
+        self, fd: int, readv: ReadV, count: int, *, limited: bool = True, short: int = 0
+    ) -> int:
         """Append what up to `count` calls of `readv(fd, pieces)` give; return the last one's bytes.
 
         An engine's `prepare`, `commit` and `zero_ahead` in one, with as little around each read as
         there can be: it runs for every 4 KB of output. With `limited` it never goes beyond `limit`
-        and returns -1 once it is there. What `readv` raises goes through, nothing half done.
+        and returns -1 once it is there. It stops after a read of less than `short` bytes. What
+        `readv` raises goes through, nothing half done.
         """
         words, data, ring = self._words, self._data, self._size
         total = words[_TOTAL]
@@ -309,6 +312,8 @@ class RingBuffer:
                     data[at:end] = _ZEROS[:got]
                 else:
                     self.zero_ahead(got)
+                if got < short:
+                    break
         finally:
             words[_INTENT] = total
         return got

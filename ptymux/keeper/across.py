@@ -22,7 +22,7 @@ from ptymux.keeper.conversation import Conversation
 from ptymux.keeper.engine import Spawned
 from ptymux.keeper.heritage import Holdings
 from ptymux.keeper.link import OnReport
-from ptymux.keeper.reports import Report, report_from_json
+from ptymux.keeper.reports import Output, Report, report_from_json
 from ptymux.keeper.succession import has_ended
 from ptymux.keeper.wire import (
     LINK_VERSION,
@@ -232,6 +232,9 @@ class ProcessLink:
             case _:
                 self._take_more(message)
 
+    def _take_output(self, slot: int) -> None:
+        self._report(Output(slot))
+
     def _take_hello(self, message: Message) -> None:
         body = message.body
         if body["version"] != LINK_VERSION:
@@ -310,7 +313,7 @@ class ProcessLink:
     async def _succeed(self) -> None:
         sock, pid = self._start_keeper()
         self._greeted = self._loop.create_future()
-        self._talk = talk = Conversation(sock, self._take, self._lose)
+        self._talk = talk = Conversation(sock, self._take, self._lose, self._take_output)
         handle = os.pidfd_open(os.getpid())
         try:
             self._hand_over(talk, handle)

@@ -19,7 +19,7 @@ from ptymux.core.model import WindowSize
 from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError
 from ptymux.keeper.estate import Estate
 from ptymux.keeper.heritage import Heirloom
-from ptymux.keeper.reports import Report
+from ptymux.keeper.reports import Output, Report
 from ptymux.keeper.wire import LINK_VERSION, Inbox, Message, Outbox
 
 __all__ = ["CHECK_SECONDS", "KeeperBase", "handed_over"]
@@ -168,9 +168,21 @@ class KeeperBase:
             self._engine.watch(self._link.fileno(), mask, self._on_link)
 
     def _tell(self, reports: list[Report]) -> None:
-        told = self._estate.note(reports)
-        if told:
-            self._send({"op": "reports", "reports": told})
+        if not reports:
+            return
+        slots = [report.slot for report in reports if isinstance(report, Output)]
+        if slots:
+            self._tell_output(slots)
+        if len(slots) < len(reports):
+            others = [report for report in reports if not isinstance(report, Output)]
+            if told := self._estate.note(others):
+                self._send({"op": "reports", "reports": told})
+
+    def _tell_output(self, slots: list[int]) -> None:
+        if self._link is not None:
+            with contextlib.suppress(LinkClosedError):  # as for `_send`
+                self._outbox.tell_output(slots)
+                self._flush()
 
     def _serve(self, message: Message) -> None:
         body = message.body

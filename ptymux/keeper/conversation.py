@@ -18,19 +18,23 @@ _LAST_WORDS_SECONDS: Final = 1.0  # for a keeper to take what was said to it
 
 
 class Conversation:
-    """Owns the socket; `on_message` gets what is no reply, `on_lost` why it ended, once."""
+    """Owns the socket; `on_message` gets what is no reply, `on_lost` why it ended, once.
+
+    `on_output` gets the slots of PTYs that have output.
+    """
 
     def __init__(
         self,
         sock: socket.socket,
         on_message: Callable[[Message], None],
         on_lost: Callable[[str], None],
+        on_output: Callable[[int], None],
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._on_message = on_message
         self._on_lost = on_lost
-        self._inbox, self._outbox = Inbox(sock), Outbox(sock)
+        self._inbox, self._outbox = Inbox(sock, on_output), Outbox(sock)
         self._replies: dict[int, asyncio.Future[Message]] = {}
         self._next_id = 1
         self._loop = asyncio.get_running_loop()

@@ -39,7 +39,7 @@ class RemoteLink(ProcessLink):
         self.on_listener: Callable[[socket.socket], None] | None = None
         self.listener: socket.socket | None = None  # that came before somebody was to be told
         self.current_listener: Callable[[], int] = lambda: -1  # the fd that a new keeper gets
-        self._talk = Conversation(sock, self._take, self._lose)
+        self._talk = Conversation(sock, self._take, self._lose, self._take_output)
 
     async def greeting(self) -> tuple[Greeting, list[Inherited]]:
         """Return what the keeper says of itself, and the PTYs it has.

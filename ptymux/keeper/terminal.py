@@ -34,6 +34,7 @@ HELD_END_SECONDS: Final = 10.0  # that an ended PTY in `block` waits for its con
 
 _REAP_SECONDS: Final = 3.0  # for the parent of a child that is not ours to reap it
 _COUNT_HELD_SECONDS: Final = 0.5  # between two updates of `held_ms` while a PTY is held
+_SHORT: Final = 512  # an echo, a line: a terminal gives 4 KB at a time when there is more
 _READS: Final = 4  # in one go when a closing PTY is emptied, some 16 KB
 
 # At most, of what was written and not read yet. Source: some 8 KB of flip buffers (the limit that
@@ -140,9 +141,11 @@ class Terminal:
     # Output ----------------------------------------------------------------------------------
 
     def read(self, count: int) -> bool:
-        """Read up to `count` times, within the credit; return whether there may be more."""
+        """Read up to `count` times, within the credit; return whether there is likely more."""
         try:
-            got = self.ring.drain(self.master, os.readv, count, limited=not self._limitless)
+            got = self.ring.drain(
+                self.master, os.readv, count, limited=not self._limitless, short=_SHORT
+            )
         except BlockingIOError:
             if self._phase is not _Phase.RUNNING:
                 self._follow_end(is_empty=True)
@@ -157,7 +160,8 @@ class Terminal:
             self._watch()
         if self._phase is not _Phase.RUNNING:
             self._follow_end(is_empty=False)
-        return True
+            return True
+        return got >= _SHORT  # else epoll says, should there be more all the same
 
     def _follow_end(self, *, is_empty: bool) -> None:
         """Judge, after a read of an ended PTY, how far its end has come."""

@@ -3,6 +3,8 @@
 A message is a header (`!II`: the sizes of the JSON and of the bytes), the JSON, the bytes. Its fds
 travel with its first byte; the JSON says how many they are. Both ends are of one installation and
 one version, which the first message of either side states.
+
+That a PTY has output is told at every key: as a header alone, no JSON and the slot for a size.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -36,7 +38,7 @@ __all__ = [
     "unpack_strings",
 ]
 
-LINK_VERSION: Final = 1
+LINK_VERSION: Final = 2
 MOST_FDS: Final = 250  # in one message; Source: SCM_MAX_FD is 253
 
 _HEADER: Final = struct.Struct("!II")
@@ -93,7 +95,17 @@ class Outbox:
         """
         assert len(fds) <= MOST_FDS
         text = json.dumps({**body, "fds": len(fds)} if fds else body).encode()
-        packet = _HEADER.pack(len(text), len(data)) + text + data
+        self._put(_HEADER.pack(len(text), len(data)) + text + data, fds)
+
+    def tell_output(self, slots: Sequence[int]) -> None:
+        """Send that there is output in these slots, or queue it.
+
+        Raises:
+            LinkClosedError: the other side is gone.
+        """
+        self._put(b"".join([_HEADER.pack(0, slot) for slot in slots]), ())
+
+    def _put(self, packet: bytes, fds: Sequence[int]) -> None:
         sent = 0 if self._waiting else self._offer(packet, fds)
         if sent < len(packet):
             kept = [] if sent else _duplicates(fds)
@@ -149,10 +161,11 @@ class Outbox:
 
 
 class Inbox:
-    """Takes messages from a non-blocking socket."""
+    """Takes messages from a non-blocking socket; `on_output` gets the slots that have output."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, on_output: Callable[[int], None] | None = None) -> None:
         self._sock = sock
+        self._on_output = on_output
         self._buffer = bytearray()
         # A read returns the fds of one message at most, and a message has them in one piece; so
         # the first of these belong to the first message that says it has some.
@@ -187,6 +200,10 @@ class Inbox:
     def _complete(self) -> Iterator[Message]:
         while len(self._buffer) >= _HEADER.size:
             text_size, data_size = _HEADER.unpack_from(self._buffer)
+            if not text_size and self._on_output is not None:
+                del self._buffer[: _HEADER.size]
+                self._on_output(data_size)
+                continue
             size = _HEADER.size + text_size + data_size
             if size > _LARGEST:
                 raise LinkClosedError(f"a message of {size} bytes on the link")

@@ -549,6 +549,15 @@ def test_draining_brings_every_byte_and_leaves_the_slack_zero(
         assert laws_hold(ring)
 
 
+def test_draining_does_not_ask_for_more_after_a_short_read() -> None:
+    ring = RingBuffer(SLACK)
+    terminal = Terminal(ring, [100, 99, 100])
+
+    assert ring.drain(9, terminal.readv, 9, short=100) == 99
+
+    assert ring.total == 199
+
+
 @pytest.mark.requirement("BLOCK")
 @pytest.mark.parametrize("limit", [0, 1, 99, 100, 101, 5000, SLACK, SLACK + 1])
 def test_draining_stops_exactly_at_the_limit(limit: int) -> None:

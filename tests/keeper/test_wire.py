@@ -132,3 +132,34 @@ def test_options_come_back_without_the_environment() -> None:
     )
     assert (back.buffer_size, back.threshold, back.on_full) == (1024, 0.5, OnFull.BLOCK)
     assert (back.plain_output, back.cwd, back.stdin_fd) == (True, "/tmp", 0)
+
+
+def test_that_there_is_output_is_told_in_between(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    slots: list[int] = []
+    outbox, inbox = Outbox(ends[0]), Inbox(ends[1], slots.append)
+
+    outbox.send({"op": "a"})
+    outbox.tell_output([7, 4_000_000_000])
+    outbox.send({"op": "b"})
+
+    assert [message.body["op"] for message in inbox.receive()] == ["a", "b"]
+    assert slots == [7, 4_000_000_000]
+
+
+def test_that_there_is_output_waits_its_turn_when_the_socket_is_full(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    slots: list[int] = []
+    outbox, inbox = Outbox(ends[0]), Inbox(ends[1], slots.append)
+    outbox.send({"op": "large"}, bytes(4 << 20))
+
+    outbox.tell_output([1])
+    messages: list[Message] = []
+    while outbox.is_waiting or not slots:
+        messages += inbox.receive()
+        outbox.flush()
+
+    assert [message.body["op"] for message in messages] == ["large"]
+    assert slots == [1]
