@@ -214,8 +214,10 @@ class Inbox:
             del self._buffer[:size]
             try:
                 body = json.loads(text)
+                if not isinstance(body, dict):
+                    raise ValueError("it is no object")
                 fds, lost = self._arrived.popleft() if body.pop("fds", 0) else ((), False)
-            except (ValueError, AttributeError, IndexError) as error:
+            except (ValueError, IndexError, RecursionError) as error:
                 raise LinkClosedError(f"no message on the link: {error}") from error
             yield Message(body, data, fds, lost)
 

@@ -102,6 +102,16 @@ def test_a_message_larger_than_any_of_ours_closes_the_link(
         list(Inbox(ends[1]).receive())
 
 
+@pytest.mark.parametrize("text", [b"[]", b'"fds"', b"[" * 50_000, b"{", b'{"fds": 1}'])
+def test_what_is_no_message_closes_the_link(
+    ends: tuple[socket.socket, socket.socket], text: bytes
+) -> None:
+    ends[0].send(len(text).to_bytes(4, "big") + bytes(4) + text)
+
+    with pytest.raises(LinkClosedError, match="no message"):
+        list(Inbox(ends[1]).receive())
+
+
 @given(st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"))))
 def test_strings_come_back_as_they_were_packed(strings: list[str]) -> None:
     assert unpack_strings(pack_strings(strings)) == strings
