@@ -1,4 +1,4 @@
-"""Draining PTYs: a C loop, the engine's own loop, the manager within asyncio."""
+"""Draining PTYs: a C loop, the engine's own loop, a manager with its keeper."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from bench_figures import BenchError, Figure, Goal, Plan, median_of, quantile_of
 
 from ptymux.core.model import SpawnOptions
 from ptymux.keeper.engine import Engine
+from ptymux.keeper.private import PrivateLink
 from ptymux.keeper.reports import Closed, Exited, Report
 from ptymux.manager import PtyManager
 
@@ -41,6 +43,11 @@ def cpu_seconds() -> float:
     """Return what this process, without its children, has used so far."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """Return what a process with one thread has used so far."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def drain_by_c(plan: Plan, count: int) -> Drain:
@@ -84,13 +91,16 @@ def drain_by_manager(plan: Plan, count: int) -> Drain:
     async def drain() -> Drain:
         options = text_options(plan, count)
         lateness: list[float] = []
-        async with PtyManager() as manager:
+        link = PrivateLink()
+        async with PtyManager(link=link) as manager:
+            await link.begin()
             ticker = asyncio.create_task(tick(lateness))
             await asyncio.sleep(0)
-            cpu, start = cpu_seconds(), time.perf_counter()
+            cpu, start = cpu_seconds() + cpu_seconds_of(link.keeper_pid), time.perf_counter()
             ptys = [(await manager.spawn(options)).pty_id for _ in range(count)]
             await asyncio.gather(*(manager.wait_exited(pty_id) for pty_id in ptys))
-            seconds, cpu = time.perf_counter() - start, cpu_seconds() - cpu
+            seconds = time.perf_counter() - start
+            cpu = cpu_seconds() + cpu_seconds_of(link.keeper_pid) - cpu
             ticker.cancel()
             await asyncio.gather(*(manager.wait_gone(pty_id) for pty_id in ptys))
             size = sum(manager.get_buffer_stats(pty_id).total_written for pty_id in ptys)

@@ -21,7 +21,7 @@ from ptymux.core.model import KIB, MIB, Limits, OnFull, PtyRecord, SpawnOptions
 from ptymux.core.output import OutputBuffer, ReaderKind
 from ptymux.core.ring import SLACK, Part, RingBuffer, ring_size
 from ptymux.keeper.engine import Spawned
-from ptymux.keeper.link import InProcessLink
+from ptymux.keeper.private import PrivateLink
 from ptymux.manager import OutputReader, PtyManager
 from ptymux.posix.memory import create_ring_memory, raise_open_files_limit
 
@@ -123,7 +123,7 @@ def time_advances(count: int, size: int) -> list[float]:
 # Spawning, memory, block -------------------------------------------------------------------------
 
 
-class RingLink(InProcessLink):
+class RingLink(PrivateLink):
     """A link that keeps the rings of what was spawned, to look into them."""
 
     def __init__(self) -> None:
@@ -163,17 +163,18 @@ async def spawn_among_rings(plan: Plan) -> list[Figure]:
     raise_open_files_limit()
     options, link = idle_options(), RingLink()
     async with PtyManager(limits=Limits(ptys=plan.rings + 1), link=link) as manager:
+        await link.begin()
         alone = await spawn_quietly(manager, options, plan.spawns)
         link.rings.clear()
-        before = own_memory()
+        before = memory_of(link.keeper_pid)
         for _ in range(plan.rings):
             await manager.spawn(options)
-        idle = own_memory() - before
+        idle = memory_of(link.keeper_pid) - before
         block = bytes(SLACK)
         for ring in link.rings:
             for _ in range(CAPACITY // SLACK):  # full, and nothing lost of it
                 ring.write(block)
-        resident = own_memory() - before
+        resident = memory_of(link.keeper_pid) - before
         per_round = max(1, plan.spawns // plan.rounds)
         rounds = [await spawn_quietly(manager, options, per_round) for _ in range(plan.rounds)]
     return [
@@ -185,24 +186,25 @@ async def spawn_among_rings(plan: Plan) -> list[Figure]:
     ]
 
 
-def own_memory() -> float:
-    """Return this process's proportional share of memory in MB, mapped files left out.
+def memory_of(*others: int) -> float:
+    """Return the proportional share of memory, ours and of `others`, in MB, mapped files left out.
 
     Those are the interpreter and libraries: our share of them depends on who else runs Python.
     """
     gc.collect()
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    maps = [Path(f"/proc/{pid}/smaps_rollup") for pid in (os.getpid(), *others)]
+    lines = [line for path in maps for line in path.read_text().splitlines()]
     fields = (line.split() for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
     return sum(int(field[1]) for field in fields) * KIB / 1e6
 
 
 def measure_memory(plan: Plan) -> list[Figure]:
     raise_open_files_limit()
-    before = own_memory()
+    before = memory_of()
     with ExitStack() as rings:
         for _ in range(plan.rings):
             rings.enter_context(shared_ring())
-        cost = own_memory() - before
+        cost = memory_of() - before
     return [Figure(f"{plan.rings} rings of 4 MiB, untouched", "MB", cost, [cost], Goal(30))]
 
 
