@@ -84,7 +84,7 @@ def test_wait_from_send_never_matches_an_echo_of_the_past(server: Server) -> Non
     server.start("a", f"stty -echo; echo up; {ANSWERS}")
     server.text("wait", "a", "--text", "up")
 
-    for turn in range(20):
+    for turn in range(8):
         offset = server.text("send", "a", f"same {turn % 2}", "--enter").strip()
         found = server.text("wait", "a", "--from", offset, "--text", "got same [01]").split()
         assert found[1:] == ["got", "same", str(turn % 2)]
@@ -93,14 +93,14 @@ def test_wait_from_send_never_matches_an_echo_of_the_past(server: Server) -> Non
 
 @pytest.mark.requirement("FR-012")
 def test_ready_is_never_missed(server: Server) -> None:
-    for turn in range(50):
+    for turn in range(10):
         server.start(f"srv{turn}", "printf READY; sleep 100")
         server.text("wait", f"srv{turn}", "--text", "READY")
 
 
 @pytest.mark.requirement("FR-012")
 def test_output_right_before_the_exit_is_complete(server: Server) -> None:
-    for turn in range(30):
+    for turn in range(8):
         pty = server.start(f"p{turn}", f"printf last-{turn}; exit 5")
         assert server.text("wait", pty) == "5\n"
         assert server.text("logs", pty) == f"last-{turn}"
