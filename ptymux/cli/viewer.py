@@ -78,6 +78,8 @@ class Viewer:
         self._repainted_at = self._interrupted_at = float("-inf")
         self._size: WindowSize | None = None  # of the PTY, as far as is known
         self._raw = contextlib.ExitStack()
+        self._poll = select.poll()
+        self._polled: dict[int, int] = {}  # what it waits for
 
     def run(self) -> int:
         """Show it until its end, a detach or a signal; return the exit code to end with.
@@ -133,9 +135,10 @@ class Viewer:
         ready = self._wait()
         for signum in self._inbox.take() if self._inbox.fileno() in ready else ():
             self._on_signal(signum)
-        if 0 in ready:
-            self._read_keys()
+        has_typed = 0 in ready and self._read_keys()
         self._send_input()
+        if has_typed:  # after the keys: they were waited for
+            self._fit()
         if self._sizes.fileno() in ready:
             self._note_size()
         if self._stream is None:
@@ -151,21 +154,30 @@ class Viewer:
 
     def _wait(self) -> set[int]:
         """Return the fds at which something can be done."""
-        poll = select.poll()
-        poll.register(self._inbox, select.POLLIN)
-        if not self._input:
-            poll.register(0, select.POLLIN)
-        elif self._attachment.lifeline is not None:
-            poll.register(self._attachment.lifeline, select.POLLOUT)
-        if self._output:
-            poll.register(self._outlet, select.POLLOUT)
-        wants_more = not self._output or self._is_behind()
-        if self._stream is not None and wants_more and not self._attachment.is_over:
-            poll.register(self._stream, select.POLLIN)
-        if self._sizes.fileno() >= 0:
-            poll.register(self._sizes, select.POLLIN)
-        ready = poll.poll(1000 * RETRY_SECONDS if self._stream is None else None)
+        wanted = self._wanted()
+        if wanted != self._polled:
+            self._poll, self._polled = select.poll(), wanted
+            for fd, events in wanted.items():
+                self._poll.register(fd, events)
+        ready = self._poll.poll(1000 * RETRY_SECONDS if self._stream is None else None)
         return {fd for fd, _events in ready}
+
+    def _wanted(self) -> dict[int, int]:
+        """Return what is waited for, by fd."""
+        stream, lifeline = self._stream, self._attachment.lifeline
+        wanted = {self._inbox.fileno(): select.POLLIN}
+        if not self._input:
+            wanted[0] = select.POLLIN
+        elif lifeline is not None:
+            wanted[lifeline.fileno()] = select.POLLOUT
+        if self._output:
+            wanted[self._outlet.fileno()] = select.POLLOUT
+        wants_more = not self._output or self._is_behind()
+        if stream is not None and wants_more and not self._attachment.is_over:
+            wanted[stream.fileno()] = select.POLLIN
+        if self._sizes.fileno() >= 0:
+            wanted[self._sizes.fileno()] = select.POLLIN
+        return wanted
 
     # Output ----------------------------------------------------------------------------------
 
@@ -231,24 +243,25 @@ class Viewer:
 
     # Keys ------------------------------------------------------------------------------------
 
-    def _read_keys(self) -> None:
+    def _read_keys(self) -> bool:
+        """Take what was typed; return whether some of it is for the program."""
         try:
             data = os.read(0, _KEYS)
         except BlockingIOError:
-            return
+            return False
         except OSError:  # EIO: the terminal hung up
             data = b""
         if not data:
             self._ended_by = self._ended_by or signal.SIGHUP
-            return
+            return False
         keys, detaches = self._keys.feed(data)
         self._is_detached = self._is_detached or detaches
         if self._read_only or not keys:
-            return
-        self._fit()
+            return False
         if not _INTERRUPTS.isdisjoint(keys):
             self._interrupted_at = time.monotonic()
         self._input += keys
+        return True
 
     def _send_input(self) -> None:
         """Send what the lifeline takes; keys are not read while it takes no more.
