@@ -130,6 +130,11 @@ def peak_memory() -> int:
     return _fields("/proc/self/status").get(b"VmHWM:", 0) * _KIB
 
 
-def resident_memory() -> int:
-    """Return how many bytes this process has resident, shared ones included."""
-    return _fields("/proc/self/status").get(b"VmRSS:", 0) * _KIB
+def resident_memory(pid: int | None = None, *, shared: bool = True) -> int:
+    """Return how many bytes this process has resident, or another of this user.
+
+    Without `shared` those of rings and of other memory that processes share are left out.
+    """
+    fields = _fields(f"/proc/{pid or 'self'}/status")
+    left_out = 0 if shared else fields.get(b"RssShmem:", 0)
+    return (fields.get(b"VmRSS:", 0) - left_out) * _KIB

@@ -128,7 +128,7 @@ class Measured:
     tail: Check
     most_retained: int
     overrun: int
-    memory_before: int  # resident in this process, the ring included
+    memory_before: int  # resident here and in the keeper, the ring included
     memory_peak: int
     backpressure: tuple[bool, ...]  # on and off as they were told
     overflows: tuple[Told, ...]

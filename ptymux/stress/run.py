@@ -1,7 +1,9 @@
 """Runs the scenarios of a plan, one after the other, and measures.
 
-Everything happens in one event loop: the engine, the consumer, the ticker that notices how late
-timers come. What the measuring itself costs, drawing included, is not counted as lateness.
+As in any program that uses the library: the engine is in a keeper process, the consumer and the
+ticker that notices how late timers come are in one event loop here. Memory is that of both
+processes, the ring counted once. What the measuring itself costs, drawing included, is not counted
+as lateness.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from ptymux.core.events import Topic
 from ptymux.core.model import Limits, SpawnOptions
 from ptymux.core.output import ReaderKind
+from ptymux.keeper.private import PrivateLink
 from ptymux.manager import EventStream, OutputReader, PtyManager
 from ptymux.posix.memory import resident_memory
 from ptymux.stress.child import ChildKind, argv
@@ -59,9 +63,12 @@ async def run(plan: Plan, on_progress: OnProgress = lambda _progress: None) -> l
         PtymuxError: a child could not be started.
     """
     done = []
-    async with PtyManager() as manager:
+    link = PrivateLink()
+    async with PtyManager(link=link) as manager:
+        await link.begin()
         for index, scenario in enumerate(plan.scenarios):
-            done.append(await _Run(manager, index, scenario, on_progress).measure())
+            memory = partial(_memory, link)
+            done.append(await _Run(manager, memory, index, scenario, on_progress).measure())
     return done
 
 
@@ -69,16 +76,22 @@ class _Run:
     """One scenario."""
 
     def __init__(
-        self, manager: PtyManager, index: int, scenario: Scenario, on_progress: OnProgress
+        self,
+        manager: PtyManager,
+        memory: Callable[[], int],
+        index: int,
+        scenario: Scenario,
+        on_progress: OnProgress,
     ) -> None:
         self._manager = manager
+        self._memory = memory
         self._index = index
         self._scenario = scenario
         self._on_progress = on_progress
         self._consumed = Check(scenario.child, 0)
         self._late: list[float] = []
         self._samples = Samples(_SAMPLE_SECONDS)
-        self._memory_before = self._memory_peak = resident_memory()
+        self._memory_before = self._memory_peak = memory()
         self._most_retained = 0
         self._overrun = 0
         self._is_ended = False  # nothing more will be written
@@ -251,7 +264,7 @@ class _Run:
     def _sample(self) -> None:
         stats = self._manager.get_buffer_stats(self._pty_id)
         self._most_retained = max(self._most_retained, stats.retained)
-        self._memory_peak = max(self._memory_peak, resident_memory())
+        self._memory_peak = max(self._memory_peak, self._memory())
         self._samples.add(
             Sample(
                 self._elapsed(),
@@ -270,6 +283,11 @@ class _Run:
                 check.add(reader.consume())
                 await asyncio.sleep(0)
         return check
+
+
+def _memory(link: PrivateLink) -> int:
+    """Return the bytes resident here and in the keeper, which has all of what they share."""
+    return resident_memory(shared=False) + resident_memory(link.keeper_pid)
 
 
 @contextmanager

@@ -26,8 +26,8 @@ STYLES: Final = {
 }
 _LEGEND: Final = (
     "MB/s in: what the child wrote, out: what was consumed. Peak: of the buffer. Memory: of this "
-    "process. On/off: backpressure events. Overflow: events + final ones, and the least time "
-    "between them. p50, p99, max: how late the timers came."
+    "process and its keeper. On/off: backpressure events. Overflow: events + final ones, and the "
+    "least time between them. p50, p99, max: how late the timers came."
 )
 
 
