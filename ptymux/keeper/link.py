@@ -72,7 +72,9 @@ class Link(Protocol):
 class InProcessLink:
     """An engine in this process, turned by the running event loop.
 
-    It touches nothing of its host: it reaps only its own children, each by its pidfd.
+    For a program that no interpreter can be started for, a frozen one say. It reaps only its own
+    children, each by its pidfd; but they inherit what the program leaks, `posix.spawn` says what
+    its threads notice, and a kill of the program ends only what a hang-up ends.
     """
 
     keeps_ended = False

@@ -181,5 +181,5 @@ def _check_interpreter() -> None:
 def _no_keeper(reason: str) -> str:
     return (
         f"no keeper can be started with sys.executable, {sys.executable!r}: {reason}; with "
-        "PtyManager(link=InProcessLink()) PTYs run in this process"
+        "PtyManager(link=ptymux.keeper.link.InProcessLink()) PTYs are kept in this process"
     )

@@ -14,7 +14,7 @@ from ptymux.core.events import Topic
 from ptymux.core.model import CorrelationId, PtyRecord, ulid
 from ptymux.core.output import BackpressureOff, BackpressureOn, Overflow, ReaderSkipped, Telling
 
-__all__ = ["Announcer", "Json", "new_id"]
+__all__ = ["Announcer", "Json", "cause_of", "new_id"]
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -24,6 +24,11 @@ _log = logging.getLogger("ptymux")
 def new_id(prefix: str) -> str:
     """Return `prefix`, an underscore and a ULID of now."""
     return f"{prefix}_{ulid(time.time_ns() // 1_000_000, os.urandom(10))}"
+
+
+def cause_of(correlation_id: CorrelationId | None) -> CorrelationId:
+    """Return the id of a request, a new one when it has none."""
+    return correlation_id or CorrelationId(new_id("req"))
 
 
 class Announcer:

@@ -31,7 +31,7 @@ from ptymux.errors import InvalidStateError, LinkClosedError
 from ptymux.keeper.link import Link
 from ptymux.keeper.private import PrivateLink
 from ptymux.keeper.reports import Report
-from ptymux.manager.announcer import Announcer, new_id
+from ptymux.manager.announcer import Announcer, cause_of
 from ptymux.manager.input import type_in
 from ptymux.manager.pty import ManagedPty
 from ptymux.manager.reader import OutputReader
@@ -51,6 +51,8 @@ _CLOSED: Final = "this manager is closed; make another"
 class PtyManager:
     """PTYs, their output and their events; made and used within one running event loop.
 
+    They are kept by a process of this manager's own, which the first spawn starts: the program
+    has one child, and its end, even by a kill, is that of all PTYs. `link` puts them elsewhere.
     Ended PTYs stay, with their output and final statistics, until they are removed or aged out.
     `close` ends everything; `async with` does it at the end of the block.
     """
@@ -91,7 +93,7 @@ class PtyManager:
             LinkClosedError: the manager is closed.
         """
         self._check_open()
-        return await self._spawner.spawn(options, _cause(correlation_id))
+        return await self._spawner.spawn(options, cause_of(correlation_id))
 
     # Looking ---------------------------------------------------------------------------------
 
@@ -235,7 +237,7 @@ class PtyManager:
         pty = self._live(pty_id, "only a live one has a size to change")
         old = pty.record.size
         await self._link.resize(pty.slot, size)
-        return pty.resized(old, size, _cause(correlation_id))
+        return pty.resized(old, size, cause_of(correlation_id))
 
     async def signal(
         self,
@@ -255,7 +257,7 @@ class PtyManager:
             UnknownSignalError: there is no such signal.
         """
         pty = self._roster.get(pty_id)
-        cause = _cause(correlation_id)
+        cause = cause_of(correlation_id)
         return await deliver(self._link, pty, signum, session=session, cause=cause)
 
     async def terminate(
@@ -280,7 +282,7 @@ class PtyManager:
             return pty.record
         termination = self._terminations.of(pty)
         if termination is None:
-            termination = self._terminations.begin(pty, grace, _cause(correlation_id))
+            termination = self._terminations.begin(pty, grace, cause_of(correlation_id))
         elif grace_seconds is not None:
             termination.shorten(grace)
         await asyncio.shield(termination.task)
@@ -358,7 +360,7 @@ class PtyManager:
     async def _close(self, grace_seconds: float | None) -> None:
         for pty in self._roster:
             if not pty.gone.is_set() and self._terminations.of(pty) is None:
-                self._terminations.begin(pty, pty.options.grace_seconds, _cause(None))
+                self._terminations.begin(pty, pty.options.grace_seconds, cause_of(None))
         if grace_seconds is not None:
             self._terminations.shorten(grace_seconds)
         await self._terminations.finish()
@@ -395,7 +397,3 @@ class PtyManager:
         if pty.state not in (State.ACTIVE, State.THROTTLED):
             raise InvalidStateError(pty_id, pty.state.value, wanted)
         return pty
-
-
-def _cause(correlation_id: CorrelationId | None) -> CorrelationId:
-    return correlation_id or CorrelationId(new_id("req"))

@@ -1,0 +1,87 @@
+"""What a keeper does with its sessions when nobody is left to ask for it more gently."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from ptymux.keeper import ending
+from ptymux.keeper.ending import end_sessions
+from ptymux.posix.process import session_members, start_time
+from tests.keeper.conftest import Driver
+
+
+def _end(driver: Driver, *slots: int) -> float:
+    """End the sessions of these PTYs; return how long that took."""
+
+    def close_terminals() -> None:
+        for slot in slots:
+            driver.engine.close_pty(slot)
+
+    leaders = {driver.pids[slot]: start_time(driver.pids[slot]) for slot in slots}
+    began = time.monotonic()
+    end_sessions(leaders, close_terminals)
+    return time.monotonic() - began
+
+
+@pytest.mark.requirement("FR-007")
+def test_hang_up_is_enough_for_most_also_for_what_is_stopped(driver: Driver) -> None:
+    obeying = driver.shell("echo ready; exec sleep 60")
+    stopped = driver.shell("echo ready; kill -STOP $$; sleep 60")
+    for slot in (obeying, stopped):
+        driver.until_output(slot, b"ready")
+
+    seconds = _end(driver, obeying, stopped)
+
+    assert seconds < ending.GRACE_SECONDS
+    assert driver.status(obeying).signal == driver.status(stopped).signal == signal.SIGHUP
+
+
+@pytest.mark.requirement("FR-007")
+def test_what_ignores_all_is_killed_after_the_grace_with_its_jobs(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "GRACE_SECONDS", 0.3)
+    slot = driver.shell("trap '' HUP TERM; sleep 60 & echo ready; while :; do sleep 1; done")
+    driver.until_output(slot, b"ready")
+
+    seconds = _end(driver, slot)
+
+    assert seconds > ending.HANGUP_SECONDS + 0.3
+    assert not session_members(driver.pids[slot])
+    assert driver.status(slot).signal == signal.SIGKILL
+
+
+@pytest.mark.requirement("FR-007")
+def test_term_comes_before_kill(driver: Driver, tmp_path: Path) -> None:
+    proof = tmp_path / "proof"
+    slot = driver.shell(
+        f"trap '' HUP; trap 'echo bye >{proof}; exit' TERM; echo ready; "
+        "while :; do sleep 0.01; done"
+    )
+    driver.until_output(slot, b"ready")
+
+    _end(driver, slot)
+
+    assert proof.read_text() == "bye\n"
+
+
+@pytest.mark.requirement("FR-007")
+def test_session_with_the_id_of_an_ended_child_is_left_alone(driver: Driver) -> None:
+    slot = driver.spawn("/bin/cat")
+    pid = driver.pids[slot]
+
+    end_sessions({pid: (start_time(pid) or 0) - 1}, lambda: None)
+
+    assert session_members(pid)
+
+
+def test_without_sessions_only_the_terminals_are_closed() -> None:
+    closed = []
+
+    end_sessions({}, lambda: closed.append(True))
+
+    assert closed == [True]
