@@ -38,7 +38,8 @@ _log = logging.getLogger("ptymux")
 
 _DEATH_SECONDS: Final = 2.0  # for a keeper that hung up to be gone
 _TAKE_OVER_SECONDS: Final = 10.0  # for a new one to say hello
-_ATTEMPTS: Final = 5
+_ATTEMPTS: Final = 5  # where there is nothing to keep
+_LONGEST_PAUSE: Final = 2.0  # seconds between two of them
 
 
 class ProcessLink:
@@ -294,12 +295,14 @@ class ProcessLink:
         self._on_lost(reason)
 
     async def _recover(self, reason: str) -> None:
-        """Start another keeper and hand everything over."""
+        """Start another keeper and hand everything over; as long as a PTY lives, try again."""
         if not await has_ended(self._keeper, _DEATH_SECONDS):
             self._give_up(f"the keeper closed the link: {reason}")
             return
-        for attempt in range(_ATTEMPTS):
-            await asyncio.sleep(0.1 * attempt)
+        attempt = 0
+        while attempt < _ATTEMPTS or (self._holdings.has_live and not self._is_stopping):
+            await asyncio.sleep(min(0.1 * attempt, _LONGEST_PAUSE))
+            attempt += 1
             try:
                 await asyncio.wait_for(self._succeed(), _TAKE_OVER_SECONDS)
             except (PtymuxError, OSError, TimeoutError) as error:
@@ -342,7 +345,7 @@ class ProcessLink:
         }
         talk.send(body, fds=[*fds, handle])
         for heirloom in heirlooms:
-            talk.send(heirloom.body, heirloom.record, heirloom.fds)
+            talk.send_in_turn(heirloom.message)
 
 
 def check_fds(message: Message) -> None:

@@ -54,8 +54,12 @@ class Heirloom:
     is_exiting: bool = False  # its child is gone, whatever of its output is still to come
 
     @property
-    def body(self) -> Mapping[str, Any]:
-        """The message that carries it, beside the record and `fds`."""
+    def message(self) -> Message:
+        """What carries it; the fds stay where they are."""
+        return Message(self._body, self.record, self._fds)
+
+    @property
+    def _body(self) -> Mapping[str, Any]:
         return {
             "op": "slot",
             "slot": self.slot,
@@ -65,8 +69,7 @@ class Heirloom:
         }
 
     @property
-    def fds(self) -> list[int]:
-        """The fds that go with the message."""
+    def _fds(self) -> list[int]:
         return [fd for fd in (*self.holdings, *(fd for _number, fd in self.lines)) if fd >= 0]
 
     @classmethod
@@ -136,6 +139,11 @@ class Holdings:
         """Let go of everything."""
         for slot in {*self._records, *self._fds, *self._lines}:
             self.drop(slot)
+
+    @property
+    def has_live(self) -> bool:
+        """Whether a terminal is open or a child has not ended."""
+        return any(fd >= 0 for fds in self._fds.values() for fd in fds[1:])
 
     def children(self) -> list[tuple[int, int]]:
         """Return the slots of what is held, with the child's pidfd, -1 once it has ended."""
