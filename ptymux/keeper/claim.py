@@ -8,7 +8,7 @@ import socket
 from typing import Final
 
 from ptymux.core.model import Limits
-from ptymux.errors import PtymuxError
+from ptymux.errors import PtymuxError, UnsafeDirectoryError
 from ptymux.keeper.statefile import StateFile
 from ptymux.posix.runtime import ensure_directory, is_at, listen, lock, state_path
 
@@ -43,13 +43,15 @@ class Claim:
     ) -> Claim:
         """Take over what a dead keeper had; its lock is held as long as anybody has it open.
 
-        Raises:
-            UnsafeDirectoryError: its file of children cannot be used.
+        Where its file of children cannot be used, memory will do until `renew` puts one there.
         """
         claim = cls.__new__(cls)
         claim._path = path
         claim.lock = lock
-        claim.state = StateFile(state_path(path, "state"), _SLOTS)
+        try:
+            claim.state = StateFile(state_path(path, "state"), _SLOTS)
+        except UnsafeDirectoryError:
+            claim.state = StateFile(None, _SLOTS)
         claim.listener = listener
         claim.bound = bound
         return claim

@@ -95,8 +95,9 @@ class Estate:
         unknown = self.engine.adopt(slot, heirloom.holdings, lines)
         self._held.add(slot)
         if not heirloom.is_exiting:
-            self._pids[slot] = json.loads(heirloom.record).get("pid") or 0
-            self.state.claim(slot)
+            facts = json.loads(heirloom.record)
+            self._pids[slot] = pid = facts.get("pid") or 0
+            self.state.claim(slot, pid, facts.get("start_time"))
         return unknown
 
     def remember(self, slot: int, record: bytes) -> None:
@@ -121,15 +122,19 @@ class Estate:
                 signal.pidfd_send_signal(self.engine.holdings(slot)[-1], signal.SIGKILL)
         self.forget(slot)
 
-    def heirlooms(self) -> Iterator[Heirloom]:
-        """Return everything there is, for a new server."""
-        for slot, record in self._records.items():
-            if slot not in self._held:
-                yield Heirloom(slot, record)
-                continue
-            holdings, lines = self.engine.holdings(slot), self.engine.lifelines(slot)
-            exiting = self.engine.is_exiting(slot)
-            yield Heirloom(slot, record, tuple(holdings), tuple(lines), exiting)
+    @property
+    def slots(self) -> list[int]:
+        """The PTYs that there are."""
+        return list(self._records)
+
+    def heirloom(self, slot: int) -> Heirloom:
+        """Return what a new server gets of a PTY."""
+        record = self._records[slot]
+        if slot not in self._held:
+            return Heirloom(slot, record)
+        holdings, lines = self.engine.holdings(slot), self.engine.lifelines(slot)
+        exiting = self.engine.is_exiting(slot)
+        return Heirloom(slot, record, tuple(holdings), tuple(lines), exiting)
 
     def past_reports(self) -> Iterator[Report]:
         """Return what a new server must be told again, or one that an old keeper told last."""

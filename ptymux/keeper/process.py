@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ptymux.core.model import Limits
@@ -114,7 +115,6 @@ class Keeper(KeeperBase):
             return
         try:
             if self._claim.renew():
-                self._estate.state = self._claim.state
                 fds = [self._claim.listener.fileno(), self._claim.lock]
                 self._send({"op": "listener", "bound": self._claim.bound}, fds=fds)
         except AlreadyRunningError:
@@ -122,7 +122,9 @@ class Keeper(KeeperBase):
                 log("the socket was removed, and another keeper has its path now")
             self._is_usurped = True
         except (PtymuxError, OSError):
-            return  # later, perhaps
+            pass  # later, perhaps
+        finally:
+            self._estate.state = self._claim.state
 
     # The server ------------------------------------------------------------------------------
 
@@ -151,19 +153,22 @@ class Keeper(KeeperBase):
 
     def _greet(self, *, with_estate: bool) -> None:
         """Tell a server who we are; hand everything there is to a new one."""
-        heirlooms = list(self._estate.heirlooms()) if with_estate else []
+        slots = self._estate.slots if with_estate else []
         proofs = [(p.pid, p.start_time, p.number, p.boot_id) for p in self._estate.state.left]
-        hello = self._hello(len(heirlooms)) | {
+        hello = self._hello(len(slots)) | {
             "replacements": self._server.replacements,
             "bound": self._claim.bound,
             "left": proofs,
         }
         self._send(hello, fds=[self._log, self._self, self._claim.lock])
-        for heirloom in heirlooms:
-            self._send(heirloom.body, heirloom.record, heirloom.fds)
+        for slot in slots:
+            self._send_in_turn(partial(self._heirloom, slot))
         if not with_estate:
             self._tell(self._engine.run_once())  # what happened while there was no keeper
         self._tell(list(self._estate.past_reports()))
+
+    def _heirloom(self, slot: int) -> Message:
+        return self._estate.heirloom(slot).message
 
     def _on_server_end(self) -> None:
         if self._server_handle >= 0:

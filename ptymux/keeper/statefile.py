@@ -52,8 +52,8 @@ class State(Protocol):
         """Whether there is no room for another child."""
         ...
 
-    def claim(self, number: int) -> None:
-        """Go on with a child that was left."""
+    def claim(self, number: int, pid: int, start_time: int | None) -> None:
+        """Go on with a child that was there before this keeper."""
         ...
 
     def settle(self) -> None:
@@ -82,7 +82,7 @@ class NoState:
         """None."""
         return []
 
-    def claim(self, number: int) -> None:
+    def claim(self, number: int, pid: int, start_time: int | None) -> None:
         """Do nothing."""
 
     def settle(self) -> None:
@@ -101,18 +101,10 @@ class StateFile:
     What a keeper before this one wrote down stays until it is settled: `left`.
     """
 
-    def __init__(self, path: str, slots: int) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    def __init__(self, path: str | None, slots: int) -> None:
+        """Map the file at `path`; None: memory, for who has none to write to at the moment."""
         size = slots * _SLOT.size
-        try:
-            fd = os.open(path, flags, 0o600)
-            try:
-                os.posix_fallocate(fd, 0, max(size, os.fstat(fd).st_size))
-                self._map = mmap.mmap(fd, size)
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise UnsafeDirectoryError(path, error.strerror or "it cannot be written") from error
+        self._map = mmap.mmap(-1, size) if path is None else _map_file(path, size)
         self._boot_id = boot_id()
         self._slots: dict[int, int] = {}  # PTY number: its slot
         self._left = {at: proof for at, proof in _read(self._map) if proof.pid}
@@ -127,12 +119,14 @@ class StateFile:
         """Return the children that are written down, by this keeper or the one before."""
         return [proof for _at, proof in _read(self._map) if proof.pid]
 
-    def claim(self, number: int) -> None:
-        """Go on with a child that was left: it lives, and its PTY is known."""
+    def claim(self, number: int, pid: int, start_time: int | None) -> None:
+        """Go on with a child that lives, written down or not, and whose PTY is known."""
         for at, proof in list(self._left.items()):
             if proof.number == number:
                 self._slots[number] = at
                 del self._left[at]
+        if number not in self._slots and not self.is_full:
+            self.enter(number, pid, start_time)
 
     def settle(self) -> None:
         """Forget the children that were left: somebody has seen to them."""
@@ -163,6 +157,19 @@ class StateFile:
     def close(self) -> None:
         """Unmap the file."""
         self._map.close()
+
+
+def _map_file(path: str, size: int) -> mmap.mmap:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        fd = os.open(path, flags, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, max(size, os.fstat(fd).st_size))
+            return mmap.mmap(fd, size)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise UnsafeDirectoryError(path, error.strerror or "it cannot be written") from error
 
 
 def read_proofs(path: str) -> list[Proof]:

@@ -363,15 +363,22 @@ async def _main(path: str) -> None:
     await link.close()
 
 
+def _log_handler(path: str) -> logging.Handler:
+    """Return one that writes to the file at `path`, or to stderr where that cannot be opened."""
+    logging.raiseExceptions = False  # a full disk is no reason to write more
+    try:
+        return logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1)
+    except OSError:
+        return logging.StreamHandler()
+
+
 def main() -> None:
     """Be a server: argv is the socket's path; the keeper gave the link and the listener."""
     path = sys.argv[1]
     for fd in (LINK_FD, LISTENER_FD):
         os.set_inheritable(fd, False)
     os.umask(0o077)
-    handler = logging.handlers.RotatingFileHandler(
-        state_path(path, "log"), maxBytes=_LOG_BYTES, backupCount=1
-    )
+    handler = _log_handler(state_path(path, "log"))
     handler.setFormatter(logging.Formatter("%(asctime)s server: %(message)s"))
     logging.getLogger("ptymux").addHandler(handler)
     logging.getLogger("ptymux").setLevel(logging.INFO)
