@@ -18,6 +18,7 @@ from ptymux.core.model import (
     OnFull,
     PtyId,
     PtyRecord,
+    SpawnOptions,
     WindowSize,
     check_name,
 )
@@ -181,11 +182,14 @@ class ServedManager(PtyManager):
         if number is not None and self.knows(pty_id):
             self._roster.get(pty_id).detach_line(number)
 
-    def own(self, pty_id: PtyId) -> None:
-        """Have a PTY hung up unless somebody attaches who hangs it up."""
-        pty = self._roster.get(pty_id)
-        pty.owner = 0
-        pty.note_change()
+    async def spawn_owned(self, options: SpawnOptions) -> PtyRecord:
+        """Do as `spawn`; the PTY is hung up unless somebody attaches who hangs it up."""
+
+        def own(pty: ManagedPty) -> None:
+            pty.owner = 0
+
+        self._check_open()
+        return await self._spawner.spawn(options, CorrelationId(new_id("req")), own)
 
     def disown(self, pty_id: PtyId) -> None:
         """Hang a PTY up if nobody has attached who would."""

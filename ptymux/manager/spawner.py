@@ -47,10 +47,19 @@ class Spawner:
         """Give no PTY a number below this one."""
         self._next_number = max(self._next_number, number)
 
-    async def spawn(self, options: SpawnOptions, cause: CorrelationId) -> PtyRecord:
-        """Return the record of a new PTY once its child runs; raises as `PtyManager.spawn`."""
+    async def spawn(
+        self,
+        options: SpawnOptions,
+        cause: CorrelationId,
+        prepare: Callable[[ManagedPty], None] = lambda _pty: None,
+    ) -> PtyRecord:
+        """Return the record of a new PTY once its child runs; raises as `PtyManager.spawn`.
+
+        `prepare` is called before anybody else is told of it.
+        """
         self._roster.check_memory(options)
         pty = self._register(options, cause)
+        prepare(pty)
         pty.step(Event.SPAWN)
         starting = asyncio.create_task(self._start(pty))
         self._starting.add(starting)

@@ -51,10 +51,11 @@ async def spawn(app: App, connection: Connection, params: Params) -> Mapping[str
     fds = connection.take_fds()
     try:
         options = _spawn_options(params, payload, fds)
-        record = await app.manager.spawn(options)
+        hangs_up = params.flag("hangup")
+        spawn = app.manager.spawn_owned if hangs_up else app.manager.spawn
+        record = await spawn(options)
         told = app.describe(record.pty_id)
-        if params.flag("hangup"):
-            app.manager.own(record.pty_id)
+        if hangs_up:
             connection.owned.add(record.pty_id)
         if params.flag("remove"):
             # One that ends at once has to be there still when its client attaches.

@@ -1,0 +1,216 @@
+"""Ends: of clients that hang up, of both processes at once, and of what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.laws import Events
+from tests.faults.test_keeper_killed import kill_keeper
+from tests.server.conftest import Place, is_alive, kill, until
+
+KEPT = {"PATH": os.environ["PATH"]}
+
+
+def gone(place: Place, pty: dict[str, Any]) -> bool:
+    return place.get(pty)["state"] in ("stopped", "errored") and not is_alive(pty["pid"])
+
+
+# Hang-up -------------------------------------------------------------------------------------
+
+OWNER = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from ptymux.client.rpc import Connection
+from ptymux.client.stream import attach
+from ptymux.core.model import SpawnOptions
+connection = Connection(sys.argv[2])
+options = SpawnOptions(argv=tuple(sys.argv[4:]), cwd="/")
+pty = connection.spawn(options, hangup=True)["pty"]
+if sys.argv[3] != "spawned":
+    stream = attach(connection, pty["pty_id"], kind="lossless", lifeline=True, hangup=True)
+print(pty["pty_id"], flush=True)
+if sys.argv[3] == "detaches":
+    sys.stdin.readline()
+    stream.detach()
+    for frame in stream: pass
+    print("left", flush=True)
+time.sleep(3600)
+"""
+
+
+class Owner:
+    """A client process that hangs its PTY up when it ends."""
+
+    def __init__(self, place: Place, stage: str, script: str) -> None:
+        root = str(Path(__file__).parents[2])
+        words = [sys.executable, "-c", OWNER, root, place.path, stage, "/bin/sh", "-c", script]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            words, stdin=pipe, stdout=pipe, text=True, env={**KEPT, "SECRET": place.secret}
+        )
+        assert self.process.stdout is not None
+        self.stdout = self.process.stdout
+        self.pty = place.get({"pty_id": self.stdout.readline().strip()})
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.mark.parametrize("stage", ["spawned", "attached"])
+@pytest.mark.parametrize("when", ["alive", "server dead", "keeper dead"])
+def test_a_client_that_is_killed_hangs_its_pty_up(place: Place, stage: str, when: str) -> None:
+    owner = Owner(place, stage, "sleep 3600")
+    if when == "alive":
+        owner.end()
+    elif when == "server dead":
+        server = place.status()["pid"]
+        os.kill(server, signal.SIGSTOP)
+        owner.end()
+        kill(server)
+    else:
+        kill(place.status()["keeper_pid"])
+        owner.end()
+    until(lambda: gone(place, owner.pty), 15)
+    until(lambda: len(Events(place).of["pty.stopped"]) == 1, 5)
+    Events(place).check()
+
+
+@pytest.mark.parametrize("kills", ["none", "server", "keeper"])
+def test_a_client_that_took_leave_hangs_nothing_up(place: Place, kills: str) -> None:
+    owner = Owner(place, "detaches", "sleep 3600")
+    assert owner.process.stdin is not None
+    owner.process.stdin.write("\n")
+    owner.process.stdin.flush()
+    assert owner.stdout.readline() == "left\n"
+    if kills == "server":
+        kill(place.status()["pid"])
+    elif kills == "keeper":
+        kill_keeper(place)
+    owner.end()
+    time.sleep(0.5)  # in which nothing happens
+    assert place.get(owner.pty)["state"] == "active"
+    assert is_alive(owner.pty["pid"])
+    place.call("kill", all=True)
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(200, marks=pytest.mark.faults)])
+def test_whoever_dies_an_owned_pty_ends_with_its_owner(
+    place: Place, moments: random.Random, rounds: int
+) -> None:
+    for _ in range(rounds):
+        owner = Owner(place, "attached", "sleep 3600")
+        status = place.status()
+        victims: list[Callable[[], None]] = [owner.end]
+        other = moments.choice(("pid", "keeper_pid", ""))
+        if other:
+            victims.append(lambda pid=status[other]: kill(pid))  # type: ignore[misc]
+        moments.shuffle(victims)
+        for victim in victims:
+            victim()
+            time.sleep(moments.choice((0, moments.uniform(0, 0.2))))
+        until(lambda owner=owner: gone(place, owner.pty), 15)  # type: ignore[misc]
+        place.call("remove", all=True)
+    Events(place).check()
+
+
+# Both at once --------------------------------------------------------------------------------
+
+
+def kill_both(place: Place) -> None:
+    status = place.status()
+    for name in ("keeper_pid", "pid"):
+        os.kill(status[name], signal.SIGSTOP)
+    for name in ("keeper_pid", "pid"):
+        kill(status[name])
+
+
+@pytest.mark.requirement("FR-008", "SC-003")
+@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.faults)])
+def test_what_both_left_behind_is_ended_and_told(place: Place, rounds: int) -> None:
+    marked = KEPT | {"PTYMUX_ID": "pty_x", "PTYMUX_SOCKET": place.path, "SECRET": place.secret}
+    stranger = subprocess.Popen(["sleep", "3600"], env=marked, start_new_session=True)
+    try:
+        for _ in range(rounds):
+            stubborn = [
+                place.sh("trap '' HUP; sleep 3600 & while :; do sleep 1; done") for _ in range(2)
+            ]
+            gentle = place.sh("sleep 3600")
+            until(lambda stubborn=stubborn: all(ignores_hup(p["pid"]) for p in stubborn))  # type: ignore[misc]
+            kill_both(place)
+            until(lambda gentle=gentle: not is_alive(gentle["pid"]))  # type: ignore[misc]
+            assert all(is_alive(pty["pid"]) for pty in stubborn)
+            began = time.monotonic()
+            place.start()
+            until(lambda: Events(place).of["pty.reconciled"], 10)
+            assert time.monotonic() - began < 10
+            (told,) = Events(place).of["pty.reconciled"]
+            assert told["payload"] == {"found": 2, "reattached": 0, "terminated": 2}
+            assert not any(is_alive(pty["pid"]) for pty in stubborn)
+            assert place.call("list", all=True)["ptys"] == []
+            known = {*place.keepers, place.status()["pid"], stranger.pid}
+            until(lambda known=known: set(place.processes()) <= known)  # type: ignore[misc]
+            assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def ignores_hup(pid: int) -> bool:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("SigIgn:"):
+            return bool(int(line.split()[1], 16) & 1)
+    return False
+
+
+# Spawns --------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("FR-008")
+@pytest.mark.parametrize("which", ["pid", "keeper_pid"])
+@pytest.mark.parametrize("rounds", [8, pytest.param(200, marks=pytest.mark.faults)])
+def test_a_spawn_under_way_fails_or_is_there_and_nothing_in_between(
+    place: Place, moments: random.Random, rounds: int, which: str
+) -> None:
+    script = "trap '' HUP TERM; while :; do sleep 1; done"
+    command = str(Path(sys.executable).with_name("ptymux"))
+    outcomes = {"there": 0, "failed": 0}
+    for number in range(rounds):
+        name = f"n{number}"
+        victim = place.status()[which]
+        words = [command, "run", "-d", "--name", name, "--", "sh", "-c"]
+        run = subprocess.Popen(
+            [*words, script],
+            env={**KEPT, "PTYMUX_SOCKET": place.path, "SECRET": place.secret},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(moments.uniform(0.05, 0.3))
+        kill(victim)
+        _out, error = run.communicate(timeout=30)
+        listed = [p["name"] for p in place.call("list")["ptys"]]
+        assert listed in ([name], [])
+        if run.returncode == 0:
+            assert listed == [name]
+            outcomes["there"] += 1
+        else:
+            assert error.startswith("ptymux: ")
+            assert "Traceback" not in error
+            outcomes["failed"] += 1
+        place.call("kill", all=True, grace=0.0)
+        servers = lambda: {place.status()[n] for n in ("pid", "keeper_pid")}  # noqa: E731
+        until(lambda servers=servers: set(place.processes()) <= servers(), 12)  # type: ignore[misc]
+        place.call("remove", all=True)
+    print(outcomes)
+    Events(place).check()

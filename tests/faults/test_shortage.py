@@ -1,0 +1,225 @@
+"""Too little of something, or something in the way, at the moment when a process is replaced."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptymux.client import launch
+from ptymux.errors import PtymuxError
+from tests.faults.laws import Events, Watch
+from tests.faults.streams import PACED, Client
+from tests.faults.test_keeper_killed import kill_keeper
+from tests.server.conftest import Place, fds_of, is_alive, kill, until
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+
+
+@contextmanager
+def few_files(pid: int, count: int) -> Iterator[None]:
+    """Let a process open no more files than so many."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, before[1]))
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+@contextmanager
+def small_disk(place: Place) -> Iterator[None]:
+    """Put the place on a file system of its own."""
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k,mode=0700", "none", place.folder], check=True
+    )
+    try:
+        yield
+    finally:
+        place.stop()
+        assert "Traceback" not in place.log()
+        subprocess.run(["umount", place.folder], check=True)
+
+
+def fill(place: Place) -> None:
+    with suppress(OSError), open(f"{place.folder}/filler", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def streaming(place: Place) -> tuple[dict[str, Any], Client]:
+    pty = place.spawn(*PACED, plain_output=True)
+    return pty, Client(place, pty, types=True)
+
+
+def goes_on(client: Client) -> None:
+    """Return once output arrived that was written after this was called."""
+    before = client.offset + 50_000
+    until(lambda: client.offset > before or client.wrong, 12)
+    client.check()
+
+
+@pytest.mark.parametrize(("limited", "killed"), [("pid", "keeper_pid"), ("keeper_pid", "pid")])
+def test_a_successor_comes_once_there_are_files_again(
+    place: Place, limited: str, killed: str
+) -> None:
+    pty, client = streaming(place)
+    status = place.status()
+    with few_files(status[limited], 3):
+        kill(status[killed])
+        time.sleep(3)  # in which none can be started
+        assert is_alive(pty["pid"])
+        assert is_alive(status[limited])
+    goes_on(client)
+    assert place.status()[limited] == status[limited]
+    assert place.get(pty)["state"] == "active"
+    place.call("kill", all=True)
+    client.stop()
+
+
+@pytest.mark.parametrize("which", ["pid", "keeper_pid"])
+def test_without_files_a_request_fails_and_nothing_else(place: Place, which: str) -> None:
+    pty, client = streaming(place)
+    status = place.status()
+    before = fds_of(status[which])
+    with place.connect() as connection, few_files(status[which], before + 1):
+        for _ in range(5):
+            with suppress(PtymuxError):
+                place.sh("sleep 60")
+            with suppress(PtymuxError):
+                place.attach(pty).close()
+            with suppress(PtymuxError):
+                connection.call("status")
+    goes_on(client)
+    place.call("kill", all=True)
+    client.stop()
+    place.call("remove", all=True)
+    until(lambda: fds_of(place.status()["pid"]) <= before + 10)
+    now = place.status()
+    assert (now["pid"], now["keeper_pid"]) == (status["pid"], status["keeper_pid"])
+
+
+@pytest.mark.parametrize("killed", ["pid", "keeper_pid"])
+def test_a_folder_that_is_gone_keeps_no_successor_away(place: Place, killed: str) -> None:
+    pty, client = streaming(place)
+    status = place.status()
+    shutil.rmtree(place.folder)
+    kill(status[killed])
+    goes_on(client)
+    assert place.get(pty)["state"] == "active"
+    until(lambda: os.path.exists(f"{place.folder}/s.state"), 10)
+    kill_keeper(place)
+    goes_on(client)
+    place.call("kill", all=True)
+    client.stop()
+
+
+def replaced_again_and_again(place: Place, client: Client) -> None:
+    for name in ("pid", "keeper_pid", "pid"):
+        kill(place.status()[name])
+        goes_on(client)
+    assert place.sh("exit 3")["pid"]
+    place.call("kill", all=True)
+    client.stop()
+
+
+@root_only
+def test_a_full_disk_keeps_no_successor_away(fresh: Place) -> None:
+    with small_disk(fresh):
+        fresh.start()
+        _pty, client = streaming(fresh)
+        fill(fresh)
+        replaced_again_and_again(fresh, client)
+        os.unlink(f"{fresh.folder}/filler")
+
+
+def test_files_that_cannot_be_opened_keep_no_successor_away(place: Place) -> None:
+    _pty, client = streaming(place)
+    names = [f"{place.folder}/s.{kind}" for kind in ("log", "state")]
+    for name in names:
+        os.unlink(name)
+        os.mkdir(name)
+    replaced_again_and_again(place, client)
+    for name in names:
+        os.rmdir(name)
+
+
+@root_only
+def test_a_log_on_a_full_disk_hurts_nobody(fresh: Place) -> None:
+    with small_disk(fresh):
+        fill(fresh)
+        with pytest.raises(PtymuxError) as refused:
+            launch.start_server(fresh.path)
+        assert "space" in str(refused.value).lower()
+        os.unlink(f"{fresh.folder}/filler")
+        fresh.start()
+
+
+@pytest.mark.parametrize("which", ["pid", "keeper_pid"])
+@pytest.mark.parametrize("rounds", [2, pytest.param(200, marks=pytest.mark.faults)])
+def test_a_process_that_stands_still_for_a_while_costs_nothing(
+    place: Place, moments: random.Random, rounds: int, which: str
+) -> None:
+    pty, client = streaming(place)
+    watch = Watch(place)
+    for _ in range(rounds):
+        status = place.status()
+        os.kill(status[which], signal.SIGSTOP)
+        time.sleep(moments.uniform(0, 0.3))
+        if moments.random() < 0.3:
+            kill(status["pid" if which == "keeper_pid" else "keeper_pid"])
+        os.kill(status[which], signal.SIGCONT)
+        goes_on(client)
+        watch.look(pty)
+    place.call("kill", all=True)
+    client.stop()
+    Events(place).check()
+
+
+def test_what_a_dying_keeper_had_just_started_is_ended(place: Place) -> None:
+    """Its spawn was not answered yet: nobody knows of it but the file of children."""
+    from ptymux.keeper.statefile import _SLOT
+    from ptymux.posix.procfs import boot_id, read_stat
+
+    child = subprocess.Popen(["sleep", "3600"], start_new_session=True)
+    try:
+        stat = read_stat(child.pid)
+        assert stat is not None
+        with open(f"{place.folder}/s.state", "r+b") as file:
+            file.write(_SLOT.pack(child.pid, stat.start_time, 77, boot_id().encode()))
+        kill_keeper(place)
+        until(lambda: child.poll() is not None, 10)
+        until(lambda: Events(place).of["pty.reconciled"], 5)
+        (told,) = Events(place).of["pty.reconciled"]
+        assert told["payload"] == {"found": 1, "reattached": 0, "terminated": 1}
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_hang_up_is_not_forgotten_by_a_spawn_under_way(place: Place) -> None:
+    from tests.faults.test_ends import OWNER
+
+    status = place.status()
+    os.kill(status["keeper_pid"], signal.SIGSTOP)
+    root = str(Path(__file__).parents[2])
+    env = {"PATH": os.environ["PATH"], "SECRET": place.secret}
+    words = ["python3", "-c", OWNER, root, place.path, "spawned", "sleep", "3600"]
+    owner = subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL)
+    until(lambda: [pty["state"] for pty in place.call("list")["ptys"]] == ["spawning"])
+    kill(status["pid"])
+    os.kill(status["keeper_pid"], signal.SIGCONT)
+    assert owner.wait(30) != 0
+    until(lambda: not place.call("list")["ptys"], 15)
+    until(lambda: set(place.processes()) == {place.status()["pid"], status["keeper_pid"]}, 5)
