@@ -107,6 +107,7 @@ def test_numbers_mean_what_they_mean_on_the_command_line(
         ("\n\nlane = ", ":3: it is no TOML: invalid value"),
         ("lane = 'a", ":1: it is no TOML: "),
         (b"lane = 'a'\n\xff = 1", ":2: it is no UTF-8"),
+        (b"lane = " + b"[" * 30_000, ":1: it is no TOML: "),
         (b"#" * 70_000, ": it is larger than 64 KiB"),
     ],
 )
