@@ -7,6 +7,10 @@ the turn's fifth of a millisecond is up; so no flood delays anybody, and the cos
 kernel who is ready is shared by several reads. A read goes straight into the ring and never beyond
 the ring's `limit`: a PTY at its limit is *held*, not watched until `credit_raised`.
 
+While somebody types, turns are short, and the PTY that was typed into has its own before the
+others: what it answers is reported at once. Others come in the turn after that, so that nobody
+starves where somebody types into a flood.
+
 Source: measured against a C loop that blocks in read, at 210 MB/s: one read per epoll event 0.81,
 in rounds 0.96; at 80 MB/s there is no difference. Eight PTYs: four reads of each in a row 0.47 of
 one C thread with epoll, one of each 0.78, most of the rest first writes into fresh rings.
@@ -40,6 +44,7 @@ __all__ = ["Engine", "Spawned"]
 
 _TURN_SECONDS: Final = 0.0002  # that reading may take in one turn
 _READS: Final = 8  # in a round, of all PTYs together
+_BRIEF_SECONDS: Final = 0.00003  # that reading may take in one turn while somebody types
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class Engine:
         self.reports: list[Report] = []
         self.deadlines: dict[int, float] = {}
         self.busy: dict[Terminal, None] = {}
+        self.typing_until = 0.0
+        self._served_typing = False  # in the turn before
         try:
             self._epoll = select.epoll()
         except OSError as error:
@@ -93,7 +100,10 @@ class Engine:
             for slot in [slot for slot, due in self.deadlines.items() if now >= due]:
                 self._terminals[slot].expire()
         if self.busy:
-            self._read_in_rounds()
+            if self.typing_until and self._is_typing():
+                self._read_briefly()
+            else:
+                self._read_in_rounds()
         reports, self.reports = self.reports, []
         return reports
 
@@ -112,6 +122,26 @@ class Engine:
             terminal.tell_output()
         # A running one is reported by epoll again; the end of one is not an event.
         self.busy |= {terminal: None for terminal in busy if terminal.status is not None}
+
+    def _is_typing(self) -> bool:
+        if time.monotonic() < self.typing_until:
+            return True
+        self.typing_until = 0.0
+        return False
+
+    def _read_briefly(self) -> None:
+        """Read those once that are typed into, or else others for a little while."""
+        now = time.monotonic()
+        typed = [] if self._served_typing else [t for t in self.busy if t.typed_until > now]
+        self._served_typing = bool(typed)
+        until = now + _BRIEF_SECONDS
+        for terminal in typed or list(self.busy):
+            del self.busy[terminal]
+            if terminal.master >= 0 and terminal.read(1) and terminal.status is not None:
+                self.busy[terminal] = None  # the end of one is not an event
+            terminal.tell_output()
+            if not typed and time.monotonic() >= until:
+                break
 
     # Requests --------------------------------------------------------------------------------
 

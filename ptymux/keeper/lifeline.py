@@ -58,7 +58,17 @@ class Input:
     a successor needs to know.
     """
 
-    __slots__ = ("_ended", "_left", "_lines", "_master", "_owner", "_ring", "_want_room", "_watch")
+    __slots__ = (
+        "_ended",
+        "_left",
+        "_lines",
+        "_master",
+        "_owner",
+        "_ring",
+        "_want_room",
+        "_watch",
+        "on_typed",
+    )
 
     def __init__(
         self,
@@ -76,6 +86,7 @@ class Input:
         self._lines: dict[int, Lifeline] = {}
         self._owner: Lifeline | None = None  # of the chunk that waits for the terminal
         self._left = 0  # bytes of that chunk
+        self.on_typed: Callable[[], None] = lambda: None  # the terminal took something
 
     @property
     def is_waiting(self) -> bool:
@@ -203,6 +214,7 @@ class Input:
             return 0
         finally:
             self._ring.take_in_hand(0, 0)
+        self.on_typed()
         return taken
 
     def _end(self, line: Lifeline, *, by_client: bool) -> None:

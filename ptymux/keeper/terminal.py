@@ -35,6 +35,7 @@ HELD_END_SECONDS: Final = 10.0  # that an ended PTY in `block` waits for its con
 _REAP_SECONDS: Final = 3.0  # for the parent of a child that is not ours to reap it
 _COUNT_HELD_SECONDS: Final = 0.5  # between two updates of `held_ms` while a PTY is held
 _SHORT: Final = 512  # an echo, a line: a terminal gives 4 KB at a time when there is more
+_TYPING_SECONDS: Final = 0.1  # from a key on
 _READS: Final = 4  # in one go when a closing PTY is emptied, some 16 KB
 
 # At most, of what was written and not read yet. Source: some 8 KB of flip buffers (the limit that
@@ -53,6 +54,7 @@ class Host(Protocol):
     reports: list[Report]
     deadlines: dict[int, float]  # by slot, on time.monotonic: when `Terminal.expire` is due
     busy: dict[Terminal, None]  # an ordered set: have something to read in this turn
+    typing_until: float  # on time.monotonic: somebody types, or has just typed
 
     def watch(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
         """Have `handler` called with the events of `mask`; mask 0: no more."""
@@ -89,6 +91,7 @@ class Terminal:
         "slot",
         "status",
         "suspended",
+        "typed_until",
     )
 
     def __init__(
@@ -102,6 +105,7 @@ class Terminal:
         self.ring = ring
         self.status: ExitStatus | None = None
         self.suspended = False
+        self.typed_until = 0.0  # until when it counts as being typed into
         self._phase = _Phase.RUNNING
         self._mask = 0
         self._held_since: float | None = None  # or since the last `count_held`
@@ -114,6 +118,7 @@ class Terminal:
         self._seen = 0  # total at the last read of an ended PTY
         self._told = -1  # the `wake_at` that was answered last
         self.input = Input(master, ring, host.watch, self._watch, self._on_lifeline_end)
+        self.input.on_typed = self._note_typing
         if master >= 0:
             self._watch()
         if pidfd >= 0:
@@ -275,6 +280,9 @@ class Terminal:
             self._await_credit()
         else:
             self._host.busy[self] = None
+
+    def _note_typing(self) -> None:
+        self.typed_until = self._host.typing_until = time.monotonic() + _TYPING_SECONDS
 
     def _on_lifeline_end(self, number: int, by_client: bool) -> None:
         self._host.reports.append(LifelineEnded(self.slot, number, by_client))
