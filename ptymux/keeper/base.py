@@ -12,7 +12,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ptymux.core.model import WindowSize
@@ -158,6 +158,12 @@ class KeeperBase:
             self._flush()
         except LinkClosedError:
             return  # what it sent before can be read yet; then that it hung up
+
+    def _send_in_turn(self, make: Callable[[], Message]) -> None:
+        if self._link is not None:
+            with contextlib.suppress(LinkClosedError):
+                self._outbox.send_in_turn(make)
+                self._flush()
 
     def _flush(self) -> None:
         assert self._link is not None

@@ -60,6 +60,18 @@ class Conversation:
         finally:
             self._replies.pop(number, None)
 
+    def send_in_turn(self, message: Message) -> None:
+        """Send a message whose fds stay open until it was sent, once all before it were."""
+        if self._sock.fileno() < 0:
+            return
+        try:
+            self._outbox.send_in_turn(lambda: message)
+        except LinkClosedError as error:
+            self._lose(str(error))
+            return
+        if self._outbox.is_waiting:
+            self._loop.add_writer(self._sock, self._on_writable)
+
     def send(
         self, body: Mapping[str, Any], data: bytes = b"", fds: list[int] | None = None
     ) -> None:

@@ -145,9 +145,9 @@ class Holdings:
         """Whether a terminal is open or a child has not ended."""
         return any(fd >= 0 for fds in self._fds.values() for fd in fds[1:])
 
-    def children(self) -> list[tuple[int, int]]:
-        """Return the slots of what is held, with the child's pidfd, -1 once it has ended."""
-        return [(slot, fds[2]) for slot, fds in self._fds.items()]
+    def children(self) -> dict[int, int]:
+        """Return the pidfd of each child by its slot, -1 once it has ended."""
+        return {slot: fds[2] for slot, fds in self._fds.items()}
 
     def heirlooms(self) -> list[Heirloom]:
         """Return everything, oldest PTY first."""

@@ -10,6 +10,7 @@ That a PTY has output is told at every key: as a header alone, no JSON and the s
 from __future__ import annotations
 
 import array
+import errno
 import json
 import os
 import select
@@ -74,12 +75,14 @@ class Message:
 class Outbox:
     """Sends messages over a non-blocking socket; what does not fit waits, in order.
 
-    fds given to `send` stay the caller's: they are duplicated while a message waits.
+    fds given to `send` stay the caller's: they are duplicated while a message waits. Of many
+    messages with fds at once that would need many more, so `send_in_turn` makes each when its turn
+    has come.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._waiting: deque[tuple[bytes, list[int]]] = deque()
+        self._waiting: deque[tuple[bytes, list[int]] | Callable[[], Message]] = deque()
 
     @property
     def is_waiting(self) -> bool:
@@ -93,9 +96,16 @@ class Outbox:
             LinkClosedError: the other side is gone.
             OutOfResourcesError: the message has to wait and its fds cannot; it is not sent.
         """
-        assert len(fds) <= MOST_FDS
-        text = json.dumps({**body, "fds": len(fds)} if fds else body).encode()
-        self._put(_HEADER.pack(len(text), len(data)) + text + data, fds)
+        self._put(_packed(body, data, fds), fds)
+
+    def send_in_turn(self, make: Callable[[], Message]) -> None:
+        """Send the message that `make` returns when all before it were sent; perhaps called again.
+
+        Raises:
+            LinkClosedError: the other side is gone.
+        """
+        self._waiting.append(make)
+        self.flush()
 
     def tell_output(self, slots: Sequence[int]) -> None:
         """Send that there is output in these slots, or queue it.
@@ -118,11 +128,18 @@ class Outbox:
             LinkClosedError: the other side is gone.
         """
         while self._waiting:
-            packet, fds = self._waiting[0]
-            sent = self._offer(packet, fds)
+            head = self._waiting[0]
+            if callable(head):
+                message = head()
+                packet = _packed(message.body, message.data, message.fds)
+                sent = self._offer(packet, message.fds)
+                kept: Sequence[int] = ()
+            else:
+                packet, kept = head
+                sent = self._offer(packet, kept)
             if not sent:
                 return
-            for fd in fds:
+            for fd in kept:
                 os.close(fd)
             if sent < len(packet):
                 self._waiting[0] = packet[sent:], []
@@ -150,14 +167,22 @@ class Outbox:
         except BlockingIOError:
             return 0
         except OSError as error:
+            if error.errno == errno.ETOOMANYREFS:  # until the other side takes fds off the socket
+                return 0
             raise LinkClosedError(f"the link is closed: {error.strerror}") from error
 
     def close(self) -> None:
         """Forget what waits."""
-        for _packet, fds in self._waiting:
-            for fd in fds:
+        for waiting in self._waiting:
+            for fd in () if callable(waiting) else waiting[1]:
                 os.close(fd)
         self._waiting.clear()
+
+
+def _packed(body: Mapping[str, Any], data: bytes, fds: Sequence[int]) -> bytes:
+    assert len(fds) <= MOST_FDS
+    text = json.dumps({**body, "fds": len(fds)} if fds else body).encode()
+    return _HEADER.pack(len(text), len(data)) + text + data
 
 
 class Inbox:
