@@ -39,6 +39,7 @@ _log = logging.getLogger("ptymux")
 
 _START_SECONDS: Final = 10.0  # for a keeper to say hello
 _END_SECONDS: Final = 8.0  # for a keeper to end what is left and itself
+_WAIT_SECONDS: Final = 2.0  # for a keeper to be there that closes a terminal
 _LONGEST: Final = 8 * MIB  # of arguments and environment; the kernel takes 6
 
 
@@ -68,6 +69,15 @@ class PrivateLink(ProcessLink):
         facts = {"pid": spawned.pid, "start_time": spawned.start_time}
         self._holdings.remember(slot, json.dumps(facts).encode())
         return spawned
+
+    async def close_pty(self, slot: int) -> None:
+        """Close the terminal now; without a keeper that could, after a while."""
+        try:
+            await asyncio.wait_for(self._linked.wait(), _WAIT_SECONDS)
+        except TimeoutError:
+            self._end(slot)
+        else:
+            await super().close_pty(slot)
 
     # The keeper ------------------------------------------------------------------------------
 
@@ -134,12 +144,17 @@ class PrivateLink(ProcessLink):
     def _on_lost(self, reason: str) -> None:
         """End all PTYs, and say so: nobody looks after them."""
         _log.error("all PTYs are ended: %s", reason)
-        for slot, pidfd in self._holdings.children():
-            if pidfd >= 0:
-                with contextlib.suppress(OSError):
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                self._report(Exited(slot, ExitStatus(None, None, False), False))
-            self._report(Closed(slot))
+        for slot in self._holdings.children():
+            self._end(slot)
+
+    def _end(self, slot: int) -> None:
+        """End a PTY in place of a keeper; how its child ends nobody gets to know."""
+        pidfd = self._holdings.children().get(slot, -1)
+        if pidfd >= 0:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            self._report(Exited(slot, ExitStatus(None, None, False), False))
+        self._report(Closed(slot))
 
 
 def _passed(options: SpawnOptions, cwd: int) -> PassedOptions:

@@ -232,21 +232,40 @@ async def test_program_without_an_interpreter_is_told_so_and_may_try_again(
         assert (await manager.spawn(command("/bin/cat"))).state == "active"
 
 
-@pytest.mark.requirement("FR-003", "FR-012")
+@pytest.mark.requirement("FR-007", "FR-012")
 @asynchronous
-async def test_keeper_that_cannot_be_replaced_ends_its_ptys_and_another_may_come(
+async def test_ptys_end_also_while_no_keeper_can_be_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     link = PrivateLink()
     async with managed(link=link) as (manager, _events):
         record = await manager.spawn(command("/bin/cat"))
+        monkeypatch.setattr(sys, "executable", "/no/such/python")
+        os.kill(link.keeper_pid, signal.SIGKILL)
+
+        record = await within(20, manager.terminate(record.pty_id, grace_seconds=0.1))
+
+        assert record.state == "stopped"
+
+
+@asynchronous
+async def test_ptys_wait_for_a_keeper_that_cannot_be_started_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = PrivateLink()
+    async with managed(link=link) as (manager, _events):
+        record = await manager.spawn(command("/bin/cat"))
+        first = link.keeper_pid
         with monkeypatch.context() as patch:
             patch.setattr(sys, "executable", "/no/such/python")
-            os.kill(link.keeper_pid, signal.SIGKILL)
-            record = await within(20, manager.wait_gone(record.pty_id))
+            os.kill(first, signal.SIGKILL)
+            typing = asyncio.create_task(manager.write_input(record.pty_id, b"here\n"))
+            await asyncio.wait([typing], timeout=0.2)  # in which some attempts fail
 
-        assert record.state != "active"
-        assert (await manager.spawn(command("/bin/cat"))).state == "active"
+        await within(20, typing)
+
+        await output_of(manager, record, b"here\r\nhere")
+        assert link.keeper_pid != first
 
 
 @pytest.mark.requirement("FR-003")
