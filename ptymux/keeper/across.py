@@ -31,6 +31,7 @@ from ptymux.keeper.wire import (
     options_as_json,
     pack_strings,
 )
+from ptymux.posix.spare import spare_files
 
 __all__ = ["ProcessLink", "check_fds", "close_all"]
 
@@ -304,7 +305,8 @@ class ProcessLink:
             await asyncio.sleep(min(0.1 * attempt, _LONGEST_PAUSE))
             attempt += 1
             try:
-                await asyncio.wait_for(self._succeed(), _TAKE_OVER_SECONDS)
+                with spare_files():  # it is more urgent than whatever else runs meanwhile
+                    await asyncio.wait_for(self._succeed(), _TAKE_OVER_SECONDS)
             except (PtymuxError, OSError, TimeoutError) as error:
                 _log.error("no new keeper: %s", error or type(error).__name__)
                 continue

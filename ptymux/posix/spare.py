@@ -15,7 +15,7 @@ from ptymux.errors import OutOfResourcesError
 
 __all__ = ["SPARE_FILES", "keep_spare_files", "spare_files", "with_spare_files"]
 
-SPARE_FILES: Final = 4  # signalling takes two at a time
+SPARE_FILES: Final = 32  # a successor, which begins without, needs some more than its predecessor
 _held: list[int] = []
 
 T = TypeVar("T")

@@ -44,11 +44,9 @@ async def reconcile(
             return
         left = {orphan.number for orphan in _living(greeting.left)}
         link.settled()
-        _log.warning(
-            "an earlier keeper was killed: of %d PTYs that it left, %d were ended",
-            len(numbers),
-            len(numbers - left),
-        )
+        if numbers:
+            told = "an earlier keeper was killed: of %d PTYs that it left, %d were ended"
+            _log.warning(told, len(numbers), len(numbers - left))
         numbers -= left
     if numbers or reattached:
         manager.tell_reconciled(len(numbers) + reattached, reattached, len(numbers))
