@@ -107,7 +107,8 @@ async def list_ptys(app: App, _connection: Connection, params: Params) -> Mappin
     chosen: list[dict[str, Any]] = []
     ended = size = 0
     following: int | None = None
-    for record in app.manager.list():
+    # A server that took over knows them in another order, and a page begins after a number.
+    for record in sorted(app.manager.list(), key=lambda record: record.number):
         if (lane and record.lane_id != lane) or (session and record.session_id != session):
             continue
         if record.state in _ENDED and not everything and not state:

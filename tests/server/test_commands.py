@@ -23,7 +23,7 @@ from ptymux.errors import (
 )
 from ptymux.protocol.framing import Detach, Out, Ping
 from tests.protocol import foreign_client
-from tests.server.conftest import Place, collect, read_until, until
+from tests.server.conftest import Place, collect, kill, read_until, until
 
 
 def test_a_command_runs_and_all_its_output_and_its_end_are_told(place: Place) -> None:
@@ -129,6 +129,22 @@ def test_a_long_list_comes_in_pages_without_a_gap(place: Place) -> None:
         seen.append([pty["number"] for pty in page["ptys"]])
 
     assert seen == [[1], [2], [3]]
+
+
+def test_a_list_is_in_the_order_of_the_numbers_whatever_server_tells_it(place: Place) -> None:
+    word = "x" * 100_000
+    for _ in range(3):
+        place.spawn("sh", "-c", "sleep 1000", word)
+    place.call("resize", pty="1", cols=100, rows=30)  # so that it was changed last
+
+    kill(place.status()["pid"])
+
+    seen: list[int] = []
+    page: dict[str, Any] = {"next": 0}
+    while page["next"] is not None:
+        page = place.call("list", after=page["next"])
+        seen += [pty["number"] for pty in page["ptys"]]
+    assert seen == [1, 2, 3]
 
 
 def test_a_command_longer_than_a_line_is_shown_cut(place: Place) -> None:
