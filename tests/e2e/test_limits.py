@@ -7,6 +7,7 @@ import resource
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -170,3 +171,24 @@ def test_a_client_for_which_no_open_file_is_left_is_told_so(served: Served) -> N
         assert words.startswith("ptymux: out of open files of the server")
         assert known.call("list")["ptys"] == []
     assert served.live() == []
+
+
+@pytest.mark.requirement("FR-003", "SC-002")
+def test_either_process_is_replaced_with_no_open_file_left(served: Served) -> None:
+    line = f"ulimit -n {FEW}; exec {PTYMUX} server start"
+    assert served.world.run("/bin/sh", "-c", line).returncode == 0
+    with Connection(served.path) as connection:
+        ptys = spawn_until_refused(connection)
+    pids = sorted(pty["pid"] for pty in ptys)
+
+    for which in ("pid", "keeper_pid", "pid", "keeper_pid"):
+        before = served.json("server", "status")
+        os.kill(before[which], signal.SIGKILL)
+        wait_until(partial(is_replaced, served, which, before[which]))
+
+        assert sorted(pty["pid"] for pty in served.live()) == pids
+
+
+def is_replaced(served: Served, which: str, before: int) -> bool:
+    status: dict[str, Any] = served.json("server", "status")
+    return bool(status[which] != before)
