@@ -71,6 +71,7 @@ class Flow:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[asyncio.Future[None], _Waiter] = {}
         self._is_looking = False  # in `refresh`, which arms at its end
+        self._has_settled = False  # the account was brought up to date meanwhile
         self._is_due = False  # a `refresh` comes in the next turn of the loop
         self._timer: asyncio.TimerHandle | None = None
         self._idle_timeout = 0.0  # 0: never
@@ -81,6 +82,7 @@ class Flow:
         self._is_silent = False  # and this was told
         self._told_to = 0  # up to where ranges were told
         self._tell_at = 0.0  # when the next one may be
+        self._wants_ranges = False  # somebody did at the last refresh
 
     # The course of things --------------------------------------------------------------------
 
@@ -143,9 +145,12 @@ class Flow:
     def _look(self) -> float:
         grew = self.ring.total != self._seen
         self._seen = self.ring.total
+        self._has_settled = False
         self._pass_on()
         now = time.monotonic()
-        self._tell(self.buffer.advance(now))
+        due = self.buffer.deadline
+        if not self._has_settled or (due is not None and due <= now):
+            self._tell(self.buffer.advance(now))
         if grew:
             self._seen_at = now
             self._is_silent = False
@@ -170,7 +175,8 @@ class Flow:
                 self._listener.on_silence(silent)
 
     def _tell_range(self, now: float) -> None:
-        if not self._listener.wants_ranges:
+        self._wants_ranges = self._listener.wants_ranges
+        if not self._wants_ranges:
             self._told_to = self._seen
         elif self._seen > self._told_to and now >= self._tell_at:
             self._listener.on_range(self._told_to, self._seen)
@@ -188,6 +194,7 @@ class Flow:
         limit = self.ring.limit
         now = time.monotonic()
         self._tell(operation(now))
+        self._has_settled = True
         if not self.is_over:
             if self.ring.limit > limit:
                 self._link.credit_raised(self._slot)
@@ -268,13 +275,15 @@ class Flow:
 
     def _awaits_range(self) -> bool:
         """Whether the next byte is to be told; until the next range is due, the timer tells."""
-        return self._told_to == self._seen and self._listener.wants_ranges
+        return self._wants_ranges and self._told_to == self._seen
 
     def _arm_timer(self, now: float) -> None:
-        deadlines = [self.buffer.deadline, self._idle_deadline(now)]
-        if self._seen > self._told_to:
-            deadlines.append(self._tell_at)
-        deadline = min((each for each in deadlines if each is not None), default=None)
+        deadline = self._idle_deadline(now)
+        due = self.buffer.deadline
+        if due is not None and (deadline is None or due < deadline):
+            deadline = due
+        if self._seen > self._told_to and (deadline is None or self._tell_at < deadline):
+            deadline = self._tell_at
         if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
             return  # a look too early only arms the next one
         if self._timer is not None:
