@@ -8,7 +8,7 @@ from typing import cast
 
 from ptymux.client.answers import Event, Missed
 from ptymux.client.closing import Closing
-from ptymux.client.resuming import Patience
+from ptymux.client.resuming import Patience, persistently
 from ptymux.client.rpc import Connection
 from ptymux.errors import ConnectionClosedError, PtymuxError
 
@@ -42,7 +42,7 @@ class Events(Closing):
         self._missed = 0  # to be told before the next
         self._patience: Patience | None = None  # while there is no server
         self.is_over = self.is_closed = False
-        self._open(since if since is not None or follow else 0)
+        persistently(lambda: self._open(since if since is not None or follow else 0))
 
     def __del__(self) -> None:
         self.close()  # of a loop that was left by `break`

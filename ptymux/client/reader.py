@@ -9,7 +9,7 @@ from typing import cast
 
 from ptymux.client.answers import Pty
 from ptymux.client.closing import Closing
-from ptymux.client.resuming import Patience, attach_to, is_readable
+from ptymux.client.resuming import Patience, attach_to, is_readable, persistently
 from ptymux.client.stream import Lifeline, Stream
 from ptymux.core.ring import Part
 from ptymux.errors import ConnectionClosedError, PtymuxError
@@ -50,7 +50,11 @@ class PtyReader(Closing):
         self.skipped = 0
         self.end: Pty | None = None
         lives_by_line = kind in ("consumer", "lossless")
-        stream = attach_to(path, pty, offset, kind, wants_input=wants_input, lifeline=lives_by_line)
+        stream = persistently(
+            lambda: attach_to(
+                path, pty, offset, kind, wants_input=wants_input, lifeline=lives_by_line
+            )
+        )
         self.pty: Pty = cast(Pty, stream.pty)
         self.lifeline, stream.lifeline = stream.lifeline, None
         self._go_on(stream)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import select
 import time
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
 
 from ptymux.client.rpc import HELLO_SECONDS, Connection
 from ptymux.client.stream import Stream, attach
 from ptymux.errors import ConnectionClosedError, NoServerError, PtymuxError, UnreachableError
 
-__all__ = ["Patience", "attach_to", "connect_patiently", "is_readable"]
+__all__ = ["Patience", "attach_to", "connect_patiently", "is_readable", "persistently"]
+
+_T = TypeVar("_T")
 
 _AWAY_SECONDS: Final = 10.0  # in which a server that died has a successor
 _NOBODY_SECONDS: Final = 3.0  # without even a socket: then both processes are gone
@@ -60,6 +63,22 @@ def connect_patiently(path: str) -> Connection:
         try:
             return Connection(path)
         except PtymuxError as error:
+            patience.bear(error)
+
+
+def persistently(act: Callable[[], _T]) -> _T:
+    """Return what `act` returns, which is called again when the server dies meanwhile.
+
+    Raises:
+        ConnectionClosedError: none came in its place.
+        PtymuxError: as `act`, where waiting does not help.
+    """
+    patience: Patience | None = None
+    while True:
+        try:
+            return act()
+        except ConnectionClosedError as error:
+            patience = patience or Patience()
             patience.bear(error)
 
 

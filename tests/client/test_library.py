@@ -468,6 +468,35 @@ def test_requests_go_on_with_another_server(place: Place, client: Client) -> Non
     client.remove(pty)
 
 
+def test_readers_and_events_begin_while_the_server_is_replaced(
+    place: Place, client: Client
+) -> None:
+    pty = client.run("echo first; read x")
+    begun: list[bytes] = []
+    is_over = threading.Event()
+
+    def begin() -> None:
+        while not is_over.is_set():
+            with client.follow(pty) as reader:
+                begun.append(next(iter(reader)).data)
+            with client.events(since=0) as events:
+                next(iter(events))
+
+    beginning = threading.Thread(target=begin)
+    beginning.start()
+    try:
+        for _ in range(5):
+            kill(place.status()["pid"])
+            begun.clear()
+            until(lambda: len(begun) > 5 or not beginning.is_alive())
+    finally:
+        is_over.set()
+        beginning.join()
+
+    assert len(begun) > 5
+    assert set(begun) == {b"first\r\n"}
+
+
 def test_a_wait_goes_on_with_another_server(place: Place, client: Client) -> None:
     pty = client.run("read x; exit 4")
     before = place.status()["pid"]
