@@ -89,7 +89,7 @@ class _Inhabitant:
         try:
             self.live()
         except Exception:
-            self.wrong.append(traceback.format_exc())
+            self.wrong.append(traceback.format_exc(limit=-4))
 
     def live(self) -> None:
         """Do what this one does."""
@@ -222,7 +222,7 @@ class Visitor(_Inhabitant):
         """List everything."""
         found = {pty["pty_id"] for pty in client.list(all=True)}
         if missing := set(self.everybody) - found:
-            self.wrong.append(f"not listed: {missing}")
+            self.wrong.append(f"{len(missing)} are not listed: {min(missing)} and others")
 
     def stats(self, client: Client) -> None:
         """Look at one."""
