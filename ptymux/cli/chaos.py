@@ -1,4 +1,7 @@
-"""Runs `ptymux stress --chaos`: a server of its own is killed again and again, readers go on."""
+"""Runs `ptymux stress --chaos`: a server of its own is killed again and again, readers go on.
+
+What it runs and how it is judged is in `stress/chaos.py`; that layer imports no client.
+"""
 
 from __future__ import annotations
 

@@ -278,6 +278,19 @@ def test_a_small_run_survives_its_kills_with_every_byte() -> None:
     assert told["longest_silence_ms"] > 10
 
 
+@pytest.mark.stress
+@pytest.mark.requirement("LAW-PTY", "LAW-READER", "BLOCK")
+def test_fifty_megabytes_survive_ten_kills() -> None:
+    ended = subprocess.run(
+        [*COMMAND, "--chaos", "--json"], capture_output=True, text=True, timeout=150
+    )
+
+    told = json.loads(ended.stdout)
+    assert (ended.returncode, told["passed"]) == (0, True), told
+    assert told["kills"] == told["server_replaced"] == 10
+    assert [reader["written"] for reader in told["readers"]] == [50_000_000] * 2
+
+
 @pytest.mark.parametrize(("signum", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_an_interrupted_run_leaves_no_server_no_child_and_no_file(signum: str, status: int) -> None:
     with subprocess.Popen(
