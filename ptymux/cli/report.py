@@ -102,6 +102,9 @@ def _where_bytes_went(pty: Pty) -> Iterator[Row]:
         yield "", f"{_amount(attended)} while somebody was attached", "red" if attended else ""
         yield "", f"{_amount(unattended)} while nobody was", ""
     yield "trimmed", f"{_amount(buffer['trimmed'])}, read before they went", ""
+    if pty.get("uncertain"):
+        told = f"{times(pty['uncertain'])} a killed keeper was reading; NULs may be missing"
+        yield "uncertain", told, "yellow"
     if buffer["merged"]:
         yield "merged", f"{_amount(buffer['merged'])}, read but counted as unread", ""
 

@@ -72,6 +72,7 @@ class Pty(TypedDict):
     on_full: str
     threshold: float
     held_ms: float
+    uncertain: int
     clients: int
     attended: bool
     title: str

@@ -55,6 +55,7 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
         "on_full": pty.output.on_full.value,
         "threshold": pty.output.threshold,
         "held_ms": pty.ring.held_ms,
+        "uncertain": pty.ring.uncertain,
         "clients": sum(1 for reader in pty.output.readers.values() if reader.is_consumer),
         "attended": pty.output.attended,
         "title": "",
