@@ -184,6 +184,10 @@ class ProcessLink:
         self._linked.set()
         await self._let_go()
 
+    async def linked(self) -> None:
+        """Return once there is a keeper, or none can come any more."""
+        await self._linked.wait()
+
     async def replace_keeper(self) -> None:
         """Have another keeper take over; return once it has.
 
@@ -310,6 +314,8 @@ class ProcessLink:
             except (PtymuxError, OSError, TimeoutError) as error:
                 _log.error("no new keeper: %s", error or type(error).__name__)
                 continue
+            if self._talk is None or self._talk.is_over:
+                continue  # it did not live long
             self._linked.set()
             self._on_successor()
             return

@@ -83,10 +83,14 @@ class App:
         self._link.listener = None
         self._link.ready()
         self._arm_leave()
-        await self._done.wait()
-        for connection in list(self._connections):
-            connection.close()
-        await asyncio.gather(*(c.task for c in self._connections), return_exceptions=True)
+        try:
+            await self._done.wait()
+        finally:
+            loop.remove_reader(self._listener_fd())
+            for connection in list(self._connections):
+                connection.close()
+            await asyncio.gather(*(c.task for c in self._connections), return_exceptions=True)
+        await self._link.linked()  # who leaves without a keeper takes the PTYs along
 
     # What commands need ----------------------------------------------------------------------
 
