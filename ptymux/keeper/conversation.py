@@ -40,6 +40,11 @@ class Conversation:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock, self._on_readable)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, from either side."""
+        return self._sock.fileno() < 0
+
     async def ask(
         self, op: str, body: Mapping[str, Any], data: bytes = b"", fds: list[int] | None = None
     ) -> Message:
