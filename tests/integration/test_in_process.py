@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 
 import pytest
 
@@ -11,6 +12,7 @@ from ptymux.core.model import OnFull, WindowSize
 from ptymux.core.output import ReaderKind
 from ptymux.errors import LinkClosedError
 from ptymux.keeper.link import InProcessLink
+from ptymux.posix.process import session_members
 from tests.integration.conftest import (
     asynchronous,
     command,
@@ -46,7 +48,7 @@ async def test_stopped_and_interrupted_children_are_told_of() -> None:
         await eventually(lambda: not manager.get(record.pty_id).suspended)
         await manager.signal(record.pty_id, "INT")
 
-        assert (await manager.wait_gone(record.pty_id)).signal == 2
+        assert (await manager.wait_gone(record.pty_id)).signal == signal.SIGINT
 
 
 @asynchronous
@@ -73,7 +75,8 @@ async def test_processes_that_hold_a_terminal_are_closed_out_and_children_left_t
 
         assert (await manager.wait_gone(record.pty_id)).exit_code == 4
         assert await foreign.wait() == 3
-        os.killpg(record.pid or 0, 9)
+        os.killpg(record.pid or 0, signal.SIGKILL)
+        await eventually(lambda: not session_members(record.pid or 0))
 
 
 @asynchronous

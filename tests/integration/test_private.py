@@ -11,8 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,6 +143,32 @@ async def test_killed_keeper_is_replaced_and_the_ptys_do_not_notice() -> None:
         assert (await manager.spawn(command("/bin/cat"))).state == "active"
         assert manager.get(cat.pty_id).state == "active"
         assert not events.of(cat, Topic.ERROR)
+
+
+class _Murderous(PrivateLink):
+    """Kills as many keepers as it is told as soon as they say hello."""
+
+    kills = 0
+
+    def _take_facts(self, hello: Mapping[str, Any], fds: Sequence[int]) -> None:
+        super()._take_facts(hello, fds)
+        if self.kills:
+            self.kills -= 1
+            os.kill(hello["pid"], signal.SIGKILL)
+
+
+@asynchronous
+async def test_keepers_may_die_as_soon_as_they_come() -> None:
+    link = _Murderous()
+    async with managed(link=link) as (manager, _events):
+        record = await manager.spawn(command("/bin/cat"))
+        for kills in range(3):
+            link.kills = kills
+            os.kill(link.keeper_pid, signal.SIGKILL)
+
+            await within(20, manager.write_input(record.pty_id, b"%d\n" % kills))
+
+            await output_of(manager, record, b"%d\r\n%d" % (kills, kills))
 
 
 @pytest.mark.requirement("FR-003")

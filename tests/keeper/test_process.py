@@ -6,20 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import ptymux
 
 FOLDER = str(Path(ptymux.__file__).parent.parent)
 LIST = """
 import sys
 sys.path.insert(0, {folder!r})
-import ptymux.keeper.daemon
+import {module}
 print(*sorted(name for name in sys.modules if '.' not in name or name.startswith('ptymux')))
 """
 HEAVY = {"asyncio", "logging", "subprocess", "typing_extensions", "ssl", "concurrent"}
 
 
-def test_the_keeper_imports_the_standard_library_and_the_lower_layers_only() -> None:
-    command = [sys.executable, "-ISE", "-c", LIST.format(folder=FOLDER)]
+@pytest.mark.parametrize("module", ["ptymux.keeper.daemon", "ptymux.keeper.companion"])
+def test_a_keeper_imports_the_standard_library_and_the_lower_layers_only(module: str) -> None:
+    command = [sys.executable, "-ISE", "-c", LIST.format(folder=FOLDER, module=module)]
     names = set(subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
 
     ours = {name for name in names if name.partition(".")[0] == "ptymux"}
