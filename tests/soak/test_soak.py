@@ -60,12 +60,12 @@ class Soak:
         self.kills = 0
         self.faults: list[str] = []
 
-    def look(self) -> str:
+    def look(self, moment: str) -> str:
         """Hold every PTY against the laws, and take the measures; return them in one line."""
         listed = self.client.list(all=True)
         for pty in listed:
             for fault in law_faults(BufferStats(**pty["buffer"])):
-                self.faults.append(f"minute {len(self.samples)}: {pty['pty_id']}: {fault}")
+                self.faults.append(f"{moment}: {pty['pty_id']}: {fault}")
         status = self.place.status()
         keeper, server = status["keeper_pid"], status["pid"]
         sample = (pss(keeper), pss(server), fds_of(keeper), fds_of(server))
@@ -73,7 +73,7 @@ class Soak:
         done = sum((visitor.done for visitor in self.visitors), Counter[str]())
         silence = max(follower.silence_seconds for follower in self.followers)
         return (
-            f"{len(self.samples) - 1:3} min: {status['live']} live, "
+            f"{moment:>6}: {status['live']} live, "
             f"{status['ptys'] - status['live']} ended, killed {self.kills}, "
             f"keeper {sample[0] / MIB:.1f} MiB {sample[2]} fds, "
             f"server {sample[1] / MIB:.1f} MiB {sample[3]} fds, "
@@ -144,21 +144,22 @@ def test_nothing_is_lost_or_grows_however_long_it_lasts(
         soak = Soak(place, client, seed)
         try:
             began = time.monotonic()
-            say(soak.look())
+            say(soak.look("0 min"))
             while time.monotonic() < began + 60 * minutes:
                 left = began + 60 * minutes - time.monotonic()
                 soak.stop.wait(min(MINUTE_SECONDS, left))
-                say(soak.look())
+                say(soak.look(f"{(time.monotonic() - began) / 60:.0f} min"))
                 soak.kill_server()
         finally:
             soak.end()
-        say(soak.look())
-        keeper, server, keeper_fds, server_fds = soak.slopes()
+        growth, slopes = soak.growth_faults(), soak.slopes()
+        say(soak.look("end"))  # of a server that has just begun
+        keeper, server, keeper_fds, server_fds = slopes
         say(
             f"slopes a minute: keeper {keeper / MIB:+.2f} MiB {keeper_fds:+.1f} fds, "
             f"server {server / MIB:+.2f} MiB {server_fds:+.1f} fds"
         )
-        faults = soak.all_faults() + soak.growth_faults()
+        faults = soak.all_faults() + growth
         status = place.status()
         if (status["server_replaced"], status["keeper_replaced"]) != (soak.kills, 0):
             faults.append(f"killed {soak.kills} times: {status}")
