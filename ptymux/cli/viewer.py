@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Viewer"]
 
 _KEYS: Final = 4096
+_LOOK_SECONDS: Final = 0.2  # between two looks at the terminal's size while keys are typed
 _REPAINT_SECONDS: Final = 1.0  # between two
 _STALE_BYTES: Final = 16 * 1024  # that wait to be shown
 _STALE_SECONDS: Final = 0.3  # after ^C, in which what was interrupted ends
@@ -77,6 +78,8 @@ class Viewer:
         self._at_line_start = True
         self._repainted_at = self._interrupted_at = float("-inf")
         self._size: WindowSize | None = None  # of the PTY, as far as is known
+        self._own: WindowSize | None = None  # of the terminal, when it was last looked at
+        self._looked_at = float("-inf")
         self._raw = contextlib.ExitStack()
         self._poll = select.poll()
         self._polled: dict[int, int] = {}  # what it waits for
@@ -133,12 +136,13 @@ class Viewer:
     def _turn(self) -> None:
         """Wait until something can be done, and do it."""
         ready = self._wait()
-        for signum in self._inbox.take() if self._inbox.fileno() in ready else ():
-            self._on_signal(signum)
+        if self._inbox.fileno() in ready:
+            for signum in self._inbox.take():
+                self._on_signal(signum)
         has_typed = 0 in ready and self._read_keys()
         self._send_input()
         if has_typed:  # after the keys: they were waited for
-            self._fit()
+            self._fit(patient=True)
         if self._sizes.fileno() in ready:
             self._note_size()
         if self._stream is None:
@@ -175,8 +179,8 @@ class Viewer:
         wants_more = not self._output or self._is_behind()
         if stream is not None and wants_more and not self._attachment.is_over:
             wanted[stream.fileno()] = select.POLLIN
-        if self._sizes.fileno() >= 0:
-            wanted[self._sizes.fileno()] = select.POLLIN
+        if (sizes := self._sizes.fileno()) >= 0:
+            wanted[sizes] = select.POLLIN
         return wanted
 
     # Output ----------------------------------------------------------------------------------
@@ -283,9 +287,17 @@ class Viewer:
 
     # Size ------------------------------------------------------------------------------------
 
-    def _fit(self) -> None:
-        """Give the PTY the size of this terminal, if it has another."""
-        size = terminal_size() if self._fits else None
+    def _fit(self, *, patient: bool = False) -> None:
+        """Give the PTY the size of this terminal, if it has another.
+
+        WINCH tells of a new one, but not of a terminal that is not the one we belong to: with
+        `patient` the size is looked at now and then.
+        """
+        now = time.monotonic()
+        if not patient or now > self._looked_at + _LOOK_SECONDS:
+            self._looked_at = now
+            self._own = terminal_size() if self._fits else None
+        size = self._own
         if size is None or self._stream is None or size == self._size:
             return
         self._size = size

@@ -76,8 +76,13 @@ class KeeperBase:
 
     def _turn(self, *deadlines: float | None) -> None:
         """Do what is to be done, until one of the deadlines at the latest."""
-        dues = [due for due in (*deadlines, self._engine.deadline) if due is not None]
-        self._tell(self._engine.run_once(max(0.0, min(dues) - time.monotonic())))
+        due = self._engine.deadline
+        for deadline in deadlines:
+            if deadline is not None and (due is None or deadline < due):
+                due = deadline
+        assert due is not None
+        if reports := self._engine.run_once(max(0.0, due - time.monotonic())):
+            self._tell(reports)
         if self._may_reap:
             self._reap()
 
@@ -174,8 +179,6 @@ class KeeperBase:
             self._engine.watch(self._link.fileno(), mask, self._on_link)
 
     def _tell(self, reports: list[Report]) -> None:
-        if not reports:
-            return
         slots = [report.slot for report in reports if isinstance(report, Output)]
         if slots:
             self._tell_output(slots)
@@ -185,10 +188,14 @@ class KeeperBase:
                 self._send({"op": "reports", "reports": told})
 
     def _tell_output(self, slots: list[int]) -> None:
-        if self._link is not None:
-            with contextlib.suppress(LinkClosedError):  # as for `_send`
-                self._outbox.tell_output(slots)
+        if self._link is None:
+            return
+        try:
+            self._outbox.tell_output(slots)
+            if self._outbox.is_waiting:
                 self._flush()
+        except LinkClosedError:
+            return  # as for `_send`
 
     def _serve(self, message: Message) -> None:
         body = message.body

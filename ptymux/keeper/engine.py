@@ -87,7 +87,7 @@ class Engine:
         """When `run_once` is due on `time.monotonic` even if nothing is ready; 0: at once."""
         if self.busy or self.reports:
             return 0.0
-        return min(self.deadlines.values(), default=None)
+        return min(self.deadlines.values()) if self.deadlines else None
 
     def run_once(self, timeout: float = 0.0) -> list[Report]:
         """Take what is ready, waiting up to `timeout` seconds for it; return what to report."""

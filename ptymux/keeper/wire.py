@@ -211,17 +211,20 @@ class Inbox:
             return
         except OSError as error:
             raise LinkClosedError(f"the link is closed: {error.strerror}") from error
-        fds = array.array("i")
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-        lost = bool(flags & _CUT)
-        if fds or lost:
-            self._arrived.append((tuple(fds), lost))
+        if ancillary or flags & _CUT:
+            self._keep_fds(ancillary, lost=bool(flags & _CUT))
         if not data:
             raise LinkClosedError("the link is closed")
         self._buffer += data
         yield from self._complete()
+
+    def _keep_fds(self, ancillary: Sequence[tuple[int, int, bytes]], *, lost: bool) -> None:
+        fds = array.array("i")
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+        if fds or lost:
+            self._arrived.append((tuple(fds), lost))
 
     def _complete(self) -> Iterator[Message]:
         while len(self._buffer) >= _HEADER.size:
