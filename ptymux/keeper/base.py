@@ -282,18 +282,24 @@ def _as_error(error: PtymuxError) -> dict[str, Any]:
     return texts | {"exit_code": error.exit_code, "facts": facts}
 
 
-def handed_over(link: socket.socket, inbox: Inbox) -> list[Message]:
-    """Return the messages by which a manager hands over: one for all, and one for each PTY."""
+def handed_over(link: socket.socket, inbox: Inbox) -> tuple[Message, list[Message], list[Message]]:
+    """Return the messages by which a manager hands over: one for all, and one for each PTY.
+
+    The others are what it said meanwhile, to be served then: it does not wait with what needs no
+    answer.
+    """
     poll = select.poll()
     poll.register(link, select.POLLIN)
     deadline = time.monotonic() + _HANDOVER_SECONDS
     messages: list[Message] = []
-    while not messages or len(messages) <= messages[0].body["slots"]:
+    slots: list[Message] = []
+    while not messages or len(slots) < messages[0].body["slots"]:
         if not poll.poll(1000 * max(0.0, deadline - time.monotonic())):
             raise LinkClosedError("the server handed nothing over")
         messages += inbox.receive()
         if messages and messages[0].body["version"] != LINK_VERSION:
             raise LinkClosedError(f"the server speaks version {messages[0].body['version']}")
+        slots = [message for message in messages if message.body["op"] == "slot"]
     if any(message.fds_lost for message in messages):
         raise OutOfResourcesError("open files of the keeper", "end some PTYs")
-    return messages
+    return messages[0], slots, [m for m in messages[1:] if m.body["op"] != "slot"]

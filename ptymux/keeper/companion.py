@@ -52,10 +52,12 @@ class PrivateKeeper(KeeperBase):
         link = socket.socket(fileno=LINK_FD)
         link.setblocking(False)
         inbox = Inbox(link)
-        hello, *messages = handed_over(link, inbox)
+        hello, slots, others = handed_over(link, inbox)
         keeper = cls()
         keeper._serve_link(link, inbox)
-        keeper._inherit(hello.body, [Heirloom.of(message) for message in messages])
+        keeper._inherit(hello.body, [Heirloom.of(message) for message in slots])
+        for message in others:
+            keeper._serve(message)
         # A process that the program forked may hold its end of the link open.
         (program,) = hello.fds
         keeper._engine.watch(program, select.EPOLLIN, lambda _events: keeper._on_hang_up())

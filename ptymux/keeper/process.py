@@ -69,15 +69,16 @@ class Keeper(KeeperBase):
         link = socket.socket(fileno=LINK_FD)
         link.setblocking(False)
         inbox = Inbox(link)
-        messages = handed_over(link, inbox)
-        hello = messages[0]
+        hello, slots, others = handed_over(link, inbox)
         listener, lock, event_log, handle = hello.fds
         body = hello.body
         bound = (int(body["bound"][0]), int(body["bound"][1]))
         claim = Claim.inherit(path, lock, socket.socket(fileno=listener), bound)
         keeper = cls(path, claim, event_log)
-        keeper._inherit(body, [Heirloom.of(message) for message in messages[1:]])
+        keeper._inherit(body, [Heirloom.of(message) for message in slots])
         keeper._serve_link(link, inbox)
+        for message in others:
+            keeper._serve(message)
         keeper._watch_server(handle, body["pid"], body["replacements"])
         return keeper
 

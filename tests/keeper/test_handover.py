@@ -1,0 +1,27 @@
+"""What a keeper takes from a manager that hands over to it."""
+
+from __future__ import annotations
+
+import socket
+
+from ptymux.keeper.base import handed_over
+from ptymux.keeper.heritage import Heirloom
+from ptymux.keeper.wire import LINK_VERSION, Inbox, Outbox
+
+
+def test_what_a_manager_says_while_it_hands_over_is_kept_for_later() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        outbox = Outbox(theirs)
+        outbox.send({"op": "takeover", "version": LINK_VERSION, "slots": 2})
+        for slot in (1, 2):
+            outbox.send({"op": "record", "slot": slot}, b"{}")
+            message = Heirloom(slot, b"{}").message
+            outbox.send(message.body, message.data)
+        outbox.send({"op": "forget", "slot": 1})
+
+        hello, slots, others = handed_over(ours, Inbox(ours))
+
+    assert hello.body["slots"] == 2
+    assert [Heirloom.of(message).slot for message in slots] == [1, 2]
+    assert [message.body["op"] for message in others] == ["record", "record", "forget"]
