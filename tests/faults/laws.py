@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from tests.server.conftest import Place, until
+from tests.server.conftest import Place
 
-__all__ = ["Events", "Watch", "memfds_of"]
+__all__ = ["Events", "Watch", "memfds_of", "prefer"]
 
 _GROWING: Final = (
     "total_written",
@@ -94,13 +95,8 @@ def memfds_of(pid: int) -> int:
     return found
 
 
-def settled(place: Place) -> dict[str, Any]:
-    """Return the status once both processes serve and no replacement is under way."""
-    found: dict[str, Any] = {}
-
-    def is_answered() -> bool:
-        found.update(place.status())
-        return bool(found["keeper_pid"])
-
-    until(is_answered)
-    return found
+def prefer(*pids: int) -> None:
+    """Have the sessions of these processes served before others, where that is allowed."""
+    for pid in pids:
+        with suppress(OSError):  # only root may, and only some kernels group by session
+            Path(f"/proc/{pid}/autogroup").write_text("-19")

@@ -75,9 +75,11 @@ def numbered(lines: int) -> bytes:
 
 @pytest.mark.requirement("FR-010")
 @pytest.mark.parametrize(
-    ("seconds", "kills"), [(4, 4), pytest.param(60, 30, marks=pytest.mark.faults)]
+    ("seconds", "kills"), [(2.5, 4), pytest.param(60, 30, marks=pytest.mark.faults)]
 )
-@pytest.mark.parametrize("pause", [0.0, 0.002], ids=["fast", "steady"])
+@pytest.mark.parametrize(
+    "pause", [0.0, pytest.param(0.002, marks=pytest.mark.faults)], ids=["fast", "steady"]
+)
 def test_every_keystroke_arrives_once_across_kills_of_the_server(
     place: Place, moments: random.Random, pause: float, seconds: float, kills: int
 ) -> None:
@@ -99,9 +101,11 @@ def test_every_keystroke_arrives_once_across_kills_of_the_server(
 
 @pytest.mark.requirement("FR-010")
 @pytest.mark.parametrize(
-    ("seconds", "kills"), [(4, 4), pytest.param(60, 30, marks=pytest.mark.faults)]
+    ("seconds", "kills"), [(2.5, 4), pytest.param(60, 30, marks=pytest.mark.faults)]
 )
-@pytest.mark.parametrize("pause", [0.0, 0.002], ids=["fast", "steady"])
+@pytest.mark.parametrize(
+    "pause", [pytest.param(0.0, marks=pytest.mark.faults), 0.002], ids=["fast", "steady"]
+)
 def test_no_keystroke_is_doubled_across_kills_of_the_keeper(
     place: Place, moments: random.Random, pause: float, seconds: float, kills: int
 ) -> None:

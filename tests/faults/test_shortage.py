@@ -70,6 +70,7 @@ def goes_on(client: Client) -> None:
     client.check()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("limited", "killed"), [("pid", "keeper_pid"), ("keeper_pid", "pid")])
 def test_a_successor_comes_once_there_are_files_again(
     place: Place, limited: str, killed: str
@@ -110,7 +111,7 @@ def test_without_files_a_request_fails_and_nothing_else(place: Place, which: str
     assert (now["pid"], now["keeper_pid"]) == (status["pid"], status["keeper_pid"])
 
 
-@pytest.mark.parametrize("killed", ["pid", "keeper_pid"])
+@pytest.mark.parametrize("killed", [pytest.param("pid", marks=pytest.mark.faults), "keeper_pid"])
 def test_a_folder_that_is_gone_keeps_no_successor_away(place: Place, killed: str) -> None:
     pty, client = streaming(place)
     status = place.status()
@@ -135,6 +136,7 @@ def replaced_again_and_again(place: Place, client: Client) -> None:
 
 
 @root_only
+@pytest.mark.faults
 def test_a_full_disk_keeps_no_successor_away(fresh: Place) -> None:
     with small_disk(fresh):
         fresh.start()
@@ -156,6 +158,7 @@ def test_files_that_cannot_be_opened_keep_no_successor_away(place: Place) -> Non
 
 
 @root_only
+@pytest.mark.faults
 def test_a_log_on_a_full_disk_hurts_nobody(fresh: Place) -> None:
     with small_disk(fresh):
         fill(fresh)
@@ -167,7 +170,7 @@ def test_a_log_on_a_full_disk_hurts_nobody(fresh: Place) -> None:
 
 
 @pytest.mark.parametrize("which", ["pid", "keeper_pid"])
-@pytest.mark.parametrize("rounds", [2, pytest.param(200, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("rounds", [1, pytest.param(200, marks=pytest.mark.faults)])
 def test_a_process_that_stands_still_for_a_while_costs_nothing(
     place: Place, moments: random.Random, rounds: int, which: str
 ) -> None:
@@ -208,6 +211,7 @@ def test_what_a_dying_keeper_had_just_started_is_ended(place: Place) -> None:
         child.wait()
 
 
+@pytest.mark.faults
 def test_a_hang_up_is_not_forgotten_by_a_spawn_under_way(place: Place) -> None:
     from tests.faults.test_ends import OWNER
 

@@ -1,0 +1,247 @@
+"""Kills in the middle of what clients ask for: it was done, or it was refused, and all agree."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptymux.client import launch
+from ptymux.client.stream import attach
+from ptymux.errors import PtymuxError
+from ptymux.posix.tty import read_size
+from tests.faults.laws import Events, Watch
+from tests.server.conftest import Place, fds_of, is_alive, kill, until
+
+VICTIMS = ("pid", "keeper_pid")
+FEW_OR_MANY = pytest.mark.parametrize("rounds", [2, pytest.param(200, marks=pytest.mark.faults)])
+
+
+class Asking(threading.Thread):
+    """Asks again and again until it is stopped; a refusal is fine, anything else is not."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        super().__init__(daemon=True)
+        self.done = self.refused = 0
+        self.wrong: list[BaseException] = []
+        self._ask = ask
+        self._is_stopping = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._is_stopping.is_set():
+            try:
+                self._ask()
+                self.done += 1
+            except PtymuxError:
+                self.refused += 1
+            except BaseException as error:
+                self.wrong.append(error)
+                return
+
+    def stop(self) -> None:
+        self._is_stopping.set()
+        self.join(40)
+        assert not self.is_alive()
+        assert not self.wrong, self.wrong
+        print(f"done {self.done}, refused {self.refused}")
+
+
+def killing(place: Place, moments: random.Random, rounds: int) -> None:
+    """Kill one of the two again and again, each time once the other is back."""
+    for _ in range(rounds):
+        time.sleep(moments.uniform(0, 0.1))
+        which = moments.choice(VICTIMS)
+        before = place.status()[which]
+        kill(before)
+        until(lambda which=which, before=before: place.status()[which] != before)  # type: ignore[misc]
+
+
+def size_of(pid: int) -> tuple[int, int]:
+    fd = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NOCTTY)
+    try:
+        size = read_size(fd)
+        assert size is not None
+    finally:
+        os.close(fd)
+    return size.cols, size.rows
+
+
+@FEW_OR_MANY
+def test_registry_and_kernel_agree_on_a_size(
+    place: Place, moments: random.Random, rounds: int
+) -> None:
+    pty = place.sh("exec sleep 3600")
+
+    def ask() -> None:
+        place.call(
+            "resize",
+            pty=pty["pty_id"],
+            cols=moments.randint(1, 500),
+            rows=moments.randint(1, 500),
+        )
+
+    asking = Asking(ask)
+    killing(place, moments, rounds)
+    asking.stop()
+
+    def agree() -> bool:
+        told = place.get(pty)
+        return (told["cols"], told["rows"]) == size_of(pty["pid"])
+
+    until(agree, 3)
+    events = Events(place)
+    events.check()
+    resized = [event["payload"] for event in events.of["pty.resized"]]
+    for before, after in pairwise(resized):
+        assert before["new"] == after["old"]
+
+
+@FEW_OR_MANY
+def test_lives_are_whole_whatever_is_killed(
+    place: Place, moments: random.Random, rounds: int
+) -> None:
+    """Spawn, attach, signal, kill, remove: each PTY has one beginning and one end in the events."""
+    watch = Watch(place)
+
+    def ask() -> None:
+        pty = place.sh(moments.choice(("exit 3", "sleep 3600", "trap '' TERM; sleep 3600")))
+        with suppress(PtymuxError), place.connect() as connection:
+            attach(connection, pty["pty_id"]).close()
+        place.call("signal", pty=pty["pty_id"], signal="WINCH")
+        place.call("kill", ptys=[pty["pty_id"]], grace=0.05)
+        watch.look(pty)
+
+    asking = Asking(ask)
+    killing(place, moments, rounds)
+    asking.stop()
+    place.call("kill", all=True, grace=0.0)
+    until(lambda: place.call("list")["ptys"] == [])
+    every = place.call("list", all=True)["ptys"]
+    events = Events(place)
+    events.check()
+    ended = {event["pty_id"] for event in events.of["pty.stopped"]}
+    assert ended >= {pty["pty_id"] for pty in every}
+    for pty in every:
+        assert pty["state"] in ("stopped", "errored")
+        if pty["pid"]:
+            assert not is_alive(pty["pid"])
+            stats = place.call("stats", pty=pty["pty_id"])["pty"]
+            steps = [(step["from"], step["to"]) for step in stats["history"]]
+            assert steps[:2] == [("idle", "spawning"), ("spawning", "active")], steps
+            for before, after in pairwise(steps):
+                assert before[1] == after[0]
+    status = place.status()
+    until(lambda: set(place.processes()) == {status["pid"], status["keeper_pid"]}, 12)
+
+
+@FEW_OR_MANY
+def test_restart_while_something_is_killed(
+    place: Place, moments: random.Random, rounds: int
+) -> None:
+    """Both may be gone then, as one was being replaced: the next start is clean."""
+    pty = place.sh("while read x; do echo got-$x; done")
+    clean = 0
+    for _ in range(rounds):
+        status = place.status()
+        asking = Asking(lambda: place.call("restart"))
+        time.sleep(moments.uniform(0, 0.4))
+        with suppress(ProcessLookupError):
+            kill(status[moments.choice(VICTIMS)])
+        asking.stop()
+        if launch.start_server(place.path):
+            clean += 1
+            assert place.call("list", all=True)["ptys"] == []
+            until(lambda pty=pty: not is_alive(pty["pid"]), 10)  # type: ignore[misc]
+            pty = place.sh("while read x; do echo got-$x; done")
+        with place.attach(pty) as stream:
+            assert stream.lifeline is not None
+            before = place.get(pty)["buffer"]["total_written"]
+            stream.lifeline.send_all(b"it\n")
+            until(lambda: place.get(pty)["buffer"]["total_written"] > before + 5)  # noqa: B023
+        Events(place).check()
+    print(f"{clean} clean starts of {rounds}")
+
+
+def threads_of(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def resident_of(pid: int) -> int:
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) // 1024
+
+
+class Zombies(threading.Thread):
+    """Looks for zombies under a process, and how long they stay."""
+
+    def __init__(self, parent: int) -> None:
+        super().__init__(daemon=True)
+        self.longest = 0.0
+        self._parent = parent
+        self._is_stopping = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        seen: dict[str, float] = {}
+        while not self._is_stopping.wait(0.05):
+            children = Path(f"/proc/{self._parent}/task/{self._parent}/children").read_text()
+            now, dead = time.monotonic(), set()
+            for pid in children.split():
+                with suppress(OSError):
+                    if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                        dead.add(pid)
+            seen = {pid: seen.get(pid, now) for pid in dead}
+            self.longest = max([self.longest, *(now - since for since in seen.values())])
+
+    def stop(self) -> float:
+        self._is_stopping.set()
+        self.join(5)
+        return self.longest
+
+
+@pytest.mark.requirement("SC-001")
+@pytest.mark.parametrize("cycles", [100, pytest.param(10_000, marks=pytest.mark.faults)])
+def test_lives_in_a_row_leave_nothing(place: Place, cycles: int) -> None:
+    from ptymux.core.model import SpawnOptions
+
+    status = place.status()
+    pids = [status[name] for name in VICTIMS]
+    zombies = Zombies(status["keeper_pid"])
+    options = SpawnOptions(argv=("/bin/true",), cwd="/", env={"SECRET": place.secret})
+    figures: list[list[tuple[int, int, int]]] = []
+    with place.connect() as connection:
+
+        def live() -> dict[str, Any]:
+            pty: dict[str, Any] = connection.spawn(options, remove=True)["pty"]
+            return pty
+
+        def look() -> None:
+            until(lambda: not connection.call("list", all=True)["ptys"])
+            figures.append([(fds_of(pid), threads_of(pid), resident_of(pid)) for pid in pids])
+
+        for number in range(cycles):
+            pty = live()
+            if number % 10 == 0:
+                with suppress(PtymuxError):
+                    connection.call("wait", pty=pty["pty_id"], until="gone")
+            if number in (cycles // 2, cycles - 1):
+                look()
+    print(f"{cycles} lives: fds, threads, MB of server and keeper: {figures}")
+    half, whole = figures
+    for before, after in zip(half, whole, strict=True):
+        assert after[0] <= before[0] + 1
+        assert after[1] == before[1]
+        assert after[2] <= before[2] + 4
+    assert zombies.stop() < 1
+    Events(place).check()
