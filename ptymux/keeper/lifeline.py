@@ -132,8 +132,9 @@ class Input:
         That much was in hand: if it still waits in the socket it was typed, or nearly.
         """
         index, taken = self._ring.lines().get(number, (-1, 0))
-        if index < 0:
+        if index < 0:  # it had ended, and that may not have been told
             sock.close()
+            self._ended(number, True)
             return 0
         sock.setblocking(False)
         line = Lifeline(number, sock, index, taken)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 
+from ptymux.core.ring import RingBuffer
 from ptymux.keeper.base import handed_over
 from ptymux.keeper.heritage import Heirloom
+from ptymux.keeper.lifeline import Input
 from ptymux.keeper.wire import LINK_VERSION, Inbox, Outbox
 
 
@@ -25,3 +27,20 @@ def test_what_a_manager_says_while_it_hands_over_is_kept_for_later() -> None:
     assert hello.body["slots"] == 2
     assert [Heirloom.of(message).slot for message in slots] == [1, 2]
     assert [message.body["op"] for message in others] == ["record", "record", "forget"]
+
+
+def test_a_lifeline_that_had_ended_when_the_engine_died_is_told() -> None:
+    """Else the attachment would be waited for, and who hangs up on its end would not."""
+    ended: list[tuple[int, bool]] = []
+    lines = Input(
+        -1,
+        RingBuffer(1024),
+        lambda _fd, _mask, _handler: None,
+        lambda: None,
+        lambda number, by_client: ended.append((number, by_client)),
+    )
+    ours, theirs = socket.socketpair()
+    with theirs:
+        assert lines.adopt(7, ours) == 0
+
+    assert ended == [(7, True)]
