@@ -215,6 +215,7 @@ class _Run:
             written = reader.offset + reader.backlog
             if self._is_ended or (reader.delivered + size) * SLOWNESS <= written:
                 self._take_part(reader, size)
+                await asyncio.sleep(0)  # the manager is told of output between two parts
             else:
                 await asyncio.sleep(_TICK_SECONDS / 2)
 
