@@ -143,6 +143,8 @@ class RemoteLink(ProcessLink):
         return facts, [self.current_listener(), self._lock, self.event_log]
 
     def _on_successor(self) -> None:
+        if self._is_stopping:
+            self.stop()  # the one before may have taken that with it
         self.on_successor(self._hello)
 
     def _on_lost(self, reason: str) -> None:

@@ -175,6 +175,17 @@ def ignores_hup(pid: int) -> bool:
     return False
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.03])
+def test_a_stop_is_not_forgotten_while_a_keeper_is_replaced(place: Place, seconds: float) -> None:
+    pty = place.sh("sleep 3600")
+    with place.connect() as connection:
+        kill(place.status()["keeper_pid"])
+        time.sleep(seconds)  # into the takeover
+        connection.call("shutdown", force=True)
+    until(lambda: not place.processes(), 15)
+    assert not is_alive(pty["pid"])
+
+
 # Spawns --------------------------------------------------------------------------------------
 
 
