@@ -48,6 +48,7 @@ def test_kills_of_the_server_cost_no_byte(
     on_full: OnFull,
     rounds: int,
 ) -> None:
+    is_quiet = os.getloadavg()[0] < 1
     pty = place.spawn(*argv, plain_output=True, on_full=on_full)
     if rounds > 10:  # figures are taken
         prefer(os.getpid(), place.status()["keeper_pid"])
@@ -83,8 +84,9 @@ def test_kills_of_the_server_cost_no_byte(
         assert buffer["total_dropped"] == buffer["unread"] == 0
     p95, worst = told(f"back, {rounds} kills, {buffer['total_written']} bytes", took)
     if rounds > 10 and not is_measured:
-        assert p95 < (150 if argv is FLOOD else 100)
         assert worst < 500
+        if is_quiet:  # else it is the others who are measured
+            assert p95 < (150 if argv is FLOOD else 100)
 
 
 @pytest.mark.parametrize("rounds", [8, pytest.param(200, marks=pytest.mark.faults)])

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from tests.faults.streams import PACED, Client
 from tests.faults.test_keeper_killed import kill_keeper
 from tests.server.conftest import Place, fds_of, is_alive, kill, until
 
+MIB = 1024 * 1024
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 
 
@@ -227,3 +229,91 @@ def test_a_hang_up_is_not_forgotten_by_a_spawn_under_way(place: Place) -> None:
     assert owner.wait(30) != 0
     until(lambda: not place.call("list")["ptys"], 15)
     until(lambda: set(place.processes()) == {place.status()["pid"], status["keeper_pid"]}, 5)
+
+
+ORDINARY = """
+import os, resource, sys, time
+sys.path.insert(0, sys.argv[1])
+from ptymux.errors import PtymuxError
+from tests.server.conftest import Place, is_alive, kill, until
+
+place = Place()
+try:
+    place.start()
+    pty = place.sh("while read x; do echo got-$x; done")
+    for limited, killed in (("keeper_pid", "pid"), ("pid", "keeper_pid")):
+        status = place.status()
+        before = resource.prlimit(status[limited], resource.RLIMIT_NPROC)
+        resource.prlimit(status[limited], resource.RLIMIT_NPROC, (0, before[1]))
+        if limited == "keeper_pid":
+            try:
+                place.sh("sleep 60")
+            except PtymuxError as error:
+                print("refused:", error)
+        kill(status[killed])
+        time.sleep(2)  # in which none can be started
+        assert is_alive(pty["pid"])
+        assert is_alive(status[limited])
+        resource.prlimit(status[limited], resource.RLIMIT_NPROC, before)
+        until(lambda: place.get(pty)["state"] == "active")
+    with place.attach(pty) as stream:
+        stream.lifeline.send_all(b"it\\n")
+        until(lambda: place.get(pty)["buffer"]["total_written"] > 5)
+    place.call("kill", all=True)
+    place.stop()
+    assert "Traceback" not in place.log(), place.log()
+    print("went on")
+finally:
+    place.end()
+"""
+
+
+# May read this interpreter wherever it is, and nothing else that an ordinary user may not.
+AS_ANOTHER = (
+    "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all,+dac_override "
+    "--inh-caps -all,+dac_override --ambient-caps -all,+dac_override --"
+).split()
+
+
+@root_only
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
+@pytest.mark.faults
+def test_a_successor_comes_once_there_are_processes_again() -> None:
+    """Root is not held to a number of processes, so it is tried as somebody else."""
+    root = str(Path(__file__).parents[2])
+    run = subprocess.run(
+        [*AS_ANOTHER, sys.executable, "-B", "-c", ORDINARY, root],
+        cwd="/",
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == "went on"
+    assert "processes" in run.stdout
+
+
+def size_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+@pytest.mark.parametrize("which", ["pid", "keeper_pid"])
+def test_without_memory_a_spawn_fails_and_nothing_else(place: Place, which: str) -> None:
+    pty, client = streaming(place)
+    pid = place.status()[which]
+    before = resource.prlimit(pid, resource.RLIMIT_AS)
+    resource.prlimit(pid, resource.RLIMIT_AS, (size_of(pid) + 16 * MIB, before[1]))
+    for _ in range(3):
+        with pytest.raises(PtymuxError, match="memory"):
+            place.sh("sleep 60", buffer_size=64 * MIB)
+    resource.prlimit(pid, resource.RLIMIT_AS, before)
+    goes_on(client)
+    assert place.get(pty)["state"] == "active"
+    assert place.status()[which] == pid
+    assert [told["pty_id"] for told in place.call("list")["ptys"]] == [pty["pty_id"]]
+    status = place.status()
+    known = {status["pid"], status["keeper_pid"], pty["pid"]}
+    until(lambda: set(place.processes()) == known, 5)
+    place.call("kill", all=True)
+    client.stop()
