@@ -269,10 +269,21 @@ finally:
 
 
 # May read this interpreter wherever it is, and nothing else that an ordinary user may not.
-AS_ANOTHER = (
-    "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all,+dac_override "
-    "--inh-caps -all,+dac_override --ambient-caps -all,+dac_override --"
-).split()
+AS_ANOTHER = [
+    "setpriv",
+    "--reuid",
+    "65534",
+    "--regid",
+    "65534",
+    "--clear-groups",
+    "--bounding-set",
+    "-all,+dac_override",
+    "--inh-caps",
+    "-all,+dac_override",
+    "--ambient-caps",
+    "-all,+dac_override",
+    "--",
+]
 
 
 @root_only
