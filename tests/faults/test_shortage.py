@@ -269,21 +269,10 @@ finally:
 
 
 # May read this interpreter wherever it is, and nothing else that an ordinary user may not.
-AS_ANOTHER = [
-    "setpriv",
-    "--reuid",
-    "65534",
-    "--regid",
-    "65534",
-    "--clear-groups",
-    "--bounding-set",
-    "-all,+dac_override",
-    "--inh-caps",
-    "-all,+dac_override",
-    "--ambient-caps",
-    "-all,+dac_override",
-    "--",
-]
+CAPABILITIES = "-all,+dac_override"
+AS_ANOTHER = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+for name in ("bounding-set", "inh-caps", "ambient-caps"):
+    AS_ANOTHER += [f"--{name}", CAPABILITIES]
 
 
 @root_only
@@ -293,7 +282,7 @@ def test_a_successor_comes_once_there_are_processes_again() -> None:
     """Root is not held to a number of processes, so it is tried as somebody else."""
     root = str(Path(__file__).parents[2])
     run = subprocess.run(
-        [*AS_ANOTHER, sys.executable, "-B", "-c", ORDINARY, root],
+        [*AS_ANOTHER, "--", sys.executable, "-B", "-c", ORDINARY, root],
         cwd="/",
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
