@@ -183,7 +183,8 @@ def test_a_process_that_stands_still_for_a_while_costs_nothing(
         os.kill(status[which], signal.SIGSTOP)
         time.sleep(moments.uniform(0, 0.3))
         if moments.random() < 0.3:
-            kill(status["pid" if which == "keeper_pid" else "keeper_pid"])
+            with suppress(ProcessLookupError):  # it is being replaced already
+                kill(status["pid" if which == "keeper_pid" else "keeper_pid"])
         os.kill(status[which], signal.SIGCONT)
         goes_on(client)
         watch.look(pty)
