@@ -318,3 +318,37 @@ def test_without_memory_a_spawn_fails_and_nothing_else(place: Place, which: str)
     until(lambda: set(place.processes()) == known, 5)
     place.call("kill", all=True)
     client.stop()
+
+
+UPGRADED = """
+import ptymux.keeper.supervisor as supervisor
+
+usual, count, spawn = supervisor._SERVER, 0, supervisor.Supervisor._spawn
+
+def another(self, *given):
+    global count
+    count += 1
+    other = "import ptymux.keeper.across as a; a.LINK_VERSION += %d; "
+    supervisor._SERVER = {2: other % 1, 3: other % -1}.get(count, "") + usual
+    return spawn(self, *given)
+
+supervisor.Supervisor._spawn = another
+from ptymux.keeper.daemon import main
+main()
+"""
+
+
+def test_a_server_of_another_version_leaves_and_the_ptys_stay(
+    fresh: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "_KEEPER", UPGRADED)
+    fresh.start()
+    pty, client = streaming(fresh)
+    keeper = fresh.status()["keeper_pid"]
+    kill(fresh.status()["pid"])  # the next is newer, the one after that older
+    goes_on(client)
+    assert fresh.status()["keeper_pid"] == keeper
+    assert fresh.get(pty)["state"] == "active"
+    assert fresh.log().count("speaks version") == 2
+    fresh.call("kill", all=True)
+    client.stop()
