@@ -27,7 +27,7 @@ def kill_keeper(place: Place) -> int:
     return int(place.status()["keeper_pid"])
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("rounds", [2, pytest.param(50, marks=pytest.mark.faults)])
 def test_kills_of_the_keeper_cost_no_pty_and_no_byte(
     place: Place, moments: random.Random, rounds: int
 ) -> None:

@@ -171,7 +171,7 @@ def test_a_log_on_a_full_disk_hurts_nobody(fresh: Place) -> None:
         fresh.start()
 
 
-@pytest.mark.parametrize("which", ["pid", "keeper_pid"])
+@pytest.mark.parametrize("which", [pytest.param("pid", marks=pytest.mark.faults), "keeper_pid"])
 @pytest.mark.parametrize("rounds", [1, pytest.param(200, marks=pytest.mark.faults)])
 def test_a_process_that_stands_still_for_a_while_costs_nothing(
     place: Place, moments: random.Random, rounds: int, which: str
