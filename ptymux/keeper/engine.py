@@ -132,7 +132,12 @@ class Engine:
     def _read_briefly(self) -> None:
         """Read those once that are typed into, or else others for a little while."""
         now = time.monotonic()
-        typed = [] if self._served_typing else [t for t in self.busy if t.typed_until > now]
+        typed = [terminal for terminal in self.busy if terminal.typed_until > now]
+        if len(typed) == len(self.busy):  # nobody else to be kept from
+            self._read_in_rounds()
+            return
+        if self._served_typing:
+            typed = []
         self._served_typing = bool(typed)
         until = now + _BRIEF_SECONDS
         for terminal in typed or list(self.busy):
