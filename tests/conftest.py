@@ -17,7 +17,7 @@ import pytest
 # Modules that decide what people see of a PTY are held to more than the overall gate.
 GATES = {"ptymux/core/lifecycle.py": 95.0, "ptymux/core/registry.py": 95.0}
 
-# What SPEC sections 3, 4 and 5 promise and this version builds. A family such as LAW has its
+# What is required of this version. A family such as LAW has its
 # members named in the tests: @pytest.mark.requirement("LAW-RING").
 BUILT = [
     "FR-001",
