@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 
 from ptymux.client import launch
+from ptymux.client.rpc import Connection
+from ptymux.client.stream import attach
+from ptymux.core.model import SpawnOptions
 from ptymux.errors import PtymuxError
 from tests.faults.laws import Events, Watch
 from tests.faults.streams import PACED, Client
@@ -98,10 +101,11 @@ def test_without_files_a_request_fails_and_nothing_else(place: Place, which: str
     before = fds_of(status[which])
     with place.connect() as connection, few_files(status[which], before + 1):
         for _ in range(5):
-            with suppress(PtymuxError):
-                place.sh("sleep 60")
-            with suppress(PtymuxError):
-                place.attach(pty).close()
+            # On connections of their own, which are not tried again when they are refused.
+            with suppress(PtymuxError), Connection(place.path) as other:
+                other.spawn(SpawnOptions(argv=("sleep", "60"), env={"PATH": os.environ["PATH"]}))
+            with suppress(PtymuxError), Connection(place.path) as other:
+                attach(other, pty["pty_id"]).close()
             with suppress(PtymuxError):
                 connection.call("status")
     goes_on(client)
@@ -235,6 +239,9 @@ def test_a_hang_up_is_not_forgotten_by_a_spawn_under_way(place: Place) -> None:
 ORDINARY = """
 import os, resource, sys, time
 sys.path.insert(0, sys.argv[1])
+from ptymux.client.rpc import Connection
+from ptymux.client.stream import attach
+from ptymux.core.model import SpawnOptions
 from ptymux.errors import PtymuxError
 from tests.server.conftest import Place, is_alive, kill, until
 
