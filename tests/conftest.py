@@ -81,7 +81,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     result = yield
-    if session.config.getoption("--coverage-gates") and not session.testsfailed:
+    is_worker = hasattr(session.config, "workerinput")  # of several that share the tests
+    if session.config.getoption("--coverage-gates") and not (session.testsfailed or is_worker):
         for line in _missed_gates():
             session.testsfailed += 1
             session.config.get_terminal_writer().line(line, red=True)

@@ -468,5 +468,5 @@ def test_screen_is_the_users_again_after_a_kill(tmux: Tmux, tmp_path: Path) -> N
     tmux("send-keys", "echo after $?", "Enter")
 
     wait_until(lambda: "after 137\n" in tmux("capture-pane", "-p"))
-    assert "\nbefore\n" in tmux("capture-pane", "-p")
+    assert "before\n" in tmux("capture-pane", "-p")  # after a prompt, if the shell was slow
     assert "DRAWN" not in tmux("capture-pane", "-p")
