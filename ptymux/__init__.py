@@ -46,8 +46,8 @@ TYPE_CHECKING = False  # what type checkers take for true, without the cost of i
 if TYPE_CHECKING:
     from ptymux.client.answers import Event as Event
     from ptymux.client.answers import Pty as Pty
-    from ptymux.client.library import Client as Client
-    from ptymux.client.library import connect as connect
+    from ptymux.client.blocking import Client as Client
+    from ptymux.client.blocking import connect as connect
     from ptymux.core.model import Limits as Limits
     from ptymux.core.model import OnFull as OnFull
     from ptymux.core.model import SpawnOptions as SpawnOptions
@@ -64,7 +64,7 @@ __version__ = "0.1.0"
 # Loaded at first use: a command that needs little must start fast.
 _PUBLIC = {
     "BufferStats": "ptymux.core.output",
-    "Client": "ptymux.client.library",
+    "Client": "ptymux.client.blocking",
     "Event": "ptymux.client.answers",
     "Limits": "ptymux.core.model",
     "OnFull": "ptymux.core.model",
@@ -76,7 +76,7 @@ _PUBLIC = {
     "RingBuffer": "ptymux.core.ring",
     "SpawnOptions": "ptymux.core.model",
     "WindowSize": "ptymux.core.model",
-    "connect": "ptymux.client.library",
+    "connect": "ptymux.client.blocking",
 }
 
 __all__ = ["__version__", *_PUBLIC]

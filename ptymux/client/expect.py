@@ -26,7 +26,7 @@ from ptymux.errors import PtymuxError, UnknownPtyError, WaitTimeoutError
 from ptymux.posix.collecting import echoes, make_echo
 
 if TYPE_CHECKING:
-    from ptymux.client.library import Client
+    from ptymux.client.blocking import Client
 
 __all__ = ["PtyExpect"]
 

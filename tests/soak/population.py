@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ptymux.client.library import Client, connect
+from ptymux.client.blocking import Client, connect
 from ptymux.client.reader import PtyReader
 from ptymux.client.resuming import attach_to
 from ptymux.core.model import KIB

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.client.library import Client, connect
+from ptymux.client.blocking import Client, connect
 from ptymux.core.model import KIB, MIB
 from ptymux.core.output import BufferStats
 from ptymux.stress.verdict import law_faults

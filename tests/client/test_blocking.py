@@ -572,7 +572,7 @@ def test_every_public_name_is_there(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "program", ["import ptymux", "import ptymux; ptymux.connect", "import ptymux.client.library"]
+    "program", ["import ptymux", "import ptymux; ptymux.connect", "import ptymux.client.blocking"]
 )
 def test_importing_loads_neither_asyncio_nor_pexpect(program: str) -> None:
     code = f"{program}; import sys; print(*sys.modules)"
