@@ -31,7 +31,7 @@ _PACE: Final = 20e6  # bytes a second of the paced child
 _PACED_SECONDS: Final = 2.5  # at least, so that three overflow events are due before the final one
 _PACED_SHARE: Final = 5  # its buffer is full after this part of it, at the latest
 _HELD_BUFFERS: Final = 1000  # a child that is held at every few bytes would take for ever
-_KEEPS_UP: Final = 256 * KIB  # below it every pause of the consumer may overflow the buffer
+_KEEPS_UP: Final = 256 * KIB  # below it a burst of the engine alone may overflow the buffer
 
 
 class Conduct(enum.Enum):
@@ -80,10 +80,6 @@ class Scenario:
                 return max(0, overflow - self.total // SLOWNESS), overflow
             case Conduct.FAST if self.capacity < _KEEPS_UP:
                 return 0, overflow
-            case Conduct.FAST:
-                # The engine goes on while others have the consumer's processor for longer than
-                # the buffer lasts, 5 ms for each MiB.
-                return 0, overflow // 2
             case _:
                 return 0, 0
 

@@ -78,8 +78,7 @@ def test_whole_small_run_passes_and_is_told_in_json_and_svg(tmp_path: Path) -> N
     never = by_name["never reads", 64 * KIB]
     assert never["dropped"] == 2_000_000 - 64 * KIB
     assert (never["backpressure_on"], never["backpressure_off"]) == (1, 1)
-    fast = by_name["fast", 512 * KIB]
-    assert fast["consumed"] + fast["dropped"] == 2_000_000
+    assert by_name["fast", 512 * KIB]["consumed"] == 2_000_000
     assert by_name["slow", 512 * KIB]["dropped"] > 900_000
     assert by_name["block", 64 * KIB]["consumed"] == 2_000_000
     assert by_name["no buffer", 0]["dropped"] == 2_000_000
