@@ -37,7 +37,8 @@ How a byte travels: child, kernel, `keeper/terminal.py` (readv straight into the
 credit that the manager published), `core/output.py` (who has been handed what, what was lost),
 `manager/reader.py`, and whoever reads. How input travels: a lifeline (`keeper/lifeline.py`), which
 is a socket from the sender to the engine, whose buffer pushes back and whose last word says how
-much the terminal took.
+much the terminal took. What a program answers to a key goes back there too, past the server, ahead
+of its way as output; `cli/resuming.py` shows it once.
 """
 
 from __future__ import annotations

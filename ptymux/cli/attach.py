@@ -68,6 +68,7 @@ def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
             found["pty_id"],
             offset="now",
             wants_input=not read_only,
+            echo=not read_only,
             cols=None if size is None else size.cols,
             rows=None if size is None else size.rows,
         )

@@ -77,6 +77,7 @@ def _start(options: SpawnOptions, kind: str, *, keep: bool, remove: bool) -> Att
             kind=kind,
             offset=0,
             wants_input=types,
+            echo=types,
             lifeline=True,
             hangup=not keep,
         )

@@ -9,9 +9,9 @@ from typing import Final
 
 from ptymux.client.resuming import Patience
 from ptymux.client.resuming import attach_to as resume
-from ptymux.client.stream import Lifeline, Stream
+from ptymux.client.stream import Lifeline, Stream, unseen
 from ptymux.errors import ConnectionClosedError, PtymuxError
-from ptymux.protocol.framing import Frame
+from ptymux.protocol.framing import Frame, Out
 
 __all__ = ["RETRY_SECONDS", "Attachment", "Patience", "bear", "resume", "resume_patiently"]
 
@@ -43,7 +43,7 @@ class Attachment:
         self.stream: Stream | None = stream  # None while there is no server
         self.lifeline: Lifeline | None
         self.lifeline, stream.lifeline = stream.lifeline, None
-        self.offset = stream.offset  # of the next byte
+        self.offset = stream.offset  # of the next byte, whichever way it comes
         self.is_over = False  # the server said its last word
         self._kind = kind
         self._wants_input = wants_input
@@ -68,6 +68,23 @@ class Attachment:
             self._lose_server()
             return []
 
+    def receive_echoes(self) -> list[Frame]:
+        """Read from the lifeline once; return what goes on at `offset`, ahead of the stream.
+
+        It comes while there is no server, too.
+
+        Raises:
+            ProtocolError: what came is no frame.
+        """
+        assert self.lifeline is not None
+        echoes: list[Frame] = []
+        for frame in self.lifeline.receive():
+            fresh = unseen(frame, self.offset)
+            if isinstance(fresh, Out) and fresh.offset == self.offset:
+                self.offset += len(fresh.data)
+                echoes.append(fresh)
+        return echoes
+
     def look_for_server(self) -> bool:
         """Try once to go on; frames may be pending then.
 
@@ -84,6 +101,7 @@ class Attachment:
                 self.offset,
                 self._kind,
                 wants_input=living is None and self._wants_input,
+                echo=self._wants_input,
                 lifeline=living is None and self.hangup,
                 line=None if living is None else living.number,
                 received_from=self._received_from,
@@ -141,8 +159,10 @@ class Attachment:
         self.pty, self.offset = stream.pty, stream.offset
 
     def _noted(self, stream: Stream, frames: list[Frame]) -> list[Frame]:
-        self.offset, self.is_over = stream.offset, stream.is_over
-        return frames
+        self.is_over = stream.is_over
+        news = [fresh for frame in frames if (fresh := unseen(frame, self.offset)) is not None]
+        self.offset = max(self.offset, stream.offset)
+        return news
 
 
 def resume_patiently(
@@ -174,5 +194,5 @@ def bear(patience: Patience, error: PtymuxError) -> None:
 
 def _has_ended(lifeline: Lifeline) -> bool:
     poll = select.poll()
-    poll.register(lifeline, select.POLLIN | select.POLLRDHUP)
+    poll.register(lifeline, select.POLLRDHUP)
     return bool(poll.poll(0))

@@ -3,7 +3,7 @@
 One wait for everything: keys, frames, room on the terminal and on the lifeline, signals. The
 stream is read only while the terminal has taken all that came before; what a slow terminal cannot
 take stays with the server, which drops it there and says so. The lifeline outlives the server,
-so that keys go in even while there is none.
+so that keys go in even while there is none; what answers a key comes there first.
 
 Limit: each of several terminals answers what the program asks its terminal; it gets all answers.
 """
@@ -145,6 +145,9 @@ class Viewer:
             self._fit(patient=True)
         if self._sizes.fileno() in ready:
             self._note_size()
+        lifeline = self._attachment.lifeline
+        if lifeline is not None and lifeline.fileno() in ready and self._wants_more:
+            self._take_frames(self._attachment.receive_echoes())
         if self._stream is None:
             if self._attachment.look_for_server():
                 self._sizes.open()
@@ -172,18 +175,25 @@ class Viewer:
         wanted = {self._inbox.fileno(): select.POLLIN}
         if not self._input:
             wanted[0] = select.POLLIN
-        elif lifeline is not None:
-            wanted[lifeline.fileno()] = select.POLLOUT
+        if lifeline is not None:
+            events = select.POLLOUT if self._input else 0
+            if self._wants_more and not lifeline.is_over:
+                events |= select.POLLIN
+            if events:  # else its end would be reported again and again
+                wanted[lifeline.fileno()] = events
         if self._output:
             wanted[self._outlet.fileno()] = select.POLLOUT
-        wants_more = not self._output or self._is_behind()
-        if stream is not None and wants_more and not self._attachment.is_over:
+        if stream is not None and self._wants_more and not self._attachment.is_over:
             wanted[stream.fileno()] = select.POLLIN
         if (sizes := self._sizes.fileno()) >= 0:
             wanted[sizes] = select.POLLIN
         return wanted
 
     # Output ----------------------------------------------------------------------------------
+
+    @property
+    def _wants_more(self) -> bool:
+        return not self._output or self._is_behind()
 
     def _take_frames(self, frames: list[Frame]) -> None:
         pieces = []

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from ptymux.client.rpc import Connection
     from ptymux.protocol.framing import Frame
 
-__all__ = ["Lifeline", "Stream", "attach", "open_input", "send", "write_all"]
+__all__ = ["Lifeline", "Stream", "attach", "open_input", "send", "unseen", "write_all"]
 
 _READ: Final = 128 * 1024
+_ECHOES: Final = 16 * 1024
 _WORD: Final = 8  # bytes in which an engine says how much a terminal took
 
 
@@ -44,6 +45,8 @@ class Lifeline(Closing):
 
     def __init__(self, fd: int) -> None:
         self.number: int | None = None  # that the server knows it by
+        self.is_over = False  # nothing more will be received
+        self._decoder = FrameDecoder()
         self._sock = socket.socket(fileno=fd)
         self._sock.setblocking(False)
 
@@ -79,10 +82,26 @@ class Lifeline(Closing):
                 self._wait(select.POLLOUT)
         return True
 
+    def receive(self) -> list[Frame]:
+        """Return the echoes that are here, if it was asked for with `echo`.
+
+        Raises:
+            ProtocolError: what came is no frame.
+        """
+        try:
+            piece = self._sock.recv(_ECHOES)
+        except BlockingIOError:
+            return []
+        except OSError:
+            piece = b""
+        self.is_over = not piece
+        return list(self._decoder.feed(piece))
+
     def finish(self) -> int:
         """Say that there is no more input; return how many bytes of all the terminal took.
 
-        It returns once the terminal has taken everything, or the PTY ended.
+        It returns once the terminal has taken everything, or the PTY ended. It is not for a
+        lifeline that was asked for with `echo`.
 
         Raises:
             ConnectionClosedError: the keeper died and cannot tell.
@@ -234,6 +253,16 @@ class Stream(Closing):
             self._sock.sendall(frame.encode())
 
 
+def unseen(frame: Frame, offset: int) -> Frame | None:
+    """Return what of a frame is new to a client that has everything before `offset`."""
+    if isinstance(frame, Out) and frame.offset < offset:
+        data = frame.data[offset - frame.offset :]
+        return Out(offset, data) if data else None
+    if isinstance(frame, Gap) and frame.start < offset:
+        return Gap(offset, frame.end) if frame.end > offset else None
+    return frame
+
+
 def attach(
     connection: Connection,
     pty: str,
@@ -241,6 +270,7 @@ def attach(
     kind: str = "consumer",
     offset: int | str = "oldest",
     wants_input: bool = True,
+    echo: bool = False,
     cols: int | None = None,
     rows: int | None = None,
     lifeline: bool = False,
@@ -250,6 +280,7 @@ def attach(
 ) -> Stream:
     """Attach to `pty` from `offset`, "oldest" or "now" on; the connection becomes the stream.
 
+    With `echo` the lifeline carries the answers to keys ahead of the stream (`Lifeline.receive`).
     A `lifeline` comes with input and can be asked for without: while it is open the attachment
     lives, whatever becomes of servers; who comes back names it by its number, `line`, and says from
     where on it has all output, up to `offset`: that server may not know what the one before it
@@ -265,6 +296,7 @@ def attach(
         kind=kind,
         offset=offset,
         input=wants_input,
+        echo=echo or None,
         cols=cols,
         rows=rows,
         lifeline=lifeline or None,

@@ -27,7 +27,8 @@ that owns the PTY, the second only by whoever holds the readers (the manager).
        7  UNCERTAIN  reads that were cut and may have ended in NULs that nobody can count
        8  HAND_LINE  the lifeline whose input is being typed, and
        9  HAND_SIZE  how much of it; 0 when nothing is in hand
-      64  LINES      for each lifeline its number, 0 for none, and how much of it was typed
+      64  LINES      for each lifeline its number, 0 for none, and how much of it was typed;
+                     the number's highest bit is set when it echoes
      512  LIMIT      the engine never reads beyond this offset
      513  WAKE_AT    the engine tells the manager once TOTAL is here or beyond
      514  FLOOR      readers begin here: what is below was cleared
@@ -46,7 +47,7 @@ from typing import Final
 from ptymux.core.model import Limits
 from ptymux.errors import InvalidValueError
 
-__all__ = ["NO_LIMIT", "SLACK", "Cursor", "Part", "RingBuffer", "WriteResult", "ring_size"]
+__all__ = ["NO_LIMIT", "SLACK", "Cursor", "Line", "Part", "RingBuffer", "WriteResult", "ring_size"]
 
 SLACK: Final = Limits.SLACK
 NO_LIMIT: Final = (1 << 64) - 1
@@ -62,6 +63,7 @@ _UNCERTAIN: Final = 7
 _HAND_LINE: Final = 8
 _HAND_SIZE: Final = 9
 _LINES: Final = 64  # two words for each of Limits.LIFELINES
+_ECHOES: Final = 1 << 63
 _LIMIT: Final = 512
 _WAKE_AT: Final = 513
 _FLOOR: Final = 514
@@ -92,6 +94,15 @@ class WriteResult:
 
     written: int
     dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What the header says of a lifeline."""
+
+    index: int  # of its words
+    taken: int  # bytes of it that were typed
+    echoes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,16 +375,20 @@ class RingBuffer:
         self._words[_HAND_LINE] = line
         self._words[_HAND_SIZE] = size
 
-    def lines(self) -> dict[int, tuple[int, int]]:
-        """Return the lifelines by their numbers: at which index, and how much of each was typed."""
+    def lines(self) -> dict[int, Line]:
+        """Return the lifelines by their numbers."""
         words = self._words[_LINES : _LINES + 2 * Limits.LIFELINES].tolist()
         pairs = zip(words[::2], words[1::2], strict=True)
-        return {number: (index, taken) for index, (number, taken) in enumerate(pairs) if number}
+        return {
+            word & ~_ECHOES: Line(index, taken, bool(word & _ECHOES))
+            for index, (word, taken) in enumerate(pairs)
+            if word
+        }
 
-    def set_line(self, index: int, number: int, taken: int) -> None:
+    def set_line(self, index: int, number: int, taken: int, *, echoes: bool = False) -> None:
         """Note how much of a lifeline's input was typed in all; number 0: there is none."""
         self._words[_LINES + 2 * index + 1] = taken
-        self._words[_LINES + 2 * index] = number
+        self._words[_LINES + 2 * index] = number | _ECHOES if echoes else number
 
     @property
     def limit(self) -> int:

@@ -129,9 +129,9 @@ class ProcessLink:
         result = reply.body["result"]
         return Spawned(result["pid"], ring, result["start_time"])
 
-    async def open_lifeline(self, slot: int) -> tuple[int, socket.socket]:
+    async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
         """Return the number and the client's end of a new lifeline."""
-        reply = await self._call("lifeline", {"slot": slot})
+        reply = await self._call("lifeline", {"slot": slot, "echoes": echoes})
         check_fds(reply)
         number = reply.body["result"]["number"]
         self._next_line = max(self._next_line, number + 1)

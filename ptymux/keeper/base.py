@@ -237,7 +237,7 @@ class KeeperBase:
     def _op_lifeline(
         self, body: Mapping[str, Any], _message: Message, fds: list[int]
     ) -> dict[str, Any]:
-        number, sock = self._engine.open_lifeline(body["slot"])
+        number, sock = self._engine.open_lifeline(body["slot"], echoes=bool(body.get("echoes")))
         # The client's end; and ours, from which a successor of this keeper would go on.
         fds.append(sock.detach())
         fds += [fd for open_, fd in self._engine.lifelines(body["slot"]) if open_ == number]

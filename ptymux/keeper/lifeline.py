@@ -9,6 +9,11 @@ Input leaves the socket only after the terminal took it, and a duplicate of the 
 be held elsewhere; so a successor of an engine that died finds all that was not typed. Only of the
 chunk that was in hand at that moment, some microseconds, it cannot know whether it was: it is
 not typed again.
+
+The other way a lifeline carries, if its client asked for that, *echoes*: what the terminal answers
+to a key is short, and somebody waits for it, so that it goes to the client at once and comes again
+with all other output. An echo is in the form of the protocol's OUT, the last word of such a
+lifeline in that of TAKEN. An echo that finds no room is left out.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from struct import Struct
 from typing import Final
 
 from ptymux.core.model import Limits
@@ -26,6 +32,11 @@ from ptymux.errors import LimitReachedError
 from ptymux.posix.shortage import shortage_of
 
 __all__ = ["TAKEN_BYTES", "Input", "Lifeline"]
+
+_FRAME: Final = Struct(">BIQ")  # type, size of what follows, a number
+_OUT: Final = 1
+_TAKEN: Final = 11
+_ECHOES: Final = 16 * 1024  # of memory for echoes that the client has not read
 
 TAKEN_BYTES: Final = 8  # the size of the last word
 _CHUNK: Final = 4096  # in hand at a time; of which a crash may leave unknown whether it was typed
@@ -39,14 +50,24 @@ Watch = Callable[[int, int, Callable[[int], None]], None]
 class Lifeline:
     """The engine's end of one attachment."""
 
-    __slots__ = ("index", "number", "reported", "sock", "taken")
+    __slots__ = ("echoes", "index", "number", "reported", "sock", "taken")
 
-    def __init__(self, number: int, sock: socket.socket, index: int, taken: int = 0) -> None:
+    def __init__(
+        self, number: int, sock: socket.socket, index: int, taken: int = 0, *, echoes: bool = False
+    ) -> None:
         self.number = number
         self.sock = sock
         self.index = index  # in the ring's header
         self.taken = taken  # bytes that the terminal took
+        self.echoes = echoes
         self.reported = False
+
+    @property
+    def last_word(self) -> bytes:
+        """How much the terminal took, as the client is told at the end."""
+        if self.echoes:
+            return _FRAME.pack(_TAKEN, TAKEN_BYTES, self.taken)
+        return self.taken.to_bytes(TAKEN_BYTES, "little")
 
 
 class Input:
@@ -59,6 +80,7 @@ class Input:
     """
 
     __slots__ = (
+        "_echoing",
         "_ended",
         "_left",
         "_lines",
@@ -84,6 +106,7 @@ class Input:
         self._want_room = want_room
         self._ended = ended
         self._lines: dict[int, Lifeline] = {}
+        self._echoing: list[Lifeline] = []
         self._owner: Lifeline | None = None  # of the chunk that waits for the terminal
         self._left = 0  # bytes of that chunk
         self.on_typed: Callable[[], None] = lambda: None  # the terminal took something
@@ -98,7 +121,7 @@ class Input:
         """The number and the fd of each lifeline that is open."""
         return [(line.number, line.sock.fileno()) for line in self._lines.values()]
 
-    def open(self, number: int) -> socket.socket:
+    def open(self, number: int, *, echoes: bool = False) -> socket.socket:
         """Return the client's end of a new lifeline; the caller owns it.
 
         Raises:
@@ -116,14 +139,15 @@ class Input:
                 undo.callback(theirs.close)
                 # The kernel doubles it.
                 theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _QUEUE // 2)
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ECHOES // 2)
                 ours.setblocking(False)
-                line = Lifeline(number, ours, index)
+                line = Lifeline(number, ours, index, echoes=echoes)
                 self._listen(line)
             except OSError as error:
                 raise shortage_of(error) or error from error
             undo.pop_all()
-        self._lines[ours.fileno()] = line
-        self._ring.set_line(index, number, 0)
+        self._add(line)
+        self._note(line)
         return theirs
 
     def adopt(self, number: int, sock: socket.socket) -> int:
@@ -131,24 +155,40 @@ class Input:
 
         That much was in hand: if it still waits in the socket it was typed, or nearly.
         """
-        index, taken = self._ring.lines().get(number, (-1, 0))
-        if index < 0:  # it had ended, and that may not have been told
+        known = self._ring.lines().get(number)
+        if known is None:  # it had ended, and that may not have been told
             sock.close()
             self._ended(number, True)
             return 0
         sock.setblocking(False)
-        line = Lifeline(number, sock, index, taken)
+        line = Lifeline(number, sock, known.index, known.taken, echoes=known.echoes)
         holder, unknown = self._ring.in_hand
         if holder != number:
             unknown = 0
         if unknown:
             with contextlib.suppress(BlockingIOError):
                 line.taken += len(sock.recv(unknown))
-            self._ring.set_line(index, number, line.taken)
+            self._note(line)
             self._ring.take_in_hand(0, 0)
-        self._lines[sock.fileno()] = line
+        self._add(line)
         self._listen(line)
         return unknown
+
+    def echo(self, offset: int, data: bytes) -> bool:
+        """Send output from `offset` on to those who asked for echoes; False: there are none."""
+        if not self._echoing:
+            return False
+        frame = _FRAME.pack(_OUT, TAKEN_BYTES + len(data), offset) + data
+        for line in list(self._echoing):
+            try:
+                is_whole = line.sock.send(frame, socket.MSG_NOSIGNAL) == len(frame)
+            except BlockingIOError:
+                continue
+            except OSError:  # it left; its own event ends it
+                is_whole = False
+            if not is_whole:
+                self._echoing.remove(line)
+        return True
 
     def feed(self) -> None:
         """Go on with the chunk that waits, for which there is room now; then listen again."""
@@ -165,6 +205,15 @@ class Input:
         self._owner, self._left = None, 0
         for line in list(self._lines.values()):
             self._end(line, by_client=False)
+
+    def _add(self, line: Lifeline) -> None:
+        self._lines[line.sock.fileno()] = line
+        if line.echoes:
+            self._echoing.append(line)
+
+    def _note(self, line: Lifeline) -> None:
+        """Have a successor know how much of a lifeline was typed."""
+        self._ring.set_line(line.index, line.number, line.taken, echoes=line.echoes)
 
     def _listen(self, line: Lifeline) -> None:
         mask = _GONE_ONLY if self._owner is not None else _LISTEN
@@ -210,7 +259,7 @@ class Input:
             while left:
                 left -= len(line.sock.recv(left))
             line.taken += taken
-            self._ring.set_line(line.index, line.number, line.taken)
+            self._note(line)
         except BlockingIOError:
             return 0
         finally:
@@ -222,9 +271,11 @@ class Input:
         fd = line.sock.fileno()
         if self._lines.pop(fd, None) is None:
             return
+        if line in self._echoing:
+            self._echoing.remove(line)
         self._watch(fd, 0, lambda _events: None)
         with contextlib.suppress(OSError):  # the client left without waiting for the last word
-            line.sock.send(line.taken.to_bytes(TAKEN_BYTES, "little"), socket.MSG_NOSIGNAL)
+            line.sock.send(line.last_word, socket.MSG_NOSIGNAL)
             line.sock.shutdown(socket.SHUT_RDWR)  # whoever else holds a duplicate
         line.sock.close()
         self._ring.set_line(line.index, 0, 0)

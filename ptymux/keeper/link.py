@@ -36,7 +36,7 @@ class Link(Protocol):
         """Start a child in a new PTY."""
         ...
 
-    async def open_lifeline(self, slot: int) -> tuple[int, socket.socket]:
+    async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
         """Return the number and the client's end of a new lifeline."""
         ...
 
@@ -99,9 +99,9 @@ class InProcessLink:
         await asyncio.sleep(0)  # many spawns in a row must not hold up the loop
         return self._open().spawn(slot, options, env)
 
-    async def open_lifeline(self, slot: int) -> tuple[int, socket.socket]:
+    async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
         """Return the number and the client's end of a new lifeline."""
-        return self._open().open_lifeline(slot)
+        return self._open().open_lifeline(slot, echoes=echoes)
 
     async def resize(self, slot: int, size: WindowSize) -> None:
         """Set the terminal's size."""

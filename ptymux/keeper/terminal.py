@@ -55,6 +55,7 @@ class Host(Protocol):
     deadlines: dict[int, float]  # by slot, on time.monotonic: when `Terminal.expire` is due
     busy: dict[Terminal, None]  # an ordered set: have something to read in this turn
     typing_until: float  # on time.monotonic: somebody types, or has just typed
+    untold: dict[Terminal, None]  # an ordered set: its output was echoed, to be told of soon
 
     def watch(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
         """Have `handler` called with the events of `mask`; mask 0: no more."""
@@ -76,6 +77,7 @@ class Terminal:
         "_held_seconds",
         "_held_since",
         "_host",
+        "_is_echoed",
         "_limitless",
         "_mask",
         "_phase",
@@ -108,6 +110,7 @@ class Terminal:
         self.typed_until = 0.0  # until when it counts as being typed into
         self._phase = _Phase.RUNNING
         self._mask = 0
+        self._is_echoed = False  # what was read last; whoever waits for it has it
         self._held_since: float | None = None  # or since the last `count_held`
         self._held_seconds = ring.held_ms / 1000
         self._unreaped_until: float | None = None  # of a child that is not ours
@@ -161,12 +164,22 @@ class Terminal:
         if got <= 0:
             self._reach_limit()
             return False
+        if self.typed_until and got < _SHORT:
+            self._echo(got)
         if self._mask & _EDGE:  # somebody opened the terminal again
             self._watch()
         if self._phase is not _Phase.RUNNING:
             self._follow_end(is_empty=False)
             return True
         return got >= _SHORT  # else epoll says, should there be more all the same
+
+    def _echo(self, size: int) -> None:
+        """Send what was read last, if it answers a key, to whoever waits for it."""
+        if time.monotonic() >= self.typed_until:
+            self.typed_until = 0.0
+            return
+        start = self.ring.total - size
+        self._is_echoed = self.input.echo(start, self.ring.copy(start, size))
 
     def _follow_end(self, *, is_empty: bool) -> None:
         """Judge, after a read of an ended PTY, how far its end has come."""
@@ -186,6 +199,10 @@ class Terminal:
         """Report output when somebody asked to be told of it; once for each time it is asked."""
         if self.master < 0:
             return  # that it closed says more
+        if self._is_echoed:
+            self._is_echoed = False
+            self._host.untold[self] = None
+            return
         wake_at = self.ring.wake_at
         if self.ring.total >= wake_at and wake_at != self._told:
             self._told = wake_at

@@ -146,18 +146,19 @@ class ServedManager(PtyManager):
     # Attachments -----------------------------------------------------------------------------
 
     async def open_line(
-        self, pty_id: PtyId, attached: Attached, *, types: bool, hangs_up: bool
+        self, pty_id: PtyId, attached: Attached, *, types: bool, echoes: bool, hangs_up: bool
     ) -> tuple[int, socket.socket]:
         """Return the number and the client's end of a lifeline that stands for an attachment.
 
-        With `hangs_up` its end is the end of the PTY, unless the client takes leave before.
+        With `hangs_up` its end is the end of the PTY, unless the client takes leave before. With
+        `echoes` it carries the answers to keys.
 
         Raises:
             UnknownPtyError, InvalidStateError, LimitReachedError: as `open_input`.
         """
         pty = self._live(pty_id, "input needs one that runs")
         pty.typed |= types
-        number, sock = await self._link.open_lifeline(pty.slot)
+        number, sock = await self._link.open_lifeline(pty.slot, echoes=echoes)
         pty.attach_line(number, attached, hangs_up=hangs_up)
         return number, sock
 

@@ -37,6 +37,7 @@ __all__ = [
     "Exit",
     "Ping",
     "Detach",
+    "Taken",
     "FrameDecoder",
     "out_header",
 ]
@@ -272,6 +273,23 @@ class Detach(Frame):
     TYPE = 10
 
 
+class Taken(Frame):
+    """How much of all input the terminal took: the last word of a lifeline that echoes."""
+
+    __slots__ = ("size",)
+    TYPE = 11
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def _payload(self) -> bytes:
+        return _OFFSET.pack(self.size)
+
+    @classmethod
+    def _parse(cls, payload: bytes) -> Self:
+        return cls(*_OFFSET.unpack_from(payload))
+
+
 _KINDS: Final[dict[int, tuple[type[Frame], int]]] = {
     kind.TYPE: (kind, smallest)
     for kind, smallest in (
@@ -284,6 +302,7 @@ _KINDS: Final[dict[int, tuple[type[Frame], int]]] = {
         (Exit, 0),
         (Ping, 0),
         (Detach, 0),
+        (Taken, _OFFSET.size),
     )
 }
 

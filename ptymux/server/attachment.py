@@ -73,7 +73,7 @@ async def _line(
     attached = Attached(reader.kind, readers=1)
     try:
         number, sock = await app.manager.open_line(
-            reader.pty_id, attached, types=types, hangs_up=hangs_up
+            reader.pty_id, attached, types=types, echoes=params.flag("echo"), hangs_up=hangs_up
         )
     except InvalidStateError:  # it has ended: there is output to read
         return None

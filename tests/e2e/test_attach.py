@@ -57,6 +57,28 @@ def test_keys_go_in_output_comes_out_and_the_prefix_detaches(server: Server, tty
     assert server.pty("e")["shown"] == "running"
 
 
+@pytest.mark.requirement("FR-010")
+def test_answers_to_keys_come_while_the_server_does_nothing(server: Server, tty: Tty) -> None:
+    server.start("e", ECHOES)
+    attach(tty, "e")
+    tty.type(b"first\r")
+    tty.wait_for(b"got first\r\n")
+    pid = server.call("status")["pid"]
+
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        tty.type(b"one\r")
+        tty.wait_for(b"got one\r\n")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    tty.type(b"two\r")
+    tty.wait_for(b"got two\r\n")
+    tty.type(b"\x1cd")
+    tty.wait()
+
+    assert [tty.shown.count(b"got " + word) for word in (b"first", b"one", b"two")] == [1, 1, 1]
+
+
 def test_other_keys_detach_if_wanted(server: Server, tty: Tty) -> None:
     server.start("e", ECHOES)
     attach(tty, "e", "--detach-keys", "C-a q")

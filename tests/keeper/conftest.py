@@ -98,8 +98,8 @@ class Driver:
     def until_closed(self, slot: int) -> None:
         self.until(lambda: self.of(Closed, slot))
 
-    def lifeline(self, slot: int) -> tuple[int, socket.socket]:
-        number, sock = self.engine.open_lifeline(slot)
+    def lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
+        number, sock = self.engine.open_lifeline(slot, echoes=echoes)
         sock.setblocking(False)
         self.sockets.append(sock)
         return number, sock

@@ -109,7 +109,8 @@ class FakeEngine:
             await asyncio.sleep(0)
         return Spawned(_NO_SUCH_PID + slot, ring)
 
-    async def open_lifeline(self, slot: int) -> tuple[int, socket.socket]:
+    async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
+        assert not echoes  # nobody asks for it
         child = self._child(slot)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)

@@ -29,6 +29,7 @@ from ptymux.protocol.framing import (
     Ping,
     Redraw,
     Resize,
+    Taken,
     out_header,
 )
 
@@ -45,6 +46,7 @@ FRAMES = st.one_of(
     st.builds(Exit, st.dictionaries(st.text(max_size=9), st.integers() | st.text(max_size=9))),
     st.builds(Ping, SMALL),
     st.builds(Detach),
+    st.builds(Taken, U64),
 )
 CUTS = st.lists(st.integers(1, 40))
 
@@ -162,7 +164,7 @@ def test_what_a_newer_version_says_is_skipped(
     first: Frame, content: bytes, second: Frame, cuts: list[int]
 ) -> None:
     unknown = b"".join(
-        bytes((number,)) + len(content).to_bytes(4, "big") + content for number in (0, 6, 11, 255)
+        bytes((number,)) + len(content).to_bytes(4, "big") + content for number in (0, 6, 12, 255)
     )
     longer = Ack(5).encode()[1 + 4 :] + content
     grown = b"\3" + len(longer).to_bytes(4, "big") + longer
@@ -181,6 +183,7 @@ def test_frames_are_laid_out_as_documented() -> None:
     assert Exit({"a": 1}).encode() == b'\10\0\0\0\7{"a":1}'
     assert Ping(b"?").encode() == b"\11\0\0\0\1?"
     assert Detach().encode() == b"\12\0\0\0\0"
+    assert Taken(3).encode() == b"\13\0\0\0\10" + b"\0\0\0\0\0\0\0\3"
 
 
 @given(U64, SMALL)
