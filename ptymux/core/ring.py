@@ -25,8 +25,9 @@ that owns the PTY, the second only by whoever holds the readers (the manager).
        5  STATUS     exit code, or 256 + signal, or 512 when nobody knows
        6  HELD_MS    milliseconds that output waited at LIMIT
        7  UNCERTAIN  reads that were cut and may have ended in NULs that nobody can count
-       8  HAND_LINE  the lifeline whose input is being typed, and
-       9  HAND_SIZE  how much of it; 0 when nothing is in hand
+       8  HAND_LINE  the lifeline whose input is being typed,
+       9  HAND_SIZE  how much of it; 0 when nothing is in hand; and
+      10  HAND_FROM  how much of it was typed before
       64  LINES      for each lifeline its number, 0 for none, and how much of it was typed;
                      the number's highest bit is set when it echoes
      512  LIMIT      the engine never reads beyond this offset
@@ -62,6 +63,7 @@ _HELD_MS: Final = 6
 _UNCERTAIN: Final = 7
 _HAND_LINE: Final = 8
 _HAND_SIZE: Final = 9
+_HAND_FROM: Final = 10
 _LINES: Final = 64  # two words for each of Limits.LIFELINES
 _ECHOES: Final = 1 << 63
 _LIMIT: Final = 512
@@ -366,14 +368,21 @@ class RingBuffer:
         return self._words[_UNCERTAIN]
 
     @property
-    def in_hand(self) -> tuple[int, int]:
-        """The number of the lifeline whose input is being typed, and how much of it: 0 for none."""
-        return self._words[_HAND_LINE], self._words[_HAND_SIZE]
+    def in_hand(self) -> tuple[int, int, int]:
+        """The lifeline whose input is being typed, how much, and how much of it was before."""
+        words = self._words
+        return words[_HAND_LINE], words[_HAND_SIZE], words[_HAND_FROM]
 
-    def take_in_hand(self, line: int, size: int) -> None:
-        """Note that `size` bytes of a lifeline are about to be typed; 0: that it was done."""
-        self._words[_HAND_LINE] = line
-        self._words[_HAND_SIZE] = size
+    def take_in_hand(self, line: int, size: int, before: int) -> None:
+        """Note that `size` bytes of a lifeline are about to be typed, behind so many."""
+        words = self._words
+        words[_HAND_LINE] = line
+        words[_HAND_FROM] = before
+        words[_HAND_SIZE] = size
+
+    def put_down(self) -> None:
+        """Note that nothing is in hand."""
+        self._words[_HAND_SIZE] = 0
 
     def lines(self) -> dict[int, Line]:
         """Return the lifelines by their numbers."""

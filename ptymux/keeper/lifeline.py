@@ -6,8 +6,10 @@ ends, whichever side ended it, the engine's last word on it is how many bytes th
 as 8 bytes, little-endian. So a sender that half-closes learns exactly what became of its input.
 
 Input leaves the socket only after the terminal took it, and a duplicate of the engine's end can
-be held elsewhere; so a successor of an engine that died finds all that was not typed. Only of the
-chunk that was in hand at that moment, some microseconds, it cannot know whether it was: it is
+be held elsewhere; so a successor of an engine that died finds all that was not typed. The chunk in
+hand is in the ring's header, and the socket's SO_PEEK_OFF tells whether it has left the socket (the
+kernel moves it with each peek and back with each read). So a successor knows how much was typed,
+but for a death right behind the write, before that could be noted: then it is unknown, and it is
 not typed again.
 
 The other way a lifeline carries, if its client asked for that, *echoes*: what the terminal answers
@@ -36,6 +38,7 @@ __all__ = ["TAKEN_BYTES", "Input", "Lifeline"]
 _FRAME: Final = Struct(">BIQ")  # type, size of what follows, a number
 _OUT: Final = 1
 _TAKEN: Final = 11
+_SO_PEEK_OFF: Final = 42  # asm-generic/socket.h: where the next peek begins
 _ECHOES: Final = 16 * 1024  # of memory for echoes that the client has not read
 
 TAKEN_BYTES: Final = 8  # the size of the last word
@@ -140,6 +143,7 @@ class Input:
                 # The kernel doubles it.
                 theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _QUEUE // 2)
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ECHOES // 2)
+                ours.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0)
                 ours.setblocking(False)
                 line = Lifeline(number, ours, index, echoes=echoes)
                 self._listen(line)
@@ -151,10 +155,7 @@ class Input:
         return theirs
 
     def adopt(self, number: int, sock: socket.socket) -> int:
-        """Go on with a lifeline of an engine that died; return how much is unknown of its input.
-
-        That much was in hand: if it still waits in the socket it was typed, or nearly.
-        """
+        """Go on with a lifeline of an engine that died; return how much is unknown of its input."""
         known = self._ring.lines().get(number)
         if known is None:  # it had ended, and that may not have been told
             sock.close()
@@ -162,16 +163,28 @@ class Input:
             return 0
         sock.setblocking(False)
         line = Lifeline(number, sock, known.index, known.taken, echoes=known.echoes)
-        holder, unknown = self._ring.in_hand
-        if holder != number:
-            unknown = 0
-        if unknown:
-            with contextlib.suppress(BlockingIOError):
-                line.taken += len(sock.recv(unknown))
-            self._note(line)
-            self._ring.take_in_hand(0, 0)
+        unknown = self._finish_typing(line)
         self._add(line)
         self._listen(line)
+        return unknown
+
+    def _finish_typing(self, line: Lifeline) -> int:
+        """Finish what a dead engine had in hand of a lifeline; return how much is unknown of it.
+
+        Each step may be the last one of this engine, too.
+        """
+        unknown = 0
+        number, size, before = self._ring.in_hand
+        if size and number == line.number:
+            peeked = line.sock.getsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF)
+            typed = line.taken - before
+            if not typed:
+                typed = unknown = size
+            _discard(line.sock, typed - (size - peeked))
+            line.taken = before + typed
+            self._note(line)
+            self._ring.put_down()
+        line.sock.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0)
         return unknown
 
     def echo(self, offset: int, data: bytes) -> bool:
@@ -239,32 +252,37 @@ class Input:
         if not data:
             self._end(line, by_client=True)
             return True
-        try:
-            taken = self._type(line, data)
-        except OSError:  # nobody has the terminal open: input has nowhere to go any more
+        taken = self._type(line, data)
+        if taken < 0:  # nobody has the terminal open: input has nowhere to go any more
             self._end(line, by_client=False)
             return True
+        if taken > 0:
+            self.on_typed()
         if taken == len(data):
             return True
+        line.sock.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0)
         self._owner, self._left = line, len(data) - taken
         self._want_room()
         return False
 
     def _type(self, line: Lifeline, data: bytes) -> int:
-        """Give `data` to the terminal, then take what it took out of the socket."""
-        self._ring.take_in_hand(line.number, len(data))
+        """Give `data` to the terminal, then take what it took out of the socket; -1: it is gone.
+
+        The order is what `_finish_typing` relies on.
+        """
+        ring = self._ring
+        ring.take_in_hand(line.number, len(data), line.taken)
         try:
             taken = os.write(self._master, data)
-            left = taken
-            while left:
-                left -= len(line.sock.recv(left))
+        except BlockingIOError:
+            taken = 0
+        except OSError:
+            taken = -1
+        if taken > 0:
             line.taken += taken
             self._note(line)
-        except BlockingIOError:
-            return 0
-        finally:
-            self._ring.take_in_hand(0, 0)
-        self.on_typed()
+            _discard(line.sock, taken)
+        ring.put_down()
         return taken
 
     def _end(self, line: Lifeline, *, by_client: bool) -> None:
@@ -285,3 +303,9 @@ class Input:
         if not line.reported:
             line.reported = True
             self._ended(line.number, by_client)
+
+
+def _discard(sock: socket.socket, size: int) -> None:
+    """Take out of a socket what is known to be there."""
+    while size:
+        size -= len(sock.recv(size))
