@@ -87,9 +87,12 @@ class Claim:
         return _file_at(self._path) == self.bound
 
     def close(self) -> None:
-        """Give the path up and remove what is ours there."""
+        """Give the path up and remove what is ours there, if that can be done.
+
+        What stays looks as after a death, and is taken over by the next one.
+        """
         if self._is_bound():
-            os.unlink(self._path)
+            _remove(self._path)
         self.listener.close()
         self.state.close()
         self._leave()
@@ -97,10 +100,14 @@ class Claim:
     def _leave(self) -> None:
         path = state_path(self._path, "lock")
         if is_at(self.lock, path):
-            with contextlib.suppress(OSError):
-                os.unlink(state_path(self._path, "state"))
-            os.unlink(path)
+            _remove(state_path(self._path, "state"))
+            _remove(path)
         os.close(self.lock)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):  # a file system that became read-only, say
+        os.unlink(path)
 
 
 def _file_at(path: str) -> tuple[int, int]:
