@@ -37,9 +37,9 @@ class Modes:
         self._draws = False
         self._undo: dict[str, bytes] = {}  # in the order in which they were switched on
 
-    def see(self, data: bytes) -> None:
+    def see(self, data: bytes | memoryview) -> None:
         """Take notice of output that was shown."""
-        text = self._rest + data
+        text = b"".join((self._rest, data))
         self._rest = text[-_LONGEST:]
         if b"\x1b" not in text:
             return

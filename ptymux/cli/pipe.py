@@ -45,7 +45,7 @@ class PipePassage:
     def __init__(self, attachment: Attachment, grace_seconds: float) -> None:
         self.end: Mapping[str, Any] | None = None  # the PTY, once it ended
         self._attachment = attachment
-        self._output = b""  # received, and not taken by stdout
+        self._output: bytes | memoryview = b""  # received, and not taken by stdout
         self._gaps = _Gaps()
         self._steps: deque[Callable[[], None]] = deque()  # to be done in order; some need a server
         self._patience: Patience | None = None  # with the server that the first of them needs
@@ -124,7 +124,8 @@ class PipePassage:
                 self._gaps.tell(frame)
             elif isinstance(frame, Exit):
                 self.end = frame.pty
-        self._output += b"".join(frame.data for frame in frames if isinstance(frame, Out))
+        pieces = [frame.data for frame in frames if isinstance(frame, Out)]
+        self._output = b"".join((self._output, *pieces))
 
     def _write(self) -> None:
         """Write what stdout takes.
@@ -133,7 +134,7 @@ class PipePassage:
             _NobodyReadsError: a signal ended the command, and it took nothing for the grace.
         """
         taken = self._outlet.offer(self._output)
-        self._output = self._output[taken:]
+        self._output = memoryview(self._output)[taken:]
         now = time.monotonic()
         if self._ended_by is None or not self._output:
             self._reader_deadline = None

@@ -44,6 +44,7 @@ _STALE_SECONDS: Final = 0.3  # after ^C, in which what was interrupted ends
 _SCREENFUL: Final = 4096  # bytes of what waits that are shown all the same
 _FAREWELL_SECONDS: Final = 1.0  # for a terminal to take what restores it
 _SOFT_RESET: Final = b"\x1b[!p\x1b[0m\r\n"
+_NEWLINE: Final = ord("\n")
 _INTERRUPTS: Final = frozenset(b"\x03\x1a\x1c")  # ^C, ^Z and ^\, at which the kernel drops output
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
 _SIGNALS: Final = (*_ENDING, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
@@ -70,7 +71,7 @@ class Viewer:
         self._fits = fits and not read_only
         self._keys = keys
         self._input = b""  # typed, and not taken by the lifeline
-        self._output = b""  # received, and not taken by the terminal
+        self._output: bytes | memoryview = b""  # received, and not taken by the terminal
         self._left_out = 0  # bytes that were there before, not told yet
         self._gaps = _Gaps()  # among the output that waits
         self._is_detached = False
@@ -222,7 +223,7 @@ class Viewer:
         """
         if len(self._output) <= _SCREENFUL:
             return
-        tail = self._output[-_SCREENFUL:]
+        tail = bytes(self._output[-_SCREENFUL:])
         kept = tail[tail.find(b"\n") + 1 :] or tail
         self._left_out += len(self._output) - len(kept) + self._gaps.forget()
         self._output = kept
@@ -231,7 +232,7 @@ class Viewer:
         if self._is_behind():
             self._leave_out()
         if self._left_out:
-            self._output = self._gaps.add(self._left_out) + self._output
+            self._output = b"".join((self._gaps.add(self._left_out), self._output))
             self._left_out = 0
             self._repaint()
         if not self._output:
@@ -242,9 +243,10 @@ class Viewer:
             self._ended_by = self._ended_by or signal.SIGHUP
             return
         if taken:
-            shown, self._output = self._output[:taken], self._output[taken:]
+            whole = memoryview(self._output)
+            shown, self._output = whole[:taken], whole[taken:]
             self._modes.see(shown)
-            self._at_line_start = shown.endswith(b"\n")
+            self._at_line_start = shown[-1] == _NEWLINE
             if not self._output:
                 self._gaps.forget()
 

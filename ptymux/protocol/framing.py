@@ -127,7 +127,7 @@ class Frame(Value):
         return b""
 
     @classmethod
-    def _parse(cls, payload: bytes) -> Self:
+    def _parse(cls, payload: memoryview) -> Self:
         return cls()
 
 
@@ -145,8 +145,8 @@ class Out(Frame):
         return _OFFSET.pack(self.offset) + self.data
 
     @classmethod
-    def _parse(cls, payload: bytes) -> Self:
-        return cls(_OFFSET.unpack_from(payload)[0], payload[_OFFSET.size :])
+    def _parse(cls, payload: memoryview) -> Self:
+        return cls(_OFFSET.unpack_from(payload)[0], bytes(payload[_OFFSET.size :]))
 
 
 class In(Frame):
@@ -162,8 +162,8 @@ class In(Frame):
         return self.data
 
     @classmethod
-    def _parse(cls, payload: bytes) -> Self:
-        return cls(payload)
+    def _parse(cls, payload: memoryview) -> Self:
+        return cls(bytes(payload))
 
 
 class Ack(Frame):
@@ -179,7 +179,7 @@ class Ack(Frame):
         return _OFFSET.pack(self.offset)
 
     @classmethod
-    def _parse(cls, payload: bytes) -> Self:
+    def _parse(cls, payload: memoryview) -> Self:
         return cls(*_OFFSET.unpack_from(payload))
 
 
@@ -197,7 +197,7 @@ class Resize(Frame):
         return _SIZE.pack(self.cols, self.rows)
 
     @classmethod
-    def _parse(cls, payload: bytes) -> Self:
+    def _parse(cls, payload: memoryview) -> Self:
         return cls(*_SIZE.unpack_from(payload))
 
 
@@ -225,7 +225,7 @@ class Gap(Frame):
         return _RANGE.pack(self.start, self.end)
 
     @classmethod
-    def _parse(cls, payload: bytes) -> Self:
+    def _parse(cls, payload: memoryview) -> Self:
         start, end = _RANGE.unpack_from(payload)
         if end < start:
             raise ProtocolError(f"a gap from {start} to {end} ends before it begins")
@@ -245,8 +245,8 @@ class Exit(Frame):
         return dump_object(self.pty)
 
     @classmethod
-    def _parse(cls, payload: bytes) -> Self:
-        return cls(parse_object(payload))
+    def _parse(cls, payload: memoryview) -> Self:
+        return cls(parse_object(bytes(payload)))
 
 
 class Ping(Frame):
@@ -262,8 +262,8 @@ class Ping(Frame):
         return self.data
 
     @classmethod
-    def _parse(cls, payload: bytes) -> Self:
-        return cls(payload)
+    def _parse(cls, payload: memoryview) -> Self:
+        return cls(bytes(payload))
 
 
 class Detach(Frame):
@@ -286,7 +286,7 @@ class Taken(Frame):
         return _OFFSET.pack(self.size)
 
     @classmethod
-    def _parse(cls, payload: bytes) -> Self:
+    def _parse(cls, payload: memoryview) -> Self:
         return cls(*_OFFSET.unpack_from(payload))
 
 
@@ -348,14 +348,16 @@ class FrameDecoder:
             end = HEADER_SIZE + size
             if len(self._held) < end:
                 return None
-            payload = bytes(self._held[HEADER_SIZE:end])
-            del self._held[:end]
-            if number in _KINDS:
-                return _parse(number, payload)
+            try:
+                if number in _KINDS:
+                    with memoryview(self._held) as held, held[HEADER_SIZE:end] as payload:
+                        return _parse(number, payload)
+            finally:
+                del self._held[:end]
         return None
 
 
-def _parse(number: int, payload: bytes) -> Frame:
+def _parse(number: int, payload: memoryview) -> Frame:
     kind, smallest = _KINDS[number]
     if len(payload) < smallest:
         raise ProtocolError(f"a frame of type {number} has {len(payload)} bytes, not {smallest}")
