@@ -27,12 +27,13 @@ _DIGITS: Final = b"#######"
 _TEMPLATE: Final = b"".join(b"%b%03d %b\n" % (_DIGITS, i, _FILLING) for i in range(_LINES))
 _BLOCK: Final = len(_TEMPLATE)
 
-# `-IS -c COUNTER filling bytes pace`; a pace of 0 is none.
+# `-IS -c COUNTER filling bytes pace [wait]`; a pace of 0 is none.
 _COUNTER: Final = r"""
 import os, sys, time
 filling, left, pace = sys.argv[1].encode(), int(sys.argv[2]), float(sys.argv[3])
 template = b"".join(b"#######%03d %b\n" % (i, filling) for i in range(1000))
 step = max(1, min(8000, int(pace / 50)))
+sys.argv[4:] and os.read(0, 1)
 start, written, block = time.monotonic(), 0, 0
 while left:
     text = memoryview(template.replace(b"#######", b"%07d" % block))[:left]
@@ -54,11 +55,15 @@ class ChildKind(enum.Enum):
     YES = "yes"  # `yes | head -c BYTES`; the terminal makes "\r\n" of each newline
 
 
-def argv(kind: ChildKind, size: int, pace: float) -> tuple[str, ...]:
-    """Return the command that writes `size` bytes, a counter not faster than `pace` a second."""
+def argv(kind: ChildKind, size: int, pace: float, *, waits: bool = False) -> tuple[str, ...]:
+    """Return the command that writes `size` bytes, a counter not faster than `pace` a second.
+
+    One that `waits` begins once its stdin has ended.
+    """
     if kind is ChildKind.YES:
-        return ("sh", "-c", f"yes | head -c {size}")
-    return (sys.executable, "-ISc", _COUNTER, _FILLING.decode(), str(size), str(pace))
+        return ("sh", "-c", f"{'read go; ' if waits else ''}yes | head -c {size}")
+    words = (_FILLING.decode(), str(size), str(pace), *(["wait"] if waits else []))
+    return (sys.executable, "-ISc", _COUNTER, *words)
 
 
 def written_bytes(kind: ChildKind, size: int) -> int:

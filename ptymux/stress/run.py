@@ -1,9 +1,9 @@
 """Runs the scenarios of a plan, one after the other, and measures.
 
 As in any program that uses the library: the engine is in a keeper process, the consumer and the
-ticker that notices how late timers come are in one event loop here. Memory is that of both
-processes, the ring counted once. What the measuring itself costs, drawing included, is not counted
-as lateness.
+ticker that notices how late timers come are in one event loop here; the child begins once both are
+there. Memory is that of both processes, the ring counted once. What the measuring itself costs,
+drawing included, is not counted as lateness.
 """
 
 from __future__ import annotations
@@ -100,14 +100,15 @@ class _Run:
         """Return what the scenario measured; its PTY is gone then."""
         manager, scenario = self._manager, self._scenario
         kind = ReaderKind.LOSSLESS if scenario.conduct is Conduct.BLOCK else ReaderKind.CONSUMER
-        with _warnings() as warnings:
+        with _warnings() as warnings, _Gate() as gate:
             self._events = Events(time.time())
             self._started = time.monotonic()
-            pty_id = self._pty_id = (await manager.spawn(self._options())).pty_id
+            pty_id = self._pty_id = (await manager.spawn(self._options(gate))).pty_id
             with (
                 manager.subscribe(_TOPICS, pty_id=pty_id) as stream,
                 manager.reader(pty_id, kind, offset=0) as reader,
             ):
+                gate.open()
                 is_stuck = not await self._run(stream, reader)
                 end, backlog = reader.offset + reader.backlog, reader.backlog
                 reader.close()
@@ -148,10 +149,11 @@ class _Run:
         )
         return measured
 
-    def _options(self) -> SpawnOptions:
+    def _options(self, gate: _Gate) -> SpawnOptions:
         scenario = self._scenario
         return SpawnOptions(
-            argv=argv(scenario.child, scenario.child_bytes, scenario.pace),
+            argv=argv(scenario.child, scenario.child_bytes, scenario.pace, waits=True),
+            stdin_fd=gate.fd,
             env=dict(os.environ),
             buffer_size=scenario.capacity,
             threshold=THRESHOLD,
@@ -289,6 +291,26 @@ class _Run:
 def _memory(link: PrivateLink) -> int:
     """Return the bytes resident here and in the keeper, which has all of what they share."""
     return resident_memory(shared=False) + resident_memory(link.keeper_pid)
+
+
+class _Gate:
+    """Keeps a child from writing before somebody is there to see it: a stdin that has not ended."""
+
+    def __init__(self) -> None:
+        self.fd, self._other_end = os.pipe2(os.O_CLOEXEC)
+
+    def open(self) -> None:
+        """Let it begin; again is no error."""
+        if self._other_end >= 0:
+            os.close(self._other_end)
+            self._other_end = -1
+
+    def __enter__(self) -> _Gate:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.open()
+        os.close(self.fd)
 
 
 @contextmanager

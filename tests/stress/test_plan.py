@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import select
 import subprocess
 
 import pytest
@@ -146,6 +147,21 @@ def test_counter_writes_the_text_that_is_expected_of_it(pace: float) -> None:
     assert written == text(ChildKind.COUNTER, 0, REACH - 7)
     assert {len(line) for line in written.splitlines(keepends=True)[:-1]} == {80}
     assert written.splitlines()[2001].startswith(b"0000002001 ")
+
+
+@pytest.mark.parametrize("kind", list(ChildKind))
+def test_child_that_waits_writes_once_its_stdin_has_ended(kind: ChildKind) -> None:
+    command = argv(kind, 999, 0, waits=True)
+
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        before = select.select([child.stdout], [], [], 0.1)[0]
+        child.stdin.close()
+        written = child.stdout.read()
+
+    assert before == []
+    assert len(written) == 999
 
 
 @pytest.mark.parametrize("kind", list(ChildKind))
