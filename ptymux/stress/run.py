@@ -215,11 +215,25 @@ class _Run:
         size = max(1, min(Limits.CHUNK, self._scenario.capacity // 16))
         while await reader.wait():
             written = reader.offset + reader.backlog
-            if self._is_ended or (reader.delivered + size) * SLOWNESS <= written:
-                self._take_part(reader, size)
+            is_due = self._is_ended or (reader.delivered + size) * SLOWNESS <= written
+            if is_due and self._take_unless_kept(reader, size):
                 await asyncio.sleep(0)  # the manager is told of output between two parts
             else:
                 await asyncio.sleep(_TICK_SECONDS / 2)
+
+    def _take_unless_kept(self, reader: OutputReader, size: int) -> bool:
+        """Take the next part, unless it skips some of what will be kept; return whether it did.
+
+        A reader that is overtaken goes on a little beyond the oldest byte. Of the very last output
+        that little would be neither dropped nor read; so it is read once the child is gone.
+        """
+        part = reader.read(size)
+        kept_from = self._scenario.total - self._scenario.capacity
+        if part.skipped and part.offset > kept_from and not self._is_ended:
+            return False
+        reader.accept(part)
+        self._consumed.add(part)
+        return True
 
     async def _consume_in_bouts(self, reader: OutputReader) -> None:
         """Stop until the child is held, read half of the buffer, and again."""
