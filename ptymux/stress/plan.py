@@ -15,6 +15,7 @@ from ptymux.stress.child import LARGEST_BYTES, SMALLEST_BYTES, ChildKind, writte
 __all__ = [
     "DEFAULT_BYTES",
     "DEFAULT_SIZES",
+    "LATENESS_SECONDS",
     "THRESHOLD",
     "Conduct",
     "Plan",
@@ -25,6 +26,7 @@ __all__ = [
 DEFAULT_SIZES: Final = (1 * MIB, 4 * MIB, 16 * MIB)
 DEFAULT_BYTES: Final = 50_000_000
 THRESHOLD: Final = 0.75  # of backpressure, in every scenario
+LATENESS_SECONDS: Final = 0.050  # a timer may never be later, nor who reads as fast as they can
 
 SLOWNESS: Final = 4  # a slow consumer reads one of so many bytes while the child runs
 _PACE: Final = 20e6  # bytes a second of the paced child
@@ -32,6 +34,7 @@ _PACED_SECONDS: Final = 2.5  # at least, so that three overflow events are due b
 _PACED_SHARE: Final = 5  # its buffer is full after this part of it, at the latest
 _HELD_BUFFERS: Final = 1000  # a child that is held at every few bytes would take for ever
 _KEEPS_UP: Final = 256 * KIB  # below it a burst of the engine alone may overflow the buffer
+_FLOOD: Final = 200e6  # bytes a second; a terminal hardly takes more
 
 
 class Conduct(enum.Enum):
@@ -134,7 +137,7 @@ def make_plan(
 
     The zero capacity and the paced scenario are always there. The paced one takes the smallest
     size, or a fifth of its bytes, and at least 2.5 seconds: else nothing would space its events.
-    In block mode the child fills a thousand buffers at most.
+    In block mode the child fills a thousand buffers at most, before a fast consumer one in 50 ms.
 
     Raises:
         InvalidValueError: a size or the number of bytes is out of bounds.
@@ -160,6 +163,17 @@ def _most_bytes(conduct: Conduct, capacity: int) -> int:
     return LARGEST_BYTES
 
 
+def _most_pace(conduct: Conduct, capacity: int, child: ChildKind) -> float:
+    """Return how fast the child may write, 0 for as it can.
+
+    A consumer that is to lose nothing, however fast, loses when it is kept off its processor for
+    longer than the buffer lasts. So it has to last as long as anything here may come late.
+    """
+    pace = capacity / LATENESS_SECONDS
+    must_keep_up = conduct is Conduct.FAST and capacity >= _KEEPS_UP
+    return pace if must_keep_up and child is ChildKind.COUNTER and pace < _FLOOD else 0.0
+
+
 def _scenarios(sizes: Sequence[int], child_bytes: int, child: ChildKind) -> Iterator[Scenario]:
     for size in sizes:
         for conduct in Conduct:
@@ -169,6 +183,7 @@ def _scenarios(sizes: Sequence[int], child_bytes: int, child: ChildKind) -> Iter
                 capacity=size,
                 child=child,
                 child_bytes=min(child_bytes, _most_bytes(conduct, size)),
+                pace=_most_pace(conduct, size, child),
             )
     yield Scenario(
         name="no buffer",

@@ -11,10 +11,9 @@ from ptymux.core.model import MIB, Limits
 from ptymux.core.output import REPORT_SECONDS, BufferStats
 from ptymux.core.units import format_size
 from ptymux.stress.measured import Check, Measured, Told, spacing_of
-from ptymux.stress.plan import Conduct, Plan
+from ptymux.stress.plan import LATENESS_SECONDS, Conduct, Plan
 
 __all__ = [
-    "LATENESS_SECONDS",
     "RUN_SECONDS",
     "Outcome",
     "Result",
@@ -29,7 +28,6 @@ __all__ = [
     "verdict_of",
 ]
 
-LATENESS_SECONDS: Final = 0.050  # a timer may never be later
 RUN_SECONDS: Final = 60.0  # for the default run
 # Events carry the time at which they were published, a moment after the one they were due at.
 _CLOCK_SECONDS: Final = 0.010

@@ -8,7 +8,7 @@ import pytest
 from ptymux.core.model import KIB, MIB, OnFull
 from ptymux.errors import InvalidValueError
 from ptymux.stress.child import ChildKind, argv, first_difference, text, written_bytes
-from ptymux.stress.plan import Conduct, Scenario, make_plan
+from ptymux.stress.plan import LATENESS_SECONDS, Conduct, Scenario, make_plan
 
 REACH = 200_000
 
@@ -114,6 +114,28 @@ def test_what_fits_must_not_be_dropped(name: str) -> None:
 
 def test_fast_consumer_of_a_buffer_smaller_than_a_burst_may_lose() -> None:
     assert find("fast", 64 * KIB, 500_000).dropped == (0, 500_000 - 64 * KIB)
+
+
+@pytest.mark.parametrize("size", [256 * KIB, MIB, 4 * MIB, 16 * MIB])
+def test_fast_consumer_that_comes_as_late_as_a_timer_may_loses_nothing(size: int) -> None:
+    fast = find("fast", size, 50_000_000)
+
+    written_meanwhile = (fast.pace or 200e6) * LATENESS_SECONDS
+
+    assert fast.dropped == (0, 0)
+    assert written_meanwhile <= size
+    assert fast.total / (fast.pace or 200e6) < 10
+
+
+def test_only_a_counter_that_must_not_overflow_a_buffer_is_paced() -> None:
+    assert find("fast", 64 * KIB, 500_000).pace == 0
+    assert {s.pace for s in make_plan([MIB], child=ChildKind.YES).scenarios[:-1]} == {0}
+    assert [find(each.value, MIB, 500_000).pace > 0 for each in Conduct] == [
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_no_buffer_means_no_backpressure() -> None:
