@@ -22,6 +22,7 @@ import pytest
 from ptymux.client.rpc import Connection
 from ptymux.errors import PtymuxError
 from tests.e2e.serving import Served, is_running
+from tests.program import Program
 
 PTYMUX = str(Path(sys.executable).parent / "ptymux")
 _DEADLINE_SECONDS = 20.0
@@ -61,18 +62,16 @@ class World:
         self.env |= {_MARK: self.mark, "TERM": "xterm", "SHELL": "/bin/sh"}
         self.env["PTYMUX_SOCKET"] = str(socket)
         self.env["XDG_CONFIG_HOME"] = str(socket.parent / "config")  # where there is none
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._started: list[Program] = []
         self._seen: Counter[str] = Counter()  # kinds of commands, in this test
 
-    def start(
-        self, *argv: str, env: Mapping[str, str] | None = None, **options: Any
-    ) -> subprocess.Popen[bytes]:
+    def start(self, *argv: str, env: Mapping[str, str] | None = None, **options: Any) -> Program:
         """Start `argv`, or ptymux with these words when the first one is no path."""
         command = argv if argv and argv[0].startswith("/") else (PTYMUX, *argv)
         environment = self.env | dict(env or {})
         if not self._is_worth_measuring(argv):
             environment.pop(_MEASURED, None)
-        process = subprocess.Popen(command, env=environment, **options)
+        process = Program(command, env=environment, **options)
         self._started.append(process)
         return process
 
@@ -91,11 +90,7 @@ class World:
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
         with self.start(*argv, **options) as process:
-            try:
-                out, err = process.communicate(input, timeout=_DEADLINE_SECONDS)
-            except BaseException:
-                process.kill()
-                raise
+            out, err = process.communicate(input, timeout=_DEADLINE_SECONDS)
         return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
     def processes(self) -> dict[int, str]:
@@ -156,7 +151,7 @@ class Tty:
         self.resize(cols, rows)
         self.modes = termios.tcgetattr(self.slave)
         self.shown = bytearray()
-        self.process: subprocess.Popen[bytes]
+        self.process: Program
 
     def run(self, *argv: str, env: Mapping[str, str] | None = None, **options: Any) -> None:
         """Start ptymux as the leader of a session that this terminal controls."""

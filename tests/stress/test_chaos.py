@@ -32,6 +32,7 @@ from ptymux.stress.chaos_report import chaos_as_json, chaos_frame, render_chaos_
 from ptymux.stress.child import ChildKind, text
 from ptymux.stress.measured import Check
 from ptymux.stress.verdict import Outcome
+from tests.program import Program
 
 COMMAND = [sys.executable, "-c", "from ptymux.cli.main import main; main()", "stress"]
 DEADLINE_SECONDS = 30
@@ -293,9 +294,7 @@ def test_fifty_megabytes_survive_ten_kills() -> None:
 
 @pytest.mark.parametrize(("signum", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_an_interrupted_run_leaves_no_server_no_child_and_no_file(signum: str, status: int) -> None:
-    with subprocess.Popen(
-        [*COMMAND, "--chaos", "50"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as it:
+    with Program([*COMMAND, "--chaos", "50"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
         assert it.stderr is not None
         assert it.stderr.readline().startswith(b"[1/50]")
         (folder,) = folders_of(it.pid)

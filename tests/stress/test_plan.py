@@ -9,6 +9,7 @@ from ptymux.core.model import KIB, MIB, OnFull
 from ptymux.errors import InvalidValueError
 from ptymux.stress.child import ChildKind, argv, first_difference, text, written_bytes
 from ptymux.stress.plan import LATENESS_SECONDS, Conduct, Scenario, make_plan
+from tests.program import Program
 
 REACH = 200_000
 
@@ -175,7 +176,7 @@ def test_counter_writes_the_text_that_is_expected_of_it(pace: float) -> None:
 def test_child_that_waits_writes_once_its_stdin_has_ended(kind: ChildKind) -> None:
     command = argv(kind, 999, 0, waits=True)
 
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+    with Program(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         before = select.select([child.stdout], [], [], 0.1)[0]

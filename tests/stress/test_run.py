@@ -26,6 +26,7 @@ from ptymux.stress.measured import Measured
 from ptymux.stress.plan import Plan, Scenario, make_plan
 from ptymux.stress.run import Progress, run
 from ptymux.stress.verdict import Outcome, judge
+from tests.program import Program
 
 COMMAND = [sys.executable, "-c", "from ptymux.cli.main import main; main()", "stress"]
 DEADLINE_SECONDS = 30
@@ -100,7 +101,7 @@ def test_child_that_writes_something_else_fails_the_run(liar: str) -> None:
 def test_interrupted_run_leaves_nothing_behind(signum: str, status: int, tmp_path: Path) -> None:
     picture = tmp_path / "flood.svg"
     args = ["--bytes", "1000000000", "--plot", str(picture)]
-    with subprocess.Popen([*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
+    with Program([*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
         children = Path(f"/proc/{it.pid}/task/{it.pid}/children")
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not (pids := children.read_text().split()):
