@@ -7,7 +7,7 @@ Three ideas hold it together:
    falls behind learns exactly what it missed.
 2. The data plane knows nothing of the control plane. An engine owns PTYs and drains them into rings
    in shared memory; what must be exact between it and a manager are words in that memory
-   (`core/ring.py` documents each), the rest are messages, asynchronous even within one process.
+   (`core/header.py` documents each), the rest are messages, asynchronous even within one process.
 3. Decide, then do. Pure functions return values, small methods perform them.
 
 The map; each layer imports only from those below it, which `tests/test_layers.py` holds to:

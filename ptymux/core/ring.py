@@ -12,67 +12,34 @@ the same memory, keep an offset each and copy. Nobody waits for anybody:
 - The SLACK bytes from `total` on are kept zero by an engine (`zero_ahead`), so that a successor
   finds the end of a write that was cut between the kernel and `total`.
 
-Layout, version 1. Two pages of header words, 8 bytes each, native order, written by single
-aligned stores; then `capacity + SLACK` bytes of data. The first page is written only by the engine
-that owns the PTY, the second only by whoever holds the readers (the manager).
-
-    word  name       meaning
-       0  MAGIC      "ptymux" and the layout's version
-       1  CAPACITY   bytes promised to readers
-       2  TOTAL      offset behind the newest byte
-       3  INTENT     offset that the write in progress may reach; never below TOTAL
-       4  ENDED      0 while the child runs, 1 once its status was taken
-       5  STATUS     exit code, or 256 + signal, or 512 when nobody knows
-       6  HELD_MS    milliseconds that output waited at LIMIT
-       7  UNCERTAIN  reads that were cut and may have ended in NULs that nobody can count
-       8  HAND_LINE  the lifeline whose input is being typed,
-       9  HAND_SIZE  how much of it; 0 when nothing is in hand; and
-      10  HAND_FROM  how much of it was typed before
-      64  LINES      for each lifeline its number, 0 for none, and how much of it was typed;
-                     the number's highest bit is set when it echoes
-     512  LIMIT      the engine never reads beyond this offset
-     513  WAKE_AT    the engine tells the manager once TOTAL is here or beyond
-     514  FLOOR      readers begin here: what is below was cleared
-     515  ACTIVE     which copy of the account counts: 0 none, 1 or 2
-     520  copy 1 of the account, 640 copy 2: see `account.py`
+Before the data lies a header of two pages: see `header.py`.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from mmap import mmap
 from typing import Final
 
+from ptymux.core.header import (
+    CAPACITY,
+    FLOOR,
+    INTENT,
+    LIMIT,
+    MAGIC,
+    NO_LIMIT,
+    TOTAL,
+    UNCERTAIN,
+    WAKE_AT,
+    Header,
+)
 from ptymux.core.model import Limits
 from ptymux.errors import InvalidValueError
 
-__all__ = ["NO_LIMIT", "SLACK", "Cursor", "Line", "Part", "RingBuffer", "WriteResult", "ring_size"]
+__all__ = ["NO_LIMIT", "SLACK", "Cursor", "Part", "RingBuffer", "WriteResult", "ring_size"]
 
 SLACK: Final = Limits.SLACK
-NO_LIMIT: Final = (1 << 64) - 1
-
-_MAGIC: Final = int.from_bytes(b"ptymux\0\1", "big")
-_CAPACITY: Final = 1
-_TOTAL: Final = 2
-_INTENT: Final = 3
-_ENDED: Final = 4
-_STATUS: Final = 5
-_HELD_MS: Final = 6
-_UNCERTAIN: Final = 7
-_HAND_LINE: Final = 8
-_HAND_SIZE: Final = 9
-_HAND_FROM: Final = 10
-_LINES: Final = 64  # two words for each of Limits.LIFELINES
-_ECHOES: Final = 1 << 63
-_LIMIT: Final = 512
-_WAKE_AT: Final = 513
-_FLOOR: Final = 514
-_ACTIVE: Final = 515
-_COPIES: Final = (520, 640)  # of ACTIVE - 1
-_COPY_WORDS: Final = 112
-
 _ZEROS: Final = memoryview(bytes(SLACK))
 
 Memory = bytearray | mmap | memoryview
@@ -99,15 +66,6 @@ class WriteResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What the header says of a lifeline."""
-
-    index: int  # of its words
-    taken: int  # bytes of it that were typed
-    echoes: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """One piece of output, as handed to a reader."""
 
@@ -121,7 +79,7 @@ class Part:
         return self.offset + len(self.data)
 
 
-class RingBuffer:
+class RingBuffer(Header):
     """A ring of `capacity` bytes; the oldest go first.
 
     Without `memory` it owns a private one. Given memory of `ring_size(capacity)` bytes is
@@ -137,7 +95,7 @@ class RingBuffer:
         InvalidValueError: `capacity` is negative, or the memory is too small or no ring.
     """
 
-    __slots__ = ("_consumed", "_data", "_dropped", "_size", "_tail", "_view", "_words", "capacity")
+    __slots__ = ("_consumed", "_data", "_dropped", "_size", "_tail", "_view", "capacity")
 
     def __init__(self, capacity: int, memory: Memory | None = None) -> None:
         if not 0 <= capacity <= Limits.LARGEST_BUFFER:
@@ -147,9 +105,9 @@ class RingBuffer:
         self._map(memory, capacity)
         self._view[: Limits.HEADER] = _ZEROS[: Limits.HEADER]
         words = self._words
-        words[_CAPACITY] = capacity
-        words[_LIMIT] = words[_WAKE_AT] = NO_LIMIT
-        words[0] = _MAGIC  # last: a half-formatted ring is none
+        words[CAPACITY] = capacity
+        words[LIMIT] = words[WAKE_AT] = NO_LIMIT
+        words[0] = MAGIC  # last: a half-formatted ring is none
 
     @classmethod
     def attach(cls, memory: Memory) -> RingBuffer:
@@ -161,8 +119,8 @@ class RingBuffer:
         _check_size(memory, ring_size(0))
         with memoryview(memory).cast("B") as view, view[:16].cast("Q") as words:
             magic, capacity = words
-        if magic != _MAGIC:
-            raise InvalidValueError("ring layout", hex(magic), f"{_MAGIC:#x}; restart the server")
+        if magic != MAGIC:
+            raise InvalidValueError("ring layout", hex(magic), f"{MAGIC:#x}; restart the server")
         ring = cls.__new__(cls)
         ring._map(memory, capacity)
         return ring
@@ -188,14 +146,14 @@ class RingBuffer:
     @property
     def total(self) -> int:
         """The offset behind the newest byte: all bytes ever written."""
-        return self._words[_TOTAL]
+        return self._words[TOTAL]
 
     @property
     def edge(self) -> int:
         """The offset of the oldest byte that a reader can rely on right now."""
         words = self._words
-        total, overtaken = words[_TOTAL], words[_INTENT] - self._size
-        return min(total, max(total - self.capacity, overtaken, words[_FLOOR], 0))
+        total, overtaken = words[TOTAL], words[INTENT] - self._size
+        return min(total, max(total - self.capacity, overtaken, words[FLOOR], 0))
 
     @property
     def available(self) -> int:
@@ -230,7 +188,7 @@ class RingBuffer:
             for piece in self.prepare(min(SLACK, len(source) - position)):
                 piece[:] = source[position : position + len(piece)]
                 position += len(piece)
-            self.commit(self._words[_INTENT] - self._words[_TOTAL])
+            self.commit(self._words[INTENT] - self._words[TOTAL])
         return WriteResult(len(source), self.total_dropped - before)
 
     def read(self, max_bytes: int | None = None) -> bytes:
@@ -250,13 +208,13 @@ class RingBuffer:
         """Remove everything; return how many bytes that dropped."""
         start, end = self._settle()
         self._dropped += end - start
-        self._tail = self._words[_FLOOR] = end
+        self._tail = self._words[FLOOR] = end
         return end - start
 
     def _settle(self) -> tuple[int, int]:
         """Count what went since the last look as dropped; return the window that is left."""
         words = self._words
-        floor, total = words[_FLOOR], words[_TOTAL]  # in this order no floor is above the total
+        floor, total = words[FLOOR], words[TOTAL]  # in this order no floor is above the total
         oldest = max(total - self.capacity, floor)
         if oldest > self._tail:
             self._dropped += oldest - self._tail
@@ -271,8 +229,8 @@ class RingBuffer:
         The pieces, one or two, are filled in order; `commit` then says how much was written.
         """
         words = self._words
-        total = words[_TOTAL]
-        words[_INTENT] = total + size
+        total = words[TOTAL]
+        words[INTENT] = total + size
         at = total % self._size
         if at + size <= self._size:
             return [self._data[at : at + size]]
@@ -281,9 +239,9 @@ class RingBuffer:
     def commit(self, size: int) -> int:
         """Publish `size` bytes of the announced write; return the new total."""
         words = self._words
-        total = words[_TOTAL] + size
-        words[_TOTAL] = total
-        words[_INTENT] = total
+        total = words[TOTAL] + size
+        words[TOTAL] = total
+        words[INTENT] = total
         return total
 
     def drain(
@@ -297,18 +255,18 @@ class RingBuffer:
         `readv` raises goes through, nothing half done.
         """
         words, data, ring = self._words, self._data, self._size
-        total = words[_TOTAL]
+        total = words[TOTAL]
         room = SLACK
         got = 0
         try:
             for _ in range(count):
                 if limited:
-                    room = words[_LIMIT] - total
+                    room = words[LIMIT] - total
                     if room > SLACK:
                         room = SLACK
                     elif room <= 0:
                         return -1
-                words[_INTENT] = total + room
+                words[INTENT] = total + room
                 at = total % ring
                 end = at + room
                 if end <= ring:
@@ -316,7 +274,7 @@ class RingBuffer:
                 else:
                     got = readv(fd, (data[at:], data[: end - ring]))
                 total += got
-                words[_TOTAL] = total
+                words[TOTAL] = total
                 at += SLACK
                 if at >= ring:
                     at -= ring
@@ -328,7 +286,7 @@ class RingBuffer:
                 if got < short:
                     break
         finally:
-            words[_INTENT] = total
+            words[INTENT] = total
         return got
 
     def zero_ahead(self, size: int) -> None:
@@ -336,7 +294,7 @@ class RingBuffer:
 
         They lie among bytes that the commit evicted, so no reader relies on them.
         """
-        at = (self._words[_TOTAL] - size + SLACK) % self._size
+        at = (self._words[TOTAL] - size + SLACK) % self._size
         if at + size <= self._size:
             self._data[at : at + size] = _ZEROS[:size]
         else:
@@ -353,88 +311,14 @@ class RingBuffer:
         Source: 38 of 300 kills in a flood found such a read; 38 of 38 were recovered exactly.
         """
         words = self._words
-        total, intent = words[_TOTAL], words[_INTENT]
+        total, intent = words[TOTAL], words[INTENT]
         found = len(self.copy(total, max(0, intent - total)).rstrip(b"\0"))
         if intent > total:
-            words[_UNCERTAIN] += 1
-        words[_TOTAL] = total + found
-        words[_INTENT] = total + found
+            words[UNCERTAIN] += 1
+        words[TOTAL] = total + found
+        words[INTENT] = total + found
         self.zero_ahead(SLACK)
         return found
-
-    @property
-    def uncertain(self) -> int:
-        """Reads that were cut by the death of an engine, and may have ended in uncounted NULs."""
-        return self._words[_UNCERTAIN]
-
-    @property
-    def in_hand(self) -> tuple[int, int, int]:
-        """The lifeline whose input is being typed, how much, and how much of it was before."""
-        words = self._words
-        return words[_HAND_LINE], words[_HAND_SIZE], words[_HAND_FROM]
-
-    def take_in_hand(self, line: int, size: int, before: int) -> None:
-        """Note that `size` bytes of a lifeline are about to be typed, behind so many."""
-        words = self._words
-        words[_HAND_LINE] = line
-        words[_HAND_FROM] = before
-        words[_HAND_SIZE] = size
-
-    def put_down(self) -> None:
-        """Note that nothing is in hand."""
-        self._words[_HAND_SIZE] = 0
-
-    def lines(self) -> dict[int, Line]:
-        """Return the lifelines by their numbers."""
-        words = self._words[_LINES : _LINES + 2 * Limits.LIFELINES].tolist()
-        pairs = zip(words[::2], words[1::2], strict=True)
-        return {
-            word & ~_ECHOES: Line(index, taken, bool(word & _ECHOES))
-            for index, (word, taken) in enumerate(pairs)
-            if word
-        }
-
-    def set_line(self, index: int, number: int, taken: int, *, echoes: bool = False) -> None:
-        """Note how much of a lifeline's input was typed in all; number 0: there is none."""
-        self._words[_LINES + 2 * index + 1] = taken
-        self._words[_LINES + 2 * index] = number | _ECHOES if echoes else number
-
-    @property
-    def limit(self) -> int:
-        """The offset that the engine never reads beyond; NO_LIMIT when nothing holds it."""
-        return self._words[_LIMIT]
-
-    @limit.setter
-    def limit(self, offset: int) -> None:
-        self._words[_LIMIT] = offset
-
-    @property
-    def wake_at(self) -> int:
-        """The engine tells the manager once `total` is here or beyond."""
-        return self._words[_WAKE_AT]
-
-    @wake_at.setter
-    def wake_at(self, offset: int) -> None:
-        self._words[_WAKE_AT] = offset
-
-    @property
-    def held_ms(self) -> int:
-        """Milliseconds that output waited at `limit`; the engine's word."""
-        return self._words[_HELD_MS]
-
-    @held_ms.setter
-    def held_ms(self, milliseconds: int) -> None:
-        self._words[_HELD_MS] = milliseconds
-
-    @property
-    def ended(self) -> int | None:
-        """The child's end as the engine's STATUS word, or None while it runs."""
-        return self._words[_STATUS] if self._words[_ENDED] else None
-
-    def end(self, status: int) -> None:
-        """Publish the child's end."""
-        self._words[_STATUS] = status
-        self._words[_ENDED] = 1
 
     # Readers ---------------------------------------------------------------------------------
 
@@ -444,22 +328,6 @@ class RingBuffer:
         if at + size <= self._size:
             return self._data[at : at + size].tobytes()
         return b"".join((self._data[at:], self._data[: at + size - self._size]))
-
-    def store_account(self, words: Sequence[int]) -> None:
-        """Keep the account where a successor finds it: the idle copy first, then which counts."""
-        assert len(words) <= _COPY_WORDS
-        idle = 1 - max(self._words[_ACTIVE] - 1, 0)
-        start = _COPIES[idle]
-        self._words[start : start + len(words)] = array("Q", words)
-        self._words[_ACTIVE] = idle + 1
-
-    def load_account(self) -> list[int] | None:
-        """Return the words of the account that counts, padded; None when none was stored."""
-        active = self._words[_ACTIVE]
-        if not active:
-            return None
-        start = _COPIES[active - 1]
-        return self._words[start : start + _COPY_WORDS].tolist()
 
 
 class Cursor:

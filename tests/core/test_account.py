@@ -13,7 +13,7 @@ from ptymux.core.account import NOTES, Account
 from ptymux.core.model import Limits
 from ptymux.core.ring import RingBuffer, ring_size
 
-ACTIVE_WORD = 515  # see the layout in ring.py
+ACTIVE_WORD = 515  # see the layout in header.py
 
 
 @dataclass
