@@ -53,10 +53,10 @@ if TYPE_CHECKING:
     from ptymux.core.model import OnFull as OnFull
     from ptymux.core.model import SpawnOptions as SpawnOptions
     from ptymux.core.model import WindowSize as WindowSize
-    from ptymux.core.output import BufferStats as BufferStats
-    from ptymux.core.output import ReaderKind as ReaderKind
+    from ptymux.core.reader import ReaderKind as ReaderKind
     from ptymux.core.ring import Part as Part
     from ptymux.core.ring import RingBuffer as RingBuffer
+    from ptymux.core.telling import BufferStats as BufferStats
     from ptymux.errors import PtymuxError as PtymuxError
     from ptymux.manager import PtyManager as PtyManager
 
@@ -64,7 +64,7 @@ __version__ = "0.1.0"
 
 # Loaded at first use: a command that needs little must start fast.
 _PUBLIC = {
-    "BufferStats": "ptymux.core.output",
+    "BufferStats": "ptymux.core.telling",
     "Client": "ptymux.client.blocking",
     "Event": "ptymux.client.answers",
     "Limits": "ptymux.core.model",
@@ -73,7 +73,7 @@ _PUBLIC = {
     "Pty": "ptymux.client.answers",
     "PtyManager": "ptymux.manager",
     "PtymuxError": "ptymux.errors",
-    "ReaderKind": "ptymux.core.output",
+    "ReaderKind": "ptymux.core.reader",
     "RingBuffer": "ptymux.core.ring",
     "SpawnOptions": "ptymux.core.model",
     "WindowSize": "ptymux.core.model",

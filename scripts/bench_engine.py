@@ -18,7 +18,8 @@ from typing import Final
 from bench_figures import BenchError, Figure, Goal, Plan, median_of, quantile_of
 
 from ptymux.core.model import KIB, MIB, Limits, OnFull, PtyRecord, SpawnOptions
-from ptymux.core.output import OutputBuffer, ReaderKind
+from ptymux.core.output import OutputBuffer
+from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import SLACK, Part, RingBuffer, ring_size
 from ptymux.keeper.engine import Spawned
 from ptymux.keeper.private import PrivateLink

@@ -25,8 +25,8 @@ from ptymux.client.events import Events
 from ptymux.client.requests import Requests
 from ptymux.client.resuming import attach_to, connect_patiently, is_readable
 from ptymux.core.model import SpawnOptions
-from ptymux.core.output import BufferStats
 from ptymux.core.ring import Part
+from ptymux.core.telling import BufferStats
 from ptymux.core.units import format_size
 from ptymux.errors import PtymuxError
 from ptymux.protocol.framing import Exit, Frame, Gap, Out

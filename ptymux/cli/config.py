@@ -39,14 +39,13 @@ def _duration(text: str) -> float:
 
 
 def _threshold(text: str) -> float:
-    expected = "a number above 0.10 and below 1.0"
+    from ptymux.core.pressure import check_threshold
+
     try:
         share = float(text)
     except ValueError:
         share = math.nan
-    if not 0.10 < share < 1.0:
-        raise InvalidValueError("threshold", text, expected)
-    return share
+    return check_threshold(share, text)
 
 
 def _on_full(text: str) -> str:

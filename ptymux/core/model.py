@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NewType
 
+from ptymux.core.pressure import check_threshold
 from ptymux.errors import InvalidDimensionsError, InvalidValueError
 
 __all__ = [
@@ -152,8 +153,7 @@ class SpawnOptions:
                 check_label(what, label)
         if not 0 <= self.buffer_size <= Limits.LARGEST_BUFFER:
             raise InvalidValueError("buffer size", self.buffer_size, "0 to 1G")
-        if not 0.10 < self.threshold < 1.0:  # a NaN fails this too
-            raise InvalidValueError("threshold", self.threshold, "above 0.10 and below 1.0")
+        check_threshold(self.threshold)
         if self.on_full is OnFull.BLOCK and self.buffer_size == 0:
             raise InvalidValueError("buffer size", 0, "above 0 for a PTY that blocks when full")
         for what, seconds in (

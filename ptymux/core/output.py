@@ -15,135 +15,26 @@ Attachments outlive the server that had their readers: `expect` says how many ar
 
 from __future__ import annotations
 
-import enum
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
 
 from ptymux.core.account import Account
-from ptymux.core.burst import REPORT_SECONDS, Burst
+from ptymux.core.burst import Burst
 from ptymux.core.model import Limits, OnFull
+from ptymux.core.pressure import marks
+from ptymux.core.reader import Reader, ReaderKind
 from ptymux.core.ring import NO_LIMIT, Cursor, Part, RingBuffer
+from ptymux.core.telling import (
+    BackpressureOff,
+    BackpressureOn,
+    BufferStats,
+    OffReason,
+    Overflow,
+    ReaderSkipped,
+    Telling,
+)
 from ptymux.errors import InvalidValueError, LimitReachedError
 
-__all__ = [
-    "HYSTERESIS",
-    "REPORT_SECONDS",
-    "BackpressureOff",
-    "BackpressureOn",
-    "BufferStats",
-    "Burst",
-    "OffReason",
-    "OutputBuffer",
-    "Overflow",
-    "Reader",
-    "ReaderKind",
-    "ReaderSkipped",
-    "Telling",
-]
-
-HYSTERESIS: Final = 0.10  # backpressure goes off this far below its threshold
-
-
-class ReaderKind(enum.Enum):
-    """What a reader's reading means to the PTY."""
-
-    OBSERVER = "observer"  # looks; counts for nothing
-    CONSUMER = "consumer"  # its reading counts
-    ONE_SHOT = "one-shot"  # a consumer that never raises an alarm, such as `logs`
-    LOSSLESS = "lossless"  # a consumer that may hold the child in `block` mode
-
-
-class OffReason(enum.Enum):
-    """Why backpressure went off."""
-
-    CAUGHT_UP = "caught up"
-    UNATTENDED = "unattended"
-    CLEARED = "cleared"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BufferStats:
-    """What one PTY's buffer did so far; bytes unless the name says otherwise.
-
-    `backlog` is that of the furthest-behind consumer that counts, `high_water` the most that was
-    ever waiting, at most `capacity`. `backpressure_events` counts how often it went on.
-    """
-
-    capacity: int
-    retained: int
-    unread: int
-    available: int  # the same as unread
-    backlog: int
-    utilization: float  # 0.0 to 1.0
-    high_water: int
-    total_written: int
-    total_consumed: int
-    total_dropped: int
-    dropped_attended: int
-    dropped_unattended: int
-    trimmed: int
-    merged: int
-    overflow_events: int
-    backpressure: bool
-    backpressure_events: int
-
-
-@dataclass(frozen=True, slots=True)
-class BackpressureOn:
-    """A consumer fell behind beyond the threshold."""
-
-    utilization: float
-    stats: BufferStats
-
-
-@dataclass(frozen=True, slots=True)
-class BackpressureOff:
-    """No consumer is behind any more."""
-
-    utilization: float
-    stats: BufferStats
-    reason: OffReason
-
-
-@dataclass(frozen=True, slots=True)
-class Overflow:
-    """Bytes were evicted that no consumer had been handed."""
-
-    dropped_since_last: int
-    total_dropped: int
-    utilization: float
-    attended: bool  # whether somebody was there when some of it was lost
-    final: bool  # the burst is over
-    first: bool  # of this PTY
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderSkipped:
-    """One reader missed bytes, whatever the others got."""
-
-    reader_id: int
-    skipped_since_last: int
-    total_skipped: int
-    final: bool
-
-
-Telling = BackpressureOn | BackpressureOff | Overflow | ReaderSkipped
-
-
-class Reader:
-    """One reader of a PTY; made by `OutputBuffer.attach`."""
-
-    __slots__ = ("burst", "counts", "cursor", "is_consumer", "kind", "reader_id")
-
-    def __init__(self, reader_id: int, kind: ReaderKind, cursor: Cursor) -> None:
-        self.reader_id = reader_id
-        self.kind = kind
-        self.cursor = cursor
-        self.burst = Burst()
-        self.is_consumer = kind is not ReaderKind.OBSERVER
-        self.counts = False  # raises backpressure; from the first time it had caught up
+__all__ = ["OutputBuffer", "ReaderKind"]
 
 
 class OutputBuffer:
@@ -163,8 +54,6 @@ class OutputBuffer:
         resumes: bool = False,
     ) -> None:
         """Begin, or with `resumes` go on with the account that a predecessor kept in the ring."""
-        if not HYSTERESIS < threshold < 1.0:
-            raise InvalidValueError("threshold", threshold, "above 0.10 and below 1.0")
         self.ring = ring
         self.threshold = threshold
         self.account = Account()
@@ -186,11 +75,7 @@ class OutputBuffer:
         self._reached = 0  # the highest offset a consumer left at, never below where it attached
         self._stored: list[int] = []  # the account as it stands in the ring
         self._next_id = 1
-        # In whole bytes; the rounding keeps a mark such as 0.55 - 0.10 where people expect it.
-        self._on_above = math.floor(threshold * ring.capacity + 1e-6)
-        off_mark = (threshold - HYSTERESIS) * ring.capacity
-        self._off_below = max(1, math.ceil(off_mark - 1e-6))
-        self._counts_from = math.floor(off_mark + 1e-6)
+        self._on_above, self._off_below, self._counts_from = marks(threshold, ring.capacity)
         if resumes:
             self.on_full = on_full
             self._resume()

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from ptymux.core.bus import Bus
 from ptymux.core.events import Topic
 from ptymux.core.model import CorrelationId, PtyRecord, ulid
-from ptymux.core.output import BackpressureOff, BackpressureOn, Overflow, ReaderSkipped, Telling
+from ptymux.core.telling import BackpressureOff, BackpressureOn, Overflow, ReaderSkipped, Telling
 
 __all__ = ["Announcer", "Json", "cause_of", "new_id"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ptymux.core.output import ReaderKind
+from ptymux.core.reader import ReaderKind
 
 __all__ = ["Attached", "absent"]
 

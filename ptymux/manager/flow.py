@@ -13,8 +13,10 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from ptymux.core.model import OnFull, SpawnOptions
-from ptymux.core.output import OutputBuffer, Reader, Telling
+from ptymux.core.output import OutputBuffer
+from ptymux.core.reader import Reader
 from ptymux.core.ring import Cursor, Part, RingBuffer
+from ptymux.core.telling import Telling
 from ptymux.keeper.link import Link
 
 __all__ = ["Flow", "Listener"]

@@ -25,8 +25,9 @@ from ptymux.core.model import (
     SpawnOptions,
     WindowSize,
 )
-from ptymux.core.output import BufferStats, ReaderKind
+from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import Part
+from ptymux.core.telling import BufferStats
 from ptymux.errors import InvalidStateError, LinkClosedError
 from ptymux.keeper.link import Link
 from ptymux.keeper.private import PrivateLink

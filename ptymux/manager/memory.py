@@ -23,7 +23,7 @@ from ptymux.core.model import (
     TerminalId,
     WindowSize,
 )
-from ptymux.core.output import ReaderKind
+from ptymux.core.reader import ReaderKind
 from ptymux.manager.attached import Attached
 from ptymux.manager.describe import shown_command
 from ptymux.manager.pty import ManagedPty

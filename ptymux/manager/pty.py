@@ -12,9 +12,11 @@ from ptymux.core.escalation import EnvelopeLog, Outcome, SignalEnvelope
 from ptymux.core.events import Topic
 from ptymux.core.lifecycle import LIVE, Event, Lifecycle, State, exit_event, shown
 from ptymux.core.model import CorrelationId, OnFull, PtyId, PtyRecord, SpawnOptions, WindowSize
-from ptymux.core.output import OutputBuffer, ReaderKind, Telling
+from ptymux.core.output import OutputBuffer
+from ptymux.core.reader import ReaderKind
 from ptymux.core.registry import Changes, Registry
 from ptymux.core.ring import RingBuffer
+from ptymux.core.telling import Telling
 from ptymux.keeper.engine import Spawned
 from ptymux.keeper.link import Link
 from ptymux.keeper.reports import Closed, Exited, LifelineEnded, Output, Report, Suspended

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
 from ptymux.core.model import Limits, PtyId
-from ptymux.core.output import Reader, ReaderKind, Telling
+from ptymux.core.reader import Reader, ReaderKind
 from ptymux.core.ring import Part
+from ptymux.core.telling import Telling
 from ptymux.manager.pty import ManagedPty
 
 __all__ = ["OutputReader"]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ptymux.core.model import KIB, MIB, Limits, OnFull
-from ptymux.core.output import BufferStats, ReaderKind
+from ptymux.core.reader import ReaderKind
+from ptymux.core.telling import BufferStats
 from ptymux.core.units import format_capacity
 from ptymux.errors import InvalidValueError
 from ptymux.stress.child import LARGEST_BYTES

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 from ptymux.core.bus import Missed
 from ptymux.core.events import Envelope, Topic
-from ptymux.core.output import BufferStats
 from ptymux.core.ring import Part
+from ptymux.core.telling import BufferStats
 from ptymux.stress.child import ChildKind, first_difference
 from ptymux.stress.plan import Scenario
 

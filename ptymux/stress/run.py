@@ -20,7 +20,7 @@ from typing import Final
 
 from ptymux.core.events import Topic
 from ptymux.core.model import Limits, SpawnOptions
-from ptymux.core.output import ReaderKind
+from ptymux.core.reader import ReaderKind
 from ptymux.keeper.private import PrivateLink
 from ptymux.manager import EventStream, OutputReader, PtyManager
 from ptymux.posix.memory import resident_memory

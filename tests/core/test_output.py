@@ -20,22 +20,20 @@ from hypothesis.stateful import (
     rule,
 )
 
+from ptymux.core.burst import REPORT_SECONDS, Burst
 from ptymux.core.model import MIB, Limits, OnFull
-from ptymux.core.output import (
-    HYSTERESIS,
-    REPORT_SECONDS,
+from ptymux.core.output import OutputBuffer
+from ptymux.core.pressure import HYSTERESIS
+from ptymux.core.reader import Reader, ReaderKind
+from ptymux.core.ring import NO_LIMIT, Part, RingBuffer
+from ptymux.core.telling import (
     BackpressureOff,
     BackpressureOn,
     BufferStats,
-    Burst,
-    OutputBuffer,
     Overflow,
-    Reader,
-    ReaderKind,
     ReaderSkipped,
     Telling,
 )
-from ptymux.core.ring import NO_LIMIT, Part, RingBuffer
 from ptymux.errors import InvalidValueError, LimitReachedError
 
 CONSUMER = ReaderKind.CONSUMER

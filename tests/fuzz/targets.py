@@ -25,7 +25,8 @@ from ptymux.core.account import Account
 from ptymux.core.bus import Bus
 from ptymux.core.events import HEADER_SIZE, EventLog, Topic
 from ptymux.core.model import Limits, OnFull
-from ptymux.core.output import OutputBuffer, ReaderKind
+from ptymux.core.output import OutputBuffer
+from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import SLACK, Cursor, RingBuffer, ring_size
 from ptymux.errors import ConfigError, InvalidValueError, LinkClosedError, PtymuxError
 from ptymux.errors import ProtocolError as Refused

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from ptymux.core.model import OnFull, WindowSize
-from ptymux.core.output import ReaderKind
+from ptymux.core.reader import ReaderKind
 from ptymux.errors import LinkClosedError
 from ptymux.keeper.link import InProcessLink
 from ptymux.posix.process import session_members

@@ -14,7 +14,7 @@ import pytest
 from ptymux.core.escalation import Outcome
 from ptymux.core.events import Topic
 from ptymux.core.model import OnFull, PtyRecord, SpawnOptions
-from ptymux.core.output import ReaderKind
+from ptymux.core.reader import ReaderKind
 from ptymux.errors import SignalForbiddenError
 from ptymux.manager import PtyManager
 from ptymux.posix.process import SessionMember, session_members

@@ -12,7 +12,7 @@ from ptymux.core.escalation import Outcome
 from ptymux.core.events import Topic
 from ptymux.core.lifecycle import State
 from ptymux.core.model import CorrelationId, LaneId, Limits, PtyId, SessionId, SpawnOptions
-from ptymux.core.output import ReaderKind
+from ptymux.core.reader import ReaderKind
 from ptymux.errors import (
     CommandNotFoundError,
     InvalidStateError,

@@ -10,7 +10,7 @@ import pytest
 
 from ptymux.core.events import Envelope, Topic
 from ptymux.core.model import Limits, OnFull
-from ptymux.core.output import ReaderKind
+from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import NO_LIMIT, Part
 from ptymux.errors import InvalidValueError, LimitReachedError
 from ptymux.manager import OutputReader, PtyManager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ptymux.core.model import MIB
-from ptymux.core.output import BufferStats
+from ptymux.core.telling import BufferStats
 from ptymux.stress.measured import Check, Lateness, Measured, Sample, Told
 from ptymux.stress.plan import Conduct, Scenario, make_plan
 

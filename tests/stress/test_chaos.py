@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from ptymux.core.model import MIB
-from ptymux.core.output import BufferStats
 from ptymux.core.ring import Part
+from ptymux.core.telling import BufferStats
 from ptymux.errors import InvalidValueError
 from ptymux.stress.chaos import (
     ChaosJudged,

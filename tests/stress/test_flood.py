@@ -8,7 +8,8 @@ import os
 import pytest
 
 from ptymux.core.model import MIB, SpawnOptions
-from ptymux.core.output import BufferStats, ReaderKind
+from ptymux.core.reader import ReaderKind
+from ptymux.core.telling import BufferStats
 from ptymux.manager import PtyManager
 from ptymux.stress.child import ChildKind, first_difference
 from ptymux.stress.plan import Plan, make_plan
