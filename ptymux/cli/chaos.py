@@ -12,12 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Final
 
 import click
-from rich.console import Console
-from rich.live import Live
 
 from ptymux.cli.private import kill_server, private_server, undisturbed
 from ptymux.cli.resuming import RETRY_SECONDS, Attachment
@@ -33,6 +30,7 @@ from ptymux.protocol.framing import Exit, Frame, Gap, Out
 from ptymux.stress.chaos import ChaosMeasured, ChaosPlan, ReaderMeasured, ReaderPlan
 from ptymux.stress.chaos_report import chaos_frame
 from ptymux.stress.child import ChildKind, argv
+from ptymux.stress.live import Stage
 from ptymux.stress.measured import Check
 
 __all__ = ["ChaosDisplay", "ChaosProgress", "run_chaos"]
@@ -80,40 +78,19 @@ def _ended_in_order() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-class ChaosDisplay:
-    """Shows progress on stderr: gauges on a terminal, else a line for each kill."""
+class ChaosDisplay(Stage):
+    """Shows progress: gauges on a terminal, else a line for each kill."""
 
     def __init__(self, plan: ChaosPlan) -> None:
+        super().__init__()
         self._plan = plan
         self._kills = 0
-        console = Console(stderr=True)
-        plain = "NO_COLOR" in os.environ or console.is_dumb_terminal
-        self._live = None
-        if console.is_terminal and not plain:
-            self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._shown: contextlib.AbstractContextManager[object] = (
-            self._live or contextlib.nullcontext()
-        )
-
-    def __enter__(self) -> ChaosDisplay:
-        self._shown.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._shown.__exit__(kind, error, trace)
 
     def update(self, progress: ChaosProgress) -> None:
         """Take the next progress."""
         kills, silence = progress.kills, progress.silence_seconds
-        if self._live is not None:
-            width = self._live.console.width
-            frame = chaos_frame(self._plan, kills, progress.offsets, silence, width)
-            self._live.update(frame, refresh=True)
+        if (size := self.size) is not None:
+            self.draw(chaos_frame(self._plan, kills, progress.offsets, silence, size[0]))
         elif kills > self._kills:
             got = format_size(sum(progress.offsets))
             click.echo(f"[{kills}/{self._plan.kills}] the server was killed at {got}", err=True)

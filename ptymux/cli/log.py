@@ -9,7 +9,6 @@ import select
 from collections import deque
 from collections.abc import Iterator
 from contextlib import nullcontext
-from types import TracebackType
 from typing import Final
 
 from ptymux.cli.message import tell
@@ -41,12 +40,7 @@ class Printer:
     def __enter__(self) -> Printer:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         try:
             with contextlib.suppress(BrokenPipeError, ClosedOutputError):
                 if kind is None and self._plain is not None:

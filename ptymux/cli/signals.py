@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterable
-from types import FrameType, TracebackType
+from types import FrameType
 
 __all__ = ["SignalInbox", "stop_ourselves"]
 
@@ -32,12 +32,7 @@ class SignalInbox:
     def __enter__(self) -> SignalInbox:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         signal.set_wakeup_fd(self._wakeup)
         for signum, handler in self._before.items():
             signal.signal(signum, handler)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from types import TracebackType
 
 from ptymux.core.model import Limits, PtyId
 from ptymux.core.reader import Reader, ReaderKind
@@ -140,10 +139,5 @@ class OutputReader:
     def __enter__(self) -> OutputReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()

@@ -20,15 +20,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ptymux.core.units import format_capacity, format_duration, format_size
 from ptymux.stress.chaos import ChaosJudged, ChaosPlan, ReaderMeasured
 from ptymux.stress.live import bar
-from ptymux.stress.report import SCHEMA
-from ptymux.stress.table import PLAIN_WIDTH, STYLES
+from ptymux.stress.report import SCHEMA, complaints_of, verdicts_as_json
+from ptymux.stress.table import PLAIN_WIDTH, STYLES, to_plain
 from ptymux.stress.verdict import Outcome, Verdict
 
 __all__ = ["chaos_as_json", "chaos_frame", "render_chaos", "render_chaos_plain"]
@@ -53,7 +53,7 @@ def chaos_as_json(judged: ChaosJudged, machine: Mapping[str, object]) -> dict[st
         "capacity": m.plan.capacity,
         "passed": judged.has_passed,
         "seconds": m.seconds,
-        "verdicts": _verdicts_json([judged.replaced]),
+        "verdicts": verdicts_as_json([judged.replaced]),
         "kills": m.kills,
         "server_replaced": m.server_replaced,
         "keeper_replaced": m.keeper_replaced,
@@ -66,19 +66,13 @@ def chaos_as_json(judged: ChaosJudged, machine: Mapping[str, object]) -> dict[st
     }
 
 
-def _verdicts_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
-    return [
-        {"name": v.name, "outcome": v.outcome.value, "reasons": list(v.reasons)} for v in verdicts
-    ]
-
-
 def _reader_json(r: ReaderMeasured, verdict: Verdict) -> dict[str, object]:
     return {
         "name": r.plan.name,
         "kind": r.plan.kind.value,
         "on_full": r.plan.on_full.value,
         "passed": verdict.has_passed,
-        "verdicts": _verdicts_json([verdict]),
+        "verdicts": verdicts_as_json([verdict]),
         "kills": r.kills,
         "seconds": r.seconds,
         "failure": r.failure,
@@ -112,17 +106,14 @@ def render_chaos(judged: ChaosJudged) -> RenderableType:
     style = STYLES[Outcome.OK if judged.has_passed else Outcome.FAILED]
     return Group(
         table,
-        *(Text(line, style=STYLES[outcome]) for outcome, line in _complaints(judged)),
+        *(Text(line, style=STYLES[outcome]) for outcome, line in complaints_of(judged.verdicts)),
         Text(_summary(judged), style=style),
     )
 
 
 def render_chaos_plain(judged: ChaosJudged, width: int = PLAIN_WIDTH) -> str:
     """Return the same as text without any escape sequence."""
-    console = Console(color_system=None, width=width, force_terminal=False, legacy_windows=False)
-    with console.capture() as capture:
-        console.print(render_chaos(judged))
-    return "".join(line.rstrip() + "\n" for line in capture.get().strip("\n").splitlines())
+    return to_plain(render_chaos(judged), width)
 
 
 def _cells(plan: ChaosPlan, r: ReaderMeasured) -> Iterator[str]:
@@ -133,13 +124,6 @@ def _cells(plan: ChaosPlan, r: ReaderMeasured) -> Iterator[str]:
     yield format_size(r.check.skipped)
     yield "-" if r.stats is None else format_size(r.stats.total_dropped)
     yield f"{1000 * r.silence_seconds:.0f} ms"
-
-
-def _complaints(judged: ChaosJudged) -> Iterator[tuple[Outcome, str]]:
-    for verdict in judged.verdicts:
-        if not verdict.has_passed:
-            for reason in verdict.reasons:
-                yield verdict.outcome, f"{verdict.name} {verdict.outcome.value}: {reason}"
 
 
 def _summary(judged: ChaosJudged) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
+from typing import Self
 
 from rich.cells import cell_len
 from rich.console import Console, Group
@@ -20,7 +19,7 @@ from ptymux.stress.run import Progress
 from ptymux.stress.table import STYLES
 from ptymux.stress.verdict import Result, judge
 
-__all__ = ["Display", "bar", "frame"]
+__all__ = ["Display", "Stage", "bar", "frame"]
 
 
 def bar(share: float, width: int, mark: float | None = None) -> Text:
@@ -102,56 +101,72 @@ def _finished(result: Result, width: int) -> Text:
     )
 
 
-class Display:
-    """Shows progress on stderr: `update` is what `run` calls; a context manager.
+class Stage:
+    """Where progress is shown on stderr; a context manager.
 
-    On a terminal it draws a few frames a second and takes them away at the end; elsewhere it
-    tells in a line what ended. `results` are the scenarios that ended, judged.
+    On a terminal a few frames a second are drawn and taken away at the end; elsewhere, and where
+    no colours are wanted, `size` is None and lines are to be said in their place.
     """
 
-    def __init__(self, plan: Plan, *, timing: bool, say: Callable[[str], None]) -> None:
-        self._plan = plan
-        self._timing = timing
-        self._say = say
-        self._started = time.monotonic()
-        self._console = Console(stderr=True)
-        plain = "NO_COLOR" in os.environ or self._console.is_dumb_terminal
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        plain = "NO_COLOR" in os.environ or console.is_dumb_terminal
         self._live = None
-        if self._console.is_terminal and not plain:
+        if console.is_terminal and not plain:
             self._live = Live(
-                console=self._console,
+                console=console,
                 auto_refresh=False,
                 transient=True,
                 redirect_stdout=False,
                 redirect_stderr=False,
                 vertical_overflow="crop",
             )
-        self._shown: AbstractContextManager[object] = self._live or nullcontext()
-        self.results: list[Result] = []
 
-    def __enter__(self) -> Display:
-        self._shown.__enter__()
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._shown.__exit__(kind, error, trace)
+    def __exit__(self, *_error: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """The columns and rows that there are for a frame, None where none is drawn."""
+        if self._live is None:
+            return None
+        size = self._live.console.size
+        return size.width, size.height
+
+    def draw(self, frame: Group) -> None:
+        """Show a frame in the place of the last one."""
+        assert self._live is not None
+        self._live.update(frame, refresh=True)
+
+
+class Display(Stage):
+    """Shows the progress of scenarios: `update` is what `run` calls.
+
+    Elsewhere than on a terminal it tells in a line what ended. `results` are the scenarios that
+    ended, judged.
+    """
+
+    def __init__(self, plan: Plan, *, timing: bool, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._plan = plan
+        self._timing = timing
+        self._say = say
+        self._started = time.monotonic()
+        self.results: list[Result] = []
 
     def update(self, progress: Progress) -> None:
         """Take the next progress."""
         if progress.finished is not None:
             self.results.append(judge(progress.finished, timing=self._timing))
-        if self._live is not None:
+        if (size := self.size) is not None:
             seconds = time.monotonic() - self._started
-            size = self._console.size
-            self._live.update(
-                frame(self._plan, progress, self.results, seconds, (size.width, size.height)),
-                refresh=True,
-            )
+            self.draw(frame(self._plan, progress, self.results, seconds, size))
         elif progress.finished is not None:
             count = len(self._plan.scenarios)
             outcome = word(self.results[-1].verdicts).value

@@ -22,7 +22,7 @@ count from the scenario's beginning; a `pace` of 0 is none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Final
 
@@ -31,7 +31,18 @@ from ptymux.stress.measured import Measured
 from ptymux.stress.plan import THRESHOLD, Plan
 from ptymux.stress.verdict import Outcome, Result, Verdict, has_passed
 
-__all__ = ["SCHEMA", "Column", "Report", "as_json", "columns", "complaints", "summary", "word"]
+__all__ = [
+    "SCHEMA",
+    "Column",
+    "Report",
+    "as_json",
+    "columns",
+    "complaints",
+    "complaints_of",
+    "summary",
+    "verdicts_as_json",
+    "word",
+]
 
 SCHEMA: Final = 1
 
@@ -67,12 +78,13 @@ def as_json(report: Report, machine: Mapping[str, object]) -> dict[str, object]:
         "timing": report.timing,
         "passed": report.has_passed,
         "seconds": report.seconds,
-        "verdicts": _verdicts_json(report.verdicts),
+        "verdicts": verdicts_as_json(report.verdicts),
         "scenarios": [_scenario_json(result) for result in report.results],
     }
 
 
-def _verdicts_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
+def verdicts_as_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
+    """Return verdicts as the schema above has them."""
     return [
         {"name": v.name, "outcome": v.outcome.value, "reasons": list(v.reasons)} for v in verdicts
     ]
@@ -91,7 +103,7 @@ def _scenario_json(result: Result) -> dict[str, object]:
         "bytes": scenario.child_bytes,
         "pace": scenario.pace,
         "passed": result.has_passed,
-        "verdicts": _verdicts_json(result.verdicts),
+        "verdicts": verdicts_as_json(result.verdicts),
         "seconds": m.seconds,
         "consumed_seconds": m.consumed_seconds,
         "write_rate": m.write_rate,
@@ -202,15 +214,17 @@ def word(verdicts: Sequence[Verdict]) -> Outcome:
 
 def complaints(report: Report) -> Iterator[tuple[Outcome, str]]:
     """Yield a line for each reason that kept a verdict from passing."""
-    judged = [(result.measured.scenario.title, result.verdicts) for result in report.results]
-    for title, verdicts in [*judged, ("all", report.verdicts)]:
-        for verdict in verdicts:
-            if not verdict.has_passed:
-                for reason in verdict.reasons:
-                    yield (
-                        verdict.outcome,
-                        f"{title}: {verdict.name} {verdict.outcome.value}: {reason}",
-                    )
+    for result in report.results:
+        yield from complaints_of(result.verdicts, f"{result.measured.scenario.title}: ")
+    yield from complaints_of(report.verdicts, "all: ")
+
+
+def complaints_of(verdicts: Iterable[Verdict], where: str = "") -> Iterator[tuple[Outcome, str]]:
+    """Yield a line, which begins with `where`, for each reason of those that have not passed."""
+    for verdict in verdicts:
+        if not verdict.has_passed:
+            for reason in verdict.reasons:
+                yield verdict.outcome, f"{where}{verdict.name} {verdict.outcome.value}: {reason}"
 
 
 def summary(report: Report) -> str:

@@ -14,7 +14,7 @@ from rich.text import Text
 from ptymux.stress.report import Column, Report, columns, complaints, summary, word
 from ptymux.stress.verdict import Outcome, Result
 
-__all__ = ["PLAIN_WIDTH", "STYLES", "render", "render_plain"]
+__all__ = ["PLAIN_WIDTH", "STYLES", "render", "render_plain", "to_plain"]
 
 PLAIN_WIDTH: Final = 240  # where nothing is cut: in a pipe or a file
 _VERDICT: Final = len("exercised")  # below "not", where there is little room
@@ -46,9 +46,14 @@ def render(report: Report, width: int) -> RenderableType:
 
 def render_plain(report: Report, width: int = PLAIN_WIDTH) -> str:
     """Return the whole report as text without any escape sequence."""
+    return to_plain(render(report, width), width)
+
+
+def to_plain(drawn: RenderableType, width: int) -> str:
+    """Return what is drawn as text without any escape sequence, in lines of at most `width`."""
     console = Console(color_system=None, width=width, force_terminal=False, legacy_windows=False)
     with console.capture() as capture:
-        console.print(render(report, width))
+        console.print(drawn)
     return "".join(line.rstrip() + "\n" for line in capture.get().strip("\n").splitlines())
 
 
