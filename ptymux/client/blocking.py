@@ -25,7 +25,14 @@ from ptymux.client.requests import Requests
 from ptymux.client.resuming import connect_patiently
 from ptymux.client.rpc import Connection, socket_path
 from ptymux.client.stream import Lifeline, open_input, write_all
-from ptymux.core.model import MIB, LaneId, OnFull, SessionId, SpawnOptions, WindowSize
+from ptymux.core.model import (
+    DEFAULT_BUFFER,
+    LaneId,
+    OnFull,
+    SessionId,
+    SpawnOptions,
+    WindowSize,
+)
 from ptymux.core.ring import Part
 from ptymux.errors import (
     InvalidValueError,
@@ -96,7 +103,7 @@ class Client(Closing):
         env: Mapping[str, str] | None = None,
         overrides: Mapping[str, str] | None = None,
         size: WindowSize | tuple[int, int] = (80, 24),
-        buffer_size: int = 4 * MIB,
+        buffer_size: int = DEFAULT_BUFFER,
         threshold: float = 0.75,
         on_full: OnFull | Literal["drop", "block"] = OnFull.DROP,
         idle_timeout_seconds: float = 300.0,

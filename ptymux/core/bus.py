@@ -144,22 +144,25 @@ class Bus:
         self,
         topics: Iterable[Topic] | None = None,
         pty_id: PtyId | None = None,
-        max_queue: int = 1024,
+        max_queue: int | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> Subscription:
         """Return a queue of the events to come: of these topics and this PTY, or of all.
+
+        It holds `max_queue` events, by default `Limits.subscriber_queue`.
 
         Raises:
             LimitReachedError: `Limits.subscribers` are there already.
             InvalidValueError: the queue has no room for any event.
         """
-        if max_queue < 1:
-            raise InvalidValueError("max_queue", max_queue, "1 or more")
+        most = self._limits.subscriber_queue if max_queue is None else max_queue
+        if most < 1:
+            raise InvalidValueError("max_queue", most, "1 or more")
         if len(self._subscriptions) >= self._limits.subscribers:
             remedy = "end an `events -f` or a dashboard"
             raise LimitReachedError("subscribers", self._limits.subscribers, remedy)
         wanted = frozenset(Topic if topics is None else topics)
-        subscription = Subscription(self, wanted, pty_id, max_queue, on_ready)
+        subscription = Subscription(self, wanted, pty_id, most, on_ready)
         self._subscriptions[subscription] = None
         return subscription
 

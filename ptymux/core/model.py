@@ -19,6 +19,7 @@ __all__ = [
     "SessionId",
     "TerminalId",
     "CorrelationId",
+    "DEFAULT_BUFFER",
     "DEFAULT_LANE",
     "ulid",
     "WindowSize",
@@ -40,6 +41,7 @@ SessionId = NewType("SessionId", str)  # groups PTYs within a lane; given or "se
 TerminalId = NewType("TerminalId", str)  # where the PTY is shown; given or "ter_" and a ULID
 CorrelationId = NewType("CorrelationId", str)  # of the request that caused an event
 
+DEFAULT_BUFFER = 4 * MIB  # of one PTY's output
 DEFAULT_LANE = LaneId("default")
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -131,7 +133,7 @@ class SpawnOptions:
     lane: LaneId = DEFAULT_LANE
     session: SessionId | None = None
     terminal: TerminalId | None = None
-    buffer_size: int = 4 * MIB
+    buffer_size: int = DEFAULT_BUFFER
     threshold: float = 0.75
     on_full: OnFull = OnFull.DROP
     idle_timeout_seconds: float = 300.0  # 0: never
@@ -237,14 +239,14 @@ class Limits:
     ENVELOPES: ClassVar[int] = 50  # signal deliveries kept for each PTY
     READERS: ClassVar[int] = 64  # attached to one PTY
     LIFELINES: ClassVar[int] = 64  # open for input to one PTY
-    CHUNK: ClassVar[int] = 64 * KIB  # the most that one read or one copy takes
+    CHUNK: ClassVar[int] = 64 * KIB  # of one read or one copy, unless somebody asks for more
     LINE: ClassVar[int] = MIB  # of one request or one reply, with its newline
     PAYLOAD: ClassVar[int] = 4 * MIB  # arguments and environment of one spawn
     EVENT_PAGE: ClassVar[int] = 64  # past events that are read from the log at a time
 
     ptys: int = 300  # live at once
     connections: int = 512  # of clients
-    default_buffer: int = 4 * MIB
+    default_buffer: int = DEFAULT_BUFFER  # what a spawn takes that names no size
     ended_ptys: int = 100  # kept with statistics and output
     ended_bytes: int = 64 * MIB  # of their output in all
     event_log: int = 4 * MIB

@@ -328,8 +328,7 @@ class PtyManager:
         """
         self._check_open()
         wanted = KEPT if topics is None else topics
-        queue = self.limits.subscriber_queue
-        stream = EventStream(lambda ready: self._bus.subscribe(wanted, pty_id, queue, ready))
+        stream = EventStream(lambda ready: self._bus.subscribe(wanted, pty_id, on_ready=ready))
         self._streams.add(stream)
         for pty in self._roster:
             pty.refresh()  # somebody may want to know of output now

@@ -458,6 +458,16 @@ def test_a_slow_subscriber_is_told_how_many_it_missed_where_they_are_missing() -
     assert seqs(slow.take()) == [11]
 
 
+def test_queue_is_as_long_as_the_limits_say() -> None:
+    bus = Bus("epoch", limits=Limits(subscriber_queue=2))
+    watch = bus.subscribe()
+
+    for _ in range(3):
+        publish(bus, Topic.SPAWNED)
+
+    assert [type(each) for each in watch.take()] == [Missed, Envelope, Envelope]
+
+
 @pytest.mark.requirement("EVENTS")
 @given(
     max_queue=st.integers(1, 5),

@@ -254,6 +254,10 @@ def test_a_larger_bound_never_lowers_the_worst_case(field: str) -> None:
     assert larger.worst_case_bytes > limits.worst_case_bytes
 
 
+def test_a_spawn_that_names_no_size_takes_the_buffer_that_is_added_up() -> None:
+    assert options().buffer_size == Limits().default_buffer
+
+
 def test_descriptors_add_up_and_fit_under_a_common_hard_limit() -> None:
     limits = Limits(ptys=0, ended_ptys=0, connections=0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -15,7 +16,7 @@ import pytest
 from ptymux.client import stream
 from ptymux.client.launch import start_server
 from ptymux.client.rpc import Connection
-from ptymux.core.model import SpawnOptions
+from ptymux.core.model import Limits, SpawnOptions
 from ptymux.errors import OutOfResourcesError
 
 from .conftest import PTYMUX, wait_until
@@ -192,3 +193,20 @@ def test_either_process_is_replaced_with_no_open_file_left(served: Served) -> No
 def is_replaced(served: Served, which: str, before: int) -> bool:
     status: dict[str, Any] = served.json("server", "status")
     return bool(status[which] != before)
+
+
+@pytest.mark.requirement("SC-002")
+def test_client_beyond_the_last_one_is_told_so_and_the_others_are_served(served: Served) -> None:
+    start_server(served.path)
+    most = Limits().connections
+    with Connection(served.path) as first, ExitStack() as stack:
+        for _ in range(most - 1):
+            silent = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            silent.connect(served.path)
+
+        code, words = served.refused("ls")
+
+        assert code == 125
+        assert f"the number of clients is limited to {most}" in words
+        assert first.call("status")["connections"] == most
+    wait_until(lambda: served.world.run("ls").returncode == 0)
