@@ -315,7 +315,8 @@ class ProcessLink:
                 _log.error("no new keeper: %s", error or type(error).__name__)
                 continue
             if self._talk is None or self._talk.is_over:
-                continue  # it did not live long
+                await has_ended(self._keeper, _DEATH_SECONDS)  # it did not live long
+                continue
             self._linked.set()
             self._on_successor()
             return

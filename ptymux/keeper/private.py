@@ -103,6 +103,7 @@ class PrivateLink(ProcessLink):
             await asyncio.wait_for(self._succeed(), _START_SECONDS)
             if self._talk is None or self._talk.is_over:
                 self.keeper_pid = 0
+                await has_ended(self._keeper, _END_SECONDS)
                 raise LinkClosedError("it did not live long")
         except TimeoutError:
             raise SpawnError(_no_keeper(f"it said nothing in {_START_SECONDS:.0f} s")) from None
