@@ -8,6 +8,7 @@ from typing import Final
 __all__ = ["REPORT_SECONDS", "Burst"]
 
 REPORT_SECONDS: Final = 1.0  # between two reports of the same loss
+_RESUMED: Final = 0.0  # a deadline that is still to be counted from now on
 
 
 class Burst:
@@ -25,17 +26,24 @@ class Burst:
         self.deadline: float | None = None  # when `due` has something to say; None between bursts
 
     @property
+    def is_open(self) -> bool:
+        """Whether a loss was reported, and not yet that it is over."""
+        return self.deadline is not None
+
+    @property
     def reported(self) -> int:
         """How much of the total was in a report."""
         return self.total - self._pending + self._ahead
 
-    def resume(self, total: int, reported: int) -> None:
-        """Go on after somebody who reported so much of a total, or already more than it."""
+    def resume(self, total: int, reported: int, *, is_open: bool) -> None:
+        """Go on after somebody who reported so much of a total, or already more than it.
+
+        When that was is unknown: the next report comes a second from now.
+        """
         self.total = total
         self._pending = max(0, total - reported)
         self._ahead = max(0, reported - total)
-        if self._pending:
-            self.deadline = 0.0  # at once
+        self.deadline = _RESUMED if self._pending or is_open else None
 
     def add(self, amount: int, now: float) -> Iterator[tuple[int, bool]]:
         """Note a loss of `amount`; yield the report that this makes due, if any."""
@@ -51,6 +59,8 @@ class Burst:
 
     def due(self, now: float) -> Iterator[tuple[int, bool]]:
         """Yield the report that is due by now: more loss, or the end after a second without."""
+        if self.deadline == _RESUMED:
+            self.deadline = now + REPORT_SECONDS
         if self.deadline is not None and now >= self.deadline:
             if self._pending:
                 yield self._report(now), False

@@ -16,6 +16,7 @@ Attachments outlive the server that had their readers: `expect` says how many ar
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from ptymux.core.account import Account
 from ptymux.core.burst import Burst
@@ -35,6 +36,9 @@ from ptymux.core.telling import (
 from ptymux.errors import InvalidValueError, LimitReachedError
 
 __all__ = ["OutputBuffer", "ReaderKind"]
+
+_BACKPRESSURE: Final = 1  # flags among the notes of the account
+_OVERFLOWS: Final = 2
 
 
 class OutputBuffer:
@@ -91,9 +95,10 @@ class OutputBuffer:
         if words is not None:
             self.account, notes = Account.from_words(words)
             reported, self.high_water, self.overflow_events = notes[:3]
-            self.backpressure_events, self.backpressure = notes[3], bool(notes[4])
-            self._reached = notes[5]
-            self._overflow.resume(self.account.dropped, reported)
+            self.backpressure_events, flags, self._reached = notes[3:]
+            self.backpressure = bool(flags & _BACKPRESSURE)
+            is_open = bool(flags & _OVERFLOWS)
+            self._overflow.resume(self.account.dropped, reported, is_open=is_open)
             self._told_attended = self.account.dropped_attended
         self.is_waiting = True  # until `expect` says whether somebody is to come back
         self._total = self.ring.total
@@ -114,9 +119,9 @@ class OutputBuffer:
         self._finish(told)
         return told
 
-    def note_overflow_told(self, dropped: int) -> None:
+    def note_overflow_told(self, dropped: int, *, final: bool) -> None:
         """Note that a predecessor told of this total, before a kill kept it from accounting it."""
-        self._overflow.resume(self.account.dropped, dropped)
+        self._overflow.resume(self.account.dropped, dropped, is_open=not final)
         self.overflow_events += 1
 
     def note_backpressure_told(self, is_on: bool) -> None:
@@ -384,7 +389,7 @@ class OutputBuffer:
             self.high_water,
             self.overflow_events,
             self.backpressure_events,
-            int(self.backpressure),
+            _BACKPRESSURE * self.backpressure | _OVERFLOWS * self._overflow.is_open,
             self._reached,
         )
         words = self.account.words(notes)

@@ -165,7 +165,7 @@ def replay(pty: ManagedPty, event: Envelope) -> None:
 def _replay_output(pty: ManagedPty, topic: Topic, payload: Mapping[str, Any]) -> None:
     match topic:
         case Topic.BUFFER_OVERFLOW:
-            pty.output.note_overflow_told(payload["total_dropped"])
+            pty.output.note_overflow_told(payload["total_dropped"], final=payload["final"])
         case Topic.BACKPRESSURE_ON:
             pty.output.note_backpressure_told(True)
         case Topic.BACKPRESSURE_OFF:

@@ -1140,6 +1140,41 @@ def test_the_stored_account_says_how_much_of_the_loss_was_told() -> None:
     assert stored == [50, 50, 80]
 
 
+@pytest.mark.requirement("OVERFLOW")
+@pytest.mark.parametrize("pending", [0, 30])
+def test_a_successor_ends_a_burst_that_was_told_of(pending: int) -> None:
+    out, _ = attached(capacity=100)
+    produce(out, 150)
+    out.advance(10.0)
+    produce(out, pending)
+    out.advance(10.1)
+
+    again = OutputBuffer(out.ring, resumes=True)
+    told = [(now, again.advance(now)) for now in (0.2, 0.9, 1.2, 1.3, 2.2, 2.3, 9.0)]
+
+    events = [(now, e.dropped_since_last, e.final) for now, es in told for e in of(Overflow, es)]
+    wanted = [(1.2, 0, True)] if not pending else [(1.2, 30, False), (2.2, 0, True)]
+    assert events == wanted
+    assert OutputBuffer(again.ring, resumes=True).advance(99.0) == []
+
+
+@pytest.mark.requirement("OVERFLOW")
+@pytest.mark.parametrize("final", [False, True])
+def test_a_successor_goes_on_from_the_event_that_was_not_accounted(final: bool) -> None:
+    out, _ = attached(capacity=100)
+    produce(out, 150)
+    out.advance(10.0)
+    events = out.stats().overflow_events
+
+    again = OutputBuffer(out.ring, resumes=True)
+    again.note_overflow_told(50, final=final)
+    again.advance(0.1)
+    told = of(Overflow, again.advance(5.0))
+
+    assert [(e.dropped_since_last, e.final) for e in told] == ([] if final else [(0, True)])
+    assert again.stats().overflow_events == events + (1 if final else 2)
+
+
 @pytest.mark.requirement("STATS")
 def test_a_successor_that_is_killed_at_once_leaves_the_account_as_it_was() -> None:
     out, reader = attached(capacity=100)
