@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Generic, TypeVar
 
-from ptymux.posix.process import SessionMember, session_scan
-from ptymux.posix.procfs import Stat, scan
+from ptymux.posix.process import SessionMember, session_scan, tree_escaped
 
 __all__ = ["SessionScanner"]
 
@@ -48,7 +46,7 @@ class SessionScanner:
 
     def __init__(self) -> None:
         self._members = _Shared(session_scan)
-        self._escaped = _Shared(_escaped)
+        self._escaped = _Shared(tree_escaped)
 
     async def members(self, sid: int) -> tuple[SessionMember, ...]:
         """Return the session's living processes.
@@ -66,21 +64,4 @@ class SessionScanner:
         Raises:
             OutOfResourcesError: no more open files.
         """
-        return await self._escaped.ask(sid)
-
-
-def _escaped(sids: Collection[int]) -> dict[int, tuple[int, ...]]:
-    children: dict[int, list[Stat]] = defaultdict(list)
-    members: dict[int, list[Stat]] = defaultdict(list)
-    for stat in scan(lambda _stat: True):
-        children[stat.ppid].append(stat)
-        members[stat.sid].append(stat)
-    found = {}
-    for sid in sids:
-        family = {stat.pid: stat for stat in members[sid]}
-        new = list(family.values())
-        while new:
-            new = [child for stat in new for child in children[stat.pid] if child.pid not in family]
-            family |= {stat.pid: stat for stat in new}
-        found[sid] = tuple(pid for pid, stat in family.items() if stat.sid != sid)
-    return found
+        return tuple(process.pid for process in await self._escaped.ask(sid))

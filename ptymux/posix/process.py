@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import signal
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -113,17 +114,27 @@ def group_members(pgid: int) -> tuple[SessionMember, ...]:
     return _members(scan(lambda stat: stat.pgid == pgid))
 
 
-def tree_escaped(sid: int) -> tuple[SessionMember, ...]:
-    """Return the descendants of a session that left it, as setsid does.
+def tree_escaped(sids: Collection[int]) -> dict[int, tuple[ProcessId, ...]]:
+    """Return, for each session, its descendants that left it, as setsid does; by one scan for all.
 
     Limit: found through their living ancestors, so ask before these are signalled; a daemon
     whose parent ended belongs to nobody here.
     """
-    stats = scan(lambda stat: True)
-    family = {stat.pid for stat in stats if stat.sid == sid}
-    while more := {stat.pid for stat in stats if stat.ppid in family} - family:
-        family |= more
-    return _members([stat for stat in stats if stat.pid in family and stat.sid != sid])
+    children: dict[int, list[Stat]] = defaultdict(list)
+    members: dict[int, list[Stat]] = defaultdict(list)
+    for stat in scan(lambda _stat: True):
+        children[stat.ppid].append(stat)
+        members[stat.sid].append(stat)
+    found = {}
+    for sid in sids:
+        family = {stat.pid: stat for stat in members[sid]}
+        new = list(family.values())
+        while new:
+            new = [child for stat in new for child in children[stat.pid] if child.pid not in family]
+            family |= {stat.pid: stat for stat in new}
+        left = (stat for stat in family.values() if stat.sid != sid)
+        found[sid] = tuple(ProcessId(stat.pid, stat.start_time) for stat in left)
+    return found
 
 
 def open_pidfd(pid: int, start_time: int) -> int | None:
