@@ -17,7 +17,6 @@ __all__ = [
     "map_ring_memory",
     "available_memory",
     "raise_open_files_limit",
-    "peak_memory",
     "resident_memory",
 ]
 
@@ -120,14 +119,6 @@ def raise_open_files_limit() -> int:
     wanted = max(soft, min(hard, _MOST_OPEN_FILES))
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
-
-
-def peak_memory() -> int:
-    """Return the most bytes that this process ever had resident, shared ones included.
-
-    From VmHWM: what getrusage reports is inherited from the program that ran before.
-    """
-    return _fields("/proc/self/status").get(b"VmHWM:", 0) * _KIB
 
 
 def resident_memory(pid: int | None = None, *, shared: bool = True) -> int:

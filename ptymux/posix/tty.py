@@ -19,7 +19,6 @@ __all__ = [
     "is_canonical",
     "has_echo",
     "set_echo",
-    "discard_input",
 ]
 
 _LARGEST = 10_000  # of WindowSize
@@ -139,13 +138,3 @@ def set_echo(fd: int, on: bool) -> None:
     attributes = _attributes(fd)
     attributes[3] = attributes[3] | termios.ECHO if on else attributes[3] & ~termios.ECHO
     _set_attributes(fd, attributes)
-
-
-def discard_input(fd: int) -> None:
-    """Throw away what was typed and not read, such as late answers of the terminal.
-
-    Raises:
-        NotATerminalError: `fd` is closed or is not a terminal.
-    """
-    with _translated(fd):
-        termios.tcflush(fd, termios.TCIFLUSH)

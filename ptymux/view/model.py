@@ -175,11 +175,6 @@ class Model:
         """Forget all: there is no server that has them."""
         self._tracks, self.rows, self.totals = {}, [], Totals()
 
-    @property
-    def lanes(self) -> list[str]:
-        """The lanes that there are, in order."""
-        return sorted({row.pty.lane for row in self.rows})
-
 
 def _add_up(rows: list[Row]) -> Totals:
     live = sum(row.pty.is_live for row in rows)

@@ -103,7 +103,10 @@ def _stopped(payload: Mapping[str, Any]) -> _Words:
     else:
         how = f"exited ({payload['exit_code']})" if payload["exit_code"] else "exited"
     dropped = payload["total_dropped"]
-    return f"{how}, {_size(payload['total_written'])} written, {_size(dropped)} dropped", NONE
+    return (
+        f"{how}, {format_size(payload['total_written'])} written, {format_size(dropped)} dropped",
+        NONE,
+    )
 
 
 def _error(payload: Mapping[str, Any]) -> _Words:
@@ -113,7 +116,7 @@ def _error(payload: Mapping[str, Any]) -> _Words:
 
 
 def _overflow(payload: Mapping[str, Any]) -> _Words:
-    lost = f"{_size(payload['total_dropped'])} in all"
+    lost = f"{format_size(payload['total_dropped'])} in all"
     if payload["attended"]:
         return f"lost {lost}, with a client attached", ALARM
     return f"dropped {lost}, nobody reads it", DIM
@@ -128,10 +131,6 @@ def _delivered(payload: Mapping[str, Any]) -> _Words:
 
 def _signal(signal: object) -> str:
     return signal_name(signal) if isinstance(signal, int) else str(signal)
-
-
-def _size(size: int) -> str:
-    return format_size(size)
 
 
 def _reconciled(payload: Mapping[str, Any]) -> _Words:
@@ -161,7 +160,7 @@ _WORDS: Final[Mapping[Topic, Callable[[Mapping[str, Any]], _Words]]] = {
     ),
     Topic.BUFFER_OVERFLOW: _overflow,
     Topic.READER_SKIPPED: lambda payload: (
-        f"a client missed {_size(payload['total_skipped'])}",
+        f"a client missed {format_size(payload['total_skipped'])}",
         YELLOW,
     ),
     Topic.RECONCILED: _reconciled,

@@ -37,7 +37,6 @@ BOLD: Final = Style(bold=True)
 GREEN: Final = Style(color="green")
 CYAN: Final = Style(color="cyan")
 YELLOW: Final = Style(color="yellow")
-RED: Final = Style(color="red")
 ALARM: Final = Style(color="red", bold=True)
 PICKED: Final = Style(bold=True, reverse=True)
 
@@ -55,13 +54,12 @@ class Glyphs:
     cut: str
     rule: str
     pointer: str
-    dot: str
     down: str
     up: str
 
 
-BLOCKS: Final = Glyphs("━", "╸", "─", "┃", "╋", " ▁▂▃▄▅▆▇█", "…", "─", "▶", "·", "▼", "▲")
-ASCII: Final = Glyphs("=", "=", "-", "|", "+", " .,:-=+*#", "~", "-", ">", "-", "v", "^")
+BLOCKS: Final = Glyphs("━", "╸", "─", "┃", "╋", " ▁▂▃▄▅▆▇█", "…", "─", "▶", "▼", "▲")
+ASCII: Final = Glyphs("=", "=", "-", "|", "+", " .,:-=+*#", "~", "-", ">", "v", "^")
 
 
 def fit(text: str, width: int, style: Style = NONE, *, right: bool = False, cut: str = "…") -> Line:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import resource
 from pathlib import Path
@@ -13,9 +12,7 @@ from ptymux.posix.memory import (
     available_memory,
     create_ring_memory,
     map_ring_memory,
-    peak_memory,
     raise_open_files_limit,
-    resident_memory,
 )
 
 from .conftest import soft_limit_of_open_files
@@ -155,15 +152,3 @@ def test_open_files_are_raised_to_what_is_allowed() -> None:
 
     assert allowed == min(before[1], 65536)
     assert after == (allowed, before[1])
-
-
-@pytest.mark.requirement("STATS")
-def test_peak_memory_remembers_what_resident_memory_forgets() -> None:
-    before = resident_memory()
-    with mmap.mmap(-1, 64 * MIB) as block:
-        block[:] = bytes([1]) * len(block)
-        during = resident_memory()
-
-    assert during >= before + 60 * MIB
-    assert resident_memory() < during
-    assert peak_memory() >= during

@@ -10,7 +10,7 @@ import pytest
 
 from ptymux.core.model import WindowSize
 from ptymux.errors import NotATerminalError
-from ptymux.posix.tty import discard_input, is_canonical, is_terminal, raw_mode, read_size, set_size
+from ptymux.posix.tty import is_canonical, is_terminal, raw_mode, read_size, set_size
 
 from .conftest import Start
 
@@ -86,16 +86,6 @@ def test_what_was_typed_before_raw_mode_is_kept(pair: Pair) -> None:
 
 
 @pytest.mark.requirement("FR-010")
-def test_discarded_input_is_not_read(pair: Pair) -> None:
-    master, slave = pair
-    with raw_mode(slave):
-        os.write(master, b"late answer")
-        discard_input(slave)
-
-        assert typed(slave) == b""
-
-
-@pytest.mark.requirement("FR-010")
 def test_terminal_that_hung_up_needs_no_restoring() -> None:
     master, slave = os.openpty()
 
@@ -151,7 +141,7 @@ def test_what_is_no_terminal_says_so(tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as file:
         fd = file.fileno()
         assert not is_terminal(fd)
-        for use in (read_size, discard_input, is_canonical):
+        for use in (read_size, is_canonical):
             with pytest.raises(NotATerminalError):
                 use(fd)
         with pytest.raises(NotATerminalError):
