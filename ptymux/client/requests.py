@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ptymux.client.closing import Closing
 from ptymux.client.resuming import Patience, connect_patiently, is_readable
@@ -14,6 +14,8 @@ from ptymux.errors import ConnectionClosedError
 __all__ = ["Requests"]
 
 _T = TypeVar("_T")
+
+_SERVED_SECONDS: Final = 1.0
 
 
 class Requests(Closing):
@@ -38,15 +40,19 @@ class Requests(Closing):
         """Return what `act` returns, called again as often as the connection breaks.
 
         Raises:
-            ConnectionClosedError: the server went away and none came in its place.
+            ConnectionClosedError: the server went away and none came in its place, or each that
+                came went away at once.
         """
         patience: Patience | None = None
         while True:
             connection = self.connection()
+            asked_at = time.monotonic()
             try:
                 return act(connection)
             except ConnectionClosedError as error:
-                patience = patience or Patience()
+                # One that served for a while was there: another is waited for as long as the first.
+                if patience is None or time.monotonic() > asked_at + _SERVED_SECONDS:
+                    patience = Patience()
                 patience.bear(error)
 
     def connection(self) -> Connection:
