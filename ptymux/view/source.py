@@ -16,6 +16,7 @@ from typing import Any, Final
 from ptymux.client.rpc import HELLO_SECONDS, Connection
 from ptymux.errors import (
     ConnectionClosedError,
+    LimitReachedError,
     NoServerError,
     ProtocolError,
     PtymuxError,
@@ -176,6 +177,12 @@ class Source:
             self._lose("no server")
         except UnreachableError:
             self._lose("no answer")
+        except LimitReachedError as error:
+            self._do_without_events(error)
+
+    def _do_without_events(self, error: PtymuxError) -> None:
+        """Go on with samples alone: as many listen to events as may."""
+        self._on_told(f"no events: {error}")
 
     def _follow(self, epoch: str) -> None:
         if epoch != self._epoch:
@@ -258,6 +265,8 @@ class Source:
             for answer in channel.answers():
                 if isinstance(answer, Notification):
                     _take_news(answer, self._news)
+                elif isinstance(answer, Failure):
+                    self._do_without_events(answer.error)
             self._on_change()
         except ConnectionClosedError:  # the other one says so, too, and then both begin again
             self._lose("no server")
