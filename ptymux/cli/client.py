@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,7 +15,7 @@ from ptymux.errors import (
     UnknownPtyError,
     UnreachableError,
 )
-from ptymux.posix.runtime import state_path
+from ptymux.posix.runtime import check_is_socket, state_path
 from ptymux.protocol.messages import Notification
 
 if TYPE_CHECKING:
@@ -55,7 +53,7 @@ def connect(*, start: bool = False) -> Connection:
     try:
         return reach(path)
     except NoServerError as error:
-        _check_is_socket(path)
+        check_is_socket(path)
         if not start:
             return _Nobody(path, error)
     from ptymux.cli.config import leave_after
@@ -111,16 +109,6 @@ def every_pty(connection: Connection, **chosen: object) -> tuple[list[dict[str, 
         after = page.get("next")
         if after is None:
             return found, page["ended"]
-
-
-def _check_is_socket(path: str) -> None:
-    """Refuse a path at which there can never be a server."""
-    try:
-        is_socket = stat.S_ISSOCK(os.stat(path).st_mode)
-    except OSError:
-        return
-    if not is_socket:
-        raise UnreachableError(path, "there is something else than a socket")
 
 
 def _connect_soon(path: str) -> Connection:

@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ptymux.client.answers import ENDED_STATES
 from ptymux.core.units import format_duration, format_size, printable
 
 __all__ = ["ENDED_STATES", "exit_code", "summary", "title"]
 
-ENDED_STATES: Final = ("stopped", "errored")
 _UNKNOWN: Final = 125
 _NAME_LENGTH: Final = 40
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ptymux.client.answers import ENDED_STATES
 from ptymux.errors import PtymuxError
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ else:
 __all__ = ["ANY_PTY", "ENDED_PTY", "LANE", "PTY", "similar_pty"]
 
 _PATIENCE_SECONDS: Final = 0.5  # for a server; a shell waits for it
-_ENDED: Final = ("stopped", "errored")
 
 
 def similar_pty(word: str) -> str | None:
@@ -76,7 +76,7 @@ class _Pty(_Known):
         from ptymux.core.units import printable
 
         for pty in ptys:
-            if self._wanted[pty["state"] in _ENDED]:
+            if self._wanted[pty["state"] in ENDED_STATES]:
                 word = pty["name"] or str(pty["number"])
                 yield word, printable(" ".join(pty["command"]))[:40]
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ptymux.cli.answer import paint, wrap
-from ptymux.cli.table import ENDED, held_words, state_style
+from ptymux.cli.table import held_words, state_style
+from ptymux.client.answers import ENDED_STATES
 from ptymux.core.units import (
     command_words,
     format_capacity,
@@ -74,7 +75,7 @@ def _state(pty: Pty, now: float) -> str:
     words = [str(pty["shown"])]
     if pty["pid"] is not None:
         words.append(f"pid {pty['pid']}")
-    if pty["state"] in ENDED:
+    if pty["state"] in ENDED_STATES:
         words.append(f"after {format_duration(pty['updated_at'] - pty['created_at'])}")
     else:
         words.append(f"for {format_duration(now - pty['created_at'])}")

@@ -20,7 +20,7 @@ from ptymux.cli.answer import (
 from ptymux.cli.client import repeating
 from ptymux.cli.names import ANY_PTY
 from ptymux.cli.report import draw_report
-from ptymux.cli.table import ENDED
+from ptymux.client.answers import ENDED_STATES
 
 __all__ = ["stats"]
 
@@ -68,7 +68,7 @@ def _watch(told: dict[str, Any], as_json: bool) -> None:
             drawn = len(lines)
         else:
             print_text("\n".join([*_lines(told), ""]))
-        if told["state"] in ENDED:
+        if told["state"] in ENDED_STATES:
             return
         time.sleep(_WATCH_SECONDS)
         told = _ask(told["pty_id"])

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ptymux.cli.answer import cells, cut, paint
+from ptymux.client.answers import ENDED_STATES
 from ptymux.core.lifecycle import State, is_alarming
 from ptymux.core.model import DEFAULT_LANE
 from ptymux.core.units import command_words, format_size, printable
 
-__all__ = ["ENDED", "draw_table", "format_age", "held_words", "state_style"]
+__all__ = ["draw_table", "format_age", "held_words", "state_style"]
 
-ENDED: Final = (State.STOPPED.value, State.ERRORED.value)
 _GAP: Final = 2  # cells between columns
 _NOTHING: Final = "-"
 
@@ -42,7 +42,7 @@ def format_age(seconds: float) -> str:
 def held_words(pty: Pty) -> str:
     """Return for how long a PTY has been held since nobody reads it; nothing if it is not held."""
     waits = pty["buffer"]["unread"] >= pty["buffer"]["capacity"]
-    if pty["on_full"] != "block" or pty["attended"] or pty["state"] in ENDED or not waits:
+    if pty["on_full"] != "block" or pty["attended"] or pty["state"] in ENDED_STATES or not waits:
         return ""
     return f"held {format_age(pty['held_ms'] / 1000)}"
 
@@ -54,7 +54,7 @@ def state_style(pty: Pty) -> str:
         return "red"
     if held_words(pty):
         return "yellow"
-    return "dim" if pty["state"] in ENDED else ""
+    return "dim" if pty["state"] in ENDED_STATES else ""
 
 
 def _state(pty: Pty, _now: float) -> str:
@@ -62,12 +62,12 @@ def _state(pty: Pty, _now: float) -> str:
 
 
 def _age(pty: Pty, now: float) -> str:
-    end = pty["updated_at"] if pty["state"] in ENDED else now
+    end = pty["updated_at"] if pty["state"] in ENDED_STATES else now
     return format_age(end - pty["created_at"])
 
 
 def _used(pty: Pty, _now: float) -> str:
-    if pty["state"] in ENDED:
+    if pty["state"] in ENDED_STATES:
         return _NOTHING
     return f"{pty['buffer']['utilization']:.0%}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Final
@@ -12,11 +11,11 @@ from typing import Any, Final
 import click
 
 from ptymux.cli.answer import print_json, print_text
-from ptymux.cli.client import connect
+from ptymux.cli.client import repeating
 from ptymux.cli.message import tell
 from ptymux.cli.names import ANY_PTY
 from ptymux.cli.values import DURATION
-from ptymux.errors import ConnectionClosedError, InvalidValueError
+from ptymux.errors import InvalidValueError
 
 __all__ = ["wait"]
 
@@ -128,17 +127,8 @@ def _wait(
 
 def _find(pty: str) -> dict[str, Any]:
     """Return the PTY, also when the server is replaced while it is asked."""
-    from ptymux.cli.resuming import RETRY_SECONDS, Patience
-
-    patience = Patience()
-    while True:
-        try:
-            with connect() as connection:
-                found: dict[str, Any] = connection.call("get", pty=pty)["pty"]
-                return found
-        except ConnectionClosedError as error:
-            patience.bear(error)
-        time.sleep(RETRY_SECONDS)
+    found: dict[str, Any] = repeating(lambda connection: connection.call("get", pty=pty)["pty"])
+    return found
 
 
 @contextlib.contextmanager

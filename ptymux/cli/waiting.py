@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from ptymux.cli.client import chosen_path
 from ptymux.cli.ending import exit_code
 from ptymux.cli.log import follow
-from ptymux.cli.resuming import RETRY_SECONDS, Patience, resume, resume_patiently
+from ptymux.cli.resuming import Patience, resume, resume_patiently
 from ptymux.client.matching import Matcher
 from ptymux.client.rpc import Connection
 from ptymux.client.stream import Stream
@@ -117,7 +117,6 @@ def _ask(pty: Mapping[str, Any], **wanted: str) -> dict[str, Any]:
         except PtymuxError as error:
             patience = patience or Patience()
             patience.bear(error)
-        time.sleep(RETRY_SECONDS)
 
 
 def facts_of(what: str, pty: Mapping[str, Any], *, came_true: bool = True) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import builtins
 import os
-import stat
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -41,6 +40,7 @@ from ptymux.errors import (
     UnreachableError,
     WaitTimeoutError,
 )
+from ptymux.posix.runtime import check_is_socket
 
 if TYPE_CHECKING:
     from ptymux.client.expect import PtyExpect
@@ -62,7 +62,7 @@ def connect(path: str | os.PathLike[str] | None = None, *, start: bool = True) -
     try:
         return Client(Connection(chosen))
     except NoServerError:
-        _check_is_socket(chosen)
+        check_is_socket(chosen)
         if not start:
             raise
     start_server(chosen)
@@ -398,10 +398,3 @@ def _on_full(value: OnFull | str) -> OnFull:
         return OnFull(value)
     except ValueError:
         raise InvalidValueError("on_full", value, "drop or block") from None
-
-
-def _check_is_socket(path: str) -> None:
-    """Refuse a path at which there can never be a server."""
-    with suppress(OSError):
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise UnreachableError(path, "there is something else than a socket")

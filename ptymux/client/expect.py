@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from pexpect import EOF, TIMEOUT, ExceptionPexpect  # type: ignore[import-untyped]
 from pexpect.spawnbase import SpawnBase  # type: ignore[import-untyped]
 
-from ptymux.client.answers import Pty
+from ptymux.client.answers import ENDED_STATES, Pty
 from ptymux.client.interaction import CONTROLS, pass_through, write_all
 from ptymux.client.lines import Lines
 from ptymux.client.reader import PtyReader
@@ -34,7 +34,6 @@ _log: Final = logging.getLogger(__name__)
 
 _EOF: Final = b"\x04"
 _INTERRUPT: Final = b"\x03"
-_ENDED: Final = ("stopped", "errored")
 _PAST: Final = 0.0  # a deadline
 _LOOK_SECONDS: Final = 0.02  # between two looks at whether the terminal echoes
 _SHOWN: Final = 100  # characters of what was read, in the text of an exception
@@ -305,7 +304,7 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
             self._note_end(self._reader.end)
             self.terminated = True
             return False
-        if pty["state"] in _ENDED:
+        if pty["state"] in ENDED_STATES:
             self._note_end(pty)
         return not self.terminated
 

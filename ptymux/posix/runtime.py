@@ -8,13 +8,15 @@ import os
 import socket
 import stat
 import struct
+from contextlib import suppress
 from typing import Final
 
-from ptymux.errors import AlreadyRunningError, UnsafeDirectoryError
+from ptymux.errors import AlreadyRunningError, UnreachableError, UnsafeDirectoryError
 from ptymux.posix.shortage import shortage_of
 
 __all__ = [
     "become_subreaper",
+    "check_is_socket",
     "ensure_directory",
     "is_at",
     "listen",
@@ -81,6 +83,17 @@ def is_at(fd: int, path: str) -> bool:
     except OSError:
         return False
     return os.path.samestat(found, os.fstat(fd))
+
+
+def check_is_socket(path: str) -> None:
+    """Refuse a path at which there can never be a server; one that is free will do.
+
+    Raises:
+        UnreachableError: something else is there.
+    """
+    with suppress(OSError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise UnreachableError(path, "there is something else than a socket")
 
 
 def listen(path: str) -> socket.socket:

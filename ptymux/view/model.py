@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ptymux.client.answers import ENDED_STATES
 from ptymux.core.lifecycle import State, is_alarming
 from ptymux.core.units import command_words, printable
 from ptymux.errors import ProtocolError
 
 __all__ = ["Model", "Pty", "Row", "Totals"]
 
-_ENDED: Final = (State.STOPPED.value, State.ERRORED.value)
 _WINDOW_SECONDS: Final = 1.0  # over which a rate is taken
 _STEP_SECONDS: Final = 0.95  # between two bars of a sparkline; a little late is as good as late
 _BARS: Final = 32
@@ -65,7 +65,7 @@ class Pty:
     @classmethod
     def _from_json(cls, told: Mapping[str, Any]) -> Pty:
         buffer = told["buffer"]
-        is_live = told["state"] not in _ENDED
+        is_live = told["state"] not in ENDED_STATES
         command = command_words(told["command"])
         attended = bool(told["attended"])
         full = buffer["capacity"] and buffer["utilization"] >= 1
