@@ -8,6 +8,8 @@ from ptymux.cli.answer import print_json, print_text
 from ptymux.cli.client import connect
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from ptymux.core.model import SpawnOptions
 
 __all__ = ["run_detached"]
@@ -19,8 +21,16 @@ def run_detached(options: SpawnOptions, *, remove: bool, as_json: bool) -> int:
     Raises:
         PtymuxError: it could not be started.
     """
-    with connect(start=True) as connection:
-        pty = connection.spawn(options, remove=remove)["pty"]
+    from ptymux.client.resuming import persistently
+    from ptymux.client.spawning import new_request
+
+    request = new_request()
+
+    def spawn() -> dict[str, Any]:
+        with connect(start=True) as connection:
+            return connection.spawn(options, remove=remove, request=request)
+
+    pty = persistently(spawn)["pty"]
     if as_json:
         print_json(pty=pty)
     else:

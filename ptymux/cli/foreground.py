@@ -12,7 +12,9 @@ from ptymux.cli.ending import summary
 from ptymux.cli.message import tell
 from ptymux.cli.outlet import Outlet
 from ptymux.cli.resuming import Attachment
-from ptymux.client.stream import attach
+from ptymux.client.resuming import persistently
+from ptymux.client.spawning import new_request
+from ptymux.client.stream import Stream, attach
 from ptymux.errors import ClosedOutputError
 
 if TYPE_CHECKING:
@@ -68,17 +70,23 @@ def _start(options: SpawnOptions, kind: str, *, keep: bool, remove: bool) -> Att
     """Have the server start a command, and attach to its output from the first byte on."""
     path = chosen_path()
     types = kind == "consumer"
-    with connect(start=True) as connection:
-        spawned = connection.spawn(options, remove=remove, hangup=not keep, attaches=True)
-        pty = spawned["pty"]
-        stream = attach(
-            connection,
-            pty["pty_id"],
-            kind=kind,
-            offset=0,
-            wants_input=types,
-            echo=types,
-            lifeline=True,
-            hangup=not keep,
-        )
+    request = new_request()
+
+    def start() -> Stream:
+        with connect(start=True) as connection:
+            spawned = connection.spawn(
+                options, remove=remove, hangup=not keep, attaches=True, request=request
+            )
+            return attach(
+                connection,
+                spawned["pty"]["pty_id"],
+                kind=kind,
+                offset=0,
+                wants_input=types,
+                echo=types,
+                lifeline=True,
+                hangup=not keep,
+            )
+
+    stream = persistently(start)
     return Attachment(path, stream, kind, wants_input=types, hangup=not keep)

@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from ptymux.client.answers import Envelope, Pty, PtyRef, PtyStats, Status
@@ -23,15 +24,9 @@ from ptymux.client.reader import PtyReader
 from ptymux.client.requests import Requests
 from ptymux.client.resuming import connect_patiently
 from ptymux.client.rpc import Connection, socket_path
+from ptymux.client.spawning import new_request
 from ptymux.client.stream import Lifeline, open_input, write_all
-from ptymux.core.model import (
-    DEFAULT_BUFFER,
-    LaneId,
-    OnFull,
-    SessionId,
-    SpawnOptions,
-    WindowSize,
-)
+from ptymux.core.model import DEFAULT_BUFFER, LaneId, OnFull, SessionId, SpawnOptions, WindowSize
 from ptymux.core.ring import Part
 from ptymux.errors import (
     InvalidValueError,
@@ -119,7 +114,7 @@ class Client(Closing):
         Raises:
             SpawnError: it cannot be started: CommandNotFoundError, NotExecutableError, ...
             InvalidValueError: a value that can never work.
-            ConnectionClosedError: the server died meanwhile: whether it started is unknown.
+            ConnectionClosedError: no server came in place of one that died in between.
         """
         argv = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command)
         options = SpawnOptions(
@@ -137,7 +132,8 @@ class Client(Closing):
             idle_timeout_seconds=idle_timeout_seconds,
             grace_seconds=grace_seconds,
         )
-        return cast(Pty, self._requests.connection().spawn(options, remove=remove)["pty"])
+        spawn = partial(Connection.spawn, options=options, remove=remove, request=new_request())
+        return cast(Pty, self._requests.repeating(spawn)["pty"])
 
     # Look ----------------------------------------------------------------------------------------
 

@@ -137,8 +137,12 @@ class Connection(Closing):
         remove: bool = False,
         hangup: bool = False,
         attaches: bool = False,
+        request: str | None = None,
     ) -> dict[str, Any]:
         """Start a command and return its PTY; with `remove` it is forgotten once it has ended.
+
+        What was asked with a `request` id (`spawning.new_request`) may be asked again with the
+        same when the server died: a command that runs is not started twice.
 
         With `hangup` it is hung up when this connection ends before an attach with the same. With
         `attaches` it is not forgotten before this connection, which is to attach, has ended.
@@ -153,7 +157,12 @@ class Connection(Closing):
         from ptymux.client.spawning import look_up, open_directory, payload_of, spawn_params
 
         payload = payload_of(options)
-        flags = {"remove": remove, "hangup": hangup or None, "attaches": attaches or None}
+        flags = {
+            "remove": remove,
+            "hangup": hangup or None,
+            "attaches": attaches or None,
+            "request": request,
+        }
         params = spawn_params(options) | flags | {"payload_bytes": len(payload)}
         fds = [open_directory(options.cwd or ".")]
         try:

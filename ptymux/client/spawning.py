@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 
-from ptymux.core.model import SpawnOptions
+from ptymux.core.model import SpawnOptions, ulid
 from ptymux.errors import ArgumentsTooLongError, PtymuxError
 from ptymux.posix.inheritance import current_umask, open_directory, open_files_limit
 from ptymux.posix.program import find_program
 from ptymux.protocol.messages import LARGEST_PAYLOAD, encode_payload
 
-__all__ = ["look_up", "open_directory", "payload_of", "spawn_params"]
+__all__ = ["look_up", "new_request", "open_directory", "payload_of", "spawn_params"]
+
+
+def new_request() -> str:
+    """Return an id for a spawn, by which a next server knows it again."""
+    return f"req_{ulid(time.time_ns() // 1_000_000, os.urandom(10))}"
 
 
 def payload_of(options: SpawnOptions) -> bytes:

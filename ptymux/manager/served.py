@@ -25,7 +25,7 @@ from ptymux.core.model import (
 from ptymux.errors import PtymuxError
 from ptymux.keeper.heritage import Greeting, Inherited
 from ptymux.keeper.remote import RemoteLink
-from ptymux.manager.announcer import new_id
+from ptymux.manager.announcer import cause_of, new_id
 from ptymux.manager.attached import Attached
 from ptymux.manager.describe import describe
 from ptymux.manager.manager import PtyManager
@@ -183,14 +183,23 @@ class ServedManager(PtyManager):
         if number is not None and self.knows(pty_id):
             self._roster.get(pty_id).detach_line(number)
 
-    async def spawn_owned(self, options: SpawnOptions) -> PtyRecord:
-        """Do as `spawn`; the PTY is hung up unless somebody attaches who hangs it up."""
+    async def spawn_once(
+        self, request: CorrelationId | None, options: SpawnOptions, *, owned: bool
+    ) -> PtyRecord:
+        """Do as `spawn`, unless a predecessor did what this request, by its id, asks for.
 
-        def own(pty: ManagedPty) -> None:
-            pty.owner = 0
+        One that is `owned` is hung up unless somebody attaches who hangs it up.
+        """
+
+        def prepare(pty: ManagedPty) -> None:
+            pty.owner = 0 if owned else None
 
         self._check_open()
-        return await self._spawner.spawn(options, CorrelationId(new_id("req")), own)
+        if request is not None:
+            for pty in self._roster:
+                if pty.cause == request and pty.has_run:
+                    return pty.record
+        return await self._spawner.spawn(options, cause_of(request), prepare)
 
     def disown(self, pty_id: PtyId) -> None:
         """Hang a PTY up if nobody has attached who would."""
@@ -210,6 +219,11 @@ class ServedManager(PtyManager):
             await asyncio.wait([until])
         with contextlib.suppress(PtymuxError):
             self.remove(pty_id)
+
+    async def _remove_later(self, pty_id: PtyId) -> None:
+        """Forget a PTY once it has ended and its clients had the time to come back for its end."""
+        await asyncio.sleep(_RETURN_SECONDS)
+        await self._remove_at_end(pty_id)
 
     async def hang_up(self, pty_id: PtyId) -> None:
         """End a PTY as a terminal that goes away would, then more firmly; return once it is gone.
@@ -263,6 +277,8 @@ class ServedManager(PtyManager):
         pty = self._spawner.register(record, options, cause)
         recall(pty, memory, inherited.lines)
         pty.resume(inherited.ring, exited=memory["exited"], gone=memory["gone"])
+        if pty.is_removed_at_end:
+            self._in_background(self._remove_later(pty.pty_id))
         for event in told:
             replay(pty, event)
         self._complete_spawn(pty)
@@ -276,8 +292,6 @@ class ServedManager(PtyManager):
             self._terminations.begin(pty, grace, pty.end_cause or pty.cause)
         elif pty.owner and pty.owner not in inherited.lines and not inherited.is_exiting:
             self._on_orphaned(pty)
-        if pty.is_removed_at_end:
-            self._in_background(self._remove_at_end(pty.pty_id))
 
     def _complete_spawn(self, pty: ManagedPty) -> None:
         """Bring a spawn to its end that a predecessor had begun."""

@@ -15,6 +15,7 @@ from ptymux.core.bus import Missed
 from ptymux.core.events import Envelope, Topic
 from ptymux.core.lifecycle import State
 from ptymux.core.model import (
+    CorrelationId,
     LaneId,
     Limits,
     OnFull,
@@ -42,6 +43,7 @@ __all__ = ["COMMANDS"]
 
 _ENDED: Final = (State.STOPPED.value, State.ERRORED.value)
 _PAGE_BYTES: Final = 256 * 1024
+_LONGEST_REQUEST: Final = 64  # characters of its id
 
 
 async def spawn(app: App, connection: Connection, params: Params) -> Mapping[str, Any]:
@@ -52,8 +54,7 @@ async def spawn(app: App, connection: Connection, params: Params) -> Mapping[str
     try:
         options = _spawn_options(params, payload, fds)
         hangs_up = params.flag("hangup")
-        spawn = app.manager.spawn_owned if hangs_up else app.manager.spawn
-        record = await spawn(options)
+        record = await app.manager.spawn_once(_request(params), options, owned=hangs_up)
         told = app.describe(record.pty_id)
         if hangs_up:
             connection.owned.add(record.pty_id)
@@ -65,6 +66,16 @@ async def spawn(app: App, connection: Connection, params: Params) -> Mapping[str
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _request(params: Params) -> CorrelationId | None:
+    """Return the id of a request that its client may make again."""
+    request = params.optional_text("request", longest=_LONGEST_REQUEST)
+    if request is None:
+        return None
+    if not (request.isascii() and request.isidentifier()):
+        raise InvalidValueError("request", request, "letters, digits and underscores")
+    return CorrelationId(request)
 
 
 def _spawn_options(params: Params, payload: bytes, fds: list[int]) -> PassedOptions:

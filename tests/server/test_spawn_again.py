@@ -1,0 +1,114 @@
+"""A spawn whose server dies before it answers: asked again, it is done once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ptymux.client.blocking import connect
+from ptymux.client.spawning import new_request
+from ptymux.core.model import SpawnOptions
+from ptymux.errors import InvalidValueError
+from tests.server.conftest import Place, kill, until
+
+PTYMUX = str(Path(sys.executable).parent / "ptymux")
+
+
+def names(place: Place) -> list[str]:
+    return [pty["name"] for pty in place.call("list", all=True)["ptys"]]
+
+
+@contextmanager
+def killed_before_it_answers(place: Place) -> Iterator[None]:
+    """Have the server die while what the block starts waits for the keeper to spawn."""
+    status = place.status()
+    os.kill(status["keeper_pid"], signal.SIGSTOP)
+    try:
+        yield
+        until(lambda: [pty["state"] for pty in place.call("list")["ptys"]] == ["spawning"])
+        kill(status["pid"])
+    finally:
+        os.kill(status["keeper_pid"], signal.SIGCONT)
+
+
+def test_the_same_request_is_the_same_pty(place: Place) -> None:
+    request = new_request()
+    options = SpawnOptions(argv=("sleep", "100"))
+    with place.connect() as connection:
+        first = connection.spawn(options, request=request)["pty"]
+        again = connection.spawn(options, request=request)["pty"]
+        other = connection.spawn(options, request=new_request())["pty"]
+
+    assert first["pty_id"] == again["pty_id"] != other["pty_id"]
+
+
+def test_one_that_could_not_be_started_is_tried_again(place: Place, tmp_path: Path) -> None:
+    request = new_request()
+    options = SpawnOptions(argv=(str(tmp_path / "program"),))
+    with place.connect() as connection:
+        with pytest.raises(Exception, match="program"):
+            connection.spawn(options, request=request)
+        (tmp_path / "program").symlink_to("/bin/true")
+
+        assert connection.spawn(options, request=request)["pty"]["pid"]
+
+
+@pytest.mark.parametrize("request_id", ["", "a b", "é", "a\x1b[0m", "x" * 65])
+def test_an_odd_request_is_refused(place: Place, request_id: str) -> None:
+    with place.connect() as connection, pytest.raises(InvalidValueError):
+        connection.spawn(SpawnOptions(argv=("true",)), request=request_id)
+
+
+@pytest.mark.parametrize("options", [("-d",), ()])
+def test_a_command_is_run_once_though_its_server_dies(
+    place: Place, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    ran = tmp_path / "ran"
+    with killed_before_it_answers(place):
+        run = subprocess.Popen(
+            [PTYMUX, "run", *options, "--name", "once", "-c", f"echo once >> {ran}; echo out"],
+            env={**os.environ, "PTYMUX_SOCKET": place.path, "SECRET": place.secret},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    out, error = run.communicate(timeout=30)
+
+    assert (run.returncode, error) == (0, b"")
+    assert out == b"out\n" or options
+    until(ran.exists)
+    assert ran.read_text() == "once\n"
+    assert len(place.call("list", all=True)["ptys"]) == 1
+
+
+def test_one_to_be_forgotten_is_there_until_its_client_had_time_to_come_back(place: Place) -> None:
+    """Else that would start it again, or miss its end."""
+    with killed_before_it_answers(place):
+        run = subprocess.Popen(
+            [PTYMUX, "run", "--rm", "-c", "echo out; exit 3"],
+            env={**os.environ, "PTYMUX_SOCKET": place.path, "SECRET": place.secret},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    out, error = run.communicate(timeout=30)
+
+    assert (run.returncode, out, error) == (3, b"out\n", b"")
+    until(lambda: not place.call("list", all=True)["ptys"], 15)
+
+
+def test_the_library_asks_again_too(place: Place) -> None:
+    with connect(place.path) as client, ThreadPoolExecutor() as pool:
+        with killed_before_it_answers(place):
+            started = pool.submit(client.run, ["sleep", "100"], name="once")
+        assert started.result(30)["name"] == "once"
+
+    assert names(place) == ["once"]
