@@ -29,9 +29,11 @@ Two processes serve a user, and either replaces the other. The keeper (`keeper/p
 the terminals and does nothing else; the server (`server/app.py`) has everybody else to talk to.
 Both hold what a successor needs (`keeper/heritage.py`): per PTY the ring's memory, the master, a
 pidfd, the engine's ends of its lifelines and its past (`manager/memory.py`); the event log, the
-listening socket and the lock. The keeper starts another server (`keeper/supervisor.py`), the
-server another keeper (`keeper/remote.py`); accounts and events are written so that what a kill cut
-at any point can be completed.
+listening socket and the lock. The keeper has another server forked (`keeper/supervisor.py`) by
+the zygote (`server/zygote.py`), which has imported what a server needs and only waits, so that
+nobody waits for that; it owns nothing, and is started again when it dies. The server starts
+another keeper (`keeper/remote.py`). Accounts and events are written so that what a kill cut at any
+point can be completed.
 
 How a byte travels: child, kernel, `keeper/terminal.py` (readv straight into the ring, within the
 credit that the manager published), `core/output.py` (who has been handed what, what was lost),

@@ -34,7 +34,7 @@ def measure_idle(plan: Plan) -> list[Figure]:
     """Nothing happens in many PTYs."""
     with peers() as (ours, _there, _missing):
         crowd(plan, ours, plan.rings)
-        memory = sum(proportional(pid) for pid in (ours.keeper, ours.server))
+        memory = sum(proportional(pid) for pid in (ours.keeper, ours.zygote, ours.server))
         rounds = []
         for _ in range(plan.rounds):
             before = ours.cpu_seconds()

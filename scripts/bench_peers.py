@@ -144,7 +144,7 @@ class Peer(Protocol):
 
 
 class Ours:
-    """A keeper and its server."""
+    """A keeper, its zygote and its server."""
 
     name = "ptymux"
 
@@ -155,6 +155,8 @@ class Ours:
         self.connection = Connection(self.path)
         status = self.connection.call("status")
         self.keeper, self.server = int(status["keeper_pid"]), int(status["pid"])
+        children = Path(f"/proc/{self.keeper}/task/{self.keeper}/children").read_text()
+        (self.zygote,) = map(int, children.split())
         self.last: dict[str, Any] = {}
 
     def start(self, *argv: str, **options: Any) -> None:

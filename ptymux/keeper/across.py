@@ -345,7 +345,6 @@ class ProcessLink:
         body = {
             "op": "takeover",
             "version": LINK_VERSION,
-            "pid": os.getpid(),
             "slots": len(heirlooms),
             "next_slot": self._next_slot,
             "next_line": self._next_line,

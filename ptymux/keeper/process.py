@@ -1,8 +1,10 @@
 """The keeper process of a server: the listening socket, and a server to look after.
 
 It is small on purpose and parses nothing that a user sent. It serves one server at a time over a
-link (`wire.py`) and starts another when that one dies; the PTYs do not notice. When it dies
-itself, the server starts another keeper and hands everything over (`Keeper.take_over`).
+link (`wire.py`) and has another forked when that one dies; the PTYs do not notice. No server is its
+child: it comes from the zygote (`zygote.py`), or was there before this keeper. When the keeper dies
+itself, the server starts another one and hands everything over (`Keeper.take_over`), and the zygote
+ends; the new keeper starts its own.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ class Keeper(KeeperBase):
         self._claim = claim
         self._log = event_log
         self._server = Supervisor(path)
-        self._server_handle = -1  # a pidfd, of a server that is not our child
+        self._awaited: socket.socket | None = None  # our end of the link to a server to come
         self._is_stopping = False
         self._is_usurped = False  # another keeper has taken the path
 
@@ -79,20 +81,22 @@ class Keeper(KeeperBase):
         keeper._serve_link(link, inbox)
         for message in others:
             keeper._serve(message)
-        keeper._watch_server(handle, body["pid"], body["replacements"])
+        keeper._server.adopt(handle, body["replacements"])
+        keeper._watch_server()
         return keeper
 
     def run(self) -> None:
         """Serve until the server asks to stop, or none comes up and there is nothing to keep."""
         signal.signal(signal.SIGTERM, lambda *_: self._stop())
         self._watch_signals()
-        if self._server.pid:
+        if self._server.is_there:
             self._greet(with_estate=False)
+            self._server.zygote.start()
         else:
             self._start_server()
         next_check = time.monotonic() + CHECK_SECONDS
-        while self._server.pid or not self._is_stopping:
-            self._turn(next_check, self._server.due)
+        while self._server.is_there or not self._is_stopping:
+            self._turn(next_check, self._server.due, self._server.zygote.due)
             now = time.monotonic()
             if now >= next_check:
                 self._check_claim()
@@ -100,10 +104,15 @@ class Keeper(KeeperBase):
                 next_check = now + CHECK_SECONDS
             if self._server.due is not None and now >= self._server.due:
                 self._see_to_server()
+            if self._server.zygote.due is not None and now >= self._server.zygote.due:
+                self._server.zygote.start()
         self._close()
 
     def _close(self) -> None:
         self._claim.close()
+        if self._awaited is not None:
+            self._end_wait(self._awaited).close()
+        self._server.zygote.close()
         super()._close()
         os.close(self._log)
 
@@ -130,8 +139,11 @@ class Keeper(KeeperBase):
     # The server ------------------------------------------------------------------------------
 
     def _see_to_server(self) -> None:
-        if self._server.pid:
+        if self._server.is_there:
             self._server.kill()  # it hung up and did not leave
+        elif self._awaited is not None:
+            self._end_wait(self._awaited).close()
+            self._server.note_absence()
         elif self._server.is_hopeless and not self._estate.has_children:
             log("no server comes up: giving up, as there is no PTY to keep")
             self._is_stopping = True
@@ -141,15 +153,29 @@ class Keeper(KeeperBase):
     def _start_server(self) -> None:
         with spare_files():  # no PTY can be ended without a server
             link = self._server.start(self._claim.listener)
-        if link is None:
+        self._awaited = link
+        if link is not None:
+            self._engine.watch(link.fileno(), select.EPOLLIN, partial(self._meet_server, link))
+
+    def _meet_server(self, link: socket.socket, _events: int) -> None:
+        """The server that was asked for is there, or none will come."""
+        self._end_wait(link)
+        with spare_files():
+            has_come = self._server.meet(link)
+        if not has_come:
+            link.close()
             return
+        self._watch_server()
         self._serve_link(link, Inbox(link))
         self._greet(with_estate=True)
 
-    def _watch_server(self, handle: int, pid: int, replacements: int) -> None:
-        """See to a server that is not our child: it was there before us."""
-        self._server.adopt(pid, replacements)
-        self._server_handle = handle
+    def _end_wait(self, link: socket.socket) -> socket.socket:
+        self._awaited = None
+        self._engine.watch(link.fileno(), 0, lambda _events: None)
+        return link
+
+    def _watch_server(self) -> None:
+        handle = self._server.handle
         self._engine.watch(handle, select.EPOLLIN, lambda _events: self._on_server_end())
 
     def _greet(self, *, with_estate: bool) -> None:
@@ -172,16 +198,13 @@ class Keeper(KeeperBase):
         return self._estate.heirloom(slot).message
 
     def _on_server_end(self) -> None:
-        if self._server_handle >= 0:
-            self._engine.watch(self._server_handle, 0, lambda _events: None)
-            os.close(self._server_handle)
-            self._server_handle = -1
+        self._engine.watch(self._server.handle, 0, lambda _events: None)
         self._drop_link()
         self._server.note_end()
 
     def _on_child_end(self, pid: int) -> None:
-        if pid == self._server.pid:
-            self._on_server_end()
+        if pid == self._server.zygote.pid:
+            self._server.zygote.note_end()
 
     def _on_hang_up(self) -> None:
         self._server.note_hang_up()

@@ -1,118 +1,127 @@
-"""Starts a server, and another when it ended: at once, or after a while when that goes on."""
+"""Has a server forked, and another when it ended: at once, or after a while when that goes on.
+
+A server is known by a pidfd, with which it introduces itself on its end of the link; it gets
+nothing from the keeper before that. Thus one that came too late, when another had been asked for,
+finds the link closed and has served nobody.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
-import sys
 import time
 from typing import Final
 
-__all__ = ["LINK_FD", "LISTENER_FD", "Supervisor", "log"]
+from ptymux.keeper.zygote import QUICK_SECONDS, Zygote, pause
 
-LINK_FD: Final = 3  # in the server
-LISTENER_FD: Final = 4
+__all__ = ["LINK_FD", "Supervisor", "log"]
 
-_FLAGS = "-ISE"  # of the interpreter: nothing from the user's environment or site
-# asyncio does without ssl, which takes 15 of the 115 ms until a server has imported everything.
-_SERVER: Final = "sys.modules['ssl'] = None; from ptymux.server.app import main; main()"
-_QUICK_SECONDS: Final = 2.0  # a server that lived less died of something that is still there
-_HOPELESS_DEATHS: Final = 5  # of servers that never became ready
+LINK_FD: Final = 3  # in a keeper that takes over
+
+_HOPELESS_FAILURES: Final = 5
+_COME_SECONDS: Final = 2.0  # for a server to come; after each that did not, twice as long
+_LONGEST_COME_SECONDS: Final = 30.0
 _LEAVE_SECONDS: Final = 5.0  # for a server that hung up to be gone
 
 
 class Supervisor:
-    """Holds the pid of the server and decides when there is to be another."""
+    """Holds a pidfd of the server and decides when there is to be another."""
 
     def __init__(self, path: str) -> None:
-        self.pid = 0  # of the server, our child; 0: there is none
+        self.handle = -1  # a pidfd of the server; -1: there is none
         self.replacements = 0
-        self.due: float | None = None  # on time.monotonic: when to call `start` or `kill`
-        self._path = path
+        self.due: float | None = None  # on time.monotonic: when to do the next step
+        self.zygote = Zygote(path)
         self._started = 0.0
         self._is_ready = False
-        self._deaths = 0  # in a row, each soon after the start
+        self._deaths = 0  # in a row, of servers that served, each soon after its start
+        self._failures = 0  # in a row, to have one that serves
+
+    @property
+    def is_there(self) -> bool:
+        """A server lives, whether or not it serves."""
+        return self.handle >= 0
 
     @property
     def is_hopeless(self) -> bool:
         """No server came up, time and again."""
-        return not self._is_ready and self._deaths >= _HOPELESS_DEATHS
+        return self._failures >= _HOPELESS_FAILURES
 
-    def adopt(self, pid: int, replacements: int) -> None:
-        """Look after a server that is there already, and serves."""
-        self.pid = pid
+    def adopt(self, handle: int, replacements: int) -> None:
+        """Look after a server that is there already, and serves; takes over its pidfd."""
+        self.handle = handle
         self.replacements = replacements
         self._started = time.monotonic()
         self._is_ready = True
 
     def start(self, listener: socket.socket) -> socket.socket | None:
-        """Start a server; return our end of the link to it, or None: later, at `due`."""
-        self.due = None
+        """Ask for a server; return our end of the link on which it will come.
+
+        None: later, at `due`.
+        """
         self._started = time.monotonic()
         self._is_ready = False
         try:
             ours, theirs = socket.socketpair()
         except OSError:
-            self._note_death()
+            self._note_failure()
             return None
         with theirs:
             try:
-                self.pid = self._spawn(theirs, listener)
+                self.zygote.fork_server(theirs, listener)
             except OSError:
                 ours.close()
-                self._note_death()
+                self._note_failure()
                 return None
         ours.setblocking(False)
+        self.due = self._started + min(_COME_SECONDS * 2**self._failures, _LONGEST_COME_SECONDS)
         return ours
 
-    def _spawn(self, link: socket.socket, listener: socket.socket) -> int:
-        code = f"import sys; sys.path.insert(0, {sys.path[0]!r}); {_SERVER}"
-        with contextlib.ExitStack() as stack:
-            # Above the numbers that they will have, so that neither overwrites the other.
-            sources = []
-            for sock in (link, listener):
-                fd = fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, LISTENER_FD + 1)
-                stack.callback(os.close, fd)
-                sources.append(fd)
-            return os.posix_spawn(
-                sys.executable,
-                [sys.executable, _FLAGS, "-c", code, self._path],
-                dict(os.environ),
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, sources[0], LINK_FD),
-                    (os.POSIX_SPAWN_DUP2, sources[1], LISTENER_FD),
-                ],
-                setsigdef=(signal.SIGCHLD, signal.SIGTERM),
-                setsigmask=(),
-            )
+    def meet(self, link: socket.socket) -> bool:
+        """Take the pidfd with which a server introduces itself on this link; False: none came."""
+        try:
+            _word, fds, _flags, _address = socket.recv_fds(link, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        except OSError:
+            fds = []
+        if not fds:
+            self.note_absence()
+            return False
+        (self.handle,) = fds
+        self.due = None
+        return True
+
+    def note_absence(self) -> None:
+        """The server that was asked for did not come: have the next one of another zygote."""
+        self.zygote.kill()  # what it has imported, or how it does, may be the cause
+        self._note_failure()
 
     def note_ready(self) -> None:
         """The server serves."""
         self._is_ready = True
+        self._failures = 0
 
     def note_hang_up(self) -> None:
         """The server closed the link and should be gone soon."""
-        if self.pid and self.due is None:
+        if self.is_there and self.due is None:
             self.due = time.monotonic() + _LEAVE_SECONDS
 
     def note_end(self) -> None:
-        """The server was reaped."""
-        self.pid = 0
+        """The server has ended: another is due at once; where they keep dying, a little later."""
+        os.close(self.handle)
+        self.handle = -1
         self.replacements += 1
-        self._note_death()
-
-    def _note_death(self) -> None:
-        """Another is due at once; where they keep dying, later and later."""
+        if not self._is_ready:
+            self.note_absence()
+            return
         now = time.monotonic()
-        self._deaths = self._deaths + 1 if now - self._started < _QUICK_SECONDS else 0
-        if self._is_ready:
-            delay = min(0.01 * max(0, self._deaths - 1), 0.25)
-        else:
-            delay = min(0.1 * 2 ** min(self._deaths, 8), 5.0) if self._deaths > 1 else 0.0
-        self.due = now + delay
+        self._deaths = self._deaths + 1 if now - self._started < QUICK_SECONDS else 0
+        self.due = now + min(0.01 * max(0, self._deaths - 1), 0.25)
+
+    def _note_failure(self) -> None:
+        self._failures += 1
+        self.due = time.monotonic() + pause(self._failures)
 
     def terminate(self) -> None:
         """Ask the server to end everything."""
@@ -124,9 +133,9 @@ class Supervisor:
         self._signal(signal.SIGKILL)
 
     def _signal(self, signum: int) -> None:
-        if self.pid:  # our child, and not reaped, or watched: the pid is still its own
+        if self.is_there:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signum)
+                signal.pidfd_send_signal(self.handle, signum)
 
 
 def log(text: str) -> None:

@@ -10,7 +10,6 @@ import logging.handlers
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -28,7 +27,6 @@ from ptymux.errors import (
 )
 from ptymux.keeper.heritage import Greeting
 from ptymux.keeper.remote import RemoteLink
-from ptymux.keeper.supervisor import LINK_FD, LISTENER_FD
 from ptymux.manager.served import ServedManager
 from ptymux.posix.memory import map_ring_memory, raise_open_files_limit, resident_memory
 from ptymux.posix.runtime import peer, state_path
@@ -47,7 +45,7 @@ from ptymux.server.commands import COMMANDS
 from ptymux.server.connection import Connection
 from ptymux.server.reconciling import reconcile
 
-__all__ = ["App", "main"]
+__all__ = ["App", "serve"]
 
 _log = logging.getLogger("ptymux")
 
@@ -333,10 +331,9 @@ def _open_event_log(memory: int) -> EventLog:
         return EventLog(mapped, epoch=os.urandom(8).hex())
 
 
-async def _main(path: str) -> None:
+async def _serve(path: str, sock: socket.socket, listener: socket.socket) -> None:
     lost = asyncio.Event()
-    listener = socket.socket(fileno=LISTENER_FD)
-    link = RemoteLink(socket.socket(fileno=LINK_FD), path, lambda _reason: lost.set())
+    link = RemoteLink(sock, path, lambda _reason: lost.set())
     try:
         greeting, inherited = await link.greeting()
         log = _open_event_log(link.event_log)
@@ -376,11 +373,8 @@ def _log_handler(path: str) -> logging.Handler:
         return logging.StreamHandler()
 
 
-def main() -> None:
-    """Be a server: argv is the socket's path; the keeper gave the link and the listener."""
-    path = sys.argv[1]
-    for fd in (LINK_FD, LISTENER_FD):
-        os.set_inheritable(fd, False)
+def serve(path: str, link: socket.socket, listener: socket.socket) -> None:
+    """Be the server at `path`, with a link to its keeper and the socket that listens there."""
     os.umask(0o077)
     handler = _log_handler(state_path(path, "log"))
     handler.setFormatter(logging.Formatter("%(asctime)s server: %(message)s"))
@@ -388,4 +382,4 @@ def main() -> None:
     logging.getLogger("ptymux").setLevel(logging.INFO)
     raise_open_files_limit()
     keep_spare_files()
-    asyncio.run(_main(path))
+    asyncio.run(_serve(path, link, listener))

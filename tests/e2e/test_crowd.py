@@ -17,28 +17,29 @@ from .conftest import wait_until
 from .serving import Served, is_running
 
 CROWD = Limits().ptys
-MOST_MEMORY = 40 * MIB  # of keeper and server together, in proportional shares
+MOST_MEMORY = 40 * MIB  # of keeper, zygote and server together, in proportional shares
 IS_MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ  # commands and servers carry the tracer then
 
 
-class Both:
-    """The keeper and the server that serve somewhere, as the system sees them."""
+class Processes:
+    """The processes that serve somewhere, as the system sees them."""
 
     def __init__(self, served: Served) -> None:
         status = served.json("server", "status")
         self.keeper, self.server = int(status["keeper_pid"]), int(status["pid"])
+        (self.zygote,) = self.children()
 
     def fds(self) -> tuple[int, int]:
         keeper, server = (len(os.listdir(f"/proc/{pid}/fd")) for pid in (self.keeper, self.server))
         return keeper, server
 
-    def children(self) -> list[str]:
+    def children(self) -> list[int]:
         path = f"/proc/{self.keeper}/task/{self.keeper}/children"
-        return Path(path).read_text().split()
+        return [int(word) for word in Path(path).read_text().split()]
 
     def memory(self) -> int:
         """Return their proportional shares of memory in bytes."""
-        return sum(_proportional(pid) for pid in (self.keeper, self.server))
+        return sum(_proportional(pid) for pid in (self.keeper, self.zygote, self.server))
 
 
 def _proportional(pid: int) -> int:
@@ -56,14 +57,14 @@ def spawn_crowd(connection: Connection) -> list[dict[str, Any]]:
     ]
 
 
-def check_all_gone(served: Served, pids: list[int], both: Both, fds: tuple[int, int]) -> None:
+def check_all_gone(served: Served, pids: list[int], its: Processes, fds: tuple[int, int]) -> None:
     """Check that nothing of the crowd is left but what `ls -a` tells, and then not even that."""
     assert served.live() == []
     assert not any(is_running(pid) for pid in pids)
-    assert both.children() == [str(both.server)]
+    assert its.children() == [its.zygote]
     assert len(served.json("ls", "-a")["ptys"]) == Limits().ended_ptys
     served.world.run("rm", "--all")
-    wait_until(lambda: all(now <= then for now, then in zip(both.fds(), fds, strict=True)))
+    wait_until(lambda: all(now <= then for now, then in zip(its.fds(), fds, strict=True)))
 
 
 @pytest.mark.requirement("NFR-003", "FR-002")
@@ -71,11 +72,11 @@ def test_three_hundred_live_at_once_the_next_is_refused_and_all_end_together(
     served: Served,
 ) -> None:
     start_server(served.path)
-    both = Both(served)
-    before = both.fds()
+    its = Processes(served)
+    before = its.fds()
     with Connection(served.path) as connection:
         ptys = spawn_crowd(connection)
-        memory = both.memory()
+        memory = its.memory()
         with pytest.raises(LimitReachedError) as refusal:
             connection.spawn(SpawnOptions(argv=("true",), env={}, cwd="/"))
 
@@ -98,14 +99,14 @@ def test_three_hundred_live_at_once_the_next_is_refused_and_all_end_together(
     assert (code, words) == (125, f"ptymux: {refusal.value}\n")
     assert done.stderr.decode() == f"{CROWD} PTYs ended\n"
     assert IS_MEASURED or memory < MOST_MEMORY
-    check_all_gone(served, pids, both, before)
+    check_all_gone(served, pids, its, before)
 
 
 @pytest.mark.stress
 def test_three_hundred_can_be_started_by_the_command(served: Served) -> None:
     start_server(served.path)
-    both = Both(served)
-    before = both.fds()
+    its = Processes(served)
+    before = its.fds()
 
     ids = [served.start("sleep", "1000") for _ in range(CROWD)]
 
@@ -113,4 +114,4 @@ def test_three_hundred_can_be_started_by_the_command(served: Served) -> None:
     assert [pty["pty_id"] for pty in listed] == ids
     assert served.refused("run", "-d", "true")[0] == 125
     served.world.run("kill", "--all")
-    check_all_gone(served, [pty["pid"] for pty in listed], both, before)
+    check_all_gone(served, [pty["pid"] for pty in listed], its, before)

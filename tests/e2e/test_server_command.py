@@ -90,7 +90,7 @@ def test_many_that_start_one_at_once_share_it(served: Served) -> None:
     started = [served.world.start("server", "start") for _ in range(8)]
 
     assert [process.wait(20) for process in started] == [0] * 8
-    assert len(served.processes()) == 2
+    assert len(served.processes()) == 3  # keeper, zygote and server
 
 
 def test_the_option_goes_before_the_variable(served: Served) -> None:

@@ -162,7 +162,7 @@ def test_what_both_left_behind_is_ended_and_told(place: Place, rounds: int) -> N
             assert told["payload"] == {"found": 2, "reattached": 0, "terminated": 2}
             assert not any(is_alive(pty["pid"]) for pty in stubborn)
             assert place.call("list", all=True)["ptys"] == []
-            known = {*place.keepers, place.status()["pid"], stranger.pid}
+            known = {*place.keepers, *place.own(), stranger.pid}
             until(lambda known=known: set(place.processes()) <= known)  # type: ignore[misc]
             assert stranger.poll() is None
     finally:
@@ -224,8 +224,7 @@ def test_a_spawn_under_way_fails_or_is_there_and_nothing_in_between(
             assert "Traceback" not in error
             outcomes["failed"] += 1
         place.call("kill", all=True, grace=0.0)
-        servers = lambda: {place.status()[n] for n in ("pid", "keeper_pid")}  # noqa: E731
-        until(lambda servers=servers: set(place.processes()) <= servers(), 12)  # type: ignore[misc]
+        until(lambda: set(place.processes()) <= place.own(), 12)
         place.call("remove", all=True)
     print(outcomes)
     Events(place).check()

@@ -57,13 +57,13 @@ class Asking(threading.Thread):
 
 
 def killing(place: Place, moments: random.Random, rounds: int) -> None:
-    """Kill one of the two again and again, each time once the other is back."""
+    """Kill one of the three again and again, each time once another is there."""
     for _ in range(rounds):
         time.sleep(moments.uniform(0, 0.1))
-        which = moments.choice(VICTIMS)
-        before = place.status()[which]
+        which = moments.choice((*VICTIMS, "zygote"))
+        before = place.pid_of(which)
         kill(before)
-        until(lambda which=which, before=before: place.status()[which] != before)  # type: ignore[misc]
+        until(lambda which=which, before=before: place.pid_of(which) != before)  # type: ignore[misc]
 
 
 def size_of(pid: int) -> tuple[int, int]:
@@ -140,8 +140,7 @@ def test_lives_are_whole_whatever_is_killed(
             assert steps[:2] == [("idle", "spawning"), ("spawning", "active")], steps
             for before, after in pairwise(steps):
                 assert before[1] == after[0]
-    status = place.status()
-    until(lambda: set(place.processes()) == {status["pid"], status["keeper_pid"]}, 12)
+    until(lambda: set(place.processes()) == place.own(), 12)
 
 
 @FEW_OR_MANY

@@ -233,7 +233,8 @@ def test_a_hang_up_is_not_forgotten_by_a_spawn_under_way(place: Place) -> None:
     os.kill(status["keeper_pid"], signal.SIGCONT)
     assert owner.wait(30) != 0
     until(lambda: not place.call("list")["ptys"], 15)
-    until(lambda: set(place.processes()) == {place.status()["pid"], status["keeper_pid"]}, 5)
+    until(lambda: set(place.processes()) == place.own(), 5)
+    assert place.status()["keeper_pid"] == status["keeper_pid"]
 
 
 ORDINARY = """
@@ -320,26 +321,25 @@ def test_without_memory_a_spawn_fails_and_nothing_else(place: Place, which: str)
     assert place.get(pty)["state"] == "active"
     assert place.status()[which] == pid
     assert [told["pty_id"] for told in place.call("list")["ptys"]] == [pty["pty_id"]]
-    status = place.status()
-    known = {status["pid"], status["keeper_pid"], pty["pid"]}
+    known = place.own() | {pty["pid"]}
     until(lambda: set(place.processes()) == known, 5)
     place.call("kill", all=True)
     client.stop()
 
 
 UPGRADED = """
-import ptymux.keeper.supervisor as supervisor
+import ptymux.keeper.zygote as zygote
 
-usual, count, spawn = supervisor._SERVER, 0, supervisor.Supervisor._spawn
+usual, count, spawn = zygote._ZYGOTE, 0, zygote.Zygote._spawn
 
 def another(self, *given):
     global count
     count += 1
     other = "import ptymux.keeper.across as a; a.LINK_VERSION += %d; "
-    supervisor._SERVER = {2: other % 1, 3: other % -1}.get(count, "") + usual
+    zygote._ZYGOTE = {2: other % 1, 3: other % -1}.get(count, "") + usual
     return spawn(self, *given)
 
-supervisor.Supervisor._spawn = another
+zygote.Zygote._spawn = another
 from ptymux.keeper.daemon import main
 main()
 """
@@ -352,7 +352,9 @@ def test_a_server_of_another_version_leaves_and_the_ptys_stay(
     fresh.start()
     pty, client = streaming(fresh)
     keeper = fresh.status()["keeper_pid"]
-    kill(fresh.status()["pid"])  # the next is newer, the one after that older
+    kill(fresh.zygote())  # the next is newer, the one after that older
+    until(fresh.zygote)
+    kill(fresh.status()["pid"])
     goes_on(client)
     assert fresh.status()["keeper_pid"] == keeper
     assert fresh.get(pty)["state"] == "active"

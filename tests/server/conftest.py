@@ -29,7 +29,7 @@ from ptymux.protocol.framing import Exit, Gap, Out
 DEADLINE_SECONDS = 30.0
 _MEASURED = "COVERAGE_PROCESS_CONFIG"
 _SEEN_KEEPER = (
-    "import ptymux.keeper.supervisor as supervisor; supervisor._FLAGS = '-B'; "
+    "import ptymux.keeper.zygote as zygote; zygote._FLAGS = '-B'; "
     "from ptymux.keeper.daemon import main; main()"
 )
 
@@ -59,6 +59,10 @@ def kill(pid: int, signum: int = signal.SIGKILL) -> None:
         assert poll.poll(1000 * DEADLINE_SECONDS), f"process {pid} does not end"
     finally:
         os.close(pidfd)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def fds_of(pid: int) -> int:
@@ -102,6 +106,29 @@ class Place:
         self.keepers.add(found["keeper_pid"])
         return found
 
+    def zygote(self) -> int:
+        """Return the pid of what the keeper has servers forked from, once that is there."""
+        found: list[int] = []
+
+        def is_there() -> bool:
+            status = self.status()
+            forked = {pid for pid, line in self.processes().items() if "server.zygote" in line}
+            # A server is the keeper's child, too, when the zygote that it came from is gone.
+            found[:] = forked.intersection(children_of(status["keeper_pid"])) - {status["pid"]}
+            return len(found) == 1
+
+        until(is_there)
+        return found[0]
+
+    def pid_of(self, which: str) -> int:
+        """Return a pid: of the `zygote`, or as `status` has it by this name."""
+        return self.zygote() if which == "zygote" else int(self.status()[which])
+
+    def own(self) -> set[int]:
+        """Return the pids of keeper, zygote and server."""
+        status = self.status()
+        return {status["keeper_pid"], self.zygote(), status["pid"]}
+
     def call(self, method: str, **params: object) -> dict[str, Any]:
         with self.connect() as connection:
             return connection.call(method, **params)
@@ -136,7 +163,7 @@ class Place:
         return "".join(path.read_text() for path in sorted(folder.glob("s.log*")))
 
     def processes(self) -> dict[int, str]:
-        """Return what runs here: keepers, servers and children."""
+        """Return what runs here: keepers, zygotes, servers and children."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):

@@ -20,7 +20,16 @@ from ptymux.client import launch
 from ptymux.client.rpc import Connection
 from ptymux.errors import ConnectionClosedError, PtymuxError, UnsafeDirectoryError
 from ptymux.protocol.framing import Exit, Gap, Out
-from tests.server.conftest import Place, collect, fds_of, is_alive, kill, resident, until
+from tests.server.conftest import (
+    Place,
+    children_of,
+    collect,
+    fds_of,
+    is_alive,
+    kill,
+    resident,
+    until,
+)
 
 LINES = 400_000  # of 9 bytes
 FLOOD = f"seq -f %08.0f {LINES}"
@@ -339,7 +348,8 @@ def test_two_starts_at_once_make_one_keeper(fresh: Place) -> None:
 
     assert sorted(results) == [False, False, False, True]
     keeper = fresh.status()["keeper_pid"]
-    until(lambda: set(fresh.processes()) == {keeper, fresh.status()["pid"]})
+    until(lambda: set(fresh.processes()) == fresh.own())
+    assert keeper in fresh.own()
 
 
 def kill_both(place: Place) -> dict[str, Any]:
@@ -393,7 +403,7 @@ def test_it_leaves_after_a_while_without_anything_to_do(
 def test_a_server_that_cannot_start_is_given_up_and_said(
     fresh: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = "import ptymux.keeper.supervisor as supervisor; supervisor._SERVER = 'boom'; "
+    broken = "import ptymux.keeper.zygote as zygote; zygote._ZYGOTE = 'boom'; "
     monkeypatch.setattr(launch, "_KEEPER", broken + "from ptymux.keeper.daemon import main; main()")
     with pytest.raises(PtymuxError, match="did not start"):
         launch.start_server(fresh.path)
@@ -415,11 +425,8 @@ def test_orphans_are_adopted_and_reaped(place: Place) -> None:
     keeper = place.status()["keeper_pid"]
     place.output(place.sh("for i in $(seq 20); do (setsid sh -c 'sleep 0.2' &) ; done; exit 0"))
 
-    def children() -> list[str]:
-        return Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
-
-    until(lambda: len(children()) == 1)
-    assert children() == [str(place.status()["pid"])]
+    until(lambda: len(children_of(keeper)) == 1)
+    assert children_of(keeper) == [place.zygote()]
 
 
 def test_many_spawns_leave_no_fd_and_no_zombie(place: Place) -> None:
@@ -435,8 +442,8 @@ def test_many_spawns_leave_no_fd_and_no_zombie(place: Place) -> None:
     before = fds_of(status["keeper_pid"]), fds_of(status["pid"])
     cycle(200)
     until(lambda: (fds_of(status["keeper_pid"]), fds_of(status["pid"])) <= before)
-    children = Path(f"/proc/{status['keeper_pid']}/task/{status['keeper_pid']}/children")
-    assert children.read_text().split() == [str(status["pid"])]
+    assert children_of(status["keeper_pid"]) == [place.zygote()]
+    assert children_of(place.zygote()) == [status["pid"]]
 
 
 def test_what_is_typed_and_the_environment_are_in_no_file(place: Place) -> None:

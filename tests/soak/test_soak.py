@@ -68,7 +68,8 @@ class Soak:
                 self.faults.append(f"{moment}: {pty['pty_id']}: {fault}")
         status = self.place.status()
         keeper, server = status["keeper_pid"], status["pid"]
-        sample = (pss(keeper), pss(server), fds_of(keeper), fds_of(server))
+        shared = pss(server) + pss(self.place.zygote())  # most of a zygote is the server's too
+        sample = (pss(keeper), shared, fds_of(keeper), fds_of(server))
         self.samples.append(sample)
         done = sum((visitor.done for visitor in self.visitors), Counter[str]())
         silence = max(follower.silence_seconds for follower in self.followers)
