@@ -104,7 +104,7 @@ class KeeperBase:
         self._may_reap = True
 
     def _reap(self) -> None:
-        """Take the ends of children that are not a PTY's: a server, and adopted orphans."""
+        """Take the ends of children that are not a PTY's: a zygote, and adopted orphans."""
         own = self._estate.pids
         while True:
             try:

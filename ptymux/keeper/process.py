@@ -102,10 +102,7 @@ class Keeper(KeeperBase):
                 self._check_claim()
                 self._engine.check_stopped()  # no signal tells it of children that are not ours
                 next_check = now + CHECK_SECONDS
-            if self._server.due is not None and now >= self._server.due:
-                self._see_to_server()
-            if self._server.zygote.due is not None and now >= self._server.zygote.due:
-                self._server.zygote.start()
+            self._see_to_what_is_due(now)
         self._close()
 
     def _close(self) -> None:
@@ -125,8 +122,7 @@ class Keeper(KeeperBase):
             return
         try:
             if self._claim.renew():
-                fds = [self._claim.listener.fileno(), self._claim.lock]
-                self._send({"op": "listener", "bound": self._claim.bound}, fds=fds)
+                self._tell_claim()
         except AlreadyRunningError:
             if not self._is_usurped:
                 log("the socket was removed, and another keeper has its path now")
@@ -136,7 +132,18 @@ class Keeper(KeeperBase):
         finally:
             self._estate.state = self._claim.state
 
+    def _tell_claim(self) -> None:
+        fds = [self._claim.listener.fileno(), self._claim.lock]
+        self._send({"op": "listener", "bound": self._claim.bound}, fds=fds)
+
     # The server ------------------------------------------------------------------------------
+
+    def _see_to_what_is_due(self, now: float) -> None:
+        if self._server.due is not None and now >= self._server.due:
+            self._see_to_server()
+        zygote = self._server.zygote
+        if zygote.due is not None and now >= zygote.due:
+            zygote.start()
 
     def _see_to_server(self) -> None:
         if self._server.is_there:
@@ -151,13 +158,15 @@ class Keeper(KeeperBase):
             self._start_server()
 
     def _start_server(self) -> None:
+        listener = self._claim.listener
         with spare_files():  # no PTY can be ended without a server
-            link = self._server.start(self._claim.listener)
+            link = self._server.start(listener)
         self._awaited = link
         if link is not None:
-            self._engine.watch(link.fileno(), select.EPOLLIN, partial(self._meet_server, link))
+            meet = partial(self._meet_server, link, listener)
+            self._engine.watch(link.fileno(), select.EPOLLIN, meet)
 
-    def _meet_server(self, link: socket.socket, _events: int) -> None:
+    def _meet_server(self, link: socket.socket, listener: socket.socket, _events: int) -> None:
         """The server that was asked for is there, or none will come."""
         self._end_wait(link)
         with spare_files():
@@ -168,6 +177,8 @@ class Keeper(KeeperBase):
         self._watch_server()
         self._serve_link(link, Inbox(link))
         self._greet(with_estate=True)
+        if self._claim.listener is not listener:  # there is another since it was asked for
+            self._tell_claim()
 
     def _end_wait(self, link: socket.socket) -> socket.socket:
         self._awaited = None
