@@ -120,6 +120,7 @@ class ProcessLink:
             "argc": len(options.argv),
             "envc": len(env),
         }
+        self._holdings.expect(slot)
         reply = await self._call("spawn", body, pack_strings(words), fds)
         try:
             ring = self._hold(slot, reply, reply.fds)

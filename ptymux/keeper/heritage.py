@@ -92,6 +92,11 @@ class Holdings:
         self._records: dict[int, bytes] = {}
         self._fds: dict[int, tuple[int, ...]] = {}
         self._lines: dict[int, dict[int, int]] = {}  # by slot and number
+        self._early: dict[int, list[Report]] = {}  # of PTYs whose fds are on their way
+
+    def expect(self, slot: int) -> None:
+        """Take notice of what ends of a PTY before its fds are held."""
+        self._early[slot] = []
 
     def remember(self, slot: int, record: bytes) -> None:
         """Keep what is to be known of a PTY."""
@@ -106,6 +111,8 @@ class Holdings:
         """
         ring = RingBuffer.attach(map_ring_memory(fds[0]))
         self._fds[slot] = tuple(fds)
+        for report in self._early.pop(slot, ()):
+            self.note(report)
         return ring
 
     def hold_line(self, slot: int, number: int, fd: int) -> None:
@@ -114,6 +121,9 @@ class Holdings:
 
     def note(self, report: Report) -> None:
         """Let go of what ended; the master not least, whose last holder hangs up."""
+        if report.slot in self._early:
+            self._early[report.slot].append(report)
+            return
         match report:
             case LifelineEnded(slot, number):
                 _close(self._lines.get(slot, {}).pop(number, -1))
@@ -132,6 +142,7 @@ class Holdings:
     def drop(self, slot: int) -> None:
         """Let go of a PTY."""
         self._records.pop(slot, None)
+        self._early.pop(slot, None)
         for fd in (*self._fds.pop(slot, ()), *self._lines.pop(slot, {}).values()):
             _close(fd)
 

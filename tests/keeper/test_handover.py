@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
-from ptymux.core.ring import RingBuffer
+import pytest
+
+from ptymux.core.ring import RingBuffer, ring_size
 from ptymux.keeper.base import handed_over
-from ptymux.keeper.heritage import Heirloom
+from ptymux.keeper.heritage import Heirloom, Holdings
 from ptymux.keeper.lifeline import Input
+from ptymux.keeper.reports import Closed, Exited
 from ptymux.keeper.wire import LINK_VERSION, Inbox, Outbox
+from ptymux.posix.memory import create_ring_memory
+from ptymux.posix.process import ExitStatus
 
 
 def test_what_a_manager_says_while_it_hands_over_is_kept_for_later() -> None:
@@ -44,3 +50,25 @@ def test_a_lifeline_that_had_ended_when_the_engine_died_is_told() -> None:
         assert lines.adopt(7, ours) == 0
 
     assert ended == [(7, True)]
+
+
+def test_what_ended_before_its_fds_came_is_not_held() -> None:
+    """A terminal closes only when its last holder lets go."""
+    memfd, memory = create_ring_memory(ring_size(1024))
+    RingBuffer(1024, memory).release()
+    memory.close()
+    master, of_master = os.pipe()
+    pidfd = os.pidfd_open(os.getpid())
+    holdings = Holdings()
+
+    holdings.expect(7)
+    holdings.note(Exited(7, ExitStatus(0, None, False), False))
+    holdings.note(Closed(7))
+    holdings.hold(7, (memfd, master, pidfd)).release()
+    try:
+        assert not holdings.has_live
+        with pytest.raises(BrokenPipeError):
+            os.write(of_master, b"x")
+    finally:
+        os.close(of_master)
+        holdings.clear()
