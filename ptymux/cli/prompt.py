@@ -13,11 +13,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ptymux.cli.client import chosen_path
-from ptymux.cli.resuming import resume, resume_patiently
-from ptymux.cli.waiting import Outcome, facts_of
+from ptymux.cli.waiting import Outcome, facts_of, observe
 from ptymux.client.stream import Stream
-from ptymux.errors import ConnectionClosedError
 from ptymux.posix.foreground import waits_for_typing
 from ptymux.protocol.framing import Exit, Gap, Out
 
@@ -48,17 +45,11 @@ class Marks:
 
 def for_prompt(pty: Mapping[str, Any], start: int | str | None) -> Outcome:
     """Return once the prompt is there; with a `start` only after some output from there on."""
-    path, pty_id = chosen_path(), pty["pty_id"]
-    stream = resume(path, pty_id, "now" if start is None else start, "observer", wants_input=False)
-    watch = _Watch(pty["pid"], stream.offset, needs_output=start is not None)
-    while True:
-        with stream:
-            try:
-                found = watch.wait(stream)
-                break
-            except ConnectionClosedError:
-                pass
-        stream = resume_patiently(path, pty_id, watch.offset, "observer")
+    watch, found = observe(
+        pty["pty_id"],
+        "now" if start is None else start,
+        lambda offset: _Watch(pty["pid"], offset, needs_output=start is not None),
+    )
     if isinstance(found, Exit):
         return None, facts_of("prompt", found.pty, came_true=False)
     return str(watch.offset), facts_of("prompt", pty) | {"offset": watch.offset, "sign": found}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ptymux.cli.client import chosen_path
 from ptymux.cli.ending import exit_code
@@ -18,9 +19,10 @@ from ptymux.core.units import printable
 from ptymux.errors import ConnectionClosedError, InvalidStateError, PtymuxError
 from ptymux.protocol.framing import Exit, Gap
 
-__all__ = ["Outcome", "facts_of", "for_exit", "for_quiet", "for_state", "for_text"]
+__all__ = ["Outcome", "facts_of", "for_exit", "for_quiet", "for_state", "for_text", "observe"]
 
 Outcome: TypeAlias = tuple[str | None, dict[str, Any]]  # no text: the PTY ended before
+Sight = TypeVar("Sight", covariant=True)
 
 
 def for_exit(pty: Mapping[str, Any]) -> Outcome:
@@ -64,20 +66,36 @@ def for_text(pty: Mapping[str, Any], matcher: Matcher, start: int | str) -> Outc
 
 def for_quiet(pty: Mapping[str, Any], seconds: float) -> Outcome:
     """Return once nothing was written for so long, from now on."""
-    path, pty_id = chosen_path(), pty["pty_id"]
-    stream = resume(path, pty_id, "now", "observer", wants_input=False)
-    silence = _Silence(seconds, stream.offset)
-    while True:
-        with stream:
-            try:
-                end = silence.wait(stream)
-                break
-            except ConnectionClosedError:
-                pass
-        stream = resume_patiently(path, pty_id, silence.offset, "observer")
+    silence, end = observe(pty["pty_id"], "now", lambda offset: _Silence(seconds, offset))
     if end is not None:
         return None, facts_of("quiet", end.pty, came_true=False)
     return str(silence.offset), facts_of("quiet", pty) | {"offset": silence.offset}
+
+
+class Watch(Protocol[Sight]):
+    """Looks at output until it has seen what it waits for; `offset` is how far it came."""
+
+    offset: int
+
+    def wait(self, stream: Stream) -> Sight:
+        """Return what was seen; raises ConnectionClosedError when the server went away."""
+        ...
+
+
+def observe(
+    pty_id: str, start: int | str, begin: Callable[[int], Watch[Sight]]
+) -> tuple[Watch[Sight], Sight]:
+    """Return what the watch that `begin` makes at an offset sees from `start` on, and the watch.
+
+    It goes on where it was with whichever server is there.
+    """
+    path = chosen_path()
+    stream = resume(path, pty_id, start, "observer", wants_input=False)
+    watch = begin(stream.offset)
+    while True:
+        with stream, suppress(ConnectionClosedError):
+            return watch, watch.wait(stream)
+        stream = resume_patiently(path, pty_id, watch.offset, "observer")
 
 
 class _Silence:
