@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ptymux.cli.answer import print_json
+from ptymux.cli.answer import print_json, print_text, takes_blocks
 from ptymux.cli.client import chosen_path, connect, every_pty
 from ptymux.cli.names import LANE
 
 if TYPE_CHECKING:
     from ptymux.view.overview import Overview
-    from ptymux.view.widgets import Line
+    from ptymux.view.widgets import Glyphs, Line
 
 __all__ = ["dashboard"]
 
@@ -63,7 +63,7 @@ def dashboard(lane: str | None, sort: str, once: bool, svg: str | None, as_json:
     else:
         from ptymux.view.live import Live
 
-        return Live(chosen_path(), overview).run()
+        return Live(chosen_path(), overview, _glyphs()).run()
     return 0
 
 
@@ -123,16 +123,18 @@ def _print_sample(lane: str | None) -> None:
 def _print(overview: Overview) -> None:
     from ptymux.view.overview import draw_list
     from ptymux.view.screen import color_system, to_text
-    from ptymux.view.widgets import ASCII, BLOCKS
 
     is_terminal = sys.stdout.isatty()
     styled = is_terminal and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
-    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    lines = draw_list(overview, _width(is_terminal), time.time(), BLOCKS if utf8 else ASCII)
+    lines = draw_list(overview, _width(is_terminal), time.time(), _glyphs())
     colors = color_system(os.environ)
-    text = "".join(f"{to_text(line, colors, styled=styled)}\n" for line in lines)
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+    print_text("\n".join(to_text(line, colors, styled=styled) for line in lines))
+
+
+def _glyphs() -> Glyphs:
+    from ptymux.view.widgets import ASCII, BLOCKS
+
+    return BLOCKS if takes_blocks() else ASCII
 
 
 def _width(is_terminal: bool) -> int:

@@ -20,7 +20,7 @@ from ptymux.view.keys import KeyDecoder
 from ptymux.view.overview import Overview, draw_frame
 from ptymux.view.screen import ENTER, LEAVE, Painter, color_system
 from ptymux.view.source import Source
-from ptymux.view.widgets import ASCII, BLOCKS
+from ptymux.view.widgets import Glyphs
 
 __all__ = ["Live"]
 
@@ -37,14 +37,13 @@ _CAUGHT: Final = (*_ENDING, signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)
 class Live:
     """Draws until somebody quits; `run` returns the exit code."""
 
-    def __init__(self, path: str, overview: Overview) -> None:
+    def __init__(self, path: str, overview: Overview, glyphs: Glyphs) -> None:
         self._overview = overview
         self._selector = selectors.DefaultSelector()
         self._source = Source(
             path, self._selector, overview.model, overview.news, self._on_change, self._on_told
         )
-        utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-        self._glyphs = BLOCKS if utf8 else ASCII
+        self._glyphs = glyphs
         self._painter = Painter(color_system(os.environ), self._encode)
         self._keys = KeyDecoder()
         self._size = (80, 24)
