@@ -80,7 +80,7 @@ def available_memory(*, proc: str = "/proc", cgroups: str = "/sys/fs/cgroup") ->
 
 
 def _cgroup_headrooms(proc: str, cgroups: str) -> Iterator[int]:
-    for line in (read(f"{proc}/self/cgroup") or b"").decode().splitlines():
+    for line in os.fsdecode(read(f"{proc}/self/cgroup") or b"").splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
             yield from _headrooms(cgroups, path, "memory.max", "memory.current", b"")

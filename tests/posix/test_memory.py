@@ -152,3 +152,12 @@ def test_open_files_are_raised_to_what_is_allowed() -> None:
 
     assert allowed == min(before[1], 65536)
     assert after == (allowed, before[1])
+
+
+@pytest.mark.requirement("FR-003")
+def test_a_cgroup_whose_name_is_no_text_limits_too(tmp_path: Path) -> None:
+    where = machine(tmp_path, "", {"a/memory.max": f"{9 * MIB}", "a/memory.current": f"{2 * MIB}"})
+    (tmp_path / "cgroup/a").rename(tmp_path / "cgroup" / os.fsdecode(b"\xff"))
+    (tmp_path / "proc/self/cgroup").write_bytes(b"0::/\xff\n")
+
+    assert available_memory(**where) == 7 * MIB
