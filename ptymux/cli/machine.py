@@ -12,6 +12,7 @@ from typing import Final
 
 from ptymux.cli.answer import takes_blocks
 from ptymux.core.model import Limits, WindowSize
+from ptymux.core.ring import ring_size
 from ptymux.core.units import format_size, printable
 from ptymux.errors import PtymuxError
 from ptymux.posix.memory import available_memory
@@ -34,7 +35,6 @@ _OWN_FDS: Final = 64 + 6  # what a server with one PTY needs
 _LEAST_DISK: Final = 1_000_000
 _LITTLE_DISK: Final = 50_000_000
 _LITTLE_PTYS: Final = 16
-_SHARE: Final = 0.9  # of the memory there is, that rings may come to need
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ def _number(path: str) -> int:
 def judge_memory(available: int) -> Check:
     """Judge the memory that machine and control groups have left, as a spawn will."""
     limits = Limits()
-    ring = limits.HEADER + limits.default_buffer + limits.SLACK
-    room = int(_SHARE * available) // ring
+    ring = ring_size(limits.default_buffer)
+    room = int(limits.MEMORY_SHARE * available) // ring
     rings, worst = format_size(limits.ptys * ring), format_size(limits.worst_case_bytes)
     text = f"{format_size(available)} available; {limits.ptys} PTYs keep {rings}"
     text += f", with all that clients can cause {worst}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import platform
 
 import click
 
 from ptymux import __version__
+from ptymux.cli.answer import SCHEMA
 
 __all__ = ["version"]
 
@@ -16,14 +18,12 @@ __all__ = ["version"]
 def version(as_json: bool) -> None:
     """Show the version of ptymux, of Python and of the kernel."""
     facts = {
-        "schema": 1,
+        "schema": SCHEMA,
         "ptymux": __version__,
         "python": platform.python_version(),
         "kernel": platform.release(),
     }
     if as_json:
-        import json
-
         click.echo(json.dumps(facts))
     else:
         click.echo("ptymux {ptymux} (Python {python}, Linux {kernel})".format(**facts))

@@ -119,7 +119,7 @@ def _read_word(told: int) -> str:
     while not word.endswith(b"\n"):
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(1000 * left):
-            return "it took longer than 10 s"
+            return f"it took longer than {_READY_SECONDS:.0f} s"
         data = os.read(told, 4096)
         if not data:
             break

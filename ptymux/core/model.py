@@ -242,6 +242,7 @@ class Limits:
     CHUNK: ClassVar[int] = 64 * KIB  # of one read or one copy, unless somebody asks for more
     LINE: ClassVar[int] = MIB  # of one request or one reply, with its newline
     PAYLOAD: ClassVar[int] = 4 * MIB  # arguments and environment of one spawn
+    MEMORY_SHARE: ClassVar[float] = 0.90  # of what is available, that rings may come to need
     EVENT_PAGE: ClassVar[int] = 64  # past events that are read from the log at a time
 
     ptys: int = 300  # live at once

@@ -19,7 +19,6 @@ __all__ = ["Roster"]
 _log = logging.getLogger("ptymux")
 
 _MEMORY_WARN: Final = 0.50  # of what the machine has, when every ring is full
-_MEMORY_REFUSE: Final = 0.90
 _MEMORY_SECONDS: Final = 1.0  # that a look at it is good for
 
 
@@ -85,13 +84,13 @@ class Roster:
         """Hold what all rings could come to need against what there is, before a spawn.
 
         Raises:
-            OutOfResourcesError: it would be more than nine tenths of it.
+            OutOfResourcesError: it would be more than `Limits.MEMORY_SHARE` of it.
         """
         live = [pty for pty in self if not pty.gone.is_set()]
         growth = [ring_size(pty.options.buffer_size) - pty.ring.total for pty in live]
         needed = sum(max(0, size) for size in growth) + ring_size(options.buffer_size)
         available = self._available()
-        if needed > _MEMORY_REFUSE * available:
+        if needed > Limits.MEMORY_SHARE * available:
             raise OutOfResourcesError(
                 "memory",
                 f"rings could grow by {needed} bytes and {available} are available; "
