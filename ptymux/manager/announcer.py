@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TypeAlias
 
 from ptymux.core.bus import Bus
@@ -76,11 +75,14 @@ class Announcer:
 def _event(telling: Telling) -> tuple[Topic, dict[str, Json]]:
     match telling:
         case BackpressureOn(utilization, stats):
-            return Topic.BACKPRESSURE_ON, {"utilization": utilization, "statistics": asdict(stats)}
+            return Topic.BACKPRESSURE_ON, {
+                "utilization": utilization,
+                "statistics": stats.as_json(),
+            }
         case BackpressureOff(utilization, stats, reason):
             return Topic.BACKPRESSURE_OFF, {
                 "utilization": utilization,
-                "statistics": asdict(stats),
+                "statistics": stats.as_json(),
                 "reason": reason.value,
             }
         case Overflow():

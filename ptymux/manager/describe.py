@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 from ptymux.core.escalation import signal_name
@@ -23,7 +22,6 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
     record = pty.record
     if not pty.gone.is_set():
         pty.refresh()
-    stats = pty.output.stats()
     told: dict[str, Any] = {
         "pty_id": record.pty_id,
         "number": record.number,
@@ -59,7 +57,7 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
         "clients": sum(1 for reader in pty.output.readers.values() if reader.is_consumer),
         "attended": pty.output.attended,
         "title": "",
-        "buffer": asdict(stats),
+        "buffer": pty.output.stats().as_json(),
     }
     if full:
         told["history"] = [step.as_json() for step in pty.lifecycle.history]
