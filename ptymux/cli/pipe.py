@@ -19,9 +19,9 @@ from ptymux.cli.ending import exit_code
 from ptymux.cli.message import tell
 from ptymux.cli.outlet import Outlet
 from ptymux.cli.resuming import RETRY_SECONDS, Attachment, Patience, bear
-from ptymux.cli.signals import SignalInbox, stop_ourselves
 from ptymux.client.rpc import Connection
 from ptymux.errors import ClosedOutputError, ConnectionClosedError, PtymuxError
+from ptymux.posix.signals import SignalInbox, stop_ourselves
 from ptymux.protocol.framing import Exit, Frame, Gap, Out
 
 __all__ = ["PipePassage"]

@@ -10,10 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 from ptymux.core.units import printable
 from ptymux.errors import NotATerminalError
+from ptymux.posix.signals import SignalInbox, stop_ourselves
 from ptymux.posix.tty import raw_mode, read_size
 from ptymux.view.choice import Call, Local
 from ptymux.view.keys import KeyDecoder
@@ -55,7 +56,7 @@ class Live:
         self._waits_for_room = False
         self._out = 1
         self._is_shown = False
-        self._stops: int | None = None  # whom to stop: a process, or 0 for the whole job
+        self._stops: bool | None = None  # whether with the whole job; None: not at all
 
     def run(self) -> int:
         """Hold the terminal until it is over, and leave it as it was found."""
@@ -63,7 +64,8 @@ class Live:
             stack.callback(self._selector.close)
             stack.callback(self._source.close)
             stack.enter_context(self._open_output())
-            stack.enter_context(self._signals())
+            self._inbox = stack.enter_context(SignalInbox(_CAUGHT))
+            self._selector.register(self._inbox, selectors.EVENT_READ, self._read_signals)
             self._selector.register(0, selectors.EVENT_READ, self._read_keys)
             while self._status is None:
                 with self._screen():
@@ -147,7 +149,7 @@ class Live:
         elif asked is Local.INTERRUPT:
             self._status = 128 + signal.SIGINT
         elif asked is Local.SUSPEND:
-            self._is_shown, self._stops = False, 0
+            self._is_shown, self._stops = False, True
         else:
             self._painter.forget()
 
@@ -225,36 +227,15 @@ class Live:
 
     # Signals ---------------------------------------------------------------------------------
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Have signals wake the loop, which then acts on them."""
-        read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._woken = read
-        before: dict[signal.Signals, Any] = {}
-        wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        self._selector.register(read, selectors.EVENT_READ, self._read_signals)
-        try:
-            for signum in _CAUGHT:
-                if signal.getsignal(signum) != signal.SIG_IGN:
-                    before[signum] = signal.signal(signum, _ignore)
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
-            signal.set_wakeup_fd(wakeup)
-            os.close(read)
-            os.close(write)
-
     def _read_signals(self) -> None:
-        with suppress(BlockingIOError):
-            for signum in os.read(self._woken, 64):
-                self._take_signal(signum)
+        for signum in self._inbox.take():
+            self._take_signal(signum)
 
     def _take_signal(self, signum: int) -> None:
         if signum in _ENDING:
             self._status = 128 + signum
         elif signum == signal.SIGTSTP:
-            self._is_shown, self._stops = False, os.getpid()
+            self._is_shown, self._stops = False, False
         elif signum == signal.SIGWINCH:
             self._measure()
             self._changed, self._next_frame = True, 0.0
@@ -264,14 +245,8 @@ class Live:
 
     def _suspend(self) -> None:
         """Stop as ^Z does, until somebody continues the job."""
-        target, self._stops = self._stops, None
-        if target is None:
+        if self._stops is None:
             return
-        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(target, signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, handler)
+        stop_ourselves(with_job=self._stops)
+        self._stops = None
         self._read_signals()  # that we were continued is no news
-
-
-def _ignore(_signum: int, _frame: object) -> None:
-    """Do nothing; the wake-up fd has told the loop."""

@@ -1,0 +1,61 @@
+"""Signals as something to wait for beside files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterable
+from types import FrameType
+
+__all__ = ["SignalInbox", "stop_ourselves"]
+
+_Handler = Callable[[int, FrameType | None], object] | int | None
+
+
+class SignalInbox:
+    """Collects these signals, but for those that we were started to ignore, until it is closed."""
+
+    def __init__(self, signals: Iterable[signal.Signals]) -> None:
+        self._before: dict[signal.Signals, _Handler] = {}
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+        self._wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        for signum in signals:
+            if signal.getsignal(signum) != signal.SIG_IGN:
+                self._before[signum] = signal.signal(signum, _note)
+                # What is interrupted is the wait for the inbox, and nothing else.
+                signal.siginterrupt(signum, False)
+
+    def __enter__(self) -> SignalInbox:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for signum, handler in self._before.items():  # first: one that comes now is not lost
+            signal.signal(signum, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        self._read.close()
+        self._write.close()
+
+    def fileno(self) -> int:
+        """Return the fd, to wait until there is a signal."""
+        return self._read.fileno()
+
+    def take(self) -> list[int]:
+        """Return the signals that came since the last call, in order."""
+        with contextlib.suppress(BlockingIOError):
+            return list(self._read.recv(4096))
+        return []
+
+
+def stop_ourselves(*, with_job: bool = False) -> None:
+    """Stop this process, or all of its job, as TSTP does; return once it is continued."""
+    handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    os.kill(0 if with_job else os.getpid(), signal.SIGTSTP)
+    signal.signal(signal.SIGTSTP, handler)
+
+
+def _note(_signum: int, _frame: FrameType | None) -> None:
+    """Be there: the number goes into the inbox without us."""
