@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ptymux.client.answers import ENDED_STATES
+from ptymux.core.model import ENDED_STATES
 from ptymux.core.units import format_duration, format_size, printable
 
 __all__ = ["ENDED_STATES", "exit_code", "summary", "title"]

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ptymux.client.answers import ENDED_STATES
 from ptymux.errors import PtymuxError
 
 if TYPE_CHECKING:
@@ -73,6 +72,7 @@ class _Pty(_Known):
         self._wanted = (live, ended)
 
     def _words(self, ptys: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+        from ptymux.core.model import ENDED_STATES
         from ptymux.core.units import printable
 
         for pty in ptys:

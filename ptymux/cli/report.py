@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ptymux.cli.answer import paint, wrap
 from ptymux.cli.table import held_words, state_style
-from ptymux.client.answers import ENDED_STATES
+from ptymux.core.model import ENDED_STATES
 from ptymux.core.units import (
     command_words,
     format_capacity,

@@ -20,7 +20,7 @@ from ptymux.cli.answer import (
 from ptymux.cli.client import repeating
 from ptymux.cli.names import ANY_PTY
 from ptymux.cli.report import draw_report
-from ptymux.client.answers import ENDED_STATES
+from ptymux.core.model import ENDED_STATES
 
 __all__ = ["stats"]
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ptymux.cli.answer import cells, cut, paint
-from ptymux.client.answers import ENDED_STATES
 from ptymux.core.lifecycle import State, is_alarming
-from ptymux.core.model import DEFAULT_LANE
+from ptymux.core.model import DEFAULT_LANE, ENDED_STATES
 from ptymux.core.units import command_words, format_size, printable
 
 __all__ = ["draw_table", "format_age", "held_words", "state_style"]

@@ -5,10 +5,9 @@ Times are seconds since the epoch, sizes and offsets bytes. A newer server may s
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias, TypedDict, final
+from typing import Any, Literal, TypeAlias, TypedDict, final
 
 __all__ = [
-    "ENDED_STATES",
     "Buffer",
     "Delivery",
     "Envelope",
@@ -20,8 +19,6 @@ __all__ = [
     "Status",
     "Step",
 ]
-
-ENDED_STATES: Final = ("stopped", "errored")  # of a PTY
 
 _Outcome: TypeAlias = Literal["delivered", "failed", "escalated"]
 

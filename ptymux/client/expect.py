@@ -16,11 +16,12 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from pexpect import EOF, TIMEOUT, ExceptionPexpect  # type: ignore[import-untyped]
 from pexpect.spawnbase import SpawnBase  # type: ignore[import-untyped]
 
-from ptymux.client.answers import ENDED_STATES, Pty
+from ptymux.client.answers import Pty
 from ptymux.client.interaction import CONTROLS, pass_through, write_all
 from ptymux.client.lines import Lines
 from ptymux.client.reader import PtyReader
 from ptymux.client.typist import Typist
+from ptymux.core.model import ENDED_STATES
 from ptymux.core.ring import Part
 from ptymux.errors import PtymuxError, UnknownPtyError, WaitTimeoutError
 from ptymux.posix.collecting import echoes, make_echo

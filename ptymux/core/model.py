@@ -21,6 +21,7 @@ __all__ = [
     "CorrelationId",
     "DEFAULT_BUFFER",
     "DEFAULT_LANE",
+    "ENDED_STATES",
     "ulid",
     "WindowSize",
     "OnFull",
@@ -43,6 +44,7 @@ CorrelationId = NewType("CorrelationId", str)  # of the request that caused an e
 
 DEFAULT_BUFFER = 4 * MIB  # of one PTY's output
 DEFAULT_LANE = LaneId("default")
+ENDED_STATES = ("stopped", "errored")  # of a record; those of `lifecycle.State` that are not live
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LABEL_LENGTH = 64  # characters of a name, lane, session or terminal

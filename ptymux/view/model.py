@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ptymux.client.answers import ENDED_STATES
 from ptymux.core.lifecycle import State, is_alarming
+from ptymux.core.model import ENDED_STATES
 from ptymux.core.units import command_words, printable
 from ptymux.errors import ProtocolError
 

@@ -20,7 +20,7 @@ from ptymux.core.lifecycle import (
     shown,
     transition,
 )
-from ptymux.core.model import Limits, PtyId
+from ptymux.core.model import ENDED_STATES, Limits, PtyId
 from ptymux.errors import InvalidTransitionError
 
 pytestmark = pytest.mark.requirement("FR-001")
@@ -259,3 +259,7 @@ def test_only_a_failed_start_and_a_signal_nobody_here_sent_are_alarming() -> Non
 @pytest.mark.parametrize("state", [state for state in State if state in LIVE])
 def test_nothing_live_is_alarming(state: State) -> None:
     assert not is_alarming(state)
+
+
+def test_ended_states_are_those_that_are_not_live() -> None:
+    assert set(ENDED_STATES) == {state.value for state in State if state not in LIVE}
