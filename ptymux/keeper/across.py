@@ -327,8 +327,9 @@ class ProcessLink:
         sock, pid = self._start_keeper()
         self._greeted = self._loop.create_future()
         self._talk = talk = Conversation(sock, self._take, self._lose, self._take_output)
-        handle = os.pidfd_open(os.getpid())
+        handle = -1
         try:
+            handle = os.pidfd_open(os.getpid())
             self._hand_over(talk, handle)
             await self._greeted
         except BaseException:
@@ -338,7 +339,7 @@ class ProcessLink:
                 os.waitpid(pid, 0)
             raise
         finally:
-            os.close(handle)
+            close_all((handle,))
 
     def _hand_over(self, talk: Conversation, handle: int) -> None:
         heirlooms = self._holdings.heirlooms()
