@@ -368,9 +368,18 @@ def _log_handler(path: str) -> logging.Handler:
     """Return one that writes to the file at `path`, or to stderr where that cannot be opened."""
     logging.raiseExceptions = False  # a full disk is no reason to write more
     try:
-        return logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1)
+        handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1)
     except OSError:
         return logging.StreamHandler()
+    handler.rotator = _copy_and_empty
+    return handler
+
+
+def _copy_and_empty(source: str, destination: str) -> None:
+    """Rotate in a way that whoever has the file open, the keeper too, goes on writing to it."""
+    with contextlib.suppress(OSError), open(source, "rb") as old, open(destination, "wb") as new:
+        new.write(old.read())
+    os.truncate(source, 0)
 
 
 def serve(path: str, link: socket.socket, listener: socket.socket) -> None:

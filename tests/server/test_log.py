@@ -1,0 +1,24 @@
+"""The log of keeper and server: one file, which both have open."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.server.conftest import Place, kill, until
+
+
+def test_the_log_is_rotated_under_those_who_have_it_open(place: Place) -> None:
+    log = Path(place.folder, "s.log")
+    before = log.stat().st_ino
+    with log.open("ab") as file:
+        file.write(b"old\n" * 300_000)
+
+    kill(place.status()["keeper_pid"])
+    until(lambda: log.stat().st_size < 10_000, 10)
+    until(lambda: "the keeper is gone" in log.read_text(), 10)
+
+    keeper, server = (place.status()[name] for name in ("keeper_pid", "pid"))
+    assert log.stat().st_ino == before
+    assert {os.stat(f"/proc/{pid}/fd/2").st_ino for pid in (keeper, server)} == {before}
+    assert Path(place.folder, "s.log.1").read_text().count("old\n") == 300_000
