@@ -72,9 +72,7 @@ class Claim:
             is_new = True
         if not os.path.lexists(state_path(self._path, "state")):
             before, self.state = self.state, StateFile(state_path(self._path, "state"), _SLOTS)
-            for proof in before.proofs():
-                self.state.enter(proof.number, proof.pid, proof.start_time)
-            before.close()
+            self.state.take_over(before)
         if self._is_bound():
             return is_new
         listener = listen(self._path)

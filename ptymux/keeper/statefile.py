@@ -119,12 +119,25 @@ class StateFile:
         """Return the children that are written down, by this keeper or the one before."""
         return [proof for _at, proof in _read(self._map) if proof.pid]
 
+    def take_over(self, before: StateFile) -> None:
+        """Write down what another one has, in place of it; this one is empty."""
+        for old, proof in _read(before._map):
+            if proof.pid:
+                at = self._free.pop()
+                self._write(at, proof)
+                if old in before._left:
+                    self._left[at] = proof
+                else:
+                    self._slots[proof.number] = at
+        before.close()
+
     def claim(self, number: int, pid: int, start_time: int | None) -> None:
         """Go on with a child that lives, written down or not, and whose PTY is known."""
         for at, proof in list(self._left.items()):
             if proof.number == number:
                 self._slots[number] = at
                 del self._left[at]
+                break
         if number not in self._slots and not self.is_full:
             self.enter(number, pid, start_time)
 
@@ -144,7 +157,10 @@ class StateFile:
         """Write a child down, before anybody is told of it; there is a free slot."""
         at = self._free.pop()
         self._slots[number] = at
-        words = (pid, start_time or 0, number, self._boot_id.encode())
+        self._write(at, Proof(pid, start_time or 0, number, self._boot_id))
+
+    def _write(self, at: int, proof: Proof) -> None:
+        words = (proof.pid, proof.start_time, proof.number, proof.boot_id.encode())
         _SLOT.pack_into(self._map, at * _SLOT.size, *words)
 
     def leave(self, number: int) -> None:

@@ -57,3 +57,43 @@ def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UnsafeDirectoryError, match="state"):
         StateFile(str(tmp_path / "state"), slots=1)
+
+
+def test_a_file_that_was_removed_is_written_again_with_what_was_left_still_left(
+    tmp_path: Path,
+) -> None:
+    """Else the places of those whom an earlier keeper left would never be free again."""
+    first = StateFile(str(tmp_path / "s"), 3)
+    first.enter(1, 11, 111)
+    first.close()
+    second = StateFile(str(tmp_path / "s"), 3)
+    second.enter(2, 22, 222)
+
+    third = StateFile(str(tmp_path / "other"), 3)
+    third.take_over(second)
+    assert [proof.number for proof in third.left] == [1]
+    assert {proof.number for proof in third.proofs()} == {1, 2}
+
+    third.settle()
+    third.leave(2)
+    assert third.proofs() == []
+    for number in (3, 4, 5):
+        third.enter(number, 1, 1)
+    assert third.is_full
+    third.close()
+
+
+def test_of_two_with_one_number_one_is_claimed_and_the_other_left(tmp_path: Path) -> None:
+    first = StateFile(str(tmp_path / "s"), 3)
+    first.enter(1, 11, 111)
+    first.enter(1, 12, 112)
+    first.close()
+    second = StateFile(str(tmp_path / "s"), 3)
+
+    second.claim(1, 11, 111)
+    assert len(second.left) == 1
+    second.settle()
+    second.leave(1)
+
+    assert second.proofs() == []
+    second.close()
