@@ -317,7 +317,12 @@ class Connection(Closing):
 
 def _connect(path: str, timeout: float) -> socket.socket:
     """Return a socket connected to a server that runs as this user."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:
+        from ptymux.posix.shortage import shortage_of
+
+        raise shortage_of(error) or UnreachableError(path, str(error.strerror)) from error
     try:
         # A connect to a full backlog waits in the kernel, but only if the socket blocks.
         limit = _TIMEVAL.pack(int(timeout), int(timeout % 1 * 1_000_000))

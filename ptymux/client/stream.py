@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 from contextlib import suppress
@@ -354,10 +355,13 @@ def _ask(
     connection: Connection, method: str, **params: object
 ) -> tuple[dict[str, Any], Lifeline | None]:
     result, fds = connection.call_with_fds(method, **params)
-    lifelines = [Lifeline(fd) for fd in fds]
-    for unasked in lifelines[1:]:
-        unasked.close()
-    return result, lifelines[0] if lifelines else None
+    for unasked in fds[1:]:
+        os.close(unasked)
+    try:
+        return result, Lifeline(fds[0]) if fds else None
+    except OSError as error:
+        os.close(fds[0])
+        raise ProtocolError("what the server sent is no lifeline") from error
 
 
 def _start(result: dict[str, Any], connection: Connection, lifeline: Lifeline | None) -> int:

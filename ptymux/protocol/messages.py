@@ -324,10 +324,6 @@ class Params:
         """Return a finite number, None when none was given."""
         return self.real(name, low) if self.has(name) else None
 
-    def optional_choice(self, name: str, allowed: Sequence[str]) -> str | None:
-        """Return one of `allowed`, None when none was given."""
-        return self.choice(name, allowed) if self.has(name) else None
-
     def texts_list(self, name: str) -> list[str]:
         """Return a list of texts, an empty one when none was given."""
         values = self._get(name, ())

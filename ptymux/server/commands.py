@@ -185,9 +185,10 @@ async def kill(app: App, _connection: Connection, params: Params) -> Mapping[str
     grace = params.optional_real("grace")
     records = _several(app, params, live_only=True)
     tellers = [app.manager.teller(record.pty_id) for record in records]
-    await asyncio.gather(
-        *(app.manager.terminate(record.pty_id, grace_seconds=grace) for record in records)
-    )
+    terminations = (app.manager.terminate(r.pty_id, grace_seconds=grace) for r in records)
+    for outcome in await asyncio.gather(*terminations, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
     return {"ptys": [tell() for tell in tellers]}
 
 

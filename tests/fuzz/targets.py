@@ -132,7 +132,6 @@ def read_every_way(params: Params, name: str) -> None:
         lambda: params.optional_text(name),
         lambda: params.optional_number(name, 0, 10),
         lambda: params.optional_real(name),
-        lambda: params.optional_choice(name, ["block"]),
         lambda: params.texts_list(name),
         lambda: params.choices(name, ["a"]),
         lambda: params.texts(name),

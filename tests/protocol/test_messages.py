@@ -283,7 +283,6 @@ def test_parameters_of_their_kind_are_read() -> None:
     assert GIVEN.real("number") == 5.0
     assert GIVEN.flag("flag") is True
     assert GIVEN.choice("choice", ["drop", "block"]) == "drop"
-    assert GIVEN.optional_choice("choice", ["drop", "block"]) == "drop"
     assert GIVEN.number_or_choice("number", ["now"]) == 5
     assert GIVEN.number_or_choice("text", ["web"]) == "web"
     assert GIVEN.texts_list("list") == GIVEN.choices("list", ["a", "b", "c"]) == ["a", "b"]
@@ -296,7 +295,6 @@ def test_what_is_null_is_not_given(name: str) -> None:
     assert GIVEN.optional_text(name) is None
     assert GIVEN.optional_number(name) is None
     assert GIVEN.optional_real(name) is None
-    assert GIVEN.optional_choice(name, ["a"]) is None
     assert GIVEN.text(name, "x") == "x"
     assert GIVEN.number(name, default=3) == 3
     assert GIVEN.real(name, default=3.5) == 3.5
