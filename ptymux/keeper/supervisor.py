@@ -14,7 +14,7 @@ import socket
 import time
 from typing import Final
 
-from ptymux.keeper.zygote import QUICK_SECONDS, Zygote, pause
+from ptymux.keeper.zygote import QUICK_SECONDS, Zygote, pause, receive_fds
 
 __all__ = ["LINK_FD", "Supervisor", "log"]
 
@@ -82,7 +82,7 @@ class Supervisor:
     def meet(self, link: socket.socket) -> bool:
         """Take the pidfd with which a server introduces itself on this link; False: none came."""
         try:
-            _word, fds, _flags, _address = socket.recv_fds(link, 1, 1, socket.MSG_CMSG_CLOEXEC)
+            _word, fds = receive_fds(link, 1)
         except OSError:
             fds = []
         if not fds:

@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Final
 
-__all__ = ["CONTROL_FD", "QUICK_SECONDS", "Zygote", "pause"]
+__all__ = ["CONTROL_FD", "QUICK_SECONDS", "Zygote", "pause", "receive_fds"]
 
 CONTROL_FD: Final = 3  # in the zygote
 QUICK_SECONDS: Final = 2.0  # who lived less died of something that is still there
@@ -28,6 +28,18 @@ _ZYGOTE: Final = "sys.modules['ssl'] = None; from ptymux.server.zygote import ma
 def pause(deaths: int) -> float:
     """Return how many seconds to leave what never came up, dead so often in a row, alone."""
     return min(0.1 * 2 ** min(deaths, 8), 5.0) if deaths > 1 else 0.0
+
+
+def receive_fds(sock: socket.socket, most: int) -> tuple[bytes, list[int]]:
+    """Return one byte, none at the end, and the fds that came with it; no child inherits them.
+
+    Raises:
+        OSError: nothing came, or nothing will.
+    """
+    word, fds, _flags, _address = socket.recv_fds(sock, 1, most)
+    for fd in fds:
+        os.set_inheritable(fd, False)  # `recv_fds` has flags for that and drops them, in 3.11
+    return word, list(fds)
 
 
 class Zygote:

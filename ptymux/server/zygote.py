@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 
-from ptymux.keeper.zygote import CONTROL_FD
+from ptymux.keeper.zygote import CONTROL_FD, receive_fds
 from ptymux.posix.memory import raise_open_files_limit
 from ptymux.server.app import serve
 
@@ -46,7 +46,7 @@ def main() -> None:
 def _forked(control: socket.socket) -> tuple[int, int] | None:
     """Fork at each request; return in the child what came with it, and None when all is over."""
     while True:
-        request, fds, _flags, _address = socket.recv_fds(control, 1, 2, socket.MSG_CMSG_CLOEXEC)
+        request, fds = receive_fds(control, 2)
         if not request:
             return None
         with contextlib.suppress(OSError):  # the keeper gets to know, as the link closes

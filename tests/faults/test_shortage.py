@@ -54,7 +54,9 @@ def small_disk(place: Place) -> Iterator[None]:
     finally:
         place.stop()
         assert "Traceback" not in place.log()
-        subprocess.run(["umount", place.folder], check=True)
+        # The keeper's log is open a little longer than the keeper has a command line.
+        unmount = ["umount", place.folder]
+        until(lambda: not subprocess.run(unmount, capture_output=True).returncode)
 
 
 def fill(place: Place) -> None:

@@ -86,6 +86,18 @@ def sockets_of(pid: int) -> set[str]:
     return {name for name in fds if name.startswith("socket:")}
 
 
+def inheritable_of(pid: int) -> list[int]:
+    """Return the fds that a process passes on, but for the standard ones."""
+    found = []
+    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(FileNotFoundError):  # it was closed during the look
+            lines = info.read_text().splitlines()
+            flags = next(int(line.split()[1], 8) for line in lines if line.startswith("flags:"))
+            if int(info.name) > 2 and not flags & os.O_CLOEXEC:
+                found.append(int(info.name))
+    return found
+
+
 def signals_of(pid: int, kind: str) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1], 16) for line in lines if line.startswith(f"{kind}:"))
@@ -123,6 +135,15 @@ def test_the_zygote_has_nothing_open_and_the_server_nothing_of_the_zygote(
 
         until(lambda: set(os.listdir(f"/proc/{nursery.zygote}/fd")) == set("0123"))
         assert own not in sockets_of(server)
+    nursery.end_of_server()
+
+
+def test_no_child_inherits_what_was_passed(nursery: Nursery) -> None:
+    with nursery.ask() as link:
+        server = nursery.come(link)
+
+        assert not os.get_inheritable(nursery.supervisor.handle)
+        assert not inheritable_of(server)
     nursery.end_of_server()
 
 
