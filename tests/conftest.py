@@ -6,6 +6,7 @@ import contextlib
 import gc
 import io
 import os
+import signal
 import threading
 import time
 from collections import defaultdict
@@ -57,6 +58,16 @@ BUILT = [
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--requirements", action="store_true", help="list what proves what, and stop")
     parser.addoption("--coverage-gates", action="store_true", help="hold modules to their gates")
+
+
+def pytest_configure() -> None:
+    """Have programs start with the usual signals, also where a shell runs us in the background.
+
+    What is ignored is ignored after an exec, too; what is handled is not.
+    """
+    for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(signum) is signal.SIG_IGN:
+            signal.signal(signum, lambda *_: None)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
