@@ -35,7 +35,6 @@ HELD_END_SECONDS: Final = 10.0  # that an ended PTY in `block` waits for its con
 _REAP_SECONDS: Final = 3.0  # for the parent of a child that is not ours to reap it
 _COUNT_HELD_SECONDS: Final = 0.5  # between two updates of `held_ms` while a PTY is held
 _SHORT: Final = 512  # an echo, a line: a terminal gives 4 KB at a time when there is more
-_TYPING_SECONDS: Final = 0.1  # from a key on
 _READS: Final = 4  # in one go when a closing PTY is emptied, some 16 KB
 
 # At most, of what was written and not read yet. Source: some 8 KB of flip buffers (the limit that
@@ -54,11 +53,14 @@ class Host(Protocol):
     reports: list[Report]
     deadlines: dict[int, float]  # by slot, on time.monotonic: when `Terminal.expire` is due
     busy: dict[Terminal, None]  # an ordered set: have something to read in this turn
-    typing_until: float  # on time.monotonic: somebody types, or has just typed
     untold: dict[Terminal, None]  # an ordered set: its output was echoed, to be told of soon
 
     def watch(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
         """Have `handler` called with the events of `mask`; mask 0: no more."""
+        ...
+
+    def note_typing(self) -> float:
+        """Take notice that input was taken; return until when, on time.monotonic, that counts."""
         ...
 
 
@@ -299,7 +301,7 @@ class Terminal:
             self._host.busy[self] = None
 
     def _note_typing(self) -> None:
-        self.typed_until = self._host.typing_until = time.monotonic() + _TYPING_SECONDS
+        self.typed_until = self._host.note_typing()
 
     def _on_lifeline_end(self, number: int, by_client: bool) -> None:
         self._host.reports.append(LifelineEnded(self.slot, number, by_client))
