@@ -62,7 +62,9 @@ def kill(pid: int, signum: int = signal.SIGKILL) -> None:
 
 
 def children_of(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    with suppress(OSError):  # a server may not know yet that its keeper is gone
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 def fds_of(pid: int) -> int:
