@@ -17,7 +17,8 @@ the PTY, the second only by whoever holds the readers (the manager).
        9  HAND_SIZE  how much of it; 0 when nothing is in hand; and
       10  HAND_FROM  how much of it was typed before
       64  LINES      for each lifeline its number, 0 for none, and how much of it was typed;
-                     the number's highest bit is set when it echoes
+                     the number's highest bit is set when it echoes, the next one when how much
+                     was typed is not known for sure
      512  LIMIT      the engine never reads beyond this offset
      513  WAKE_AT    the engine tells the manager once TOTAL is here or beyond
      514  FLOOR      readers begin here: what is below was cleared
@@ -63,6 +64,7 @@ _HAND_SIZE: Final = 9
 _HAND_FROM: Final = 10
 _LINES: Final = 64  # two words for each of Limits.LIFELINES
 _ECHOES: Final = 1 << 63
+_UNSURE: Final = 1 << 62
 LIMIT: Final = 512
 WAKE_AT: Final = 513
 FLOOR: Final = 514
@@ -78,6 +80,7 @@ class Line:
     index: int  # of its words
     taken: int  # bytes of it that were typed
     echoes: bool
+    is_unsure: bool  # some of them may not have been
 
 
 class Header:
@@ -115,15 +118,25 @@ class Header:
         words = self._words[_LINES : _LINES + 2 * Limits.LIFELINES].tolist()
         pairs = zip(words[::2], words[1::2], strict=True)
         return {
-            word & ~_ECHOES: Line(index, taken, bool(word & _ECHOES))
+            word & ~(_ECHOES | _UNSURE): Line(
+                index, taken, bool(word & _ECHOES), bool(word & _UNSURE)
+            )
             for index, (word, taken) in enumerate(pairs)
             if word
         }
 
-    def set_line(self, index: int, number: int, taken: int, *, echoes: bool = False) -> None:
+    def set_line(
+        self,
+        index: int,
+        number: int,
+        taken: int,
+        *,
+        echoes: bool = False,
+        is_unsure: bool = False,
+    ) -> None:
         """Note how much of a lifeline's input was typed in all; number 0: there is none."""
         self._words[_LINES + 2 * index + 1] = taken
-        self._words[_LINES + 2 * index] = number | _ECHOES if echoes else number
+        self._words[_LINES + 2 * index] = number | _ECHOES * echoes | _UNSURE * is_unsure
 
     @property
     def held_ms(self) -> int:

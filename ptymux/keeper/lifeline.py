@@ -3,7 +3,8 @@
 A lifeline is a stream socketpair; the client writes raw input into its end, and what the terminal
 does not take yet waits in the socket's buffer, which pushes back on the client. When a lifeline
 ends, whichever side ended it, the engine's last word on it is how many bytes the terminal took,
-as 8 bytes, little-endian. So a sender that half-closes learns exactly what became of its input.
+as 8 bytes, little-endian. So a sender that half-closes learns exactly what became of its input; no
+last word means that nobody knows.
 
 Input leaves the socket only after the terminal took it, and a duplicate of the engine's end can
 be held elsewhere; so a successor of an engine that died finds all that was not typed. The chunk in
@@ -53,21 +54,31 @@ Watch = Callable[[int, int, Callable[[int], None]], None]
 class Lifeline:
     """The engine's end of one attachment."""
 
-    __slots__ = ("echoes", "index", "number", "reported", "sock", "taken")
+    __slots__ = ("echoes", "index", "is_unsure", "number", "reported", "sock", "taken")
 
     def __init__(
-        self, number: int, sock: socket.socket, index: int, taken: int = 0, *, echoes: bool = False
+        self,
+        number: int,
+        sock: socket.socket,
+        index: int,
+        taken: int = 0,
+        *,
+        echoes: bool = False,
+        is_unsure: bool = False,
     ) -> None:
         self.number = number
         self.sock = sock
         self.index = index  # in the ring's header
         self.taken = taken  # bytes that the terminal took
         self.echoes = echoes
+        self.is_unsure = is_unsure  # some of it may not have been taken
         self.reported = False
 
     @property
     def last_word(self) -> bytes:
-        """How much the terminal took, as the client is told at the end."""
+        """How much the terminal took, as the client is told at the end; empty if unknown."""
+        if self.is_unsure:
+            return b""
         if self.echoes:
             return _FRAME.pack(_TAKEN, TAKEN_BYTES, self.taken)
         return self.taken.to_bytes(TAKEN_BYTES, "little")
@@ -162,7 +173,14 @@ class Input:
             self._ended(number, True)
             return 0
         sock.setblocking(False)
-        line = Lifeline(number, sock, known.index, known.taken, echoes=known.echoes)
+        line = Lifeline(
+            number,
+            sock,
+            known.index,
+            known.taken,
+            echoes=known.echoes,
+            is_unsure=known.is_unsure,
+        )
         unknown = self._finish_typing(line)
         self._add(line)
         self._listen(line)
@@ -180,6 +198,7 @@ class Input:
             typed = line.taken - before
             if not typed:
                 typed = unknown = size
+                line.is_unsure = True
             _discard(line.sock, typed - (size - peeked))
             line.taken = before + typed
             self._note(line)
@@ -226,7 +245,9 @@ class Input:
 
     def _note(self, line: Lifeline) -> None:
         """Have a successor know how much of a lifeline was typed."""
-        self._ring.set_line(line.index, line.number, line.taken, echoes=line.echoes)
+        self._ring.set_line(
+            line.index, line.number, line.taken, echoes=line.echoes, is_unsure=line.is_unsure
+        )
 
     def _listen(self, line: Lifeline) -> None:
         mask = _GONE_ONLY if self._owner is not None else _LISTEN

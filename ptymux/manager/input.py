@@ -8,7 +8,7 @@ import re
 import socket
 from typing import Final
 
-from ptymux.errors import InputCutError, LineTooLongError
+from ptymux.errors import ConnectionClosedError, InputCutError, LineTooLongError
 from ptymux.keeper.lifeline import TAKEN_BYTES
 from ptymux.keeper.link import Link
 from ptymux.manager.pty import ManagedPty
@@ -25,6 +25,7 @@ async def type_in(link: Link, pty: ManagedPty, data: bytes) -> int:
     Raises:
         LineTooLongError: the terminal collects lines and would cut one of these; nothing was sent.
         InputCutError: the PTY ended first.
+        ConnectionClosedError: the keeper died while it typed: nobody knows how much arrived.
     """
     if len(data) > _LONGEST_LINE:
         longest = max(len(line) for line in _LINE_ENDS.split(data))
@@ -51,4 +52,6 @@ async def _send_all(lifeline: socket.socket, data: bytes) -> int:
     with contextlib.suppress(OSError):
         while len(word) < TAKEN_BYTES and (more := await loop.sock_recv(lifeline, TAKEN_BYTES)):
             word += more
+    if len(word) < TAKEN_BYTES:
+        raise ConnectionClosedError("the keeper died: how much input arrived is unknown")
     return int.from_bytes(word, "little")

@@ -77,7 +77,9 @@ class Typed:
         fuse = Fuse(steps)
         sock: Any = Fragile(self._ours, fuse)
         ring: Any = Fragile(self._ring, fuse)
-        engine = Input(-1, ring, lambda *_watch: None, lambda: None, lambda *_ended: None)
+        self.engine = engine = Input(
+            -1, ring, lambda *_watch: None, lambda: None, lambda *_ended: None
+        )
         write = os.write
         os.write = fuse.around(self.write)
         try:
@@ -117,6 +119,15 @@ class Typed:
     def counted(self) -> int:
         return self._ring.lines()[NUMBER].taken
 
+    @property
+    def is_unsure(self) -> bool:
+        return self._ring.lines()[NUMBER].is_unsure
+
+    def last_word(self) -> bytes:
+        """Return what the client is told of how much was typed, empty when nobody knows."""
+        self.engine.close()
+        return self.client.recv(100)
+
     def close(self) -> None:
         self.client.close()
         self._ours.close()
@@ -141,6 +152,8 @@ def test_what_is_typed_is_exact_wherever_engines_die(
 
     try:
         assert typed.counted == len(data)
+        if not typed.is_unsure:
+            assert typed.got == data
         if not typed.unknown:
             assert typed.got == data
     finally:
@@ -157,8 +170,10 @@ def test_one_death_leaves_no_more_unknown_than_was_in_hand(steps: int) -> None:
 
     typed.live(steps)
     assert typed.live(1_000_000)
+    word = typed.last_word()
     typed.close()
 
+    assert word == (b"" if typed.unknown else len(data).to_bytes(8, "little"))
     missing = len(data) - len(typed.got)
     at = next((i for i, byte in enumerate(typed.got) if byte != data[i]), len(typed.got))
     assert 0 <= missing <= typed.unknown <= 4096
