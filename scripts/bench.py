@@ -97,8 +97,9 @@ def compiled(plan: Plan) -> Iterator[Plan]:
             yield replace(plan, why_no_program="cc failed")
 
 
-def run(plan: Plan, names: Sequence[str]) -> dict[str, list[Figure]]:
-    results = {}
+def run(plan: Plan, names: Sequence[str]) -> tuple[dict[str, list[Figure]], bool]:
+    """Return the figures of each part, and whether all could be measured that were to be."""
+    results, is_whole = {}, True
     with compiled(plan) as ready:
         for name in names:
             if sys.stderr.isatty():
@@ -107,9 +108,12 @@ def run(plan: Plan, names: Sequence[str]) -> dict[str, list[Figure]]:
                 results[name] = CHAPTERS[name].measure(ready)
             except NotMeasurableError as reason:
                 results[name] = [Figure("everything", "", None, note=str(reason))]
+            except BenchError as error:  # the other parts are worth as much without this one
+                results[name] = [Figure("everything", "", None, note=f"failed: {error}")]
+                is_whole = False
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-    return results
+    return results, is_whole
 
 
 def describe(plan: Plan) -> dict[str, object]:
@@ -200,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [*options.parts, *(options.only or [])]
     logging.getLogger("ptymux").setLevel(logging.ERROR)  # an overflow is what a flood is for
     try:
-        results = run(plan, [name for name in CHAPTERS if name in (chosen or CHAPTERS)])
+        results, is_whole = run(plan, [name for name in CHAPTERS if name in (chosen or CHAPTERS)])
     except (BenchError, PtymuxError, OSError, subprocess.CalledProcessError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -208,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     show = show_json if options.json else show_rich if sys.stdout.isatty() else show_plain
     show(plan, results)
-    return 0
+    return 0 if is_whole else 1
 
 
 if __name__ == "__main__":
