@@ -259,6 +259,9 @@ class Dtach:
 
     def close(self) -> None:
         self.end()
+        for pid in self._pids():  # what the shells had started may hold on to the terminals
+            with suppress(ProcessLookupError):
+                os.kill(pid, 9)
 
 
 MAKERS: Final[Mapping[str, type[Ours | Tmux | Dtach]]] = {"tmux": Tmux, "dtach": Dtach}
