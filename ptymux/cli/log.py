@@ -13,7 +13,7 @@ from typing import Final
 
 from ptymux.cli.message import tell
 from ptymux.cli.outlet import Outlet
-from ptymux.cli.resuming import resume, resume_patiently
+from ptymux.cli.resuming import resume_patiently
 from ptymux.client.plain import Plain, Run
 from ptymux.client.stream import Stream
 from ptymux.errors import ClosedOutputError, ConnectionClosedError
@@ -110,7 +110,8 @@ def follow(
         BrokenPipeError: nobody reads from `printer` any more.
         PtymuxError: the server went away for good, or refuses.
     """
-    stream = resume(path, pty_id, offset, kind, lifeline=kind in ("consumer", "lossless"))
+    attaches = kind in ("consumer", "lossless")
+    stream = resume_patiently(path, pty_id, offset, kind, lifeline=attaches)
     last = int(stream.pty["buffer"]["total_written"]) if kind == "one-shot" else None
     lifeline, stream.lifeline = stream.lifeline, None  # we are attached, whatever server there is
     line = None if lifeline is None else lifeline.number

@@ -168,13 +168,14 @@ class Attachment:
 def resume_patiently(
     path: str,
     pty: str,
-    offset: int,
+    offset: int | str,
     kind: str,
     *,
+    lifeline: bool = False,
     line: int | None = None,
     received_from: int | None = None,
 ) -> Stream:
-    """Attach anew, without input, as soon as there is a server again.
+    """Attach, without input, as soon as there is a server, or again one.
 
     Raises:
         PtymuxError: there is none for too long, or it does not know the PTY any more.
@@ -182,7 +183,15 @@ def resume_patiently(
     patience = Patience()
     while True:
         try:
-            return resume(path, pty, offset, kind, line=line, received_from=received_from)
+            return resume(
+                path,
+                pty,
+                offset,
+                kind,
+                lifeline=lifeline,
+                line=line,
+                received_from=received_from,
+            )
         except PtymuxError as error:
             patience.bear(error)
 

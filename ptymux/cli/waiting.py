@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from ptymux.cli.client import chosen_path
 from ptymux.cli.ending import exit_code
 from ptymux.cli.log import follow
-from ptymux.cli.resuming import Patience, resume, resume_patiently
+from ptymux.cli.resuming import Patience, resume_patiently
 from ptymux.client.matching import Matcher
 from ptymux.client.rpc import Connection
 from ptymux.client.stream import Stream
@@ -90,7 +90,7 @@ def observe(
     It goes on where it was with whichever server is there.
     """
     path = chosen_path()
-    stream = resume(path, pty_id, start, "observer", wants_input=False)
+    stream = resume_patiently(path, pty_id, start, "observer")
     watch = begin(stream.offset)
     while True:
         with stream, suppress(ConnectionClosedError):

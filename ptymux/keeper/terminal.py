@@ -36,7 +36,6 @@ _REAP_SECONDS: Final = 3.0  # for the parent of a child that is not ours to reap
 _COUNT_HELD_SECONDS: Final = 0.5  # between two updates of `held_ms` while a PTY is held
 _SHORT: Final = 512  # an echo, a line: a terminal gives 4 KB at a time when there is more
 _READS: Final = 4  # in one go when a closing PTY is emptied, some 16 KB
-
 # At most, of what was written and not read yet. Source: some 8 KB of flip buffers (the limit that
 # pty_common_install sets in linux/drivers/tty/pty.c) and 4 KB of n_tty; up to 23 KB were measured.
 _TERMINAL_HOLDS: Final = 64 * 1024
@@ -179,9 +178,9 @@ class Terminal:
         """Send what was read last, if it answers a key, to whoever waits for it."""
         if time.monotonic() >= self.typed_until:
             self.typed_until = 0.0
-            return
-        start = self.ring.total - size
-        self._is_echoed = self.input.echo(start, self.ring.copy(start, size))
+        else:
+            start = self.ring.total - size
+            self._is_echoed = self.input.echo(start, self.ring.copy(start, size))
 
     def _follow_end(self, *, is_empty: bool) -> None:
         """Judge, after a read of an ended PTY, how far its end has come."""
