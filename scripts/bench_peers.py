@@ -103,9 +103,9 @@ class Terminal:
         except OSError:
             raise BenchError(f"{self.process.args!r} ended") from None
 
-    def wait_for(self, text: bytes) -> float:
+    def wait_for(self, text: bytes, seconds: float = DEADLINE_SECONDS) -> float:
         """Return when `text` was there."""
-        shown, deadline = b"", time.monotonic() + DEADLINE_SECONDS
+        shown, deadline = b"", time.monotonic() + seconds
         while text not in shown:
             if time.monotonic() > deadline:
                 raise BenchError(f"{self.process.args!r} did not show {text!r}: {shown[-200:]!r}")
@@ -244,6 +244,8 @@ class Dtach:
             for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
                 with suppress(ProcessLookupError):
                     os.kill(int(child), 9)
+            with suppress(ProcessLookupError):  # what a shell started may hold on to the terminal
+                os.kill(pid, 9)
 
     def _pids(self) -> list[int]:
         found = []
@@ -259,9 +261,6 @@ class Dtach:
 
     def close(self) -> None:
         self.end()
-        for pid in self._pids():  # what the shells had started may hold on to the terminals
-            with suppress(ProcessLookupError):
-                os.kill(pid, 9)
 
 
 MAKERS: Final[Mapping[str, type[Ours | Tmux | Dtach]]] = {"tmux": Tmux, "dtach": Dtach}
