@@ -61,7 +61,7 @@ class ProcessLink:
         self._keeper = -1  # a pidfd
         self._recovery: asyncio.Task[None] | None = None
         self._linked = asyncio.Event()
-        self._is_closed = self._is_stopping = False
+        self._is_closed = self._is_stopping = self._has_given_up = False
         self._talk: Conversation | None = None
         self.keeper_pid = 0
         self.keeper_replacements = 0
@@ -220,7 +220,7 @@ class ProcessLink:
                 reply = await self._talk.ask(op, body, data, fds)
                 break
             except LinkClosedError:
-                if op == "spawn" or self._is_closed or self._is_stopping:
+                if op == "spawn" or self._is_closed or self._has_given_up:
                     raise
                 await asyncio.sleep(0)
         error = reply.body.get("error")
@@ -285,9 +285,9 @@ class ProcessLink:
         self._fail_greeting(reason)
         if self._recovery is not None and not self._recovery.done():
             return  # the one that was to take over is gone: it is tried again
-        if self._is_stopping or is_young:
+        if is_young:
             self._give_up(reason)
-        else:
+        else:  # also at the end: it is the keeper that leaves nothing behind
             self._recovery = asyncio.ensure_future(self._recover(reason))
 
     def _fail_greeting(self, reason: str) -> None:
@@ -296,7 +296,7 @@ class ProcessLink:
             self._greeted.exception()  # seen, should nobody wait for it
 
     def _give_up(self, reason: str) -> None:
-        self._is_stopping = True
+        self._has_given_up = True
         self._linked.set()
         self._on_lost(reason)
 

@@ -89,10 +89,10 @@ class PrivateLink(ProcessLink):
         """
         if self._is_closed:
             raise LinkClosedError("this manager is closed; make another")
-        if self.keeper_pid and not self._is_stopping:
+        if self.keeper_pid and not self._has_given_up:
             return
         if self._beginning is None or self._beginning.done():
-            self._is_stopping = False
+            self._has_given_up = False
             self._linked.clear()
             self._beginning = self._recovery = asyncio.create_task(self._start_first())
         await asyncio.shield(self._beginning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -54,6 +55,8 @@ class RemoteLink(ProcessLink):
         """Let go of everything; the link is unusable afterwards."""
         if self._is_closed:
             return
+        if self._is_stopping and self._recovery is not None:
+            await asyncio.wait((self._recovery,))  # somebody has to tidy up
         await super().close()
         if self.listener is not None:
             self.listener.close()

@@ -177,15 +177,23 @@ def ignores_hup(pid: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("seconds", [0.0, pytest.param(0.03, marks=pytest.mark.faults)])
-def test_a_stop_is_not_forgotten_while_a_keeper_is_replaced(place: Place, seconds: float) -> None:
-    pty = place.sh("sleep 3600")
-    with place.connect() as connection:
-        kill(place.status()["keeper_pid"])
-        time.sleep(seconds)  # into the takeover
-        connection.call("shutdown", force=True)
-    until(lambda: not place.processes(), 15)
-    assert not is_alive(pty["pid"])
+@pytest.mark.parametrize("script", ["", "sleep 3600", "trap '' HUP TERM; sleep 3600"])
+@pytest.mark.parametrize("rounds", [1, pytest.param(100, marks=pytest.mark.faults)])
+def test_a_stop_is_not_forgotten_while_a_keeper_is_replaced(
+    place: Place, moments: random.Random, rounds: int, script: str
+) -> None:
+    for _ in range(rounds):
+        place.start()
+        pty = place.sh(script, grace_seconds=0.1) if script else None
+        if "trap" in script:
+            until(lambda pty=pty: ignores_hup(pty["pid"]))  # type: ignore[misc]
+        with place.connect() as connection:
+            kill(place.status()["keeper_pid"])
+            time.sleep(moments.choice((0, 0.008, 0.03, moments.uniform(0, 0.2))))
+            connection.call("shutdown", force=True)
+        until(lambda: not place.processes(), 15)
+        assert not os.path.exists(place.path)
+        assert pty is None or not is_alive(pty["pid"])
 
 
 # Spawns --------------------------------------------------------------------------------------
