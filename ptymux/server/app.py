@@ -64,11 +64,11 @@ class App:
         self._listener: socket.socket | None = None
         self._connections: set[Connection] = set()
         self._done = asyncio.Event()
-        self._started = time.time()
+        self._started, self._began = time.time(), time.monotonic()
         self._background: set[asyncio.Task[object]] = set()
         self.is_stopping = False
         self._leave_seconds = _leave_seconds()
-        self._idle_since = time.time()  # without a client
+        self._idle_since = time.monotonic()  # without a client and a live PTY
         self._leave_timer: asyncio.TimerHandle | None = None
 
     async def run(self, listener: socket.socket) -> None:
@@ -114,7 +114,7 @@ class App:
             "socket": self.path,
             "log": state_path(self.path, "log"),
             "started_at": self._started,
-            "uptime_seconds": time.time() - self._started,
+            "uptime_seconds": time.monotonic() - self._began,
             "server_replaced": self._link.replacements,
             "keeper_replaced": self._link.keeper_replacements,
             "live": self.manager.live_count,
@@ -214,7 +214,7 @@ class App:
         self._connections.discard(connection)
         for pty_id in connection.owned:
             self.manager.disown(pty_id)
-        self._idle_since = time.time()
+        self._idle_since = time.monotonic()
         self._arm_leave()
 
     def _arm_leave(self) -> None:
@@ -229,12 +229,13 @@ class App:
         self._leave_timer = asyncio.get_running_loop().call_later(seconds, self._leave_if_idle)
 
     def _leave_if_idle(self) -> None:
-        """Leave unless a PTY lives, or lived until lately."""
-        ends = (record.updated_at for record in self.manager.list())
-        idle = time.time() - max(self._idle_since, *ends, 0.0)
+        """Leave unless a PTY lives, or lived until lately; that is looked at now and then."""
+        now = time.monotonic()
         if self.manager.live_count:
-            self._leave_in(self._leave_seconds)
-        elif idle < self._leave_seconds:
+            next_look = max(0.01, self._leave_seconds / 10)
+            self._idle_since = now + next_look  # it may live until then
+            self._leave_in(next_look)
+        elif (idle := now - self._idle_since) < self._leave_seconds:
             self._leave_in(max(0.01, self._leave_seconds - idle))
         else:
             _log.info("nothing to do for %.0f s: leaving", idle)

@@ -15,9 +15,9 @@ from typing import Any, Final
 from ptymux.cli.resuming import Attachment
 from ptymux.errors import PtymuxError
 from ptymux.protocol.framing import Exit, Frame, Gap, Out
-from tests.server.conftest import Place
+from tests.server.conftest import Place, until
 
-__all__ = ["Client", "FLOOD", "LINE", "PACED", "expected"]
+__all__ = ["Client", "FLOOD", "LINE", "PACED", "expected", "goes_on", "streaming"]
 
 LINE: Final = 16  # bytes, with the newline
 FLOOD: Final = ("/usr/bin/seq", "-f", "%015.0f", "0", "1000000000000")
@@ -141,3 +141,15 @@ class Client(threading.Thread):
         """Hold it to the law of readers, and to the content."""
         assert not self.wrong, self.wrong[:5]
         assert self.offset - self.start_offset == self.delivered + self.skipped
+
+
+def streaming(place: Place) -> tuple[dict[str, Any], Client]:
+    pty = place.spawn(*PACED, plain_output=True)
+    return pty, Client(place, pty, types=True)
+
+
+def goes_on(client: Client) -> None:
+    """Return once output arrived that was written after this was called."""
+    before = client.offset + 50_000
+    until(lambda: client.offset > before or client.wrong, 12)
+    client.check()

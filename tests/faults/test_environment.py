@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ptymux.errors import OutOfResourcesError
-from tests.faults.test_shortage import goes_on, replaced_again_and_again, streaming
+from tests.faults.streams import goes_on, streaming
+from tests.faults.test_shortage import replaced_again_and_again
 from tests.server.conftest import Place, kill
 
 PTYMUX = str(Path(sys.executable).parent / "ptymux")

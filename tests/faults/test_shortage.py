@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,7 +22,7 @@ from ptymux.client.stream import attach
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import PtymuxError
 from tests.faults.laws import Events, Watch
-from tests.faults.streams import PACED, Client
+from tests.faults.streams import Client, goes_on, streaming
 from tests.faults.test_keeper_killed import kill_keeper
 from tests.server.conftest import Place, fds_of, is_alive, kill, until
 
@@ -63,18 +62,6 @@ def fill(place: Place) -> None:
     with suppress(OSError), open(f"{place.folder}/filler", "wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-
-
-def streaming(place: Place) -> tuple[dict[str, Any], Client]:
-    pty = place.spawn(*PACED, plain_output=True)
-    return pty, Client(place, pty, types=True)
-
-
-def goes_on(client: Client) -> None:
-    """Return once output arrived that was written after this was called."""
-    before = client.offset + 50_000
-    until(lambda: client.offset > before or client.wrong, 12)
-    client.check()
 
 
 @pytest.mark.faults

@@ -8,28 +8,15 @@ import shutil
 import signal
 import time
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
 from ptymux.posix.procfs import read_stat
 from tests.faults.laws import Events, Watch
-from tests.faults.streams import PACED, Client
+from tests.faults.streams import Client, goes_on, streaming
 from tests.server.conftest import Place, children_of, fds_of, is_alive, kill, until
 
 VICTIMS = ("zygote", "pid", "keeper_pid")
-
-
-def streaming(place: Place) -> tuple[dict[str, Any], Client]:
-    pty = place.spawn(*PACED, plain_output=True)
-    return pty, Client(place, pty, types=True)
-
-
-def goes_on(client: Client) -> None:
-    """Return once output arrived that was written after this was called."""
-    before = client.offset + 50_000
-    until(lambda: client.offset > before or client.wrong, 12)
-    client.check()
 
 
 def stop(pid: int) -> None:

@@ -1,0 +1,116 @@
+"""A clock that is set, forwards and back, while everything runs.
+
+`libfaketime` gives the keeper and what it starts a wall clock that follows a file of the test's.
+The children have the clock of the machine.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptymux.client import launch
+from tests.faults.laws import Events, Watch
+from tests.faults.streams import goes_on, streaming
+from tests.server.conftest import Place, is_alive, kill, until
+
+LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+DAY = 86_400
+JUMPS = (400 * DAY, -400 * DAY, 3600, -3600, 2, -2, 0)
+
+pytestmark = pytest.mark.skipif(not LIBRARIES, reason="needs libfaketime")
+
+
+class Clock:
+    """The wall clock of all that a keeper starts, `offset` seconds from that of the machine."""
+
+    def __init__(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._file = Path(f"{place.folder}-clock")
+        self.offset = 0
+        self.set(0)
+        for name, value in {
+            "LD_PRELOAD": str(LIBRARIES[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+        }.items():
+            monkeypatch.setenv(name, value)
+            monkeypatch.setattr(launch, "_KEPT_VARIABLES", (*launch._KEPT_VARIABLES, name))
+
+    def set(self, offset: int) -> None:
+        text = f"{offset:+}s"
+        new = self._file.with_suffix(".new")
+        new.write_text(text)
+        new.replace(self._file)
+        self.offset = offset
+
+    def shows(self, at: float) -> bool:
+        """Whether a time of the keeper's or server's making is of now."""
+        return abs(at - time.time() - self.offset) < 60
+
+    def remove(self) -> None:
+        self._file.unlink()
+        for left in Path("/dev/shm").glob("*faketime_*_*"):  # of processes that were killed
+            if not is_alive(int(left.name.rpartition("_")[2])):
+                left.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def clock(fresh: Place, monkeypatch: pytest.MonkeyPatch) -> Any:
+    clock = Clock(fresh, monkeypatch)
+    yield clock
+    fresh.stop()
+    clock.remove()
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.faults)])
+def test_nothing_but_what_is_shown_follows_the_clock(
+    fresh: Place, clock: Clock, moments: random.Random, rounds: int
+) -> None:
+    fresh.start()
+    pty, client = streaming(fresh)
+    watch = Watch(fresh)
+    for jump in moments.sample(JUMPS, len(JUMPS)) * rounds:
+        clock.set(jump)
+        began = time.monotonic()
+        goes_on(client)
+        (told,) = watch.look(pty)
+        assert told["state"] == "active"
+        assert 0 < fresh.status()["uptime_seconds"] < 600
+        victim = moments.choice(("", "pid", "keeper_pid"))
+        if victim:
+            kill(fresh.status()[victim])
+            goes_on(client)
+            watch.look(pty)
+        other = fresh.sh("exit 3")
+        assert clock.shows(fresh.get(other)["created_at"])
+        with fresh.connect() as connection:
+            waited = connection.call("wait", pty=other["pty_id"], exit=True)
+        assert waited["pty"]["exit_code"] == 3
+        stubborn = fresh.sh("trap '' HUP TERM; while :; do sleep 0.1; done", grace_seconds=0.3)
+        killed = time.monotonic()
+        fresh.call("kill", ptys=[stubborn["pty_id"]])
+        assert time.monotonic() - killed < 5
+        assert time.monotonic() - began < 30
+    client.stop()
+    client.check()
+    Events(fresh).check()
+    fresh.call("kill", all=True)
+
+
+@pytest.mark.parametrize("jump", [400 * DAY, -400 * DAY])
+def test_a_clock_that_is_set_ends_no_server(
+    fresh: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    monkeypatch.setenv("PTYMUX_LEAVE_SECONDS", "4")
+    fresh.start()
+    began = time.monotonic()
+    keeper = fresh.status()["keeper_pid"]
+    clock.set(jump)
+    until(lambda: not Path(f"/proc/{keeper}").exists())
+    assert 4 <= time.monotonic() - began < 20
