@@ -48,6 +48,7 @@ _END: Final = 3
 _EPOCH: Final = slice(4 * 8, 8 * 8)  # in bytes
 _TOPICS: Final = 8
 _SETTLED: Final = 63
+_MOST: Final = 1 << 62  # of any count: none gets there by counting
 
 Memory = bytearray | mmap | memoryview
 
@@ -165,6 +166,8 @@ class EventLog:
         size = words[_END] - words[_START]
         if (words[0], words[_CAPACITY]) != (_MAGIC, log.capacity) or not 0 <= size <= log.capacity:
             raise InvalidValueError("event log", hex(words[0]), "a whole one of this version")
+        if (count := max(words[_END], words[_SETTLED], *log.sequences.values())) > _MOST:
+            raise InvalidValueError("event log", count, "a count that is possible")
         log._load()
         return log
 
@@ -181,7 +184,10 @@ class EventLog:
         self._sizes = deque(map(len, lines))  # of the retained records
         if lines:
             oldest, newest = _decode(lines[0]), _decode(lines[-1])
-            self._store(_WORDS[newest.topic], newest.sequence or 0)
+            sequence = newest.sequence or 0
+            if not 0 <= sequence <= _MOST:
+                raise InvalidValueError("event log", sequence, "a sequence that is possible")
+            self._store(_WORDS[newest.topic], sequence)
         self.last_seq = sum(self.sequences.values())  # of the newest event, 0 before the first
         if lines and (oldest.seq, newest.seq) != (self.last_seq - len(lines) + 1, self.last_seq):
             raise InvalidValueError("event log", newest.seq, f"at event {self.last_seq}")

@@ -355,6 +355,40 @@ def test_memory_that_holds_no_whole_log_is_refused(memory: bytearray) -> None:
 
 
 @pytest.mark.requirement("EVENT-LOG")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {2: (1 << 64) - 1, 3: (1 << 64) - 1},  # start and end
+        {8: (1 << 64) - 1},  # a sequence
+        {63: 1 << 63},  # settled
+    ],
+)
+def test_counts_that_none_can_reach_are_refused(changes: dict[int, int]) -> None:
+    """Not the next event is what fails."""
+    memory = bytearray(HEADER_SIZE + 1000)
+    EventLog(memory, epoch=EPOCH)
+    words = memoryview(memory).cast("B")[:HEADER_SIZE].cast("Q")
+    for word, value in changes.items():
+        words[word] = value
+
+    with pytest.raises(InvalidValueError):
+        EventLog.recover(memory)
+
+
+@pytest.mark.requirement("EVENT-LOG")
+@pytest.mark.parametrize("sequence", [-1, 1 << 64])
+def test_a_record_with_a_sequence_that_none_can_reach_is_refused(sequence: int) -> None:
+    memory = bytearray(HEADER_SIZE + 1000)
+    event = publish(Bus(EPOCH, EventLog(memory, epoch=EPOCH)))
+    record = dataclasses.replace(event, sequence=sequence).encode()
+    memory[HEADER_SIZE : HEADER_SIZE + len(record)] = record
+    memoryview(memory).cast("B")[:HEADER_SIZE].cast("Q")[3] = len(record)
+
+    with pytest.raises(InvalidValueError, match="sequence"):
+        EventLog.recover(memory)
+
+
+@pytest.mark.requirement("EVENT-LOG")
 @pytest.mark.parametrize("epoch", ["x" * 33, "größe"])
 def test_an_epoch_that_the_header_cannot_hold_is_refused(epoch: str) -> None:
     with pytest.raises(InvalidValueError, match="epoch"):
