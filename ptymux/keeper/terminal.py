@@ -370,6 +370,7 @@ class Terminal:
         self._close_pidfd()
         os.close(self.memfd)
         self.ring.release()
+        del self.input  # a cycle with us would wait for a collection
 
     def _close_pidfd(self) -> None:
         if self.pidfd >= 0:
@@ -378,9 +379,7 @@ class Terminal:
             self.pidfd = -1
 
     def _watch(self, extra: int = 0) -> None:
-        mask = extra | (0 if self._held_since is not None else _IN)
-        if self.input.is_waiting:
-            mask |= _OUT
+        mask = extra | _IN * (self._held_since is None) | _OUT * self.input.is_waiting
         if mask != self._mask:
             self._mask = mask
             self._host.watch(self.master, mask, self._on_event)
