@@ -134,9 +134,12 @@ class Header:
         echoes: bool = False,
         is_unsure: bool = False,
     ) -> None:
-        """Note how much of a lifeline's input was typed in all; number 0: there is none."""
-        self._words[_LINES + 2 * index + 1] = taken
+        """Note how much of a lifeline's input was typed in all; number 0: there is none.
+
+        That it is unknown is there before the count that it is unknown of.
+        """
         self._words[_LINES + 2 * index] = number | _ECHOES * echoes | _UNSURE * is_unsure
+        self._words[_LINES + 2 * index + 1] = taken
 
     @property
     def held_ms(self) -> int:

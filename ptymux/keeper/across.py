@@ -121,7 +121,11 @@ class ProcessLink:
             "envc": len(env),
         }
         self._holdings.expect(slot)
-        reply = await self._call("spawn", body, pack_strings(words), fds)
+        try:
+            reply = await self._call("spawn", body, pack_strings(words), fds)
+        except BaseException:
+            self._holdings.expect_no_more(slot)
+            raise
         try:
             ring = self._hold(slot, reply, reply.fds)
         except PtymuxError:
@@ -137,9 +141,12 @@ class ProcessLink:
         number = reply.body["result"]["number"]
         self._next_line = max(self._next_line, number + 1)
         theirs, *ours = reply.fds
-        for fd in ours:  # none when it has ended already
-            self._holdings.hold_line(slot, number, fd)
+        self._holdings.hold_line(slot, number, ours[0] if ours else -1)
         return number, socket.socket(fileno=theirs)
+
+    def has_line(self, slot: int, number: int) -> bool:
+        """Whether a lifeline has not ended."""
+        return self._holdings.has_line(slot, number)
 
     async def resize(self, slot: int, size: WindowSize) -> None:
         """Set the terminal's size."""

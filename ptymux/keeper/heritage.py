@@ -92,11 +92,16 @@ class Holdings:
         self._records: dict[int, bytes] = {}
         self._fds: dict[int, tuple[int, ...]] = {}
         self._lines: dict[int, dict[int, int]] = {}  # by slot and number
+        self._ended_lines: dict[int, set[int]] = {}  # before their fds were held
         self._early: dict[int, list[Report]] = {}  # of PTYs whose fds are on their way
 
     def expect(self, slot: int) -> None:
         """Take notice of what ends of a PTY before its fds are held."""
         self._early[slot] = []
+
+    def expect_no_more(self, slot: int) -> None:
+        """No fds will come."""
+        self._early.pop(slot, None)
 
     def remember(self, slot: int, record: bytes) -> None:
         """Keep what is to be known of a PTY."""
@@ -116,8 +121,17 @@ class Holdings:
         return ring
 
     def hold_line(self, slot: int, number: int, fd: int) -> None:
-        """Take over the engine's end of a lifeline."""
-        self._lines.setdefault(slot, {})[number] = fd
+        """Take over the engine's end of a lifeline; -1, or one that has ended, is not kept."""
+        ended = self._ended_lines.get(slot, set())
+        if fd < 0 or number in ended:
+            ended.discard(number)
+            _close(fd)
+        else:
+            self._lines.setdefault(slot, {})[number] = fd
+
+    def has_line(self, slot: int, number: int) -> bool:
+        """Whether a lifeline is open."""
+        return number in self._lines.get(slot, {})
 
     def note(self, report: Report) -> None:
         """Let go of what ended; the master not least, whose last holder hangs up."""
@@ -126,7 +140,10 @@ class Holdings:
             return
         match report:
             case LifelineEnded(slot, number):
-                _close(self._lines.get(slot, {}).pop(number, -1))
+                if self.has_line(slot, number):
+                    _close(self._lines[slot].pop(number))
+                else:
+                    self._ended_lines.setdefault(slot, set()).add(number)
             case Closed(slot):
                 self._release(slot, 1)
             case Exited(slot):
@@ -143,12 +160,13 @@ class Holdings:
         """Let go of a PTY."""
         self._records.pop(slot, None)
         self._early.pop(slot, None)
+        self._ended_lines.pop(slot, None)
         for fd in (*self._fds.pop(slot, ()), *self._lines.pop(slot, {}).values()):
             _close(fd)
 
     def clear(self) -> None:
         """Let go of everything."""
-        for slot in {*self._records, *self._fds, *self._lines}:
+        for slot in {*self._records, *self._fds, *self._lines, *self._ended_lines}:
             self.drop(slot)
 
     @property

@@ -314,6 +314,8 @@ class Input:
             self._echoing.remove(line)
         self._watch(fd, 0, lambda _events: None)
         with contextlib.suppress(OSError):  # the client left without waiting for the last word
+            # There is room for it, also behind echoes that nobody reads.
+            line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ECHOES)
             line.sock.send(line.last_word, socket.MSG_NOSIGNAL)
             line.sock.shutdown(socket.SHUT_RDWR)  # whoever else holds a duplicate
         line.sock.close()

@@ -22,6 +22,7 @@ from ptymux.core.model import Limits
 from ptymux.errors import AlreadyRunningError, PtymuxError
 from ptymux.keeper.base import CHECK_SECONDS, KeeperBase, handed_over
 from ptymux.keeper.claim import Claim
+from ptymux.keeper.ending import end_sessions
 from ptymux.keeper.estate import Estate
 from ptymux.keeper.heritage import Heirloom
 from ptymux.keeper.supervisor import LINK_FD, Supervisor, log
@@ -106,11 +107,12 @@ class Keeper(KeeperBase):
         self._close()
 
     def _close(self) -> None:
-        self._claim.close()
         if self._awaited is not None:
             self._end_wait(self._awaited).close()
         self._server.zygote.close()
-        super()._close()
+        with spare_files():  # there are sessions when the server was killed before it ended them
+            end_sessions(self._estate.leaders, super()._close)
+        self._claim.close()  # not before: with it goes what the next server would know them by
         os.close(self._log)
 
     def _say(self, text: str) -> None:

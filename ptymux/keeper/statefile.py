@@ -115,10 +115,6 @@ class StateFile:
         """The children that a keeper before this one wrote down, and nobody has claimed."""
         return list(self._left.values())
 
-    def proofs(self) -> list[Proof]:
-        """Return the children that are written down, by this keeper or the one before."""
-        return [proof for _at, proof in _read(self._map) if proof.pid]
-
     def take_over(self, before: StateFile) -> None:
         """Write down what another one has, in place of it; this one is empty."""
         for old, proof in _read(before._map):

@@ -76,7 +76,8 @@ class Supervisor:
                 self._note_failure()
                 return None
         ours.setblocking(False)
-        self.due = self._started + min(_COME_SECONDS * 2**self._failures, _LONGEST_COME_SECONDS)
+        patience = _COME_SECONDS * float(1 << min(self._failures, 8))
+        self.due = self._started + min(patience, _LONGEST_COME_SECONDS)
         return ours
 
     def meet(self, link: socket.socket) -> bool:

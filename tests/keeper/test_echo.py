@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from ptymux.keeper.lifeline import Input
-from ptymux.keeper.reports import Output
+from ptymux.keeper.reports import LifelineEnded, Output
 from ptymux.protocol.framing import Frame, FrameDecoder, Out, Taken
 from tests.keeper.conftest import Driver
 
@@ -110,6 +110,23 @@ def test_a_client_that_does_not_read_holds_nothing_up_and_gets_whole_frames(
     for frame in line.frames:
         assert isinstance(frame, Out)
         assert frame.data == driver.output(slot)[frame.offset :][: len(frame.data)]
+
+
+def test_there_is_room_for_the_last_word_behind_echoes_that_nobody_reads(
+    driver: Driver, slot: int
+) -> None:
+    line = Echoing(driver, slot)
+    for count in range(1, 201):
+        line.type(b"x")
+        driver.until_output(slot, b"x" * count)
+
+    line.sock.shutdown(socket.SHUT_WR)
+    driver.until(lambda: driver.of(LifelineEnded, slot))
+    while line.take():
+        pass
+
+    assert len(line.frames) < 200
+    assert line.frames[-1] == Taken(200)
 
 
 def test_its_last_word_is_a_frame(driver: Driver, slot: int) -> None:

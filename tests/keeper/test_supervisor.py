@@ -259,6 +259,15 @@ def test_a_server_that_did_not_serve_takes_its_zygote_along(nursery: Nursery) ->
     until(lambda: not is_alive(zygote))
 
 
+def test_one_that_never_comes_is_waited_for_no_longer_than_half_a_minute(nursery: Nursery) -> None:
+    nursery.supervisor._failures = 5000
+
+    nursery.ask().close()
+
+    assert nursery.supervisor.due is not None
+    assert 20 < nursery.supervisor.due - time.monotonic() <= 30
+
+
 def test_pauses_grow_to_a_bound() -> None:
     assert pause(1) == 0
     assert pause(2) < pause(3) < pause(4)
