@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -14,10 +15,11 @@ import click
 from ptymux.cli.answer import cut, json_line, print_text
 from ptymux.cli.client import PTY, chosen_path, connect, every_pty
 from ptymux.cli.message import tell
+from ptymux.client.events import Events
 from ptymux.core.escalation import signal_name
 from ptymux.core.events import Topic
 from ptymux.core.units import format_size, printable
-from ptymux.errors import ConnectionClosedError, PtymuxError
+from ptymux.errors import PtymuxError
 
 if TYPE_CHECKING:
     from ptymux.client.rpc import Connection
@@ -58,66 +60,29 @@ def events(
     follow: bool, topics: tuple[str, ...], pty: str | None, since: int | None, as_json: bool
 ) -> None:
     """Show the events that are kept, or with -f those to come."""
-    start = since if since is not None or follow else 0
-    listener = _Listener(as_json, {"topics": list(topics) or None, "pty": pty})
-    if not follow:
-        listener.listen(start, follow=False)
-        return
-    while not listener.is_done:
-        try:
-            listener.listen(start, follow=True)
-        except ConnectionClosedError:
-            if listener.epoch is None:
-                raise
-        start = listener.seq  # another server may have come in the place of this one
+    names: dict[str, str] = {}
+    with connect() as connection:
+        if connection.fileno() < 0:  # no server runs, so there are none; or it says what is wrong
+            connection.call("events", pty=pty, follow=follow or None)
+            return
+        if not as_json:
+            names |= _names(connection)
+    told_to = Events(chosen_path(), since=since, topics=topics, pty=pty, follow=follow)
+    with contextlib.closing(told_to):
+        while not told_to.is_over:
+            told = told_to.read(_LOOK_SECONDS)
+            if told is None:
+                _check_somebody_reads()
+            elif "missed" in told:
+                _tell_missed(int(told["missed"]), as_json=as_json)
+            else:
+                print_text(json_line(told) if as_json else _line(told, names))
 
 
-class _Listener:
-    """Prints events, and remembers how far it came; `is_done` when the server has ended."""
-
-    def __init__(self, as_json: bool, chosen: dict[str, Any]) -> None:
-        self.epoch: str | None = None
-        self.seq = 0
-        self.is_done = False
-        self._as_json = as_json
-        self._chosen = chosen
-        self._names: dict[str, str] = {}
-
-    def listen(self, since: int | None, *, follow: bool) -> None:
-        """Print the events after `since`, or from now on, until the server says no more.
-
-        Raises:
-            ConnectionClosedError: it hung up.
-        """
-        with connect() as connection:
-            self._names |= {} if self._as_json else _names(connection)
-            reply = connection.call("events", since=since, follow=follow or None, **self._chosen)
-            if self.epoch not in (None, reply["epoch"]) and since:
-                # The events of another server: they have another order, all are new.
-                self.epoch, self.seq = reply["epoch"], 0
-                raise ConnectionClosedError("the server was replaced")
-            self.epoch = reply["epoch"]
-            self.seq = reply["last_seq"] if since is None else since
-            self._tell_missed(reply["missed"])
-            while not self.is_done:
-                told = connection.notification(_LOOK_SECONDS)
-                if told is None:
-                    _check_somebody_reads()
-                elif told.method == "missed":
-                    self._tell_missed(told.params["count"])
-                elif told.method == "event":
-                    self._print(told.params)
-                self.is_done = told is not None and told.method == "end"
-
-    def _print(self, event: dict[str, Any]) -> None:
-        self.seq = event["seq"] or self.seq
-        print_text(json_line(event) if self._as_json else _line(event, self._names))
-
-    def _tell_missed(self, count: int) -> None:
-        if count:
-            tell(f"{count:,} events were missed")
-        if count and self._as_json:
-            print_text(json_line({"missed": count}))
+def _tell_missed(count: int, *, as_json: bool) -> None:
+    tell(f"{count:,} events were missed")
+    if as_json:
+        print_text(json_line({"missed": count}))
 
 
 def _check_somebody_reads() -> None:

@@ -11,12 +11,13 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from ptymux.cli.client import chosen_path
 from ptymux.cli.ending import exit_code
 from ptymux.cli.log import follow
-from ptymux.cli.resuming import Patience, resume_patiently
+from ptymux.cli.resuming import resume_patiently
 from ptymux.client.matching import Matcher
+from ptymux.client.resuming import with_server
 from ptymux.client.rpc import Connection
 from ptymux.client.stream import Stream
 from ptymux.core.units import printable
-from ptymux.errors import ConnectionClosedError, InvalidStateError, PtymuxError
+from ptymux.errors import ConnectionClosedError, InvalidStateError
 from ptymux.protocol.framing import Exit, Gap
 
 __all__ = ["Outcome", "facts_of", "for_exit", "for_quiet", "for_state", "for_text", "observe"]
@@ -125,16 +126,13 @@ class _Silence:
 
 def _ask(pty: Mapping[str, Any], **wanted: str) -> dict[str, Any]:
     """Have a server wait; return the PTY as it is then."""
-    patience: Patience | None = None
-    while True:
-        try:
-            with Connection(chosen_path()) as connection:
-                patience = None
-                told: dict[str, Any] = connection.call("wait", pty=pty["pty_id"], **wanted)["pty"]
-                return told
-        except PtymuxError as error:
-            patience = patience or Patience()
-            patience.bear(error)
+
+    def ask(connection: Connection) -> dict[str, Any]:
+        with connection:
+            told: dict[str, Any] = connection.call("wait", pty=pty["pty_id"], **wanted)["pty"]
+            return told
+
+    return with_server(lambda: Connection(chosen_path()), ask)
 
 
 def facts_of(what: str, pty: Mapping[str, Any], *, came_true: bool = True) -> dict[str, Any]:

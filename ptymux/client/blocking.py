@@ -26,7 +26,8 @@ from ptymux.client.resuming import connect_patiently
 from ptymux.client.rpc import Connection, socket_path
 from ptymux.client.spawning import new_request
 from ptymux.client.stream import Lifeline, open_input, write_all
-from ptymux.core.model import DEFAULT_BUFFER, LaneId, OnFull, SessionId, SpawnOptions, WindowSize
+from ptymux.core import model
+from ptymux.core.model import LaneId, OnFull, SessionId, SpawnOptions, WindowSize
 from ptymux.core.ring import Part
 from ptymux.errors import (
     InvalidValueError,
@@ -92,17 +93,17 @@ class Client(Closing):
         command: Sequence[str] | str,
         *,
         name: str | None = None,
-        lane: str = "default",
+        lane: str = model.DEFAULT_LANE,
         session: str | None = None,
         cwd: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
         overrides: Mapping[str, str] | None = None,
         size: WindowSize | tuple[int, int] = (80, 24),
-        buffer_size: int = DEFAULT_BUFFER,
-        threshold: float = 0.75,
+        buffer_size: int = model.DEFAULT_BUFFER,
+        threshold: float = model.DEFAULT_THRESHOLD,
         on_full: OnFull | Literal["drop", "block"] = OnFull.DROP,
-        idle_timeout_seconds: float = 300.0,
-        grace_seconds: float = 5.0,
+        idle_timeout_seconds: float = model.DEFAULT_IDLE_SECONDS,
+        grace_seconds: float = model.DEFAULT_GRACE_SECONDS,
         remove: bool = False,
     ) -> Pty:
         """Start a command in a PTY, and return that while the command runs.

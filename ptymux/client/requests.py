@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from ptymux.client.closing import Closing
-from ptymux.client.resuming import Patience, connect_patiently, is_readable
+from ptymux.client.resuming import connect_patiently, is_readable, with_server
 from ptymux.client.rpc import Connection
 from ptymux.errors import ConnectionClosedError
 
 __all__ = ["Requests"]
 
 _T = TypeVar("_T")
-
-_SERVED_SECONDS: Final = 1.0
 
 
 class Requests(Closing):
@@ -43,17 +41,8 @@ class Requests(Closing):
             ConnectionClosedError: the server went away and none came in its place, or each that
                 came went away at once.
         """
-        patience: Patience | None = None
-        while True:
-            connection = self.connection()
-            asked_at = time.monotonic()
-            try:
-                return act(connection)
-            except ConnectionClosedError as error:
-                # One that served for a while was there: another is waited for as long as the first.
-                if patience is None or time.monotonic() > asked_at + _SERVED_SECONDS:
-                    patience = Patience()
-                patience.bear(error)
+        self._check_open()
+        return with_server(lambda: self._connected(Connection), act)
 
     def connection(self) -> Connection:
         """Return the connection, or another one if its server has gone since the last request.
@@ -61,9 +50,15 @@ class Requests(Closing):
         Raises:
             ConnectionClosedError: this was closed, or there is no server any more.
         """
+        self._check_open()
+        return self._connected(connect_patiently)
+
+    def _check_open(self) -> None:
         if self._is_closed:
             raise ConnectionClosedError("this client was closed")
+
+    def _connected(self, connect: Callable[[str], Connection]) -> Connection:
         if self._connection.fileno() < 0 or is_readable(self._connection, time.monotonic()):
             self._connection.close()
-            self._connection = connect_patiently(self.path)
+            self._connection = connect(self.path)
         return self._connection

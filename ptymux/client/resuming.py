@@ -11,13 +11,21 @@ from ptymux.client.rpc import HELLO_SECONDS, Connection
 from ptymux.client.stream import Stream, attach
 from ptymux.errors import ConnectionClosedError, NoServerError, PtymuxError, UnreachableError
 
-__all__ = ["Patience", "attach_to", "connect_patiently", "is_readable", "persistently"]
+__all__ = [
+    "Patience",
+    "attach_to",
+    "connect_patiently",
+    "is_readable",
+    "persistently",
+    "with_server",
+]
 
 _T = TypeVar("_T")
 
 _AWAY_SECONDS: Final = 10.0  # in which a server that died has a successor
 _NOBODY_SECONDS: Final = 3.0  # without even a socket: then both processes are gone
 _RETRY_SECONDS: Final = 0.05
+_SERVED_SECONDS: Final = 1.0
 _HASTE_SECONDS: Final = 0.2  # for a hello, however little time is left
 
 _PASSING: Final = (NoServerError, UnreachableError, ConnectionClosedError)
@@ -63,6 +71,28 @@ def connect_patiently(path: str) -> Connection:
         try:
             return Connection(path)
         except PtymuxError as error:
+            patience.bear(error)
+
+
+def with_server(connect: Callable[[], Connection], act: Callable[[Connection], _T]) -> _T:
+    """Return what `act` returns, called again with another connection as often as one breaks.
+
+    Raises:
+        ConnectionClosedError: the server went away and none came in its place, or each that came
+            went away at once.
+        PtymuxError: as `connect` and `act`, where waiting does not help.
+    """
+    patience = Patience()
+    while True:
+        served_since = float("inf")
+        try:
+            connection = connect()
+            served_since = time.monotonic()
+            return act(connection)
+        except PtymuxError as error:
+            # One that served for a while was there: another is waited for as long as the first.
+            if time.monotonic() > served_since + _SERVED_SECONDS:
+                patience = Patience()
             patience.bear(error)
 
 

@@ -20,7 +20,10 @@ __all__ = [
     "TerminalId",
     "CorrelationId",
     "DEFAULT_BUFFER",
+    "DEFAULT_GRACE_SECONDS",
+    "DEFAULT_IDLE_SECONDS",
     "DEFAULT_LANE",
+    "DEFAULT_THRESHOLD",
     "ENDED_STATES",
     "ulid",
     "WindowSize",
@@ -43,6 +46,9 @@ TerminalId = NewType("TerminalId", str)  # where the PTY is shown; given or "ter
 CorrelationId = NewType("CorrelationId", str)  # of the request that caused an event
 
 DEFAULT_BUFFER = 4 * MIB  # of one PTY's output
+DEFAULT_THRESHOLD = 0.75  # of the buffer, unread: there pressure goes on
+DEFAULT_IDLE_SECONDS = 300.0  # without output
+DEFAULT_GRACE_SECONDS = 5.0  # between TERM and KILL
 DEFAULT_LANE = LaneId("default")
 ENDED_STATES = ("stopped", "errored")  # of a record; those of `lifecycle.State` that are not live
 
@@ -136,10 +142,10 @@ class SpawnOptions:
     session: SessionId | None = None
     terminal: TerminalId | None = None
     buffer_size: int = DEFAULT_BUFFER
-    threshold: float = 0.75
+    threshold: float = DEFAULT_THRESHOLD
     on_full: OnFull = OnFull.DROP
-    idle_timeout_seconds: float = 300.0  # 0: never
-    grace_seconds: float = 5.0
+    idle_timeout_seconds: float = DEFAULT_IDLE_SECONDS  # 0: never
+    grace_seconds: float = DEFAULT_GRACE_SECONDS
     plain_output: bool = False
     stdin_fd: int | None = None
     keep_term: bool = False

@@ -172,13 +172,16 @@ class Source:
             epoch = connection.server.get("epoch", "")
             self._samples = Channel(connection)
             self._watch(self._samples, self._read_sample)
-            self._follow(str(epoch))
+            try:
+                self._follow(str(epoch))
+            except LimitReachedError as error:
+                self._do_without_events(error)
         except (NoServerError, ConnectionClosedError):
             self._lose("no server")
         except UnreachableError:
             self._lose("no answer")
         except LimitReachedError as error:
-            self._do_without_events(error)
+            self._lose(str(error))
 
     def _do_without_events(self, error: PtymuxError) -> None:
         """Go on with samples alone: as many listen to events as may."""

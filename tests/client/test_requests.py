@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.client import requests, resuming
+from ptymux.client import resuming
 from ptymux.client.requests import Requests
 from ptymux.client.rpc import Connection
 from ptymux.errors import ConnectionClosedError
@@ -16,7 +16,7 @@ from tests.client.stub import Peer, StubServer
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resuming, "_AWAY_SECONDS", 0.3)
-    monkeypatch.setattr(requests, "_SERVED_SECONDS", 0.1)
+    monkeypatch.setattr(resuming, "_SERVED_SECONDS", 0.1)
 
 
 @pytest.fixture

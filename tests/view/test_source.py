@@ -66,6 +66,24 @@ def see(tmp_path: Path) -> Iterator[Callable[[bool], Seen]]:
             seen.selector.close()
 
 
+def test_a_server_with_no_room_for_clients_is_trouble_told_once(tmp_path: Path) -> None:
+    full = LimitReachedError("the number of clients", 1, "end some of them")
+    came = 0
+
+    def serve(peer: Peer) -> None:
+        nonlocal came
+        came += 1
+        peer.refuse(peer.request(), full)
+
+    seen = Seen(str(tmp_path / "s"))
+    with StubServer(str(tmp_path / "s"), serve):
+        seen.turn_until(lambda: came > 3)
+        seen.source.close()
+    seen.selector.close()
+
+    assert (seen.told, seen.source.trouble) == ([], str(full))
+
+
 @pytest.mark.parametrize("past", [True, False])
 def test_where_too_many_listen_samples_go_on_without_events_and_that_is_told(
     past: bool, see: Callable[[bool], Seen]
