@@ -30,7 +30,8 @@ def similar_pty(word: str) -> str | None:
         ptys = _all_quickly(click.get_current_context(silent=True))
     except PtymuxError:
         return None  # the mistake itself is told
-    close = get_close_matches(word, [pty["name"] for pty in ptys if pty["name"]], 1, cutoff=0.65)
+    names = {pty["name"] for pty in ptys if pty["name"]} - {word}  # which has ended
+    close = get_close_matches(word, sorted(names), 1, cutoff=0.65)
     return close[0] if close else None
 
 

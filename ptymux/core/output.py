@@ -35,7 +35,7 @@ from ptymux.core.telling import (
 )
 from ptymux.errors import InvalidValueError, LimitReachedError
 
-__all__ = ["OutputBuffer", "ReaderKind"]
+__all__ = ["OutputBuffer"]
 
 _BACKPRESSURE: Final = 1  # flags among the notes of the account
 _OVERFLOWS: Final = 2

@@ -159,12 +159,15 @@ class Registry:
         """Return the PTYs of a session in the order in which they came into it."""
         return tuple(self._records[pty_id] for pty_id in self._sessions.get(session_id, ()))
 
-    def find(self, reference: str, *, prefixes: bool = False) -> PtyRecord:
+    def find(
+        self, reference: str, *, past_names: bool = False, prefixes: bool = False
+    ) -> PtyRecord:
         """Return the PTY that a person means by an id, a number or a name.
 
         A name means the live PTY with the highest number that has it; an ended one gave it up.
-        With `prefixes`, for who only reads, the name still means the last one that had it when no
-        live one has, and the beginning of an id or of a name will do. Digits only are a number.
+        With `past_names`, for who does nothing to a live one, it still means the last one that had
+        it when no live one has. With `prefixes`, for who only reads, that holds too, and the
+        beginning of an id or of a name will do. Digits only are a number.
 
         Raises:
             UnknownPtyError: nothing fits.
@@ -177,18 +180,17 @@ class Registry:
             return self._records[self._numbers[reference]]
         if reference in self._holders:
             return self._holder(reference)
+        if (past_names or prefixes) and (last := self._last_holder(reference)) is not None:
+            return last
         if prefixes and reference and not reference.isdigit():
             return self._by_prefix(reference)
         raise UnknownPtyError(reference)
 
+    def _last_holder(self, name: str) -> PtyRecord | None:
+        named = (record for record in self._records.values() if record.name == name)
+        return max(named, key=lambda record: record.number, default=None)
+
     def _by_prefix(self, prefix: str) -> PtyRecord:
-        last = max(
-            (record for record in self._records.values() if record.name == prefix),
-            key=lambda record: record.number,
-            default=None,
-        )
-        if last is not None:
-            return last
         fitting: dict[PtyId, str] = {
             pty_id: pty_id for pty_id in self._records if pty_id.startswith(prefix)
         }

@@ -203,6 +203,7 @@ class PtyManager:
             InvalidStateError: its child does not run.
             LineTooLongError: the terminal collects lines and would cut one of these.
             InputCutError: the PTY ended first; `taken` says how much it took.
+            ConnectionClosedError: its keeper died; how much it took is unknown.
         """
         pty = self._live(pty_id, "input needs one that runs")
         if not data:
@@ -216,7 +217,7 @@ class PtyManager:
 
         It pushes back while the PTY takes nothing. Whichever side ends it (`shutdown` tells that
         no more is coming), the last thing to read from it is how many bytes the PTY took, as 8
-        bytes, little-endian.
+        bytes, little-endian; nothing, when a keeper died and that is unknown.
 
         Raises:
             UnknownPtyError, InvalidStateError: as `write_input`.

@@ -80,6 +80,7 @@ def as_memory(pty: ManagedPty) -> dict[str, Any]:
         "removes": pty.is_removed_at_end,
         "attached": [[n, a.kind.value] for n, a in pty.attached.items()],
         "owner": pty.owner,
+        "owner_told": pty.is_owner_told,
     }
 
 
@@ -130,6 +131,7 @@ def recall(pty: ManagedPty, values: Mapping[str, Any], lines: Iterable[int]) -> 
     pty.escaped = tuple(values["escaped"])
     pty.is_removed_at_end = values["removes"]
     pty.owner = values["owner"]
+    pty.is_owner_told = values.get("owner_told", True)
     open_lines = set(lines)
     pty.attached = {
         number: Attached(ReaderKind(kind))

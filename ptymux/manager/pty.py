@@ -72,6 +72,7 @@ class ManagedPty:
         self._on_orphaned = on_orphaned
         self.attached: dict[int, Attached] = {}  # by the number of the lifeline
         self.owner: int | None = None  # the lifeline whose end hangs it up; 0: one to come
+        self.is_owner_told = True  # the client has that lifeline
         self.is_removed_at_end = False
         self.has_run = False  # it has a ring
         self.has_told_error = self.has_told_end = False  # by a predecessor that was killed then
@@ -217,7 +218,7 @@ class ManagedPty:
         """Note that somebody is attached for as long as a lifeline is open."""
         self.attached[number] = attached
         if hangs_up:
-            self.owner = number
+            self.owner, self.is_owner_told = number, False
         self._on_change(self)
 
     def detach_line(self, number: int) -> None:

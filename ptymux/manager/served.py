@@ -84,13 +84,15 @@ class ServedManager(PtyManager):
         """Whether a PTY has ended for good, its terminal closed."""
         return self._roster.get(pty_id).gone.is_set()
 
-    def find(self, reference: str, *, prefixes: bool = False) -> PtyRecord:
-        """Return the PTY that an id, a number or a name means, or with `prefixes` its beginning.
+    def find(
+        self, reference: str, *, past_names: bool = False, prefixes: bool = False
+    ) -> PtyRecord:
+        """Return the PTY that an id, a number or a name means; as `Registry.find`.
 
         Raises:
             UnknownPtyError, AmbiguousPtyError: nothing fits, or too much.
         """
-        return self._roster.registry.find(reference, prefixes=prefixes)
+        return self._roster.registry.find(reference, past_names=past_names, prefixes=prefixes)
 
     def describe(self, pty_id: PtyId, *, full: bool = False) -> dict[str, Any]:
         """Return a PTY as JSON values; `full` adds its history and its signals."""
@@ -159,7 +161,8 @@ class ServedManager(PtyManager):
         pty = self._live(pty_id, "input needs one that runs")
         pty.typed |= types
         number, sock = await self._link.open_lifeline(pty.slot, echoes=echoes)
-        pty.attach_line(number, attached, hangs_up=hangs_up)
+        if self._remote.has_line(pty.slot, number):  # otherwise the child has ended meanwhile
+            pty.attach_line(number, attached, hangs_up=hangs_up)
         return number, sock
 
     def come_back(self, pty_id: PtyId, number: int | None) -> int | None:
@@ -186,7 +189,7 @@ class ServedManager(PtyManager):
     async def spawn_once(
         self, request: CorrelationId | None, options: SpawnOptions, *, owned: bool
     ) -> PtyRecord:
-        """Do as `spawn`, unless a predecessor did what this request, by its id, asks for.
+        """Do as `spawn`, unless what this request, by its id, asks for was done already.
 
         One that is `owned` is hung up unless somebody attaches who hangs it up.
         """
@@ -201,6 +204,12 @@ class ServedManager(PtyManager):
                     return pty.record
         return await self._spawner.spawn(options, cause_of(request), prepare)
 
+    def note_owner_told(self, pty_id: PtyId, number: int) -> None:
+        """Note that a client has the lifeline whose end hangs the PTY up."""
+        if self.knows(pty_id) and (pty := self._roster.get(pty_id)).owner == number:
+            pty.is_owner_told = True
+            pty.note_change()
+
     def disown(self, pty_id: PtyId) -> None:
         """Hang a PTY up if nobody has attached who would."""
         if self.knows(pty_id) and self._roster.get(pty_id).owner == 0:
@@ -214,10 +223,10 @@ class ServedManager(PtyManager):
         self._in_background(self._remove_at_end(pty_id, until))
 
     async def _remove_at_end(self, pty_id: PtyId, until: asyncio.Task[None] | None = None) -> None:
-        await self.wait_gone(pty_id)
-        if until is not None:
-            await asyncio.wait([until])
-        with contextlib.suppress(PtymuxError):
+        with contextlib.suppress(PtymuxError):  # somebody removed it before
+            await self.wait_gone(pty_id)
+            if until is not None:
+                await asyncio.wait([until])
             self.remove(pty_id)
 
     async def _remove_later(self, pty_id: PtyId) -> None:
@@ -291,7 +300,10 @@ class ServedManager(PtyManager):
             grace = pty.options.grace_seconds
             self._terminations.begin(pty, grace, pty.end_cause or pty.cause)
         elif pty.owner and pty.owner not in inherited.lines and not inherited.is_exiting:
-            self._on_orphaned(pty)
+            if pty.is_owner_told:
+                self._on_orphaned(pty)
+            else:  # the lifeline died with the reply that had it; its client asks again
+                pty.owner = 0
 
     def _complete_spawn(self, pty: ManagedPty) -> None:
         """Bring a spawn to its end that a predecessor had begun."""

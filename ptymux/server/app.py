@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import logging.handlers
 import os
 import signal
 import socket
@@ -43,6 +42,7 @@ from ptymux.protocol.messages import (
 from ptymux.server.answer import Answer
 from ptymux.server.commands import COMMANDS
 from ptymux.server.connection import Connection
+from ptymux.server.logfile import log_handler
 from ptymux.server.reconciling import reconcile
 
 __all__ = ["App", "serve"]
@@ -51,7 +51,6 @@ _log = logging.getLogger("ptymux")
 
 _HELLO_SECONDS: Final = 30.0  # for a client to say hello
 _LEAVE_SECONDS: Final = 3600.0  # without a live PTY and a client
-_LOG_BYTES: Final = 1024 * 1024
 
 
 class App:
@@ -88,7 +87,6 @@ class App:
             for connection in list(self._connections):
                 connection.close()
             await asyncio.gather(*(c.task for c in self._connections), return_exceptions=True)
-        await self._link.linked()  # who leaves without a keeper takes the PTYs along
 
     # What commands need ----------------------------------------------------------------------
 
@@ -131,14 +129,13 @@ class App:
 
     def stop_soon(self) -> None:
         """End everything, then this process and its keeper."""
-
         if self.is_stopping:
             return
         self.is_stopping = True
+        self._link.stop()  # before anybody is told that it was asked for
 
         async def run() -> None:
             try:
-                self._link.stop()
                 await self.manager.close()
             finally:
                 self._done.set()
@@ -154,8 +151,14 @@ class App:
         await self._link.replace_keeper()
 
     def leave_soon(self) -> None:
-        """End this process only; the keeper starts another."""
-        asyncio.get_running_loop().call_later(0.01, self._done.set)
+        """End this process only, as a kill would: closing what is open would hang PTYs up."""
+
+        async def run() -> None:
+            await asyncio.sleep(0.01)  # for the reply to go
+            await self._link.linked()  # who leaves without a keeper takes the PTYs along
+            os._exit(0)
+
+        self._in_background(run())
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -223,7 +226,7 @@ class App:
             self._leave_timer.cancel()
             self._leave_timer = None
         if self._leave_seconds and not self._connections:
-            self._leave_in(self._leave_seconds)
+            self._leave_if_idle()
 
     def _leave_in(self, seconds: float) -> None:
         self._leave_timer = asyncio.get_running_loop().call_later(seconds, self._leave_if_idle)
@@ -365,30 +368,10 @@ async def _serve(path: str, sock: socket.socket, listener: socket.socket) -> Non
     await link.close()
 
 
-def _log_handler(path: str) -> logging.Handler:
-    """Return one that writes to the file at `path`, or to stderr where that cannot be opened."""
-    logging.raiseExceptions = False  # a full disk is no reason to write more
-    try:
-        handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1)
-    except OSError:
-        return logging.StreamHandler()
-    handler.rotator = _copy_and_empty
-    return handler
-
-
-def _copy_and_empty(source: str, destination: str) -> None:
-    """Rotate in a way that whoever has the file open, the keeper too, goes on writing to it."""
-    with contextlib.suppress(OSError), open(source, "rb") as old, open(destination, "wb") as new:
-        new.write(old.read())
-    os.truncate(source, 0)
-
-
 def serve(path: str, link: socket.socket, listener: socket.socket) -> None:
     """Be the server at `path`, with a link to its keeper and the socket that listens there."""
     os.umask(0o077)
-    handler = _log_handler(state_path(path, "log"))
-    handler.setFormatter(logging.Formatter("%(asctime)s server: %(message)s"))
-    logging.getLogger("ptymux").addHandler(handler)
+    logging.getLogger("ptymux").addHandler(log_handler(state_path(path, "log")))
     logging.getLogger("ptymux").setLevel(logging.INFO)
     raise_open_files_limit()
     keep_spare_files()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ptymux.core.model import PtyId, PtyRecord, WindowSize
-from ptymux.core.output import ReaderKind
+from ptymux.core.reader import ReaderKind
 from ptymux.errors import ConnectionClosedError, InvalidStateError, PtymuxError
 from ptymux.manager import OutputReader
 from ptymux.manager.attached import Attached
@@ -104,6 +104,8 @@ async def _carry(
 
     A connection that just ends is no leave: the attachment lives as long as its lifeline.
     """
+    if line is not None:
+        app.manager.note_owner_told(reader.pty_id, line)
     connection.is_patient = True
     tasks = [
         listening := asyncio.create_task(_listen(app, connection, reader.pty_id)),

@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ptymux import __version__
 from ptymux.core.bus import Missed
 from ptymux.core.events import Envelope, Topic
-from ptymux.core.lifecycle import State
 from ptymux.core.model import (
+    DEFAULT_BUFFER,
+    DEFAULT_GRACE_SECONDS,
+    DEFAULT_IDLE_SECONDS,
+    DEFAULT_LANE,
+    DEFAULT_THRESHOLD,
+    ENDED_STATES,
     CorrelationId,
     LaneId,
     Limits,
@@ -41,7 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-_ENDED: Final = (State.STOPPED.value, State.ERRORED.value)
 _PAGE_BYTES: Final = 256 * 1024
 _LONGEST_REQUEST: Final = 64  # characters of its id
 
@@ -96,14 +100,14 @@ def _spawn_options(params: Params, payload: bytes, fds: list[int]) -> PassedOpti
         nofile=params.optional_number("nofile", 0, 1 << 30),
         size=WindowSize(params.number("cols", default=80), params.number("rows", default=24)),
         name=params.optional_text("name"),
-        lane=LaneId(params.text("lane", default="default")),
+        lane=LaneId(params.text("lane", default=DEFAULT_LANE)),
         session=None if session is None else SessionId(session),
         terminal=None if terminal is None else TerminalId(terminal),
-        buffer_size=params.number("buffer_size", default=4 * 1024 * 1024),
-        threshold=params.real("threshold", default=0.75),
+        buffer_size=params.number("buffer_size", default=DEFAULT_BUFFER),
+        threshold=params.real("threshold", default=DEFAULT_THRESHOLD),
         on_full=OnFull(params.choice("on_full", [o.value for o in OnFull], default="drop")),
-        idle_timeout_seconds=params.real("idle_timeout", default=300.0),
-        grace_seconds=params.real("grace", default=5.0),
+        idle_timeout_seconds=params.real("idle_timeout", default=DEFAULT_IDLE_SECONDS),
+        grace_seconds=params.real("grace", default=DEFAULT_GRACE_SECONDS),
         plain_output=params.flag("plain_output"),
         keep_term=params.flag("keep_term"),
         stdin_fd=fds[1] if has_stdin else None,
@@ -122,7 +126,7 @@ async def list_ptys(app: App, _connection: Connection, params: Params) -> Mappin
     for record in sorted(app.manager.list(), key=lambda record: record.number):
         if (lane and record.lane_id != lane) or (session and record.session_id != session):
             continue
-        if record.state in _ENDED and not everything and not state:
+        if record.state in ENDED_STATES and not everything and not state:
             ended += 1
             continue
         if record.number <= after or following is not None:
@@ -355,7 +359,8 @@ def _several(app: App, params: Params, *, live_only: bool) -> list[PtyRecord]:
     """Return the PTYs that are named, or those of a lane, or all."""
     names, lane = params.texts_list("ptys"), params.optional_text("lane")
     if names:
-        return list(dict.fromkeys(app.manager.find(name) for name in names))
+        past = not live_only
+        return list(dict.fromkeys(app.manager.find(name, past_names=past) for name in names))
     if not (lane or params.flag("all")):
         raise InvalidValueError("ptys", [], "at least one, or a lane, or all")
     found = app.manager.get_by_lane(LaneId(lane)) if lane else app.manager.list()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from ptymux.core.output import ReaderKind
+from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import Part
 from ptymux.manager import OutputReader
 from ptymux.protocol.framing import Detach, Exit, Gap, out_header

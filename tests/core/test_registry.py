@@ -287,6 +287,21 @@ def test_who_only_reads_finds_the_last_one_that_had_a_name_nobody_has_now() -> N
     assert registry.find("web", prefixes=True).number == 4
 
 
+def test_a_past_name_is_that_of_the_last_one_when_no_live_one_has_it() -> None:
+    registry = registry_of(record(1, name="web"), record(2, name="web"))
+    for number in (1, 2):
+        registry.update(PtyId(f"pty_000{number}"), at=2.0, state=ENDED[0])
+
+    assert registry.find("web", past_names=True).number == 2
+    for reference in ("we", "pty_000", ""):
+        with pytest.raises(UnknownPtyError):
+            registry.find(reference, past_names=True)
+
+    registry.register(record(3, name="web"))
+
+    assert registry.find("web", past_names=True).number == 3
+
+
 def test_a_renamed_pty_is_found_by_its_new_name_only() -> None:
     registry = registry_of(record(1, name="web"))
 

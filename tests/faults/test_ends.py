@@ -196,6 +196,21 @@ def test_a_stop_is_not_forgotten_while_a_keeper_is_replaced(
         assert pty is None or not is_alive(pty["pid"])
 
 
+@pytest.mark.parametrize("when", ["stopping", "no server"])
+def test_what_no_server_could_end_any_more_the_keeper_ends(place: Place, when: str) -> None:
+    pty = place.sh("trap '' HUP TERM; while :; do sleep 1; done", grace_seconds=60.0)
+    until(lambda: ignores_hup(pty["pid"]))
+    status = place.status()
+    if when == "stopping":
+        place.call("shutdown", force=True)
+        kill(status["pid"])
+    else:
+        kill(status["pid"])
+        os.kill(status["keeper_pid"], signal.SIGTERM)
+    until(lambda: not place.processes(), 20)
+    assert not is_alive(pty["pid"])
+
+
 # Spawns --------------------------------------------------------------------------------------
 
 

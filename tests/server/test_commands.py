@@ -293,6 +293,21 @@ def test_kill_returns_when_it_is_gone_and_remove_forgets(place: Place) -> None:
     assert len(place.call("kill", all=True)["ptys"]) == 1
 
 
+def test_what_has_ended_is_removed_by_the_name_that_it_had(place: Place) -> None:
+    first, second = place.sh("true", name="web"), place.sh("true", name="web")
+    until(lambda: all(place.get(pty)["exit_code"] == 0 for pty in (first, second)))
+    live = place.sh("sleep 60", name="web")
+
+    with pytest.raises(InvalidStateError):
+        place.call("remove", ptys=["web"])
+    place.call("kill", ptys=[live["pty_id"]])
+    place.call("remove", ptys=[live["pty_id"]])
+
+    assert place.call("remove", ptys=["web"])["removed"] == [second["pty_id"]]
+    with pytest.raises(UnknownPtyError):
+        place.call("kill", ptys=["we"])
+
+
 def test_one_that_is_forgotten_at_its_end_still_tells_it_to_who_is_there(place: Place) -> None:
     pty = place.sh("read x; echo bye", remove=True)
     with place.connect() as waiting, place.attach(pty) as attached:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ptymux.server.logfile import _copy_and_empty
 from tests.server.conftest import Place, kill, until
 
 
@@ -22,3 +23,15 @@ def test_the_log_is_rotated_under_those_who_have_it_open(place: Place) -> None:
     assert log.stat().st_ino == before
     assert {os.stat(f"/proc/{pid}/fd/2").st_ino for pid in (keeper, server)} == {before}
     assert Path(place.folder, "s.log.1").read_text().count("old\n") == 300_000
+
+
+def test_a_log_that_cannot_be_copied_is_not_emptied(tmp_path: Path) -> None:
+    log = tmp_path / "s.log"
+    log.write_text("old\n")
+
+    _copy_and_empty(str(log), str(tmp_path / "nowhere" / "s.log.1"))
+    assert log.read_text() == "old\n"
+
+    _copy_and_empty(str(log), str(tmp_path / "s.log.1"))
+    assert (tmp_path / "s.log.1").read_text() == "old\n"
+    assert log.read_text() == ""

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from ptymux.client import launch
 from ptymux.client.blocking import connect
 from ptymux.client.spawning import new_request
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import InvalidValueError
-from tests.server.conftest import Place, kill, until
+from tests.server.conftest import Place, is_alive, kill, until
 
 PTYMUX = str(Path(sys.executable).parent / "ptymux")
 
@@ -112,3 +113,49 @@ def test_the_library_asks_again_too(place: Place) -> None:
         assert started.result(30)["name"] == "once"
 
     assert names(place) == ["once"]
+
+
+@pytest.mark.requirement("FR-006")
+def test_one_whose_server_dies_before_it_answers_the_attach_is_not_hung_up(
+    fresh: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lifeline dies with the reply that has it."""
+    once = f"{fresh.folder}/once"
+    dying = f"""
+import os, ptymux.server.attachment as attachment
+line = attachment._line
+async def dies(*args):
+    number = await line(*args)
+    if not os.path.exists({once!r}):
+        open({once!r}, 'w').close()
+        os.kill(os.getpid(), 9)
+    return number
+attachment._line = dies
+"""
+    keeper = f"import ptymux.keeper.zygote as z; z._ZYGOTE = {dying!r} + z._ZYGOTE; "
+    monkeypatch.setattr(launch, "_KEEPER", keeper + launch._KEEPER)
+    fresh.start()
+
+    ran = subprocess.run(
+        [PTYMUX, "--socket", fresh.path, "run", "--", "sh", "-c", "sleep 0.5; echo out; exit 3"],
+        capture_output=True,
+        timeout=30,
+    )
+
+    os.unlink(once)
+    assert (ran.returncode, ran.stdout) == (3, b"out\n")
+
+
+@pytest.mark.requirement("FR-006")
+def test_a_restart_hangs_up_nothing_that_somebody_is_about_to_attach_to(place: Place) -> None:
+    request = new_request()
+    options = SpawnOptions(argv=("sleep", "100"))
+    with place.connect() as connection:
+        pty = connection.spawn(options, hangup=True, request=request)["pty"]
+        place.call("restart")
+        until(lambda: place.status()["server_replaced"] == 1)
+        with place.connect() as again:
+            told = again.spawn(options, hangup=True, request=request)["pty"]
+            assert (told["pty_id"], told["state"]) == (pty["pty_id"], "active")
+            assert is_alive(pty["pid"])
+    place.call("kill", all=True)

@@ -400,6 +400,18 @@ def test_it_leaves_after_a_while_without_anything_to_do(
     assert not os.path.exists(f"{fresh.folder}/s.lock")
 
 
+def test_it_does_not_leave_right_behind_the_end_of_a_pty(
+    fresh: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PTYMUX_LEAVE_SECONDS", "3")
+    fresh.start()
+    pty = fresh.sh("sleep 2.5")
+    until(lambda: not is_alive(pty["pid"]))
+    ended = time.monotonic()
+    until(lambda: not fresh.processes())
+    assert 2.9 < time.monotonic() - ended < 10
+
+
 def test_a_server_that_cannot_start_is_given_up_and_said(
     fresh: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
