@@ -94,6 +94,15 @@ class Terminal:
         self.process.wait()
         os.close(self.master)
 
+    def when_raw(self) -> Self:
+        """Return once the program takes each key as it comes: one typed before may be lost."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while termios.tcgetattr(self.master)[3] & termios.ICANON:
+            if time.monotonic() > deadline:
+                raise BenchError(f"{self.process.args!r} does not attach")
+            time.sleep(0.001)
+        return self
+
     def read(self, seconds: float) -> bytes:
         """Return what is shown next, nothing if nothing is by then."""
         if not select.select([self.master], [], [], seconds)[0]:
@@ -164,7 +173,7 @@ class Ours:
         self.last = self.connection.spawn(wanted)["pty"]
 
     def attach(self) -> Terminal:
-        return Terminal([PTYMUX, "attach", self.last["pty_id"]], self.env)
+        return Terminal([PTYMUX, "attach", self.last["pty_id"]], self.env).when_raw()
 
     def end(self) -> None:
         self.connection.call("kill", all=True, grace=0.0)
@@ -209,7 +218,8 @@ class Tmux:
         self._run("new-session", "-d", "-x", "80", "-y", "24", "-s", f"s{self._count}", *argv)
 
     def attach(self) -> Terminal:
-        return Terminal([*self._command, "attach", "-t", f"=s{self._count}"], self.env)
+        attach = [*self._command, "attach", "-t", f"=s{self._count}"]
+        return Terminal(attach, self.env).when_raw()
 
     def end(self) -> None:
         self._run("kill-session", "-a", "-t", "=keep")
@@ -237,7 +247,7 @@ class Dtach:
 
     def attach(self) -> Terminal:
         command = ["dtach", "-a", self._sockets[-1], "-E", "-z", "-r", "none"]
-        return Terminal(command, ENVIRONMENT)
+        return Terminal(command, ENVIRONMENT).when_raw()
 
     def end(self) -> None:
         for pid in self._pids():

@@ -25,7 +25,7 @@ from bench_figures import (
     quantile_of,
     ratio_of,
 )
-from bench_peers import PTYMUX, Clock, Ours, Peer, Terminal, peers
+from bench_peers import DEADLINE_SECONDS, PTYMUX, Clock, Ours, Peer, Terminal, peers
 
 from ptymux.client.rpc import Connection
 from ptymux.client.stream import attach
@@ -184,7 +184,10 @@ def flood_terminal(plan: Plan, peer: Peer, clock: Clock) -> Run:
         terminal.be_quiet(plan.quiet_seconds)
         terminal.type(b"\r")
         delivered, ended = 0, time.monotonic()
+        deadline = ended + DEADLINE_SECONDS
         while not clock.is_ready(0) or time.monotonic() < ended + plan.quiet_seconds:
+            if time.monotonic() > deadline:
+                raise BenchError(f"the flood at {terminal.process.args!r} has no end")
             piece = terminal.read(0.05)
             if piece:
                 delivered, ended = delivered + len(piece), time.monotonic()

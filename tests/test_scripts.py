@@ -15,7 +15,7 @@ SERVED = ["nobody", "attached", "echo", "start", "stats", "interrupt", "overview
 
 def bench(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCH), "--quick", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, **options)
 
 
 @pytest.mark.parametrize("parts", [ENGINE, [*SERVED, "hostile"]], ids=["engine", "served"])
