@@ -136,10 +136,14 @@ class Header:
     ) -> None:
         """Note how much of a lifeline's input was typed in all; number 0: there is none.
 
-        That it is unknown is there before the count that it is unknown of.
+        That it is unknown is there before the count that it is unknown of; and a place that is
+        free has no count, also when this is cut.
         """
-        self._words[_LINES + 2 * index] = number | _ECHOES * echoes | _UNSURE * is_unsure
-        self._words[_LINES + 2 * index + 1] = taken
+        words, at = self._words, _LINES + 2 * index
+        if not number:
+            words[at + 1] = 0
+        words[at] = number | _ECHOES * echoes | _UNSURE * is_unsure
+        words[at + 1] = taken
 
     @property
     def held_ms(self) -> int:

@@ -142,7 +142,7 @@ class Holdings:
             case LifelineEnded(slot, number):
                 if self.has_line(slot, number):
                     _close(self._lines[slot].pop(number))
-                else:
+                elif slot in self._records:
                     self._ended_lines.setdefault(slot, set()).add(number)
             case Closed(slot):
                 self._release(slot, 1)

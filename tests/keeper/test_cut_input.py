@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -211,3 +212,15 @@ def test_two_deaths_make_nothing_certain_that_is_not() -> None:
             is_unsure = typed.is_unsure
             typed.close()
             assert is_unsure or typed.got == data, (first, second)
+
+
+def test_a_place_that_is_free_has_no_count_of_one_that_ended() -> None:
+    for steps in range(1, 8):
+        ring: Any = RingBuffer(1024)
+        ring.set_line(0, NUMBER, 100)
+        words, ring._words = ring._words, FragileWords(ring._words, Fuse(steps))
+        with suppress(Killed):
+            ring.set_line(0, 0, 0)
+        ring._words = words
+        if NUMBER not in ring.lines():
+            assert 100 not in ring._words[64:66].tolist(), steps

@@ -32,6 +32,7 @@ def test_a_lifeline_is_held_until_it_ends(fd: int) -> None:
 
 def test_a_lifeline_that_ended_before_it_was_held_is_not(fd: int) -> None:
     held = Holdings()
+    held.remember(1, b"{}")
 
     held.note(LifelineEnded(1, 7, False))
     held.hold_line(1, 7, fd)
@@ -42,6 +43,7 @@ def test_a_lifeline_that_ended_before_it_was_held_is_not(fd: int) -> None:
 
 def test_a_lifeline_without_an_fd_has_ended() -> None:
     held = Holdings()
+    held.remember(1, b"{}")
 
     held.note(LifelineEnded(1, 7, False))
     held.hold_line(1, 7, -1)
