@@ -18,7 +18,7 @@ from ptymux.client.answers import Envelope, Pty, PtyRef, PtyStats, Status
 from ptymux.client.closing import Closing
 from ptymux.client.events import Events
 from ptymux.client.launch import start_server
-from ptymux.client.lines import LONGEST_LINE, Lines
+from ptymux.client.lines import Lines
 from ptymux.client.matching import Found, Matcher, search
 from ptymux.client.reader import PtyReader
 from ptymux.client.requests import Requests
@@ -27,6 +27,7 @@ from ptymux.client.rpc import Connection, socket_path
 from ptymux.client.spawning import new_request
 from ptymux.client.stream import Lifeline, open_input, write_all
 from ptymux.core import model
+from ptymux.core.lines import LONGEST_LINE
 from ptymux.core.model import LaneId, OnFull, SessionId, SpawnOptions, WindowSize
 from ptymux.core.ring import Part
 from ptymux.errors import (

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
+from ptymux.core.lines import LONGEST_LINE, line_sizes
 from ptymux.errors import LineTooLongError
 
-__all__ = ["LONGEST_LINE", "Lines"]
-
-LONGEST_LINE: Final = 4095  # Source: N_TTY_BUF_SIZE in linux/drivers/tty/n_tty.c, less the newline
-_LINE_ENDS: Final = re.compile(rb"[\r\n\x04]")
+__all__ = ["Lines"]
 
 
 class Lines:
@@ -26,7 +21,7 @@ class Lines:
         Raises:
             LineTooLongError: it has a line that the terminal would cut now.
         """
-        sizes = [len(line) for line in _LINE_ENDS.split(data)]
+        sizes = line_sizes(data)
         sizes[0] += self._begun
         if max(sizes) > LONGEST_LINE and self._pid is not None:
             from ptymux.posix.collecting import collects_lines

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import socket
-from typing import Final
 
+from ptymux.core.lines import LONGEST_LINE, line_sizes
 from ptymux.errors import ConnectionClosedError, InputCutError, LineTooLongError
 from ptymux.keeper.lifeline import TAKEN_BYTES
 from ptymux.keeper.link import Link
 from ptymux.manager.pty import ManagedPty
 
 __all__ = ["type_in"]
-
-_LONGEST_LINE: Final = 4095  # Source: N_TTY_BUF_SIZE in linux/drivers/tty/n_tty.c, less the newline
-_LINE_ENDS: Final = re.compile(rb"[\r\n\x04]")
 
 
 async def type_in(link: Link, pty: ManagedPty, data: bytes) -> int:
@@ -27,10 +23,10 @@ async def type_in(link: Link, pty: ManagedPty, data: bytes) -> int:
         InputCutError: the PTY ended first.
         ConnectionClosedError: the keeper died while it typed: nobody knows how much arrived.
     """
-    if len(data) > _LONGEST_LINE:
-        longest = max(len(line) for line in _LINE_ENDS.split(data))
-        if longest > _LONGEST_LINE and await link.is_canonical(pty.slot):
-            raise LineTooLongError(longest, _LONGEST_LINE)
+    if len(data) > LONGEST_LINE:
+        longest = max(line_sizes(data))
+        if longest > LONGEST_LINE and await link.is_canonical(pty.slot):
+            raise LineTooLongError(longest, LONGEST_LINE)
     pty.typed = True
     _number, lifeline = await link.open_lifeline(pty.slot)
     with lifeline:
