@@ -215,7 +215,7 @@ def measure_echo(plan: Plan) -> list[Figure]:
         }
         figures += to_peer(f"echo{beside}, p50", "tmux", medians, Goal(most))
         for name, samples in rounds.items():
-            goal = Goal(1000) if name == "ptymux" else None
+            goal = Goal(1000) if name == "ptymux" and not beside else None
             figures.append(quantile_of(f"{name}{beside}, p50", "µs", samples, 0.50))
             figures.append(quantile_of(f"{name}{beside}, p99", "µs", samples, 0.99, goal))
     return figures + without(missing, "echo")

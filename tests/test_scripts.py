@@ -22,7 +22,7 @@ def bench(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
 def test_bench_measures_every_part_and_says_what_each_goal_became(parts: list[str]) -> None:
     done = bench(*parts, "--rounds=1", "--bytes=200000", "--json")
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     figures = json.loads(done.stdout)["figures"]
     assert {figure["part"] for figure in figures} == set(parts)
     measured = [figure for figure in figures if figure["value"] is not None]

@@ -134,6 +134,8 @@ class DetachKeys:
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:
         """Return what is for the program, and whether to detach; what follows that is dropped."""
+        if not self._held and self._search.search(data) is None:
+            return data, False
         passed = b""
         at = 0
         while at < len(data):

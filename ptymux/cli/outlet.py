@@ -8,6 +8,8 @@ import os
 import select
 import socket
 import stat
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ptymux.errors import ClosedOutputError
@@ -37,7 +39,11 @@ class Outlet:
         elif stat.S_ISFIFO(status.st_mode) or os.isatty(fd):
             self._own = _open_anew(fd)
         self._fd = fd if self._own < 0 else self._own
-        self._polls = self._own < 0 and not _takes_all(status)
+        self._write: Callable[[bytes | memoryview], int] = partial(os.write, self._fd)
+        if self._socket is not None:
+            self._write = self._send
+        elif self._own < 0 and not _takes_all(status):
+            self._write = self._write_little
 
     def fileno(self) -> int:
         """Return the fd to wait for."""
@@ -51,7 +57,7 @@ class Outlet:
             ClosedOutputError: it cannot be written: a full disk, say.
         """
         try:
-            return self._offer(data)
+            return self._write(data)
         except BlockingIOError:
             return 0
         except ConnectionResetError as error:
@@ -84,11 +90,11 @@ class Outlet:
             os.close(self._own)
             self._own = -1
 
-    def _offer(self, data: bytes | memoryview) -> int:
-        if self._socket is not None:
-            return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        if not self._polls:
-            return os.write(self._fd, data)
+    def _send(self, data: bytes | memoryview) -> int:
+        assert self._socket is not None
+        return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+    def _write_little(self, data: bytes | memoryview) -> int:
         return os.write(self._fd, data[:_ALWAYS_ROOM]) if self._has_room(0) else 0
 
     def _has_room(self, seconds: float | None) -> bool:

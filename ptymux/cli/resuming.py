@@ -68,8 +68,8 @@ class Attachment:
             self._lose_server()
             return []
 
-    def receive_echoes(self) -> list[Frame]:
-        """Read from the lifeline once; return what goes on at `offset`, ahead of the stream.
+    def receive_echoes(self) -> bytes:
+        """Read from the lifeline once; return the output from `offset` on, ahead of the stream.
 
         It comes while there is no server, too.
 
@@ -77,12 +77,12 @@ class Attachment:
             ProtocolError: what came is no frame.
         """
         assert self.lifeline is not None
-        echoes: list[Frame] = []
+        echoes = b""
         for frame in self.lifeline.receive():
             fresh = unseen(frame, self.offset)
             if isinstance(fresh, Out) and fresh.offset == self.offset:
                 self.offset += len(fresh.data)
-                echoes.append(fresh)
+                echoes += fresh.data  # to nothing: without a copy
         return echoes
 
     def look_for_server(self) -> bool:

@@ -15,10 +15,11 @@ import os
 import select
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ptymux.cli.ending import exit_code, title
+from ptymux.cli.gaps import Gaps
 from ptymux.cli.keys import DetachKeys
 from ptymux.cli.message import tell
 from ptymux.cli.modes import Modes
@@ -43,11 +44,15 @@ _STALE_BYTES: Final = 16 * 1024  # that wait to be shown
 _STALE_SECONDS: Final = 0.3  # after ^C, in which what was interrupted ends
 _SCREENFUL: Final = 4096  # bytes of what waits that are shown all the same
 _FAREWELL_SECONDS: Final = 1.0  # for a terminal to take what restores it
-_SOFT_RESET: Final = b"\x1b[!p\x1b[0m\r\n"
 _NEWLINE: Final = ord("\n")
+_WAITS: Final = 16  # that are kept
 _INTERRUPTS: Final = frozenset(b"\x03\x1a\x1c")  # ^C, ^Z and ^\, at which the kernel drops output
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
 _SIGNALS: Final = (*_ENDING, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
+
+
+_Handler = Callable[[], bool | None]
+_Waits = tuple[select.poll, dict[int, _Handler]]
 
 
 class Viewer:
@@ -73,7 +78,7 @@ class Viewer:
         self._input = b""  # typed, and not taken by the lifeline
         self._output: bytes | memoryview = b""  # received, and not taken by the terminal
         self._left_out = 0  # bytes that were there before, not told yet
-        self._gaps = _Gaps()  # among the output that waits
+        self._gaps = Gaps()  # among the output that waits
         self._is_detached = False
         self._modes = Modes()
         self._at_line_start = True
@@ -82,8 +87,7 @@ class Viewer:
         self._own: WindowSize | None = None  # of the terminal, when it was last looked at
         self._looked_at = float("-inf")
         self._raw = contextlib.ExitStack()
-        self._poll = select.poll()
-        self._polled: dict[int, int] = {}  # what it waits for
+        self._waiting: dict[tuple[object, ...], _Waits] = {}  # what was waited for before
 
     def run(self) -> int:
         """Show it until its end, a detach or a signal; return the exit code to end with.
@@ -136,59 +140,89 @@ class Viewer:
 
     def _turn(self) -> None:
         """Wait until something can be done, and do it."""
-        ready = self._wait()
-        if self._inbox.fileno() in ready:
-            for signum in self._inbox.take():
-                self._on_signal(signum)
-        has_typed = 0 in ready and self._read_keys()
-        self._send_input()
-        if has_typed:  # after the keys: they were waited for
-            self._fit(patient=True)
-        if self._sizes.fileno() in ready:
-            self._note_size()
-        lifeline = self._attachment.lifeline
-        if lifeline is not None and lifeline.fileno() in ready and self._wants_more:
-            self._take_frames(self._attachment.receive_echoes())
-        if self._stream is None:
-            if self._attachment.look_for_server():
-                self._sizes.open()
-                self._begin()
-        elif self._stream.fileno() in ready:
-            self._take_frames(self._attachment.receive())
-            if self._is_behind():
-                self._leave_out()
-                return  # more may be there already, and the last of it is what is shown
-        self._show()
+        poll, handlers = self._waits()
+        is_behind = False
+        for fd, _events in poll.poll(1000 * RETRY_SECONDS if self._stream is None else None):
+            is_behind = handlers[fd]() or is_behind
+        if self._stream is None and self._attachment.look_for_server():
+            self._sizes.open()
+            self._begin()
+        if self._input:
+            self._send_input()
+        if is_behind:
+            self._leave_out()
+        elif self._output or self._left_out:
+            self._show()
 
-    def _wait(self) -> set[int]:
-        """Return the fds at which something can be done."""
-        wanted = self._wanted()
-        if wanted != self._polled:
-            self._poll, self._polled = select.poll(), wanted
-            for fd, events in wanted.items():
-                self._poll.register(fd, events)
-        ready = self._poll.poll(1000 * RETRY_SECONDS if self._stream is None else None)
-        return {fd for fd, _events in ready}
+    def _waits(self) -> _Waits:
+        """Return what waits for all that can be done now, and what is to be done then."""
+        attachment = self._attachment
+        lifeline = attachment.lifeline
+        wants_more = self._wants_more
+        # What is waited for depends on these alone.
+        state = (
+            attachment.stream,
+            attachment.is_over,
+            lifeline,
+            lifeline is not None and lifeline.is_over,
+            self._sizes.fileno(),
+            not self._input,
+            not self._output,
+            wants_more,
+        )
+        waits = self._waiting.get(state)
+        if waits is None:
+            if len(self._waiting) == _WAITS:
+                self._waiting.clear()
+            waits = self._waiting[state] = select.poll(), {}
+            for fd, events, handler in self._wanted(wants_more):
+                waits[0].register(fd, events)
+                waits[1][fd] = handler
+        return waits
 
-    def _wanted(self) -> dict[int, int]:
-        """Return what is waited for, by fd."""
+    def _wanted(self, wants_more: bool) -> Iterator[tuple[int, int, _Handler]]:
+        """Give what is waited for, first what comes first: fds, the events of each, and why."""
         stream, lifeline = self._stream, self._attachment.lifeline
-        wanted = {self._inbox.fileno(): select.POLLIN}
+        yield self._inbox.fileno(), select.POLLIN, self._on_signals
         if not self._input:
-            wanted[0] = select.POLLIN
+            yield 0, select.POLLIN, self._on_keys
         if lifeline is not None:
             events = select.POLLOUT if self._input else 0
-            if self._wants_more and not lifeline.is_over:
+            if wants_more and not lifeline.is_over:
                 events |= select.POLLIN
             if events:  # else its end would be reported again and again
-                wanted[lifeline.fileno()] = events
+                yield lifeline.fileno(), events, self._on_lifeline
         if self._output:
-            wanted[self._outlet.fileno()] = select.POLLOUT
-        if stream is not None and self._wants_more and not self._attachment.is_over:
-            wanted[stream.fileno()] = select.POLLIN
-        if (sizes := self._sizes.fileno()) >= 0:
-            wanted[sizes] = select.POLLIN
-        return wanted
+            yield self._outlet.fileno(), select.POLLOUT, _do_nothing  # it is shown in any case
+        if self._sizes.fileno() >= 0:
+            yield self._sizes.fileno(), select.POLLIN, self._on_sizes
+        if stream is not None and wants_more and not self._attachment.is_over:
+            yield stream.fileno(), select.POLLIN, self._on_stream
+
+    def _on_signals(self) -> None:
+        for signum in self._inbox.take():
+            self._on_signal(signum)
+
+    def _on_keys(self) -> None:
+        if self._read_keys():
+            self._send_input()
+            self._fit(patient=True)  # after the keys: they were waited for
+
+    def _on_lifeline(self) -> None:
+        if self._attachment.lifeline is not None:
+            echoes = self._attachment.receive_echoes()
+            self._output = b"".join((self._output, echoes)) if self._output else echoes
+
+    def _on_sizes(self) -> None:
+        """Take notice that another client gave the PTY its size; who types next has it back."""
+        for size in self._sizes.take():
+            self._size = size
+
+    def _on_stream(self) -> bool:
+        """Return whether more may be there already, the last of which is what is to be shown."""
+        if self._stream is not None:
+            self._take_frames(self._attachment.receive())
+        return self._is_behind()
 
     # Output ----------------------------------------------------------------------------------
 
@@ -197,7 +231,7 @@ class Viewer:
         return not self._output or self._is_behind()
 
     def _take_frames(self, frames: list[Frame]) -> None:
-        pieces = []
+        pieces = [self._output] if self._output else []
         for frame in frames:
             if isinstance(frame, Out):
                 pieces.append(frame.data)
@@ -206,14 +240,15 @@ class Viewer:
                 self._repaint()
             elif isinstance(frame, Exit):
                 self.end = frame.pty
-        self._output = b"".join((self._output, *pieces))
+        self._output = b"".join(pieces)  # of one, without a copy
         if self._attachment.is_over and self.end is None:
             self._is_detached = True
 
     def _is_behind(self) -> bool:
         """Whether a key that interrupts was typed just now, and a flood still waits to be shown."""
-        is_flooded = self._left_out > 0 or len(self._output) > _STALE_BYTES
-        return is_flooded and time.monotonic() < self._interrupted_at + _STALE_SECONDS
+        if self._left_out or len(self._output) > _STALE_BYTES:
+            return time.monotonic() < self._interrupted_at + _STALE_SECONDS
+        return False
 
     def _leave_out(self) -> None:
         """Keep only the last screenful of what waits.
@@ -242,13 +277,16 @@ class Viewer:
         except (BrokenPipeError, ClosedOutputError):  # the terminal hung up
             self._ended_by = self._ended_by or signal.SIGHUP
             return
-        if taken:
+        if not taken:
+            return
+        if taken == len(self._output):
+            shown, self._output = self._output, b""
+            self._gaps.forget()
+        else:
             whole = memoryview(self._output)
             shown, self._output = whole[:taken], whole[taken:]
-            self._modes.see(shown)
-            self._at_line_start = shown[-1] == _NEWLINE
-            if not self._output:
-                self._gaps.forget()
+        self._modes.see(shown)
+        self._at_line_start = shown[-1] == _NEWLINE
 
     def _repaint(self) -> None:
         """Have the program draw itself again, unless it has just been asked to."""
@@ -315,11 +353,6 @@ class Viewer:
         self._size = size
         self._stream.resize(size.cols, size.rows)
 
-    def _note_size(self) -> None:
-        """Take notice that another client gave the PTY its size; who types next has it back."""
-        for size in self._sizes.take():
-            self._size = size
-
     # Signals, and the terminal ---------------------------------------------------------------
 
     def _on_signal(self, signum: int) -> None:
@@ -363,21 +396,5 @@ class Viewer:
         self._attachment.close(detach=self._is_detached or not self._attachment.hangup)
 
 
-class _Gaps:
-    """The lines about bytes that are missing, as long as they wait to be shown."""
-
-    def __init__(self) -> None:
-        self._missing = self._text = 0
-
-    def add(self, size: int) -> bytes:
-        """Return the line about so many bytes."""
-        line = _SOFT_RESET + f"[ptymux: {size:,} bytes not shown]\r\n".encode()
-        self._missing += size
-        self._text += len(line)
-        return line
-
-    def forget(self) -> int:
-        """Return by how much more is missing than the lines are long, if they are not shown."""
-        more = self._missing - self._text
-        self._missing = self._text = 0
-        return more
+def _do_nothing() -> None:
+    pass

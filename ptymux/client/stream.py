@@ -20,6 +20,7 @@ from ptymux.protocol.framing import (
     Ping,
     Redraw,
     Resize,
+    only_out,
 )
 
 TYPE_CHECKING = False
@@ -95,6 +96,8 @@ class Lifeline(Closing):
             return []
         except OSError:
             piece = b""
+        if not self._decoder.held and (echo := only_out(piece)) is not None:
+            return [echo]  # as nearly always, and somebody waits for it
         self.is_over = not piece
         return list(self._decoder.feed(piece))
 

@@ -8,8 +8,9 @@ kernel who is ready is shared by several reads. A read goes straight into the ri
 the ring's `limit`: a PTY at its limit is *held*, not watched until `credit_raised`.
 
 While somebody types, turns are short, others are not read for the moment in which a key is
-answered, and the PTY that was typed into has its turn before them: what it answers is echoed at
-once to the client that typed (`lifeline.py`), and reported a little later, once for several keys.
+answered, and the PTY that was typed into is read before all turns, at its event: what it answers
+is echoed at once to the client that typed (`lifeline.py`), and reported a little later, once for
+several keys; until then the engine waits for the next key without returning to its host.
 Others have half of the time, and come in the turn after that, so that nobody starves where
 somebody types without end or into a flood.
 
@@ -26,13 +27,14 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ptymux.core.model import OnFull, SpawnOptions, WindowSize
 from ptymux.core.ring import RingBuffer, ring_size
 from ptymux.errors import SpawnError, UnknownPtyError
+from ptymux.keeper.lifeline import Handler
 from ptymux.keeper.reports import Report, Suspended
 from ptymux.keeper.terminal import Terminal
 from ptymux.posix.memory import create_ring_memory, map_ring_memory
@@ -83,7 +85,7 @@ class Engine:
             self._epoll = select.epoll()
         except OSError as error:
             raise shortage_of(error) or error from error
-        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._handlers: dict[int, Handler] = {}
         self._terminals: dict[int, Terminal] = {}
         self.next_lifeline = 1  # its number; none is given out twice
 
@@ -102,11 +104,19 @@ class Engine:
         return self._tell_at if due is None else min(due, self._tell_at)
 
     def run_once(self, timeout: float = 0.0) -> list[Report]:
-        """Take what is ready, waiting up to `timeout` seconds for it; return what to report."""
-        for fd, events in self._epoll.poll(timeout):
-            handler = self._handlers.get(fd)
-            if handler is not None:  # else closed by an event before it
-                handler(events)
+        """Take what is ready, waiting up to `timeout` seconds for it; return what to report.
+
+        Keys and their answers are dealt with on the way: it goes on waiting.
+        """
+        until = time.monotonic() + timeout
+        while self._take_events(timeout) and not (self.busy or self.reports):
+            due = until
+            if self.untold:
+                self._tell_of_echoes()
+                due = min(until, self._tell_at or 0.0)
+            timeout = due - time.monotonic()
+            if timeout <= 0:
+                break
         if self.deadlines:
             now = time.monotonic()
             for slot in [slot for slot, due in self.deadlines.items() if now >= due]:
@@ -120,6 +130,15 @@ class Engine:
             self._tell_of_echoes()
         reports, self.reports = self.reports, []
         return reports
+
+    def _take_events(self, timeout: float) -> bool:
+        """Have what is ready dealt with; return whether only keys and their answers were."""
+        events = self._epoll.poll(timeout)
+        is_typing = bool(events)
+        for fd, event in events:
+            handler = self._handlers.get(fd)  # none: closed by an event before it
+            is_typing = handler is not None and handler(event) is True and is_typing
+        return is_typing
 
     def note_typing(self) -> float:
         """Take notice that a terminal took input; return until when it counts as typed into."""
@@ -327,8 +346,11 @@ class Engine:
         for fd in fds:
             self.watch(fd, 0, lambda _events: None)
 
-    def watch(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
-        """Have `handler` called with the events of `mask`; mask 0: no more."""
+    def watch(self, fd: int, mask: int, handler: Handler) -> None:
+        """Have `handler` called with the events of `mask`; mask 0: no more.
+
+        It returns True when a key or its answer was all, and nobody else has to look for more.
+        """
         if not mask:
             if self._handlers.pop(fd, None) is not None:
                 self._epoll.unregister(fd)

@@ -26,6 +26,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from functools import partial
 from struct import Struct
 from typing import Final
 
@@ -34,7 +35,7 @@ from ptymux.core.ring import RingBuffer
 from ptymux.errors import LimitReachedError
 from ptymux.posix.shortage import shortage_of
 
-__all__ = ["TAKEN_BYTES", "Input", "Lifeline"]
+__all__ = ["TAKEN_BYTES", "Handler", "Input", "Lifeline"]
 
 _FRAME: Final = Struct(">BIQ")  # type, size of what follows, a number
 _OUT: Final = 1
@@ -48,7 +49,9 @@ _QUEUE: Final = 64 * 1024  # bytes that wait in a lifeline
 _LISTEN: Final = select.EPOLLIN
 _GONE_ONLY: Final = select.EPOLLRDHUP | select.EPOLLET  # while the terminal takes nothing
 
-Watch = Callable[[int, int, Callable[[int], None]], None]
+# Called with the events of an fd; returns True when a key or its answer was all there was to do.
+Handler = Callable[[int], bool | None]
+Watch = Callable[[int, int, Handler], None]
 
 
 class Lifeline:
@@ -251,9 +254,9 @@ class Input:
 
     def _listen(self, line: Lifeline) -> None:
         mask = _GONE_ONLY if self._owner is not None else _LISTEN
-        self._watch(line.sock.fileno(), mask, lambda events: self._on_event(line, events))
+        self._watch(line.sock.fileno(), mask, partial(self._on_event, line))
 
-    def _on_event(self, line: Lifeline, events: int) -> None:
+    def _on_event(self, line: Lifeline, events: int) -> bool:
         if self._owner is not None:
             # The terminal takes nothing now, but a client that left is seen all the same.
             if events & select.EPOLLHUP:
@@ -261,6 +264,7 @@ class Input:
         elif not self._give(line, _CHUNK):
             for other in self._lines.values():
                 self._listen(other)
+        return True
 
     def _give(self, line: Lifeline, size: int) -> bool:
         """Type up to `size` bytes of a lifeline; return False when some have to wait."""

@@ -18,11 +18,10 @@ import enum
 import os
 import select
 import time
-from collections.abc import Callable
 from typing import Final, Protocol
 
 from ptymux.core.ring import RingBuffer
-from ptymux.keeper.lifeline import Input
+from ptymux.keeper.lifeline import Handler, Input
 from ptymux.keeper.reports import Closed, Exited, LifelineEnded, Output, Report
 from ptymux.posix.process import ExitStatus, reap
 
@@ -54,7 +53,7 @@ class Host(Protocol):
     busy: dict[Terminal, None]  # an ordered set: have something to read in this turn
     untold: dict[Terminal, None]  # an ordered set: its output was echoed, to be told of soon
 
-    def watch(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
+    def watch(self, fd: int, mask: int, handler: Handler) -> None:
         """Have `handler` called with the events of `mask`; mask 0: no more."""
         ...
 
@@ -140,7 +139,7 @@ class Terminal:
         terminal = cls(host, slot, master, pidfd, memfd, ring)
         word = ring.ended
         if word is not None:
-            terminal._take_status(_status(word))
+            terminal._take_status(ExitStatus.of_word(word))
             if pidfd >= 0:
                 terminal._close_pidfd()
         if master < 0:
@@ -165,7 +164,7 @@ class Terminal:
         if got <= 0:
             self._reach_limit()
             return False
-        if self.typed_until and got < _SHORT:
+        if self.typed_until:
             self._echo(got)
         if self._mask & _EDGE:  # somebody opened the terminal again
             self._watch()
@@ -178,7 +177,7 @@ class Terminal:
         """Send what was read last, if it answers a key, to whoever waits for it."""
         if time.monotonic() >= self.typed_until:
             self.typed_until = 0.0
-        else:
+        elif size < _SHORT:
             start = self.ring.total - size
             self._is_echoed = self.input.echo(start, self.ring.copy(start, size))
 
@@ -222,18 +221,27 @@ class Terminal:
         if self._phase is not _Phase.RUNNING:
             self._host.busy[self] = None
 
-    def _on_event(self, events: int) -> None:
+    def _on_event(self, events: int) -> bool:
         if events & _OUT:
             self.input.feed()
             self._watch()
         if not events & (_IN | _HUP) or self.master < 0:
-            return
+            return False
+        if self.typed_until and events == _IN and self._is_plain():
+            has_more = self.read(1)  # what answers a key waits for no turn
+            self.tell_output()
+            if not has_more:
+                return self._is_plain()
         if self._held_since is None:
             self._host.busy[self] = None
         else:
             # Hung up while held: a watched master would be reported again and again.
             self._host.watch(self.master, 0, self._on_event)
             self._mask = 0
+        return False
+
+    def _is_plain(self) -> bool:
+        return self._phase is _Phase.RUNNING and self._held_since is None
 
     def _reach_limit(self) -> None:
         """Hold a PTY that has no credit, if there is something to read."""
@@ -318,7 +326,7 @@ class Terminal:
         self._phase = _Phase.TAIL
         if tail_pending:
             self._await_silence()
-        self.ring.end(_word(self.status))
+        self.ring.end(self.status.word)
         self._host.reports.append(Exited(self.slot, self.status, tail_pending))
 
     def expire(self) -> None:
@@ -383,17 +391,3 @@ class Terminal:
         if mask != self._mask:
             self._mask = mask
             self._host.watch(self.master, mask, self._on_event)
-
-
-def _word(status: ExitStatus) -> int:
-    """Return how the ring's header tells an exit status."""
-    if status.signal is not None:
-        return 256 + status.signal
-    return 512 if status.exit_code is None else status.exit_code
-
-
-def _status(word: int) -> ExitStatus:
-    """Return what `_word` was given, but whether a core was dumped."""
-    if word >= 512:
-        return ExitStatus(None, None, False)
-    return ExitStatus(word, None, False) if word < 256 else ExitStatus(None, word - 256, False)

@@ -26,6 +26,20 @@ class ExitStatus:
     signal: int | None
     core_dumped: bool
 
+    @property
+    def word(self) -> int:
+        """One number for it: an exit code, 256 and a signal, or 512; without `core_dumped`."""
+        if self.signal is not None:
+            return 256 + self.signal
+        return 512 if self.exit_code is None else self.exit_code
+
+    @classmethod
+    def of_word(cls, word: int) -> ExitStatus:
+        """Return the one whose `word` is this."""
+        if word >= 512:
+            return cls(None, None, False)
+        return cls(word, None, False) if word < 256 else cls(None, word - 256, False)
+
 
 def reap(pidfd: int, *, patient: bool = False) -> ExitStatus | None:
     """Return how the process ended and free its pid; None while it lives. Once for a child.

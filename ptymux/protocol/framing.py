@@ -39,6 +39,7 @@ __all__ = [
     "Detach",
     "Taken",
     "FrameDecoder",
+    "only_out",
     "out_header",
 ]
 
@@ -146,7 +147,7 @@ class Out(Frame):
 
     @classmethod
     def _parse(cls, payload: memoryview) -> Self:
-        return cls(_OFFSET.unpack_from(payload)[0], bytes(payload[_OFFSET.size :]))
+        return cls(_OFFSET.unpack_from(payload)[0], payload[_OFFSET.size :].tobytes())
 
 
 class In(Frame):
@@ -313,16 +314,27 @@ def out_header(offset: int, size: int) -> bytes:
     return _OUT_HEADER.pack(Out.TYPE, _OFFSET.size + size, offset)
 
 
+def only_out(piece: bytes) -> Out | None:
+    """Return the OUT that `piece` is, no more and no less; None if it is anything else."""
+    if len(piece) < _OUT_HEADER.size:
+        return None
+    number, size, offset = _OUT_HEADER.unpack_from(piece)
+    if number != Out.TYPE or HEADER_SIZE + size != len(piece):
+        return None
+    return Out(offset, piece[_OUT_HEADER.size :])
+
+
 class FrameDecoder:
     """Cuts what arrives into frames; `piece` is what came behind the line that began them."""
 
     def __init__(self, piece: bytes = b"") -> None:
-        self._held = bytearray(piece)
+        self._held: bytes | bytearray = piece
+        self._at = 0  # what lies before was taken
 
     @property
     def held(self) -> int:
         """Bytes that were fed and not taken; above 0 at the end: a frame was cut."""
-        return len(self._held)
+        return len(self._held) - self._at
 
     def feed(self, piece: bytes) -> Iterator[Frame]:
         """Add what arrived, and return an iterator that takes what is whole by now.
@@ -330,9 +342,18 @@ class FrameDecoder:
         Raises:
             ProtocolError: more than the largest frame waits to be taken already.
         """
-        if len(self._held) > HEADER_SIZE + LARGEST_FRAME:
+        held = self._held
+        if len(held) == self._at:  # mostly: a piece is whole frames, and is not copied
+            self._held = piece
+        elif len(held) - self._at > HEADER_SIZE + LARGEST_FRAME:
             raise ProtocolError(f"more than {LARGEST_FRAME} bytes of frames wait")
-        self._held += piece
+        else:
+            if not isinstance(held, bytearray):
+                held = self._held = bytearray(memoryview(held)[self._at :])
+            else:
+                del held[: self._at]
+            held += piece
+        self._at = 0
         return iter(self.take, None)
 
     def take(self) -> Frame | None:
@@ -341,24 +362,22 @@ class FrameDecoder:
         Raises:
             ProtocolError: the frame is too large, or has less than its type needs.
         """
-        while len(self._held) >= HEADER_SIZE:
-            number, size = _HEADER.unpack_from(self._held)
+        held = self._held
+        while len(held) >= (start := self._at + HEADER_SIZE):
+            number, size = _HEADER.unpack_from(held, self._at)
             if size > LARGEST_FRAME:
                 raise ProtocolError(f"a frame of {size} bytes is larger than {LARGEST_FRAME}")
-            end = HEADER_SIZE + size
-            if len(self._held) < end:
+            if len(held) < start + size:
                 return None
-            try:
-                if number in _KINDS:
-                    with memoryview(self._held) as held, held[HEADER_SIZE:end] as payload:
-                        return _parse(number, payload)
-            finally:
-                del self._held[:end]
+            self._at = start + size
+            known = _KINDS.get(number)
+            if known is None:
+                continue
+            kind, smallest = known
+            if size < smallest:
+                raise ProtocolError(f"a frame of type {number} has {size} bytes, not {smallest}")
+            with memoryview(held)[start : start + size] as payload:
+                return kind._parse(payload)
+        if len(held) == self._at:
+            self._held, self._at = b"", 0
         return None
-
-
-def _parse(number: int, payload: memoryview) -> Frame:
-    kind, smallest = _KINDS[number]
-    if len(payload) < smallest:
-        raise ProtocolError(f"a frame of type {number} has {len(payload)} bytes, not {smallest}")
-    return kind._parse(payload)

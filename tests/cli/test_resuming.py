@@ -70,7 +70,7 @@ def test_every_byte_comes_once_and_in_order_whatever_is_echoed(
                 got += content(attached.receive())
             else:
                 peers.engine.sendall(out(*step).encode())
-                got += content(attached.receive_echoes())
+                got += attached.receive_echoes()
             assert got == WRITTEN[: len(got)]
             assert attached.offset == len(got)
 
@@ -80,7 +80,7 @@ def test_every_byte_comes_once_and_in_order_whatever_is_echoed(
 def test_an_echo_that_is_ahead_of_what_was_seen_waits_for_the_stream() -> None:
     with attachment() as (attached, peers):
         peers.engine.sendall(out(5, 6).encode())
-        assert attached.receive_echoes() == []
+        assert attached.receive_echoes() == b""
 
         peers.server.sendall(out(0, 6).encode())
         assert attached.receive() == [out(0, 6)]
@@ -89,7 +89,7 @@ def test_an_echo_that_is_ahead_of_what_was_seen_waits_for_the_stream() -> None:
 def test_only_what_was_not_echoed_of_a_gap_is_missing() -> None:
     with attachment() as (attached, peers):
         peers.engine.sendall(out(0, 6).encode())
-        assert attached.receive_echoes() == [out(0, 6)]
+        assert attached.receive_echoes() == WRITTEN[:6]
 
         peers.server.sendall(Gap(0, 20).encode() + out(20, 21).encode())
         assert attached.receive() == [Gap(6, 20), out(20, 21)]
@@ -102,15 +102,25 @@ def test_echoes_end_with_the_lifeline() -> None:
         peers.engine.sendall(out(0, 1).encode() + Taken(7).encode())
         peers.engine.close()
 
-        assert attached.receive_echoes() == [out(0, 1)]
+        assert attached.receive_echoes() == WRITTEN[:1]
         assert not attached.lifeline.is_over
-        assert attached.receive_echoes() == []
+        assert attached.receive_echoes() == b""
         assert attached.lifeline.is_over
 
 
 def test_nothing_waits_for_an_echo_that_does_not_come() -> None:
     with attachment() as (attached, _peers):
-        assert attached.receive_echoes() == []
+        assert attached.receive_echoes() == b""
+
+
+def test_echoes_are_put_together_however_they_come() -> None:
+    with attachment() as (attached, peers):
+        echo = out(3, 9).encode()
+        peers.engine.sendall(out(0, 1).encode() + out(1, 3).encode() + echo[:-1])
+        assert attached.receive_echoes() == WRITTEN[:3]
+
+        peers.engine.sendall(echo[-1:] + out(9, 10).encode())
+        assert attached.receive_echoes() == WRITTEN[3:10]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from contextlib import suppress
 
 import pytest
@@ -61,6 +62,42 @@ def test_an_answer_to_a_key_comes_on_the_lifeline_and_is_reported_too(
     driver.until(lambda: driver.of(Output, slot))
     assert driver.output(slot) == b"readyk"
     assert len(driver.of(Output, slot)) == 1
+
+
+def test_keys_are_answered_on_the_way_while_there_is_nothing_to_report(
+    driver: Driver, slot: int
+) -> None:
+    line = Echoing(driver, slot)
+
+    line.type(b"k")
+    reports = driver.engine.run_once(10)
+
+    assert reports == [Output(slot)]
+    assert line.take()
+    assert line.frames == [Out(5, b"k")]
+
+
+def test_keys_without_end_make_no_turn_longer(driver: Driver, slot: int) -> None:
+    line = Echoing(driver, slot)
+    driver.rings[slot].wake_at = 1 << 40  # nobody wants to be told
+    line.sock.settimeout(10)
+    has_returned = threading.Event()
+    keys = 0
+
+    def type_at_each_answer() -> None:
+        nonlocal keys
+        while not has_returned.is_set() and keys < 50_000:  # some seconds
+            line.type(b"k")
+            line.sock.recv(100)
+            keys += 1
+
+    typist = threading.Thread(target=type_at_each_answer)
+    typist.start()
+    driver.engine.run_once(0.05)
+    has_returned.set()
+    driver.until(lambda: not typist.is_alive())
+
+    assert 0 < keys < 50_000
 
 
 def test_all_who_asked_get_it_and_nobody_else(driver: Driver, slot: int) -> None:

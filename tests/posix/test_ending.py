@@ -142,3 +142,17 @@ def test_stop_of_another_parents_child_is_seen(start: Start) -> None:
         os.close(pidfd)
 
     assert not before
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        ExitStatus(0, None, False),
+        ExitStatus(255, None, False),
+        ExitStatus(None, signal.SIGHUP, False),
+        ExitStatus(None, signal.SIGRTMAX, False),
+        ExitStatus(None, None, False),
+    ],
+)
+def test_status_is_the_same_after_it_was_one_number(status: ExitStatus) -> None:
+    assert ExitStatus.of_word(status.word) == status

@@ -30,6 +30,7 @@ from ptymux.protocol.framing import (
     Redraw,
     Resize,
     Taken,
+    only_out,
     out_header,
 )
 
@@ -189,6 +190,15 @@ def test_frames_are_laid_out_as_documented() -> None:
 @given(U64, SMALL)
 def test_a_header_and_the_output_are_a_frame(offset: int, data: bytes) -> None:
     assert out_header(offset, len(data)) + data == Out(offset, data).encode()
+
+
+@given(st.one_of(FRAMES, st.builds(Out, U64, SMALL)), SMALL)
+def test_only_a_whole_output_by_itself_is_one(frame: Frame, more: bytes) -> None:
+    data = frame.encode()
+
+    assert only_out(data) == (frame if isinstance(frame, Out) else None)
+    assert only_out(data[:-1]) is None
+    assert not more or only_out(data + more) is None
 
 
 def test_the_largest_frame_passes_and_a_larger_one_is_refused_at_both_ends() -> None:

@@ -131,6 +131,23 @@ class Place:
         status = self.status()
         return {status["keeper_pid"], self.zygote(), status["pid"]}
 
+    def await_only_own(self, seconds: float) -> None:
+        """Wait until nothing runs here but keeper, zygote and server."""
+        own: set[int] = set()
+        others: dict[int, str] = {}
+
+        def are_gone() -> bool:
+            nonlocal own, others
+            own = self.own()
+            others = {pid: line for pid, line in self.processes().items() if pid not in own}
+            return not others
+
+        try:
+            until(are_gone, seconds)
+        except AssertionError:
+            stats = [Path(f"/proc/{pid}/stat").read_text()[:60] for pid in others]
+            pytest.fail(f"left: {others}, {stats}; own: {own}; {self.call('list', all=True)}")
+
     def call(self, method: str, **params: object) -> dict[str, Any]:
         with self.connect() as connection:
             return connection.call(method, **params)
