@@ -1,7 +1,8 @@
 """A link to an engine in another process: the requests of `Link` as messages.
 
 It outlives that process: when it dies, another is started and given everything, and requests wait
-until it is there. Only a spawn that was under way fails, as nobody knows how far it came.
+until it is there. Only a spawn that was under way fails, as nobody knows how far it came; its
+terminal is opened on this side, so that whatever it brought forth can be found there, and ended.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ptymux.core.model import SpawnOptions, WindowSize
 from ptymux.core.ring import RingBuffer
 from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError, error_from_wire
 from ptymux.keeper.conversation import Conversation
+from ptymux.keeper.ending import end_newborn
 from ptymux.keeper.engine import Spawned
 from ptymux.keeper.heritage import Holdings
 from ptymux.keeper.link import OnReport
@@ -32,6 +34,7 @@ from ptymux.keeper.wire import (
     pack_strings,
 )
 from ptymux.posix.spare import spare_files
+from ptymux.posix.spawn import open_pty
 
 __all__ = ["ProcessLink", "check_fds", "close_all"]
 
@@ -107,25 +110,35 @@ class ProcessLink:
             self._loop.call_soon(on_report, report)
 
     async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
-        """Start a child in a new PTY."""
+        """Start a child in a new PTY.
+
+        Raises:
+            LinkClosedError: the keeper died meanwhile; nothing is left of the child.
+            SpawnError, OutOfResourcesError: as `Engine.spawn`.
+        """
         assert isinstance(options, PassedOptions)
         self._next_slot = max(self._next_slot, slot + 1)
         words = [*options.argv, *(f"{key}={value}" for key, value in env.items())]
-        fds = [options.cwd_fd]
-        if options.stdin_fd is not None:
-            fds.append(options.stdin_fd)
+        pty = open_pty(options.size, plain_output=options.plain_output)
         body = {
             "slot": slot,
             "options": options_as_json(options),
             "argc": len(options.argv),
             "envc": len(env),
+            "slave": pty.slave_name,
         }
+        stdin = [] if options.stdin_fd is None else [options.stdin_fd]
+        fds = [options.cwd_fd, pty.master, *stdin]
         self._holdings.expect(slot)
         try:
             reply = await self._call("spawn", body, pack_strings(words), fds)
-        except BaseException:
+        except BaseException as error:
             self._holdings.expect_no_more(slot)
+            if isinstance(error, LinkClosedError):
+                end_newborn(pty.master)
             raise
+        finally:
+            os.close(pty.master)
         try:
             ring = self._hold(slot, reply, reply.fds)
         except PtymuxError:

@@ -14,13 +14,15 @@ from typing import Final
 
 from ptymux.core.escalation import Escalation, Send
 from ptymux.errors import PtymuxError
-from ptymux.posix.process import ProcessId, SessionMember, send, session_scan
+from ptymux.posix.process import ProcessId, SessionMember, send, session_scan, start_time
+from ptymux.posix.tty import lock_terminal, terminal_session
 
-__all__ = ["GRACE_SECONDS", "HANGUP_SECONDS", "end_sessions"]
+__all__ = ["GRACE_SECONDS", "HANGUP_SECONDS", "end_newborn", "end_sessions"]
 
 HANGUP_SECONDS: Final = 0.3  # for what cleans up at HUP; a TERM would end it then
 GRACE_SECONDS: Final = 5.0
 _STEP_SECONDS: Final = 0.01
+_NEWBORN_SCANS: Final = 10
 
 
 def end_sessions(leaders: Mapping[int, int | None], close_terminals: Callable[[], None]) -> None:
@@ -41,6 +43,24 @@ def end_sessions(leaders: Mapping[int, int | None], close_terminals: Callable[[]
     while _members(leaders):
         if time.monotonic() >= until:
             _escalate(leaders)
+            return
+        time.sleep(_STEP_SECONDS)
+
+
+def end_newborn(master: int) -> None:
+    """Kill what a keeper started on this terminal and died before it told anybody of.
+
+    Nothing can open the terminal afterwards, so that what had not come so far ends by itself.
+    """
+    lock_terminal(master)
+    leader = terminal_session(master)
+    if leader is None:
+        return
+    for _ in range(_NEWBORN_SCANS):  # what forks meanwhile may be missing in one
+        members = _members({leader: start_time(leader)})
+        for member in members:
+            _send(member, signal.SIGKILL)
+        if not members:
             return
         time.sleep(_STEP_SECONDS)
 

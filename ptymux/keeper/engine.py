@@ -40,8 +40,8 @@ from ptymux.keeper.terminal import Terminal
 from ptymux.posix.memory import create_ring_memory, map_ring_memory
 from ptymux.posix.process import is_stopped, signal_foreground, start_time
 from ptymux.posix.shortage import shortage_of
+from ptymux.posix.spawn import Pty, spawn
 from ptymux.posix.spawn import Spawned as Child
-from ptymux.posix.spawn import spawn
 from ptymux.posix.tty import is_canonical, set_size
 
 __all__ = ["Engine", "Spawned"]
@@ -204,8 +204,10 @@ class Engine:
 
     # Requests --------------------------------------------------------------------------------
 
-    def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
-        """Start a child in a new PTY with a ring of its own.
+    def spawn(
+        self, slot: int, options: SpawnOptions, env: Mapping[str, str], pty: Pty | None = None
+    ) -> Spawned:
+        """Start a child with a ring of its own in a new PTY, or in `pty`, as `posix.spawn`.
 
         Raises:
             SpawnError, OutOfResourcesError: as `posix.spawn`; nothing is left of it.
@@ -215,7 +217,7 @@ class Engine:
             memfd, memory = create_ring_memory(ring_size(options.buffer_size))
             undo.callback(os.close, memfd)
             undo.callback(memory.close)
-            child = spawn(options, env)
+            child = spawn(options, env, pty)
             undo.callback(_abandon, child)
             born = start_time(child.pid)
             ring = RingBuffer(options.buffer_size, memory)

@@ -16,6 +16,7 @@ from ptymux.keeper.heritage import Heirloom
 from ptymux.keeper.reports import Closed, Exited, Report, Suspended, report_as_json
 from ptymux.keeper.statefile import State
 from ptymux.keeper.wire import Message, options_from_json, unpack_strings
+from ptymux.posix.spawn import Pty
 
 __all__ = ["Estate"]
 
@@ -68,10 +69,11 @@ class Estate:
         argc, envc = body["argc"], body["envc"]
         env = dict(word.partition("=")[::2] for word in words[argc : argc + envc])
         cwd = f"/proc/self/fd/{message.fds[0]}"
-        stdin = message.fds[1] if len(message.fds) > 1 else None
+        pty = Pty(message.fds[1], body["slave"])
+        stdin = message.fds[2] if len(message.fds) > 2 else None
         options = options_from_json(body["options"], words[:argc], cwd=cwd, stdin=stdin)
         try:
-            spawned = self.engine.spawn(slot, options, env)
+            spawned = self.engine.spawn(slot, options, env, pty)
         except BadDirectoryError:
             raise BadDirectoryError(os.readlink(cwd), "it cannot be entered") from None
         self.state.enter(slot, spawned.pid, spawned.start_time)

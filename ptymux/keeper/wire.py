@@ -39,7 +39,7 @@ __all__ = [
     "unpack_strings",
 ]
 
-LINK_VERSION: Final = 2
+LINK_VERSION: Final = 3
 MOST_FDS: Final = 250  # in one message; Source: SCM_MAX_FD is 253
 
 _HEADER: Final = struct.Struct("!II")

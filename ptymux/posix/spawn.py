@@ -93,8 +93,10 @@ def _pty_failure(error: OSError) -> PtymuxError:
     return shortage_of(error) or SpawnError(f"cannot open a pseudo-terminal: {error.strerror}")
 
 
-def spawn(options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
+def spawn(options: SpawnOptions, env: Mapping[str, str], pty: Pty | None = None) -> Spawned:
     """Return the running child of `options`, whose whole environment is `env`.
+
+    With `pty`, which stays its owner's, that is its terminal; its size and modes are as they are.
 
     It leads its own session, has the new PTY as its controlling terminal and as 0, 1 and 2
     (0 is `options.stdin_fd` if given, which stays open here), no other fd, every signal at its
@@ -115,7 +117,7 @@ def spawn(options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
     try:
         with other_directory(options.cwd) as directory:
             program = find_program(options.argv, env.get("PATH", os.defpath), directory)
-            return _spawn_program(options, env, program, directory)
+            return _spawn_program(options, env, program, directory, pty)
     except OSError as error:
         raise shortage_of(error) or SpawnError(f"{command}: {error.strerror}") from error
     except InvalidValueError:
@@ -125,9 +127,16 @@ def spawn(options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
 
 
 def _spawn_program(
-    options: SpawnOptions, env: Mapping[str, str], program: str, directory: int | None
+    options: SpawnOptions,
+    env: Mapping[str, str],
+    program: str,
+    directory: int | None,
+    given: Pty | None,
 ) -> Spawned:
-    pty = open_pty(options.size, plain_output=options.plain_output)
+    if given is None:
+        pty = open_pty(options.size, plain_output=options.plain_output)
+    else:
+        pty = Pty(os.dup(given.master), given.slave_name)
     try:
         spare = os.dup(pty.master)  # the child must not run before there is room for its pidfd
         try:

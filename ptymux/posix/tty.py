@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,12 +18,17 @@ __all__ = [
     "raw_mode",
     "read_size",
     "set_size",
+    "lock_terminal",
+    "terminal_session",
     "is_canonical",
     "has_echo",
     "set_echo",
 ]
 
 _LARGEST = 10_000  # of WindowSize
+# asm-generic/ioctls.h; Python's termios lacks them
+_TIOCSPTLCK = 0x40045431
+_TIOCGSID = 0x5429
 _MIN, _TIME = termios.VMIN, termios.VTIME
 
 
@@ -108,6 +115,27 @@ def set_size(fd: int, size: WindowSize) -> None:
     """
     with _translated(fd):
         termios.tcsetwinsize(fd, (size.rows, size.cols))
+
+
+def lock_terminal(master: int) -> None:
+    """Have nobody open the terminal of a PTY's master by its path any more.
+
+    Source: TIOCSPTLCK in ioctl_tty(2); ptmx_open in linux/drivers/tty/pty.c.
+    """
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 1))
+
+
+def terminal_session(master: int) -> int | None:
+    """Return the leader of the session whose controlling terminal a PTY's master has.
+
+    None: there is none, or its leader has ended. Source: TIOCGSID in ioctl_tty(2).
+    """
+    try:
+        (leader,) = struct.unpack("i", fcntl.ioctl(master, _TIOCGSID, bytes(4)))
+    except OSError:
+        return None
+    assert isinstance(leader, int)
+    return leader
 
 
 def is_canonical(fd: int) -> bool:

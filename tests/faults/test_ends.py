@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from ptymux.client import launch
+from ptymux.errors import LinkClosedError
 from tests.faults.laws import Events
 from tests.faults.test_keeper_killed import kill_keeper
 from tests.server.conftest import Place, is_alive, kill, until
@@ -214,6 +216,41 @@ def test_what_no_server_could_end_any_more_the_keeper_ends(place: Place, when: s
 
 
 # Spawns --------------------------------------------------------------------------------------
+
+DIES_AT_ITS_SECOND = """
+import os, time
+import {module} as module
+plain = module.{owner}.{method}
+def deadly(self, slot, *rest):
+    result = plain(self, slot, *rest)
+    if slot == 2:
+        time.sleep(0.1)  # in which the child ignores what it wants to
+        os.kill(os.getpid(), 9)
+    return result
+module.{owner}.{method} = deadly
+"""
+
+
+@pytest.mark.requirement("FR-008")
+@pytest.mark.parametrize(
+    ("module", "owner", "method"),
+    [
+        ("ptymux.keeper.engine", "Engine", "spawn"),  # before it wrote the child down
+        ("ptymux.keeper.statefile", "StateFile", "enter"),  # before it told of it
+    ],
+)
+def test_child_that_no_keeper_told_of_is_ended_whatever_it_ignores(
+    fresh: Place, monkeypatch: pytest.MonkeyPatch, module: str, owner: str, method: str
+) -> None:
+    code = DIES_AT_ITS_SECOND.format(module=module, owner=owner, method=method)
+    monkeypatch.setattr(launch, "_KEEPER", code + launch._KEEPER)
+    fresh.start()
+    first = fresh.sh("sleep 3600")
+    with pytest.raises(LinkClosedError):
+        fresh.sh("trap '' HUP TERM; while :; do sleep 1; done")
+    assert fresh.get(first)["state"] == "active"
+    fresh.call("kill", ptys=[first["pty_id"]], grace=0.0)
+    fresh.await_only_own(12)
 
 
 @pytest.mark.requirement("FR-008")

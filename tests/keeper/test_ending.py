@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from ptymux.core.model import SpawnOptions, WindowSize
 from ptymux.keeper import ending
-from ptymux.keeper.ending import end_sessions
+from ptymux.keeper.ending import end_newborn, end_sessions
 from ptymux.posix.process import session_members, start_time
+from ptymux.posix.spawn import open_pty, spawn
 from tests.keeper.conftest import Driver
 
 
@@ -85,3 +89,33 @@ def test_without_sessions_only_the_terminals_are_closed() -> None:
     end_sessions({}, lambda: closed.append(True))
 
     assert closed == [True]
+
+
+@pytest.mark.requirement("FR-008")
+def test_newborn_is_killed_with_its_jobs_whatever_it_ignores() -> None:
+    pty = open_pty(WindowSize(80, 24), plain_output=False)
+    script = "trap '' HUP TERM; sleep 60 & echo ready; while :; do sleep 1; done"
+    child = spawn(SpawnOptions(argv=("/bin/sh", "-c", script)), {"PATH": os.environ["PATH"]}, pty)
+    try:
+        select.select([pty.master], [], [], 10)
+        assert b"ready" in os.read(pty.master, 100)
+
+        end_newborn(pty.master)
+
+        assert os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED).si_status == signal.SIGKILL  # type: ignore[union-attr]
+        assert not session_members(child.pid)
+        with pytest.raises(OSError, match="Input/output"):
+            os.open(pty.slave_name, os.O_RDWR | os.O_NOCTTY)  # none of its kind can come
+    finally:
+        for fd in (pty.master, child.master, child.pidfd):
+            os.close(fd)
+
+
+def test_terminal_on_which_nothing_was_started_is_only_locked() -> None:
+    pty = open_pty(WindowSize(80, 24), plain_output=False)
+    try:
+        end_newborn(pty.master)
+        with pytest.raises(OSError, match="Input/output"):
+            os.open(pty.slave_name, os.O_RDWR | os.O_NOCTTY)
+    finally:
+        os.close(pty.master)
