@@ -35,7 +35,8 @@ class Modes:
     def __init__(self) -> None:
         self._rest = b""
         self._draws = False
-        self._undo: dict[str, bytes] = {}  # in the order in which they were switched on
+        # What undoes it, and what does it again, in the order in which they were switched on.
+        self._on: dict[str, tuple[bytes, bytes]] = {}
 
     def see(self, data: bytes | memoryview) -> None:
         """Take notice of output that was shown."""
@@ -50,26 +51,34 @@ class Modes:
                 self._see_private(found["private"], found["end"] == b"h")
             elif found["kitty"]:
                 undo = b"\x1b[<u" if found["kitty"] == b">" else b"\x1b[=0u"
-                self._note("kitty", found["kitty"] != b"<", undo)
+                self._note("kitty", found["kitty"] != b"<", undo, found[0])
             elif found["keypad"]:
-                self._note("keypad", found["keypad"] == b"=", b"\x1b>")
+                self._note("keypad", found["keypad"] == b"=", b"\x1b>", found[0])
             else:
-                self._note("keys", found["keys"] not in (b"", b"0"), b"\x1b[>4;0m")
+                is_on = found["keys"] not in (b"", b"0")
+                self._note("keys", is_on, b"\x1b[>4;0m", found[0])
 
     def _see_private(self, numbers: bytes, on: bool) -> None:
         for number in (int(word[:5]) for word in numbers.split(b";") if word):
             if number in _PRIVATE:
                 usual = number in _USUALLY_ON
-                undo = b"\x1b[?%d%c" % (number, ord("h" if usual else "l"))
-                self._note(str(number), on is not usual, undo)
+                usually, else_ = b"hl" if usual else b"lh"
+                undo, redo = (b"\x1b[?%d%c" % (number, end) for end in (usually, else_))
+                self._note(str(number), on is not usual, undo, redo)
 
-    def _note(self, what: str, unusual: bool, undo: bytes) -> None:
+    def _note(self, what: str, unusual: bool, undo: bytes, redo: bytes) -> None:
         if not unusual:
-            self._undo.pop(what, None)
+            self._on.pop(what, None)
         else:
-            self._undo.setdefault(what, undo)
+            self._on.setdefault(what, (undo, redo))
 
     @property
     def undo(self) -> bytes:
         """What brings the terminal back, last switched on first; empty when nothing was drawn."""
-        return b"".join(reversed(self._undo.values())) + _CALM if self._draws else b""
+        undo = [undo for undo, _redo in reversed(self._on.values())]
+        return b"".join(undo) + _CALM if self._draws else b""
+
+    @property
+    def redo(self) -> bytes:
+        """What has it again as it was, after `undo`: not what was drawn."""
+        return b"".join(redo for _undo, redo in self._on.values())

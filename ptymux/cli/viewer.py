@@ -50,7 +50,6 @@ _INTERRUPTS: Final = frozenset(b"\x03\x1a\x1c")  # ^C, ^Z and ^\, at which the k
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
 _SIGNALS: Final = (*_ENDING, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
 
-
 _Handler = Callable[[], bool | None]
 _Waits = tuple[select.poll, dict[int, _Handler]]
 
@@ -82,10 +81,9 @@ class Viewer:
         self._is_detached = False
         self._modes = Modes()
         self._at_line_start = True
-        self._repainted_at = self._interrupted_at = float("-inf")
+        self._repainted_at = self._interrupted_at = self._looked_at = float("-inf")
         self._size: WindowSize | None = None  # of the PTY, as far as is known
         self._own: WindowSize | None = None  # of the terminal, when it was last looked at
-        self._looked_at = float("-inf")
         self._raw = contextlib.ExitStack()
         self._waiting: dict[tuple[object, ...], _Waits] = {}  # what was waited for before
 
@@ -109,11 +107,14 @@ class Viewer:
         return 0
 
     def _show_all(self) -> None:
+        attachment = self._attachment
         with contextlib.ExitStack() as stack:
-            stack.callback(self._close)
+            stack.callback(
+                lambda: attachment.close(detach=self._is_detached or not attachment.hangup)
+            )
             self._outlet = Outlet(1)
             stack.callback(self._outlet.close)
-            self._sizes = SizeWatch(self._attachment.path, self._attachment.pty_id)
+            self._sizes = SizeWatch(attachment.path, attachment.pty_id)
             stack.callback(self._sizes.close)
             self._inbox = stack.enter_context(SignalInbox(_SIGNALS))
             stack.callback(self._leave_terminal)
@@ -193,7 +194,7 @@ class Viewer:
             if events:  # else its end would be reported again and again
                 yield lifeline.fileno(), events, self._on_lifeline
         if self._output:
-            yield self._outlet.fileno(), select.POLLOUT, _do_nothing  # it is shown in any case
+            yield self._outlet.fileno(), select.POLLOUT, lambda: None  # it is shown in any case
         if self._sizes.fileno() >= 0:
             yield self._sizes.fileno(), select.POLLIN, self._on_sizes
         if stream is not None and wants_more and not self._attachment.is_over:
@@ -279,11 +280,11 @@ class Viewer:
             return
         if not taken:
             return
-        if taken == len(self._output):
-            shown, self._output = self._output, b""
+        shown, self._output = self._output, b""
+        if taken == len(shown):
             self._gaps.forget()
         else:
-            whole = memoryview(self._output)
+            whole = memoryview(shown)
             shown, self._output = whole[:taken], whole[taken:]
         self._modes.see(shown)
         self._at_line_start = shown[-1] == _NEWLINE
@@ -366,15 +367,18 @@ class Viewer:
             self._take_terminal()
 
     def _stop(self) -> None:
-        """Give the terminal back and stop; returns when we are continued."""
+        """Give the terminal back and stop; once continued, have it as it was."""
+        redo = self._modes.redo
         self._leave_terminal()
         stop_ourselves()
-        self._take_terminal()
+        self._take_terminal(redo)
 
-    def _take_terminal(self) -> None:
+    def _take_terminal(self, redo: bytes = b"") -> None:
         """Take the terminal: whoever had it meanwhile left it to their liking."""
         with contextlib.suppress(NotATerminalError):
             self._raw.enter_context(raw_mode(0))
+        self._say(redo)
+        self._modes.see(redo)
         self._fit()
         self._repaint()
 
@@ -388,13 +392,9 @@ class Viewer:
         farewell = undo + (b"" if self._at_line_start else b"\r\n")
         self._at_line_start = True
         self._modes = Modes()
-        with contextlib.suppress(BrokenPipeError, ClosedOutputError):
-            self._outlet.write(farewell, _FAREWELL_SECONDS)
+        self._say(farewell)
         self._raw.close()
 
-    def _close(self) -> None:
-        self._attachment.close(detach=self._is_detached or not self._attachment.hangup)
-
-
-def _do_nothing() -> None:
-    pass
+    def _say(self, data: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError, ClosedOutputError):
+            self._outlet.write(data, _FAREWELL_SECONDS)

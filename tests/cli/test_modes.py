@@ -55,3 +55,28 @@ def test_chunks_of_single_bytes_are_seen_in_order() -> None:
     drawn = b"\x1b[?1049h\x1b[?25l\x1b[?25h\x1b[?1049l\x1b[?2004h"
 
     assert undo_of(*(bytes([byte]) for byte in drawn)) == b"\x1b[?2004l" + CALM
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        b"\x1b[?1049h\x1b[?25l",
+        b"\x1b[?7l\x1b[?2004h",
+        b"\x1b[?1h\x1b=",
+        b"\x1b[>4;2m\x1b[>1u",
+        b"\x1b[?1000h\x1b[?1006h\x1b[?1006l",
+    ],
+)
+def test_what_was_undone_can_be_done_again_and_undone_again(drawn: bytes) -> None:
+    modes, again = Modes(), Modes()
+    modes.see(drawn)
+    again.see(modes.redo)
+
+    assert again.redo == modes.redo
+    assert again.undo == modes.undo
+
+
+def test_nothing_is_done_again_where_nothing_is_on() -> None:
+    modes = Modes()
+    modes.see(b"\x1b[31mred\x1b[?25l\x1b[?25h")
+    assert modes.redo == b""

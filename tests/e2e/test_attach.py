@@ -245,6 +245,25 @@ def test_stopped_from_outside_and_continued(server: Server, shell: Shell) -> Non
     shell.expect_exact("$ ")
 
 
+def test_what_a_program_switched_on_is_on_again_after_a_stop(server: Server, shell: Shell) -> None:
+    shell.sendline(f"export PTYMUX_SOCKET={server.path}")
+    script = "printf '\\033[?1049h\\033[?2004hdrawn'; exec sleep 1000"
+    shell.sendline(f'ptymux run --name draws -- sh -c "{script}"')
+    shell.expect_exact("\x1b[?1049h\x1b[?2004hdrawn")
+    running = int(server.world.run("/bin/pgrep", "-f", "run --name draws").stdout.split()[0])
+
+    os.kill(running, signal.SIGTSTP)
+    shell.expect_exact("\x1b[?2004l\x1b[?1049l")
+    shell.expect_exact("Stopped")
+    shell.sendline("fg")
+    shell.expect_exact("\x1b[?1049h\x1b[?2004h")
+
+    shell.send("\x1cd")
+    shell.expect_exact("\x1b[?2004l\x1b[?1049l")
+    shell.expect_exact("detached")
+    server.call("kill", ptys=["draws"])
+
+
 def test_goes_on_when_the_server_is_killed(server: Server, tty: Tty) -> None:
     server.start("e", ECHOES)
     attach(tty, "e")
