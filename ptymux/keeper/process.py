@@ -213,6 +213,8 @@ class Keeper(KeeperBase):
     def _on_server_end(self) -> None:
         self._engine.watch(self._server.handle, 0, lambda _events: None)
         self._drop_link()
+        if not self._is_stopping:
+            log("the server is gone; another is on its way")
         self._server.note_end()
 
     def _on_child_end(self, pid: int) -> None:
