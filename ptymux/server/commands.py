@@ -309,8 +309,8 @@ async def status(app: App, _connection: Connection, _params: Params) -> Mapping[
 
 async def shutdown(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
     """End the server and its keeper, with all PTYs if `force` says so."""
-    live = app.manager.live_count
-    if live and not params.flag("force"):
+    live, force = app.manager.live_count, params.flag("force")
+    if live and not force:
         raise PtymuxError(
             f"{live} PTY{' is' if live == 1 else 's are'} live; --force ends all of them"
         )

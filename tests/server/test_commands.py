@@ -385,6 +385,11 @@ def test_status_tells_pids_limits_and_memory(place: Place) -> None:
     assert (status["server_replaced"], status["live"]) == (0, 0)
 
 
+def test_shutdown_refuses_a_force_that_is_none_also_when_nothing_lives(place: Place) -> None:
+    with pytest.raises(InvalidValueError):
+        place.call("shutdown", force="yes")
+
+
 def test_shutdown_wants_force_while_something_lives(place: Place) -> None:
     pty = place.sh("sleep 60")
     with place.connect() as connection:
