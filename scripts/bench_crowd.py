@@ -14,7 +14,7 @@ from pathlib import Path
 from bench_figures import Figure, Goal, Plan, interleave, median_of, ratio_of
 from bench_peers import PTYMUX, Clock, Ours, Terminal, cpu_of, peers
 
-from ptymux.client.rpc import Connection
+from ptymux.client.server_connection import Connection
 from ptymux.client.stream import attach, send
 
 __all__ = ["measure_hostile", "measure_idle", "measure_overview"]

@@ -14,9 +14,9 @@ from typing import Final
 from bench_figures import BenchError, Figure, Goal, Plan, median_of, quantile_of
 
 from ptymux.core.model import SpawnOptions
-from ptymux.keeper.engine import Engine
-from ptymux.keeper.private import PrivateLink
-from ptymux.keeper.reports import Closed, Exited, Report
+from ptymux.engine.engine import Engine
+from ptymux.engine.reports import Closed, Exited, Report
+from ptymux.link.private_link import PrivateLink
 from ptymux.manager import PtyManager
 
 __all__ = ["measure_eight", "measure_one"]

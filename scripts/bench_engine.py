@@ -21,8 +21,8 @@ from ptymux.core.model import KIB, MIB, Limits, OnFull, PtyRecord, SpawnOptions
 from ptymux.core.output import OutputBuffer
 from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import SLACK, Part, RingBuffer, ring_size
-from ptymux.keeper.engine import Spawned
-from ptymux.keeper.private import PrivateLink
+from ptymux.engine.engine import Spawned
+from ptymux.link.private_link import PrivateLink
 from ptymux.manager import OutputReader, PtyManager
 from ptymux.posix.memory import create_ring_memory, raise_open_files_limit
 

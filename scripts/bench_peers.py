@@ -22,8 +22,8 @@ from typing import Any, Final, Protocol, Self
 
 from bench_figures import BenchError
 
-from ptymux.client.launch import start_server
-from ptymux.client.rpc import Connection
+from ptymux.client.autostart import start_server
+from ptymux.client.server_connection import Connection
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import PtymuxError
 

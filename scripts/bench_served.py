@@ -27,7 +27,7 @@ from bench_figures import (
 )
 from bench_peers import DEADLINE_SECONDS, PTYMUX, Clock, Ours, Peer, Terminal, peers
 
-from ptymux.client.rpc import Connection
+from ptymux.client.server_connection import Connection
 from ptymux.client.stream import attach
 from ptymux.protocol.framing import Gap, Out
 

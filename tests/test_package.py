@@ -99,7 +99,7 @@ def test_installed_command_runs_outside_the_checkout(installed: Path, tmp_path: 
 def test_every_command_of_the_installed_one_is_there(installed: Path, tmp_path: Path) -> None:
     program = """
 import click
-from ptymux.cli.commands import COMMANDS, cli
+from ptymux.cli.root import COMMANDS, cli
 for name in COMMANDS:
     assert cli.get_command(click.Context(cli), name), name
 """

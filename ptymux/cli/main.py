@@ -11,9 +11,9 @@ import re
 import signal
 import sys
 
-from ptymux.cli.message import tell
+from ptymux.cli.output.stderr import tell
 from ptymux.errors import PtymuxError, UnknownPtyError
-from ptymux.posix.shortage import shortage_of
+from ptymux.posix.resource_errors import shortage_of
 
 TYPE_CHECKING = False  # typing costs more than what programs ask of us
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _run(on_interrupt: object) -> int:
             return done
         import click
 
-        from ptymux.cli.commands import cli
+        from ptymux.cli.root import cli
     except (ImportError, OSError, PtymuxError) as error:
         return _fail(error)
     try:
@@ -109,7 +109,7 @@ def _with_hint(error: PtymuxError) -> str:
     unknown = re.match(r"no PTY '([^']+)'", text) if isinstance(error, UnknownPtyError) else None
     if unknown is None:
         return text
-    from ptymux.cli.names import similar_pty
+    from ptymux.cli.options.pty_names import similar_pty
 
     meant = similar_pty(unknown[1])
     return text if meant is None else f"{unknown[0]}, did you mean {meant!r}{text[unknown.end() :]}"
@@ -118,7 +118,7 @@ def _with_hint(error: PtymuxError) -> str:
 def _tell_usage(error: click.UsageError) -> int:
     import click
 
-    from ptymux.cli.commands import COMMANDS
+    from ptymux.cli.root import COMMANDS
 
     text = error.format_message().rstrip(". ")
     if isinstance(error, click.NoSuchOption) and error.possibilities:

@@ -6,8 +6,8 @@ told, takes the ordinary way.
 
 from __future__ import annotations
 
-from ptymux.cli.answer import print_json
-from ptymux.client.rpc import HELLO_SECONDS, Connection, socket_path
+from ptymux.cli.output.printing import print_json
+from ptymux.client.server_connection import HELLO_SECONDS, Connection, socket_path
 from ptymux.errors import ConnectionClosedError, NoServerError, UnknownPtyError
 
 TYPE_CHECKING = False

@@ -15,21 +15,21 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from ptymux.client.answers import Envelope, Pty, PtyRef, PtyStats, Status
+from ptymux.client.autostart import start_server
 from ptymux.client.closing import Closing
-from ptymux.client.events import Events
-from ptymux.client.launch import start_server
-from ptymux.client.lines import Lines
+from ptymux.client.cut_lines import Lines
+from ptymux.client.event_follower import Events
 from ptymux.client.matching import Found, Matcher, search
-from ptymux.client.reader import PtyReader
+from ptymux.client.pty_reader import PtyReader
+from ptymux.client.reconnect import connect_patiently
 from ptymux.client.requests import Requests
-from ptymux.client.resuming import connect_patiently
-from ptymux.client.rpc import Connection, socket_path
-from ptymux.client.spawning import new_request
+from ptymux.client.server_connection import Connection, socket_path
+from ptymux.client.spawn_request import new_request
 from ptymux.client.stream import Lifeline, open_input, write_all
 from ptymux.core import model
-from ptymux.core.lines import LONGEST_LINE
 from ptymux.core.model import LaneId, OnFull, SessionId, SpawnOptions, WindowSize
 from ptymux.core.ring import Part
+from ptymux.core.tty_lines import LONGEST_LINE
 from ptymux.errors import (
     InvalidValueError,
     NoServerError,

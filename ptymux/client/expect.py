@@ -17,10 +17,10 @@ from pexpect import EOF, TIMEOUT, ExceptionPexpect  # type: ignore[import-untype
 from pexpect.spawnbase import SpawnBase  # type: ignore[import-untyped]
 
 from ptymux.client.answers import Pty
+from ptymux.client.cut_lines import Lines
+from ptymux.client.input_channel import Typist
 from ptymux.client.interaction import CONTROLS, pass_through, write_all
-from ptymux.client.lines import Lines
-from ptymux.client.reader import PtyReader
-from ptymux.client.typist import Typist
+from ptymux.client.pty_reader import PtyReader
 from ptymux.core.model import ENDED_STATES
 from ptymux.core.ring import Part
 from ptymux.errors import PtymuxError, UnknownPtyError, WaitTimeoutError

@@ -7,7 +7,7 @@ import select
 from collections.abc import Callable
 from typing import Final
 
-from ptymux.client.reader import PtyReader
+from ptymux.client.pty_reader import PtyReader
 from ptymux.posix.tty import raw_mode
 
 __all__ = ["CONTROLS", "pass_through", "write_all"]

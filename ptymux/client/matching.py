@@ -7,8 +7,8 @@ import time
 from bisect import bisect_right
 from typing import Final, NamedTuple
 
-from ptymux.client.plain import Plain, Run
-from ptymux.client.reader import PtyReader
+from ptymux.client.plain_text import Plain, Run
+from ptymux.client.pty_reader import PtyReader
 from ptymux.errors import InvalidValueError, WaitTimeoutError
 
 __all__ = ["Found", "Matcher", "search"]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ptymux.client.closing import Closing
-from ptymux.client.resuming import connect_patiently, is_readable, with_server
-from ptymux.client.rpc import Connection
+from ptymux.client.reconnect import connect_patiently, is_readable, with_server
+from ptymux.client.server_connection import Connection
 from ptymux.errors import ConnectionClosedError
 
 __all__ = ["Requests"]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Final
 
-    from ptymux.client.rpc import Connection
+    from ptymux.client.server_connection import Connection
     from ptymux.protocol.framing import Frame
 
 __all__ = ["Lifeline", "Stream", "attach", "open_input", "send", "unseen", "write_all"]

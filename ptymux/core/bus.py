@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ptymux.core.events import KEPT, Envelope, EventLog, Topic
+from ptymux.core.event_log import KEPT, Envelope, EventLog, Topic
 from ptymux.core.model import CorrelationId, LaneId, Limits, PtyId, SessionId, TerminalId
 from ptymux.errors import InvalidValueError, LimitReachedError
 

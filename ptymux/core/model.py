@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NewType
 
-from ptymux.core.pressure import check_threshold
+from ptymux.core.thresholds import check_threshold
 from ptymux.errors import InvalidDimensionsError, InvalidValueError
 
 __all__ = [

@@ -19,12 +19,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from ptymux.core.account import Account
-from ptymux.core.burst import Burst
 from ptymux.core.model import Limits, OnFull
-from ptymux.core.pressure import marks
-from ptymux.core.reader import Reader, ReaderKind
-from ptymux.core.ring import NO_LIMIT, Cursor, Part, RingBuffer
-from ptymux.core.telling import (
+from ptymux.core.notifications import (
     BackpressureOff,
     BackpressureOn,
     BufferStats,
@@ -33,6 +29,10 @@ from ptymux.core.telling import (
     ReaderSkipped,
     Telling,
 )
+from ptymux.core.rate_limit import Burst
+from ptymux.core.reader import Reader, ReaderKind
+from ptymux.core.ring import NO_LIMIT, Cursor, Part, RingBuffer
+from ptymux.core.thresholds import marks
 from ptymux.errors import InvalidValueError, LimitReachedError
 
 __all__ = ["OutputBuffer"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from ptymux.core.burst import Burst
+from ptymux.core.rate_limit import Burst
 from ptymux.core.ring import Cursor
 
 __all__ = ["Reader", "ReaderKind"]

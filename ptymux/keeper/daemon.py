@@ -8,11 +8,12 @@ import signal
 import sys
 
 from ptymux.errors import PtymuxError
-from ptymux.keeper.process import Keeper
-from ptymux.keeper.supervisor import LINK_FD, log
+from ptymux.handover.wire import LINK_FD
+from ptymux.keeper.server_keeper import Keeper
+from ptymux.keeper.supervisor import log
 from ptymux.posix.memory import raise_open_files_limit
+from ptymux.posix.reserve_fds import keep_spare_files
 from ptymux.posix.runtime import become_subreaper
-from ptymux.posix.spare import keep_spare_files
 
 __all__ = ["main", "succeed"]
 

@@ -14,11 +14,9 @@ import socket
 import time
 from typing import Final
 
-from ptymux.keeper.zygote import QUICK_SECONDS, Zygote, pause, receive_fds
+from ptymux.keeper.zygote_client import QUICK_SECONDS, Zygote, pause, receive_fds
 
-__all__ = ["LINK_FD", "Supervisor", "log"]
-
-LINK_FD: Final = 3  # in a keeper that takes over
+__all__ = ["Supervisor", "log"]
 
 _HOPELESS_FAILURES: Final = 5
 _COME_SECONDS: Final = 2.0  # for a server to come; after each that did not, twice as long

@@ -2,9 +2,9 @@
 
 import logging
 
+from ptymux.manager.event_stream import EventStream
 from ptymux.manager.manager import PtyManager
-from ptymux.manager.reader import OutputReader
-from ptymux.manager.stream import EventStream
+from ptymux.manager.output_reader import OutputReader
 
 __all__ = ["EventStream", "OutputReader", "PtyManager"]
 

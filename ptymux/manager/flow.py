@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from ptymux.core.model import OnFull, SpawnOptions
+from ptymux.core.notifications import Telling
 from ptymux.core.output import OutputBuffer
 from ptymux.core.reader import Reader
 from ptymux.core.ring import Cursor, Part, RingBuffer
-from ptymux.core.telling import Telling
-from ptymux.keeper.link import Link
+from ptymux.link.in_process import Link
 
 __all__ = ["Flow", "Listener"]
 

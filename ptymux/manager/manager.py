@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from ptymux.core.bus import Bus
 from ptymux.core.escalation import SignalEnvelope, check_grace
-from ptymux.core.events import KEPT, Envelope, EventLog, Topic
+from ptymux.core.event_log import KEPT, Envelope, EventLog, Topic
 from ptymux.core.lifecycle import State, Transition
 from ptymux.core.model import (
     CorrelationId,
@@ -25,21 +25,21 @@ from ptymux.core.model import (
     SpawnOptions,
     WindowSize,
 )
+from ptymux.core.notifications import BufferStats
 from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import Part
-from ptymux.core.telling import BufferStats
+from ptymux.engine.reports import Report
 from ptymux.errors import InvalidStateError, LinkClosedError
-from ptymux.keeper.link import Link
-from ptymux.keeper.private import PrivateLink
-from ptymux.keeper.reports import Report
-from ptymux.manager.announcer import Announcer, cause_of
-from ptymux.manager.input import type_in
-from ptymux.manager.pty import ManagedPty
-from ptymux.manager.reader import OutputReader
+from ptymux.link.in_process import Link
+from ptymux.link.private_link import PrivateLink
+from ptymux.manager.event_stream import EventStream
+from ptymux.manager.input_writer import type_in
+from ptymux.manager.managed_pty import ManagedPty
+from ptymux.manager.output_reader import OutputReader
+from ptymux.manager.publisher import Announcer, cause_of
 from ptymux.manager.roster import Roster
 from ptymux.manager.signalling import deliver
 from ptymux.manager.spawner import Spawner
-from ptymux.manager.stream import EventStream
 from ptymux.manager.termination import Terminations
 
 __all__ = ["PtyManager"]

@@ -11,7 +11,7 @@ from ptymux.core.model import Limits, PtyId, PtyRecord, SpawnOptions
 from ptymux.core.registry import Registry
 from ptymux.core.ring import ring_size
 from ptymux.errors import OutOfResourcesError, UnknownPtyError
-from ptymux.manager.pty import ManagedPty
+from ptymux.manager.managed_pty import ManagedPty
 from ptymux.posix.memory import available_memory
 
 __all__ = ["Roster"]

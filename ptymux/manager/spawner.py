@@ -18,9 +18,9 @@ from ptymux.core.model import (
     child_environment,
 )
 from ptymux.errors import PtymuxError
-from ptymux.keeper.link import Link
-from ptymux.manager.announcer import Announcer, new_id
-from ptymux.manager.pty import ManagedPty
+from ptymux.link.in_process import Link
+from ptymux.manager.managed_pty import ManagedPty
+from ptymux.manager.publisher import Announcer, new_id
 from ptymux.manager.roster import Roster
 from ptymux.manager.termination import Terminations
 

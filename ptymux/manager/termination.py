@@ -20,13 +20,13 @@ from ptymux.core.escalation import (
     Send,
     SignalEnvelope,
 )
-from ptymux.core.events import Topic
+from ptymux.core.event_log import Topic
 from ptymux.core.model import CorrelationId, PtyId
+from ptymux.engine.terminal import HELD_END_SECONDS
 from ptymux.errors import OutOfResourcesError, ProcessGoneError, PtymuxError
-from ptymux.keeper.link import Link
-from ptymux.keeper.terminal import HELD_END_SECONDS
-from ptymux.manager.pty import ManagedPty
-from ptymux.manager.scanner import SessionScanner
+from ptymux.link.in_process import Link
+from ptymux.manager.managed_pty import ManagedPty
+from ptymux.manager.session_scanner import SessionScanner
 from ptymux.posix.process import ProcessId, open_pidfd, send
 
 __all__ = ["Termination", "Terminations"]

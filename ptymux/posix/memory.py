@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ptymux.errors import InvalidValueError, PtymuxError, UnsupportedPlatformError
 from ptymux.posix.procfs import read
-from ptymux.posix.shortage import shortage_of
+from ptymux.posix.resource_errors import shortage_of
 
 __all__ = [
     "create_ring_memory",

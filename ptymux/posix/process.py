@@ -24,10 +24,10 @@ from ptymux.errors import (
     SignalForbiddenError,
     UnknownSignalError,
 )
-from ptymux.posix.ending import ExitStatus, is_stopped, reap
+from ptymux.posix.exit_status import ExitStatus, is_stopped, reap
 from ptymux.posix.procfs import Stat, boot_id, read, read_stat, scan, start_time
-from ptymux.posix.shortage import shortage_of
-from ptymux.posix.spare import with_spare_files
+from ptymux.posix.reserve_fds import with_spare_files
+from ptymux.posix.resource_errors import shortage_of
 
 __all__ = [
     "FOREGROUND_SIGNALS",

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ptymux.errors import UnsupportedPlatformError
-from ptymux.posix.shortage import shortage_of
-from ptymux.posix.spare import with_spare_files
+from ptymux.posix.reserve_fds import with_spare_files
+from ptymux.posix.resource_errors import shortage_of
 
 __all__ = ["Stat", "read", "read_stat", "scan", "start_time", "boot_id", "pid_behind"]
 

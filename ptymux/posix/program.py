@@ -13,7 +13,7 @@ from ptymux.errors import (
     NotExecutableError,
     PtymuxError,
 )
-from ptymux.posix.shortage import shortage_of
+from ptymux.posix.resource_errors import shortage_of
 
 __all__ = ["find_program", "is_binary", "refusal"]
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from ptymux.errors import AlreadyRunningError, UnreachableError, UnsafeDirectoryError
-from ptymux.posix.shortage import shortage_of
+from ptymux.posix.resource_errors import shortage_of
 
 __all__ = [
     "become_subreaper",

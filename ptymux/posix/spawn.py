@@ -20,15 +20,15 @@ from dataclasses import dataclass
 
 from ptymux.core.model import SpawnOptions, WindowSize
 from ptymux.errors import InvalidValueError, PtymuxError, SpawnError
-from ptymux.posix.inheritance import (
+from ptymux.posix.program import find_program, is_binary, refusal
+from ptymux.posix.resource_errors import pty_shortage, shortage_of
+from ptymux.posix.spawn_context import (
     STANDARD_FDS,
     close_on_exec_from,
     other_directory,
     process_limits,
     working_in,
 )
-from ptymux.posix.program import find_program, is_binary, refusal
-from ptymux.posix.shortage import pty_shortage, shortage_of
 
 __all__ = ["Pty", "Spawned", "open_pty", "spawn", "close_on_exec_from"]
 

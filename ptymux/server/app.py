@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ptymux import __version__
-from ptymux.core.events import EventLog
+from ptymux.core.event_log import EventLog
 from ptymux.core.model import Limits, PtyId, WindowSize
 from ptymux.errors import (
     InvalidValueError,
@@ -24,12 +24,12 @@ from ptymux.errors import (
     PtymuxError,
     UnknownMethodError,
 )
-from ptymux.keeper.heritage import Greeting
-from ptymux.keeper.remote import RemoteLink
-from ptymux.manager.served import ServedManager
+from ptymux.handover.snapshot import Greeting
+from ptymux.link.server_link import RemoteLink
+from ptymux.manager.server_manager import ServedManager
 from ptymux.posix.memory import map_ring_memory, raise_open_files_limit, resident_memory
+from ptymux.posix.reserve_fds import keep_spare_files, spare_files
 from ptymux.posix.runtime import peer, state_path
-from ptymux.posix.spare import keep_spare_files, spare_files
 from ptymux.protocol.messages import (
     PROTOCOL,
     Params,
@@ -39,11 +39,11 @@ from ptymux.protocol.messages import (
     encode_error,
     encode_result,
 )
-from ptymux.server.answer import Answer
-from ptymux.server.commands import COMMANDS
-from ptymux.server.connection import Connection
-from ptymux.server.logfile import log_handler
-from ptymux.server.reconciling import reconcile
+from ptymux.server.client_connection import Connection
+from ptymux.server.log_file import log_handler
+from ptymux.server.methods import COMMANDS
+from ptymux.server.orphan_cleanup import reconcile
+from ptymux.server.reply import Answer
 
 __all__ = ["App", "serve"]
 

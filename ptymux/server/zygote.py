@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 
-from ptymux.keeper.zygote import CONTROL_FD, receive_fds
+from ptymux.keeper.zygote_client import CONTROL_FD, receive_fds
 from ptymux.posix.memory import raise_open_files_limit
 from ptymux.server.app import serve
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from ptymux.core.model import KIB, MIB, Limits, OnFull
+from ptymux.core.notifications import BufferStats
 from ptymux.core.reader import ReaderKind
-from ptymux.core.telling import BufferStats
 from ptymux.core.units import format_capacity
 from ptymux.errors import InvalidValueError
 from ptymux.stress.child import LARGEST_BYTES
-from ptymux.stress.measured import Check
+from ptymux.stress.measurements import Check
 from ptymux.stress.plan import DEFAULT_BYTES
 from ptymux.stress.verdict import (
     Verdict,

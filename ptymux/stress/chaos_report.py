@@ -26,9 +26,9 @@ from rich.text import Text
 
 from ptymux.core.units import format_capacity, format_duration, format_size
 from ptymux.stress.chaos import ChaosJudged, ChaosPlan, ReaderMeasured
-from ptymux.stress.live import bar
+from ptymux.stress.live_display import bar
 from ptymux.stress.report import SCHEMA, complaints_of, verdicts_as_json
-from ptymux.stress.table import PLAIN_WIDTH, STYLES, to_plain
+from ptymux.stress.result_table import PLAIN_WIDTH, STYLES, to_plain
 from ptymux.stress.verdict import Outcome, Verdict
 
 __all__ = ["chaos_as_json", "chaos_frame", "render_chaos", "render_chaos_plain"]

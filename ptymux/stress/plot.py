@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import Final
 
-from ptymux.stress.measured import Sample
+from ptymux.stress.measurements import Sample
 from ptymux.stress.plan import THRESHOLD
 from ptymux.stress.report import Report, summary, word
 from ptymux.stress.verdict import Outcome, Result

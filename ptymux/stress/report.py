@@ -27,7 +27,7 @@ from dataclasses import astuple, dataclass
 from typing import Final
 
 from ptymux.core.units import format_capacity, format_duration, format_size
-from ptymux.stress.measured import Measured
+from ptymux.stress.measurements import Measured
 from ptymux.stress.plan import THRESHOLD, Plan
 from ptymux.stress.verdict import Outcome, Result, Verdict, has_passed
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ptymux.core.burst import REPORT_SECONDS
 from ptymux.core.model import MIB, Limits
-from ptymux.core.telling import BufferStats
+from ptymux.core.notifications import BufferStats
+from ptymux.core.rate_limit import REPORT_SECONDS
 from ptymux.core.units import format_size
-from ptymux.stress.measured import Check, Measured, Told, spacing_of
+from ptymux.stress.measurements import Check, Measured, Told, spacing_of
 from ptymux.stress.plan import LATENESS_SECONDS, Conduct, Plan
 
 __all__ = [

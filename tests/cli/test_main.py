@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import ptymux
-from ptymux.cli.commands import COMMANDS, cli
+from ptymux.cli.root import COMMANDS, cli
 
 ROOT = Path(ptymux.__file__).parent.parent
 

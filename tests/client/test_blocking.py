@@ -19,8 +19,8 @@ import pytest
 
 import ptymux
 from ptymux import Client, OnFull, Part, Pty
-from ptymux.client import answers, resuming
-from ptymux.client.events import Events
+from ptymux.client import answers, reconnect
+from ptymux.client.event_follower import Events
 from ptymux.errors import (
     CommandNotFoundError,
     ConnectionClosedError,
@@ -38,7 +38,9 @@ from tests.client.conftest import kill_server
 from tests.client.stub import Peer, StubServer
 from tests.server.conftest import Place, is_alive, kill, until
 
-SCHEMA = json.loads(resources.files("ptymux.cli").joinpath("schema.json").read_text())["$defs"]
+SCHEMA = json.loads(resources.files("ptymux.cli.output").joinpath("schema.json").read_text())[
+    "$defs"
+]
 
 
 def ended(client: Client, line: str, **options: Any) -> Pty:
@@ -546,7 +548,7 @@ def test_events_go_on_with_another_server(place: Place, client: Client) -> None:
 def test_a_server_that_was_stopped_is_not_waited_for_long(
     fresh: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resuming, "_NOBODY_SECONDS", 0.1)
+    monkeypatch.setattr(reconnect, "_NOBODY_SECONDS", 0.1)
     with ptymux.connect(fresh.path) as client:
         pty = client.run("sleep 1000")
         reader = client.follow(pty)

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.client import resuming
+from ptymux.client import reconnect
 from ptymux.client.requests import Requests
-from ptymux.client.rpc import Connection
+from ptymux.client.server_connection import Connection
 from ptymux.errors import ConnectionClosedError
 from tests.client.stub import Peer, StubServer
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resuming, "_AWAY_SECONDS", 0.3)
-    monkeypatch.setattr(resuming, "_SERVED_SECONDS", 0.1)
+    monkeypatch.setattr(reconnect, "_AWAY_SECONDS", 0.3)
+    monkeypatch.setattr(reconnect, "_SERVED_SECONDS", 0.1)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.client.rpc import Connection
+from ptymux.client.server_connection import Connection
 from ptymux.client.stream import Lifeline, Stream, attach, open_input, send
 from ptymux.errors import (
     ConnectionClosedError,

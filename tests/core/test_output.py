@@ -20,13 +20,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from ptymux.core.burst import REPORT_SECONDS, Burst
 from ptymux.core.model import MIB, Limits, OnFull
-from ptymux.core.output import OutputBuffer
-from ptymux.core.pressure import HYSTERESIS
-from ptymux.core.reader import Reader, ReaderKind
-from ptymux.core.ring import NO_LIMIT, Part, RingBuffer
-from ptymux.core.telling import (
+from ptymux.core.notifications import (
     BackpressureOff,
     BackpressureOn,
     BufferStats,
@@ -34,6 +29,11 @@ from ptymux.core.telling import (
     ReaderSkipped,
     Telling,
 )
+from ptymux.core.output import OutputBuffer
+from ptymux.core.rate_limit import REPORT_SECONDS, Burst
+from ptymux.core.reader import Reader, ReaderKind
+from ptymux.core.ring import NO_LIMIT, Part, RingBuffer
+from ptymux.core.thresholds import HYSTERESIS
 from ptymux.errors import InvalidValueError, LimitReachedError
 
 CONSUMER = ReaderKind.CONSUMER

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import pexpect  # type: ignore[import-untyped]
 import pytest
 
-from ptymux.client.rpc import Connection
+from ptymux.client.server_connection import Connection
 from ptymux.errors import PtymuxError
 from tests.e2e.serving import Served, is_running
 from tests.program import Program

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ptymux.client.launch import start_server
-from ptymux.client.rpc import Connection
+from ptymux.client.autostart import start_server
+from ptymux.client.server_connection import Connection
 from ptymux.errors import PtymuxError
-
-from .conftest import World, wait_until
-from .serving import is_running
+from tests.e2e.conftest import World, wait_until
+from tests.e2e.serving import is_running
 
 
 class Server:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from .conftest import Shell, Tty, World, wait_until
-from .server import Server, running_server
-from .test_terminal import stopped
+from tests.e2e.conftest import Shell, Tty, World, wait_until
+from tests.e2e.server import Server, running_server
+from tests.e2e.test_terminal import stopped
 
 ECHOES = "stty -echo; echo up; while read line; do echo got $line; done"
 TELLS_SIZE = "trap 'stty size' WINCH; echo up; while :; do sleep 0.02; done"

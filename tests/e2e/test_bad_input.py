@@ -12,8 +12,7 @@ import pytest
 
 from ptymux import PtyManager, SpawnOptions
 from ptymux.errors import InvalidValueError, UnknownSignalError
-
-from .conftest import PTYMUX, Tty, World
+from tests.e2e.conftest import PTYMUX, Tty, World
 
 SECRET = "hunter2-Zq7"  # what must never be shown
 

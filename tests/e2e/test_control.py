@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ptymux.client.rpc import Connection
+from ptymux.client.server_connection import Connection
 from ptymux.core.model import Limits, SpawnOptions
 from tests.e2e.conftest import wait_until
 from tests.e2e.serving import Served

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from ptymux.client.launch import start_server
-from ptymux.client.rpc import Connection
+from ptymux.client.autostart import start_server
+from ptymux.client.server_connection import Connection
 from ptymux.core.model import MIB, LaneId, Limits, SpawnOptions
 from ptymux.errors import LimitReachedError
-
-from .conftest import wait_until
-from .serving import Served, is_running
+from tests.e2e.conftest import wait_until
+from tests.e2e.serving import Served, is_running
 
 CROWD = Limits().ptys
 MOST_MEMORY = 40 * MIB  # of keeper, zygote and server together, in proportional shares

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Shell, Tty, World, wait_until
-from .server import Server, running_server
-from .test_terminal import stopped
+from tests.e2e.conftest import Shell, Tty, World, wait_until
+from tests.e2e.server import Server, running_server
+from tests.e2e.test_terminal import stopped
 
 ENTERED = b"\x1b[?1049h"
 LEFT = b"\x1b[?1049l"

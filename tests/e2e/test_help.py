@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from ptymux.cli.commands import ALIASES, COMMANDS
+from ptymux.cli.root import ALIASES, COMMANDS
 from tests.e2e.conftest import PTYMUX
 from tests.e2e.serving import Served
 

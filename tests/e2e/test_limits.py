@@ -14,13 +14,12 @@ from typing import Any
 import pytest
 
 from ptymux.client import stream
-from ptymux.client.launch import start_server
-from ptymux.client.rpc import Connection
+from ptymux.client.autostart import start_server
+from ptymux.client.server_connection import Connection
 from ptymux.core.model import Limits, SpawnOptions
 from ptymux.errors import OutOfResourcesError
-
-from .conftest import PTYMUX, wait_until
-from .serving import Served, is_running
+from tests.e2e.conftest import PTYMUX, wait_until
+from tests.e2e.serving import Served, is_running
 
 FEW = 256
 PER_PTY = 4  # in the keeper and in the server, at least

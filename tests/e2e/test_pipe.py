@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PTYMUX, Shell, World, wait_until
+from tests.e2e.conftest import PTYMUX, Shell, World, wait_until
 
 LINES = b"".join(b"%078d\n" % number for number in range(250_000))  # 20 MB that tell their place
 

@@ -8,11 +8,10 @@ import random
 import pytest
 
 from ptymux.client import stream
-from ptymux.client.launch import start_server
-from ptymux.client.rpc import Connection
+from ptymux.client.autostart import start_server
+from ptymux.client.server_connection import Connection
 from ptymux.core.model import SpawnOptions
-
-from .serving import Served
+from tests.e2e.serving import Served
 
 # Commands take three times as long while coverage is measured.
 ROUNDS = 15 if "COVERAGE_PROCESS_CONFIG" in os.environ else 50

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PTYMUX, Tty, World, wait_until
-from .server import Server, running_server
+from tests.e2e.conftest import PTYMUX, Tty, World, wait_until
+from tests.e2e.server import Server, running_server
 
 ECHOES = "stty -echo; echo up; while read line; do echo got $line; done"
 SLEEPS = "echo up; exec sleep 100"

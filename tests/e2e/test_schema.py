@@ -9,12 +9,12 @@ from typing import Any
 import click
 import pytest
 
-from ptymux.cli.commands import cli
+from ptymux.cli.root import cli
 from tests.cli.test_main import every_command
 from tests.e2e.conftest import World, wait_until
 from tests.e2e.serving import Served
 
-SCHEMA = json.loads(resources.files("ptymux.cli").joinpath("schema.json").read_text())
+SCHEMA = json.loads(resources.files("ptymux.cli.output").joinpath("schema.json").read_text())
 TYPES: dict[str, type | tuple[type, ...]] = {
     "object": dict,
     "array": list,

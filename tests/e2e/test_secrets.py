@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Shell, wait_until
-from .serving import Served
+from tests.e2e.conftest import Shell, wait_until
+from tests.e2e.serving import Served
 
 READING = [
     ["ls"],

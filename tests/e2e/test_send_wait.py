@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from .conftest import World, wait_until
-from .server import Server, objects, running_server
+from tests.e2e.conftest import World, wait_until
+from tests.e2e.server import Server, objects, running_server
 
 ANSWERS = "while read line; do echo got $line; done"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PTYMUX, Shell, Tty, World, wait_until
+from tests.e2e.conftest import PTYMUX, Shell, Tty, World, wait_until
 
 RAW_READER = """
 import hashlib, os, sys, tty
@@ -338,7 +338,7 @@ def test_terminal_that_hangs_up_ends_the_command(tty: Tty, tmp_path: Path) -> No
 
 def test_error_of_our_own_is_one_line_on_a_terminal_that_is_restored(tty: Tty) -> None:
     broken = (
-        "import sys; from ptymux.cli import main, viewer\n"
+        "import sys; from ptymux.cli import main; from ptymux.cli.terminal import viewer\n"
         "def fail(*_): raise ZeroDivisionError('of our own')\n"
         "viewer.Viewer._read_keys = fail\n"
         "sys.argv = ['ptymux', 'run', 'cat']; main.main()"

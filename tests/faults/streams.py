@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any, Final
 
-from ptymux.cli.resuming import Attachment
+from ptymux.client.attachment import Attachment
 from ptymux.errors import PtymuxError
 from ptymux.protocol.framing import Exit, Frame, Gap, Out
 from tests.server.conftest import Place, until

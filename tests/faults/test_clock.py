@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ptymux.client import launch
+from ptymux.client import autostart
 from tests.faults.laws import Events, Watch
 from tests.faults.streams import goes_on, streaming
 from tests.server.conftest import Place, is_alive, kill, until
@@ -41,7 +41,7 @@ class Clock:
             "NO_FAKE_STAT": "1",
         }.items():
             monkeypatch.setenv(name, value)
-            monkeypatch.setattr(launch, "_KEPT_VARIABLES", (*launch._KEPT_VARIABLES, name))
+            monkeypatch.setattr(autostart, "_KEPT_VARIABLES", (*autostart._KEPT_VARIABLES, name))
 
     def set(self, offset: int) -> None:
         text = f"{offset:+}s"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ptymux.client import launch
+from ptymux.client import autostart
 from ptymux.errors import LinkClosedError
 from tests.faults.laws import Events
 from tests.faults.test_keeper_killed import kill_keeper
@@ -32,7 +32,7 @@ def gone(place: Place, pty: dict[str, Any]) -> bool:
 OWNER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from ptymux.client.rpc import Connection
+from ptymux.client.server_connection import Connection
 from ptymux.client.stream import attach
 from ptymux.core.model import SpawnOptions
 connection = Connection(sys.argv[2])
@@ -235,15 +235,15 @@ module.{owner}.{method} = deadly
 @pytest.mark.parametrize(
     ("module", "owner", "method"),
     [
-        ("ptymux.keeper.engine", "Engine", "spawn"),  # before it wrote the child down
-        ("ptymux.keeper.statefile", "StateFile", "enter"),  # before it told of it
+        ("ptymux.engine.engine", "Engine", "spawn"),  # before it wrote the child down
+        ("ptymux.handover.state_file", "StateFile", "enter"),  # before it told of it
     ],
 )
 def test_child_that_no_keeper_told_of_is_ended_whatever_it_ignores(
     fresh: Place, monkeypatch: pytest.MonkeyPatch, module: str, owner: str, method: str
 ) -> None:
     code = DIES_AT_ITS_SECOND.format(module=module, owner=owner, method=method)
-    monkeypatch.setattr(launch, "_KEEPER", code + launch._KEEPER)
+    monkeypatch.setattr(autostart, "_KEEPER", code + autostart._KEEPER)
     fresh.start()
     first = fresh.sh("sleep 3600")
     with pytest.raises(LinkClosedError):

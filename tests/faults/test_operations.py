@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ptymux.client import launch
+from ptymux.client import autostart
 from ptymux.client.stream import attach
 from ptymux.errors import PtymuxError
 from ptymux.posix.tty import read_size
@@ -157,7 +157,7 @@ def test_restart_while_something_is_killed(
         with suppress(ProcessLookupError):
             kill(status[moments.choice(VICTIMS)])
         asking.stop()
-        if launch.start_server(place.path):
+        if autostart.start_server(place.path):
             clean += 1
             assert place.call("list", all=True)["ptys"] == []
             until(lambda pty=pty: not is_alive(pty["pid"]), 10)  # type: ignore[misc]

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.client import launch
-from ptymux.client.rpc import Connection
+from ptymux.client import autostart
+from ptymux.client.server_connection import Connection
 from ptymux.client.stream import attach
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import PtymuxError
@@ -158,7 +158,7 @@ def test_a_log_on_a_full_disk_hurts_nobody(fresh: Place) -> None:
     with small_disk(fresh):
         fill(fresh)
         with pytest.raises(PtymuxError) as refused:
-            launch.start_server(fresh.path)
+            autostart.start_server(fresh.path)
         assert "space" in str(refused.value).lower()
         os.unlink(f"{fresh.folder}/filler")
         fresh.start()
@@ -188,7 +188,7 @@ def test_a_process_that_stands_still_for_a_while_costs_nothing(
 
 def test_what_a_dying_keeper_had_just_started_is_ended(place: Place) -> None:
     """Its spawn was not answered yet: nobody knows of it but the file of children."""
-    from ptymux.keeper.statefile import _SLOT
+    from ptymux.handover.state_file import _SLOT
     from ptymux.posix.procfs import boot_id, read_stat
 
     child = subprocess.Popen(["sleep", "3600"], start_new_session=True)
@@ -229,7 +229,7 @@ def test_a_hang_up_is_not_forgotten_by_a_spawn_under_way(place: Place) -> None:
 ORDINARY = """
 import os, resource, sys, time
 sys.path.insert(0, sys.argv[1])
-from ptymux.client.rpc import Connection
+from ptymux.client.server_connection import Connection
 from ptymux.client.stream import attach
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import PtymuxError
@@ -317,14 +317,14 @@ def test_without_memory_a_spawn_fails_and_nothing_else(place: Place, which: str)
 
 
 UPGRADED = """
-import ptymux.keeper.zygote as zygote
+import ptymux.keeper.zygote_client as zygote
 
 usual, count, spawn = zygote._ZYGOTE, 0, zygote.Zygote._spawn
 
 def another(self, *given):
     global count
     count += 1
-    other = "import ptymux.keeper.across as a; a.LINK_VERSION += %d; "
+    other = "import ptymux.link.process_link as a; a.LINK_VERSION += %d; "
     zygote._ZYGOTE = {2: other % 1, 3: other % -1}.get(count, "") + usual
     return spawn(self, *given)
 
@@ -337,7 +337,7 @@ main()
 def test_a_server_of_another_version_leaves_and_the_ptys_stay(
     fresh: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "_KEEPER", UPGRADED)
+    monkeypatch.setattr(autostart, "_KEEPER", UPGRADED)
     fresh.start()
     pty, client = streaming(fresh)
     keeper = fresh.status()["keeper_pid"]

@@ -20,18 +20,18 @@ from typing import Final
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ptymux.cli.config import KEYS, defaults_for, load
+from ptymux.cli.options.config import KEYS, defaults_for, load
 from ptymux.core.account import Account
 from ptymux.core.bus import Bus
-from ptymux.core.events import HEADER_SIZE, EventLog, Topic
+from ptymux.core.event_log import HEADER_SIZE, EventLog, Topic
 from ptymux.core.model import Limits, OnFull
 from ptymux.core.output import OutputBuffer
 from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import SLACK, Cursor, RingBuffer, ring_size
 from ptymux.errors import ConfigError, InvalidValueError, LinkClosedError, PtymuxError
 from ptymux.errors import ProtocolError as Refused
-from ptymux.keeper.statefile import StateFile, read_proofs
-from ptymux.keeper.wire import Inbox, Outbox
+from ptymux.handover.state_file import StateFile, read_proofs
+from ptymux.handover.wire import Inbox, Outbox
 from ptymux.protocol.framing import HEADER_SIZE as FRAME_HEADER
 from ptymux.protocol.framing import LARGEST_FRAME, FrameDecoder, LineDecoder
 from ptymux.protocol.messages import Params, agree, decode_answer, decode_payload, decode_request

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ptymux.errors import ProtocolError
 from ptymux.protocol.framing import FrameDecoder, Redraw
-from ptymux.server.commands import COMMANDS
+from ptymux.server.methods import COMMANDS
 from tests.fuzz.guided import fuzz
 from tests.fuzz.targets import FRAME, JSON, TARGETS
 from tests.server.conftest import Place, fresh, place, resident

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from ptymux.core.events import Envelope, Topic
+from ptymux.core.event_log import Envelope, Topic
 from ptymux.core.model import Limits, PtyId, PtyRecord, SpawnOptions
 from ptymux.manager import PtyManager
 from ptymux.posix.process import session_members

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.core.events import Topic
+from ptymux.core.event_log import Topic
 from ptymux.core.model import LaneId, SpawnOptions
 from ptymux.errors import (
     ArgumentsTooLongError,
@@ -18,7 +18,7 @@ from ptymux.errors import (
     NotExecutableError,
     PtymuxError,
 )
-from ptymux.keeper.private import PrivateLink
+from ptymux.link.private_link import PrivateLink
 from tests.integration.conftest import asynchronous, command, fds_of, managed
 
 _LANE = LaneId("work")

@@ -11,7 +11,7 @@ import pytest
 from ptymux.core.model import OnFull, WindowSize
 from ptymux.core.reader import ReaderKind
 from ptymux.errors import LinkClosedError
-from ptymux.keeper.link import InProcessLink
+from ptymux.link.in_process import InProcessLink
 from ptymux.posix.process import session_members
 from tests.integration.conftest import (
     asynchronous,

@@ -13,10 +13,10 @@ import sys
 import pytest
 
 from ptymux.core.escalation import Outcome
-from ptymux.core.events import Topic
+from ptymux.core.event_log import Topic
 from ptymux.core.model import MIB, CorrelationId, LaneId, WindowSize
 from ptymux.errors import InputCutError, InvalidStateError, LineTooLongError
-from ptymux.keeper.private import PrivateLink
+from ptymux.link.private_link import PrivateLink
 from ptymux.posix.memory import resident_memory
 from ptymux.posix.process import send, session_members
 from tests.integration.conftest import (

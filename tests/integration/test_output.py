@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ptymux.core.events import Topic
+from ptymux.core.event_log import Topic
 from ptymux.core.model import KIB, OnFull, PtyRecord, SpawnOptions
+from ptymux.core.notifications import BufferStats
 from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import Part
-from ptymux.core.telling import BufferStats
 from ptymux.manager import OutputReader, PtyManager
 from tests.integration.conftest import asynchronous, eventually, managed, output_of, shell, within
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ptymux.core.events import Topic
+from ptymux.core.event_log import Topic
 from ptymux.core.model import MIB
 from ptymux.errors import (
     ArgumentsTooLongError,
@@ -25,7 +25,7 @@ from ptymux.errors import (
     CommandNotFoundError,
     SpawnError,
 )
-from ptymux.keeper.private import PrivateLink
+from ptymux.link.private_link import PrivateLink
 from ptymux.manager import PtyManager
 from tests.integration.conftest import (
     asynchronous,
@@ -45,7 +45,7 @@ _END_SECONDS = 7.0  # for everything to be gone after the program
 _PROGRAM = """
 import asyncio, os, sys, time
 from ptymux import PtyManager, SpawnOptions
-from ptymux.keeper.private import PrivateLink
+from ptymux.link.private_link import PrivateLink
 
 async def main():
     link = PrivateLink()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ptymux.core.escalation import Outcome
-from ptymux.core.events import Topic
+from ptymux.core.event_log import Topic
 from ptymux.core.model import OnFull, PtyRecord, SpawnOptions
 from ptymux.core.reader import ReaderKind
 from ptymux.errors import SignalForbiddenError
@@ -272,7 +272,7 @@ async def test_stranger_with_the_session_id_of_an_ended_child_is_left_alone(
         await manager.wait_exited(record.pty_id)
         assert record.pid is not None
         with monkeypatch.context() as patch:
-            patch.setattr("ptymux.manager.scanner.SessionScanner.members", reused)
+            patch.setattr("ptymux.manager.session_scanner.SessionScanner.members", reused)
             patch.setattr("ptymux.manager.termination.send", lambda *each: sent.append(each))
             await within(5, manager.terminate(record.pty_id))
 

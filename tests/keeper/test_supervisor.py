@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import ptymux
-from ptymux.keeper import zygote as zygote_module
+from ptymux.keeper import zygote_client as zygote_module
 from ptymux.keeper.supervisor import Supervisor
-from ptymux.keeper.zygote import CONTROL_FD, pause
+from ptymux.keeper.zygote_client import CONTROL_FD, pause
 from ptymux.posix.procfs import pid_behind
 from tests.server.conftest import children_of, is_alive, until
 

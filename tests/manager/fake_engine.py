@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from ptymux.core.model import OnFull, SpawnOptions, WindowSize
 from ptymux.core.ring import RingBuffer
+from ptymux.engine.engine import Spawned
+from ptymux.engine.reports import Closed, Exited, Output, Report, Suspended
 from ptymux.errors import LinkClosedError, UnknownPtyError
-from ptymux.keeper.engine import Spawned
-from ptymux.keeper.link import OnReport
-from ptymux.keeper.reports import Closed, Exited, Output, Report, Suspended
+from ptymux.link.in_process import OnReport
 from ptymux.posix.process import ExitStatus
 
 __all__ = ["FakeChild", "FakeEngine"]

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from ptymux.core.model import SpawnOptions
+from ptymux.core.notifications import Telling
 from ptymux.core.reader import Reader, ReaderKind
 from ptymux.core.ring import RingBuffer
-from ptymux.core.telling import Telling
 from ptymux.manager.flow import Flow
 from tests.manager.fake_engine import FakeEngine
 

@@ -9,10 +9,11 @@ import signal
 import pytest
 
 from ptymux.core.escalation import Outcome
-from ptymux.core.events import Topic
+from ptymux.core.event_log import Topic
 from ptymux.core.lifecycle import State
 from ptymux.core.model import CorrelationId, LaneId, Limits, PtyId, SessionId, SpawnOptions
 from ptymux.core.reader import ReaderKind
+from ptymux.engine.reports import Closed
 from ptymux.errors import (
     CommandNotFoundError,
     InvalidStateError,
@@ -23,9 +24,8 @@ from ptymux.errors import (
     UnknownPtyError,
     UnknownSignalError,
 )
-from ptymux.keeper.reports import Closed
 from ptymux.manager import PtyManager
-from ptymux.manager.pty import ManagedPty
+from ptymux.manager.managed_pty import ManagedPty
 from tests.integration.conftest import Events, asynchronous, command, eventually, within
 from tests.manager.fake_engine import FakeEngine
 

@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from ptymux.core.events import Envelope, Topic
+from ptymux.core.event_log import Envelope, Topic
 from ptymux.core.model import Limits, OnFull
 from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import NO_LIMIT, Part

@@ -14,8 +14,7 @@ from ptymux.posix.memory import (
     map_ring_memory,
     raise_open_files_limit,
 )
-
-from .conftest import soft_limit_of_open_files
+from tests.posix.conftest import soft_limit_of_open_files
 
 MIB = 1 << 20
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from ptymux.errors import OutOfResourcesError
-from ptymux.keeper.statefile import Proof
+from ptymux.handover.state_file import Proof
 from ptymux.posix.orphans import Findings, Orphan, find
 from ptymux.posix.process import boot_id, send, session_members, start_time
 from ptymux.posix.procfs import read_stat
-
-from .conftest import Child, Start, not_root, soft_limit_of_open_files, wait_until
+from tests.posix.conftest import Child, Start, not_root, soft_limit_of_open_files, wait_until
 
 SOCKET = "/tmp/of-a-test-of-orphans/s.sock"
 MARKED = {"PATH": os.environ["PATH"], "PTYMUX_ID": "pty_secret", "PTYMUX_SOCKET": SOCKET}

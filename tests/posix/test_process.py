@@ -29,8 +29,7 @@ from ptymux.posix.process import (
     tree_escaped,
 )
 from ptymux.posix.procfs import read_stat
-
-from .conftest import Child, Start, not_root, soft_limit_of_open_files, wait_until
+from tests.posix.conftest import Child, Start, not_root, soft_limit_of_open_files, wait_until
 
 
 def identity(child: Child) -> ProcessId:

@@ -26,8 +26,7 @@ from ptymux.errors import (
     SpawnError,
 )
 from ptymux.posix.spawn import close_on_exec_from, open_pty, spawn
-
-from .conftest import Start, not_root, soft_limit, soft_limit_of_open_files
+from tests.posix.conftest import Start, not_root, soft_limit, soft_limit_of_open_files
 
 pytestmark = pytest.mark.requirement("FR-003")
 

@@ -11,8 +11,7 @@ import pytest
 from ptymux.core.model import WindowSize
 from ptymux.errors import NotATerminalError
 from ptymux.posix.tty import is_canonical, is_terminal, raw_mode, read_size, set_size
-
-from .conftest import Start
+from tests.posix.conftest import Start
 
 Pair = tuple[int, int]
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from ptymux.client import launch
-from ptymux.client.rpc import Connection
+from ptymux.client import autostart
+from ptymux.client.server_connection import Connection
 from ptymux.client.stream import Stream, attach
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import PtymuxError
@@ -29,7 +29,7 @@ from ptymux.protocol.framing import Exit, Gap, Out
 DEADLINE_SECONDS = 30.0
 _MEASURED = "COVERAGE_PROCESS_CONFIG"
 _SEEN_KEEPER = (
-    "import ptymux.keeper.zygote as zygote; zygote._FLAGS = '-B'; "
+    "import ptymux.keeper.zygote_client as zygote; zygote._FLAGS = '-B'; "
     "from ptymux.keeper.daemon import main; main()"
 )
 
@@ -88,7 +88,7 @@ class Place:
         self.keepers: set[int] = set()
 
     def start(self) -> bool:
-        started = launch.start_server(self.path)
+        started = autostart.start_server(self.path)
         self.status()
         return started
 
@@ -233,10 +233,10 @@ def read_until(stream: Stream, text: bytes) -> bytes:
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A place where nothing runs yet."""
     if _MEASURED in os.environ:
-        monkeypatch.setattr(launch, "_FLAGS", "-B")
-        monkeypatch.setattr(launch, "_KEEPER", _SEEN_KEEPER)
-        kept = (*launch._KEPT_VARIABLES, _MEASURED)
-        monkeypatch.setattr(launch, "_KEPT_VARIABLES", kept)
+        monkeypatch.setattr(autostart, "_FLAGS", "-B")
+        monkeypatch.setattr(autostart, "_KEEPER", _SEEN_KEEPER)
+        kept = (*autostart._KEPT_VARIABLES, _MEASURED)
+        monkeypatch.setattr(autostart, "_KEPT_VARIABLES", kept)
     place = Place()
     try:
         yield place

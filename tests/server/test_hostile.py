@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.client.rpc import Connection
+from ptymux.client.server_connection import Connection
 from ptymux.core.model import KIB, MIB, Limits
 from ptymux.errors import PtymuxError
 from ptymux.protocol.framing import LARGEST_LINE

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.client import launch
+from ptymux.client import autostart
 from ptymux.client.blocking import connect
-from ptymux.client.spawning import new_request
+from ptymux.client.spawn_request import new_request
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import InvalidValueError
 from tests.server.conftest import Place, is_alive, kill, until
@@ -122,7 +122,7 @@ def test_one_whose_server_dies_before_it_answers_the_attach_is_not_hung_up(
     """Its lifeline dies with the reply that has it."""
     once = f"{fresh.folder}/once"
     dying = f"""
-import os, ptymux.server.attachment as attachment
+import os, ptymux.server.attach_method as attachment
 line = attachment._line
 async def dies(*args):
     number = await line(*args)
@@ -132,8 +132,8 @@ async def dies(*args):
     return number
 attachment._line = dies
 """
-    keeper = f"import ptymux.keeper.zygote as z; z._ZYGOTE = {dying!r} + z._ZYGOTE; "
-    monkeypatch.setattr(launch, "_KEEPER", keeper + launch._KEEPER)
+    keeper = f"import ptymux.keeper.zygote_client as z; z._ZYGOTE = {dying!r} + z._ZYGOTE; "
+    monkeypatch.setattr(autostart, "_KEEPER", keeper + autostart._KEEPER)
     fresh.start()
 
     ran = subprocess.run(

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from ptymux.client import launch
-from ptymux.client.rpc import Connection
+from ptymux.client import autostart
+from ptymux.client.server_connection import Connection
 from ptymux.errors import ConnectionClosedError, PtymuxError, UnsafeDirectoryError
 from ptymux.protocol.framing import Exit, Gap, Out
 from tests.server.conftest import (
@@ -338,7 +338,7 @@ def test_a_second_term_does_not_wait_for_a_server_that_hangs(place: Place) -> No
 def test_two_starts_at_once_make_one_keeper(fresh: Place) -> None:
     results: list[bool] = []
     threads = [
-        threading.Thread(target=lambda: results.append(launch.start_server(fresh.path)))
+        threading.Thread(target=lambda: results.append(autostart.start_server(fresh.path)))
         for _ in range(4)
     ]
     for thread in threads:
@@ -383,7 +383,7 @@ def test_a_socket_that_was_removed_is_bound_again(place: Place) -> None:
     after = place.status()
     assert (after["pid"], after["keeper_pid"]) == (before["pid"], before["keeper_pid"])
     assert place.get(pty)["state"] == "active"
-    assert not launch.start_server(place.path)
+    assert not autostart.start_server(place.path)
     assert stat.S_IMODE(os.stat(place.path).st_mode) == 0o600
     assert stat.S_IMODE(os.stat(place.folder).st_mode) == 0o700
 
@@ -415,10 +415,12 @@ def test_it_does_not_leave_right_behind_the_end_of_a_pty(
 def test_a_server_that_cannot_start_is_given_up_and_said(
     fresh: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = "import ptymux.keeper.zygote as zygote; zygote._ZYGOTE = 'boom'; "
-    monkeypatch.setattr(launch, "_KEEPER", broken + "from ptymux.keeper.daemon import main; main()")
+    broken = "import ptymux.keeper.zygote_client as zygote; zygote._ZYGOTE = 'boom'; "
+    monkeypatch.setattr(
+        autostart, "_KEEPER", broken + "from ptymux.keeper.daemon import main; main()"
+    )
     with pytest.raises(PtymuxError, match="did not start"):
-        launch.start_server(fresh.path)
+        autostart.start_server(fresh.path)
     until(lambda: not fresh.processes())
     assert fresh.log().count("NameError") == 5
     assert "giving up" in fresh.log()
@@ -477,18 +479,18 @@ def test_what_is_typed_and_the_environment_are_in_no_file(place: Place) -> None:
 def test_a_directory_that_others_may_enter_is_refused(fresh: Place) -> None:
     os.chmod(fresh.folder, 0o770)
     with pytest.raises(UnsafeDirectoryError, match="others may enter"):
-        launch.start_server(fresh.path)
+        autostart.start_server(fresh.path)
     os.chmod(fresh.folder, 0o700)
     os.symlink(fresh.folder, f"{fresh.folder}/link")
     with pytest.raises(UnsafeDirectoryError, match="no directory"):
-        launch.start_server(f"{fresh.folder}/link/s.sock")
+        autostart.start_server(f"{fresh.folder}/link/s.sock")
     os.unlink(f"{fresh.folder}/link")
 
 
 def test_something_else_in_the_place_of_the_socket_is_left_alone(fresh: Place) -> None:
     Path(fresh.path).write_text("mine")
     with pytest.raises(UnsafeDirectoryError):
-        launch.start_server(fresh.path)
+        autostart.start_server(fresh.path)
     until(lambda: not fresh.processes())
     assert Path(fresh.path).read_text() == "mine"
     os.unlink(fresh.path)
@@ -497,7 +499,7 @@ def test_something_else_in_the_place_of_the_socket_is_left_alone(fresh: Place) -
 def test_a_log_that_cannot_be_written_is_an_error_in_one_line(fresh: Place) -> None:
     os.mkdir(f"{fresh.folder}/s.log")
     with pytest.raises(PtymuxError, match="is a directory"):
-        launch.start_server(fresh.path)
+        autostart.start_server(fresh.path)
     os.rmdir(f"{fresh.folder}/s.log")
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ptymux.client.blocking import Client, connect
-from ptymux.client.reader import PtyReader
-from ptymux.client.resuming import attach_to
+from ptymux.client.pty_reader import PtyReader
+from ptymux.client.reconnect import attach_to
 from ptymux.core.model import KIB
 from ptymux.errors import ConnectionClosedError, NoServerError, UnknownPtyError, UnreachableError
 from ptymux.stress.child import ChildKind, argv
-from ptymux.stress.measured import Check
+from ptymux.stress.measurements import Check
 
 __all__ = ["Follower", "Residents", "Visitor", "spawn_residents"]
 

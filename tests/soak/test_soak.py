@@ -14,7 +14,7 @@ import pytest
 
 from ptymux.client.blocking import Client, connect
 from ptymux.core.model import KIB, MIB
-from ptymux.core.telling import BufferStats
+from ptymux.core.notifications import BufferStats
 from ptymux.stress.verdict import law_faults
 from tests.server.conftest import Place, fds_of, fresh, kill, place
 from tests.soak.population import Follower, Residents, Visitor, spawn_residents

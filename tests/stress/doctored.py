@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ptymux.core.model import MIB
-from ptymux.core.telling import BufferStats
-from ptymux.stress.measured import Check, Lateness, Measured, Sample, Told
+from ptymux.core.notifications import BufferStats
+from ptymux.stress.measurements import Check, Lateness, Measured, Sample, Told
 from ptymux.stress.plan import Conduct, Scenario, make_plan
 
 BYTES = 10_000_000

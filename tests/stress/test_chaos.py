@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from ptymux.core.model import MIB
+from ptymux.core.notifications import BufferStats
 from ptymux.core.ring import Part
-from ptymux.core.telling import BufferStats
 from ptymux.errors import InvalidValueError
 from ptymux.stress.chaos import (
     ChaosJudged,
@@ -30,7 +30,7 @@ from ptymux.stress.chaos import (
 )
 from ptymux.stress.chaos_report import chaos_as_json, chaos_frame, render_chaos_plain
 from ptymux.stress.child import ChildKind, text
-from ptymux.stress.measured import Check
+from ptymux.stress.measurements import Check
 from ptymux.stress.verdict import Outcome
 from tests.program import Program
 

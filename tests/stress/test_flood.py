@@ -8,12 +8,12 @@ import os
 import pytest
 
 from ptymux.core.model import MIB, SpawnOptions
+from ptymux.core.notifications import BufferStats
 from ptymux.core.reader import ReaderKind
-from ptymux.core.telling import BufferStats
 from ptymux.manager import PtyManager
 from ptymux.stress.child import ChildKind, first_difference
 from ptymux.stress.plan import Plan, make_plan
-from ptymux.stress.run import run
+from ptymux.stress.runner import run
 from ptymux.stress.verdict import judge
 
 BYTES = 50_000_000

@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console, RenderableType
 
 from ptymux.core.model import MIB
-from ptymux.stress.live import bar, frame
+from ptymux.stress.live_display import bar, frame
 from ptymux.stress.plan import make_plan
 from ptymux.stress.plot import plot, round_up
 from ptymux.stress.report import Report, as_json, columns, complaints, summary
-from ptymux.stress.run import Progress
-from ptymux.stress.table import render, render_plain
+from ptymux.stress.result_table import render, render_plain
+from ptymux.stress.runner import Progress
 from ptymux.stress.verdict import judge, judge_run
 from tests.stress.doctored import perfect
 

@@ -8,7 +8,7 @@ import pytest
 from ptymux.core.model import MIB
 from ptymux.core.ring import Part
 from ptymux.stress.child import ChildKind, text
-from ptymux.stress.measured import Check, Lateness, Measured, Sample, Samples, Told
+from ptymux.stress.measurements import Check, Lateness, Measured, Sample, Samples, Told
 from ptymux.stress.plan import make_plan
 from ptymux.stress.verdict import Outcome, Result, judge, judge_run
 from tests.stress.doctored import BYTES, perfect, scenario, with_overflows, with_stats

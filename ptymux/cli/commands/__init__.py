@@ -1,0 +1,1 @@
+"""The commands of `ptymux`, a file for each, named as it is."""

@@ -1,0 +1,85 @@
+"""`ptymux attach`: a PTY that is there already, on this terminal."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import click
+
+from ptymux.cli.options.key_names import DEFAULT_DETACH, DetachKeys
+from ptymux.cli.output.stderr import tell
+from ptymux.cli.server_lookup import PTY, chosen_path, connect
+from ptymux.errors import NotATerminalError, PtymuxError
+
+__all__ = ["attach"]
+
+_EPILOG: Final = """\b
+Examples:
+  ptymux attach 3                        keys in, output out; C-\\ d detaches
+  ptymux attach --read-only web          only look
+  ptymux attach --detach-keys 'C-a d' 3  where C-\\ has other work
+
+Exit status: 0 after a detach, that of the command if it ended meanwhile; 128+N after signal N.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("pty", type=PTY)
+@click.option("--raw", is_flag=True, help="Pass everything through as it is; so far the only way.")
+@click.option("--read-only", is_flag=True, help="Send no keys, and leave the size as it is.")
+@click.option(
+    "--detach-keys",
+    default=DEFAULT_DETACH,
+    show_default=True,
+    metavar="KEYS",
+    help="A prefix, and the key that detaches.",
+)
+def attach(pty: str, raw: bool, read_only: bool, detach_keys: str) -> int:
+    """Show PTY on this terminal, and type into it.
+
+    It goes on after a detach. Several can be attached at once; who types gives it the size.
+    """
+    keys = DetachKeys(detach_keys)
+    for fd, name in enumerate(("stdin", "stdout")):
+        if not os.isatty(fd):
+            raise NotATerminalError(f"{name}, which attach needs (`ptymux logs -f` does not),")
+    return _attach(pty, keys, read_only=read_only)
+
+
+def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
+    from ptymux.cli.output.exit_summary import ENDED_STATES, exit_code, summary, title
+    from ptymux.cli.terminal.sizes import terminal_size
+    from ptymux.cli.terminal.viewer import Viewer
+    from ptymux.client.attachment import Attachment
+    from ptymux.client.stream import attach as attach_stream
+
+    connection = connect()
+    with connection:
+        found: dict[str, Any] = connection.call("get", pty=pty)["pty"]
+        if found["pty_id"] == os.environ.get("PTYMUX_ID"):
+            raise PtymuxError(f"this is PTY {found['number']} itself; it cannot be shown in itself")
+        if found["state"] in ENDED_STATES:
+            tell(summary(found), who="")
+            return exit_code(found)
+        size = None if read_only else terminal_size()
+        stream = attach_stream(
+            connection,
+            found["pty_id"],
+            offset="now",
+            wants_input=not read_only,
+            echo=not read_only,
+            cols=None if size is None else size.cols,
+            rows=None if size is None else size.rows,
+        )
+    name = f"{found['number']} ({title(found)})"
+    with stream:
+        tell(f"[attached to {name}; {keys.shown} detaches]", who="")
+        if size is None:
+            stream.redraw()
+        attachment = Attachment(chosen_path(), stream, wants_input=not read_only)
+        viewer = Viewer(attachment, keys, read_only=read_only)
+        status = viewer.run()
+    if viewer.end is not None:
+        tell(summary(viewer.end), who="")
+    return status

@@ -1,0 +1,186 @@
+"""`ptymux dashboard`: all PTYs at a glance, live on a terminal, else as one picture."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ptymux.cli.options.pty_names import LANE
+from ptymux.cli.output.printing import print_json, print_text, takes_blocks
+from ptymux.cli.server_lookup import chosen_path, connect, every_pty
+
+if TYPE_CHECKING:
+    from ptymux.tui.overview import Overview
+    from ptymux.tui.widgets import Glyphs, Line
+
+__all__ = ["dashboard"]
+
+_SORTS: Final = ("rate", "drops", "trouble", "name", "age")
+_PLAIN_WIDTH: Final = 160  # where nobody says how wide it is
+_SVG_WIDTH: Final = 110
+_BETWEEN_SECONDS: Final = 0.5  # two samples make a rate
+_PAST_EVENTS: Final = 200
+
+_EPILOG: Final = """\b
+Examples:
+  ptymux dashboard                  which PTY is noisy, stuck or losing data?
+  ptymux top --lane ci --sort drops
+  ptymux dashboard --once | less    one picture, plain
+  ptymux dashboard --svg ptys.svg   one picture, in colour
+  ptymux dashboard --json | jq '.ptys[] | [.number, .rate]'
+
+? shows the keys. DROPPED is red, with a !, when somebody was attached and did not get it.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--lane", type=LANE, help="Show one lane only.")
+@click.option("--sort", type=click.Choice(_SORTS), default="rate", show_default=True)
+@click.option("--once", is_flag=True, help="Print one picture and exit.")
+@click.option(
+    "--svg", type=click.Path(dir_okay=False), metavar="FILE", help="Write one picture as SVG."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one sample, with rates, as JSON.")
+def dashboard(lane: str | None, sort: str, once: bool, svg: str | None, as_json: bool) -> int:
+    """Show all PTYs: utilization, rates, drops, backpressure and the last events.
+
+    On a terminal it is live, elsewhere it is printed once.
+    """
+    if as_json:
+        _print_sample(lane)
+        return 0
+    overview = _overview(lane, sort)
+    if svg is not None:
+        _sample(overview)
+        _write_svg(overview, svg)
+    elif once or not _can_be_live():
+        _sample(overview)
+        _print(overview)
+    else:
+        from ptymux.tui.overview_loop import Live
+
+        return Live(chosen_path(), overview, _glyphs()).run()
+    return 0
+
+
+def _overview(lane: str | None, sort: str) -> Overview:
+    from ptymux.tui.choice import Choice, Sort
+    from ptymux.tui.overview import Overview
+
+    return Overview(choice=Choice(Sort(sort), lane))
+
+
+def _can_be_live() -> bool:
+    is_dumb = os.environ.get("TERM", "dumb") in ("", "dumb", "unknown")
+    return os.isatty(0) and os.isatty(1) and not is_dumb
+
+
+# One picture ---------------------------------------------------------------------------------
+
+
+def _two_samples() -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
+    """Return all PTYs twice, and the seconds between."""
+    with connect() as connection:
+        before, _ended = every_pty(connection, all=True)
+        first_at = time.monotonic()
+        if before:
+            time.sleep(_BETWEEN_SECONDS)  # what a rate is measured over
+        after, _ended = every_pty(connection, all=True)
+        return before, after, max(time.monotonic() - first_at, 1e-6)
+
+
+def _sample(overview: Overview) -> None:
+    """Fill an overview with what is now."""
+    from ptymux.errors import NoServerError
+    from ptymux.tui.source import NO_PTYS, last_events
+
+    before, after, seconds = _two_samples()
+    overview.model.take(before, 0.0)
+    overview.model.take(after, seconds)
+    overview.hint = NO_PTYS
+    try:
+        last_events(chosen_path(), _PAST_EVENTS, overview.news)
+    except NoServerError:
+        overview.hint = f"no server runs; {NO_PTYS.partition('; ')[2]}"
+    overview.choice.update(overview.model.rows, seconds)
+
+
+def _print_sample(lane: str | None) -> None:
+    before, after, seconds = _two_samples()
+    written = {pty["pty_id"]: pty["buffer"]["total_written"] for pty in before}
+    ptys = []
+    for pty in after:
+        new = pty["buffer"]["total_written"] - written.get(pty["pty_id"], 0)
+        if lane in (None, pty["lane_id"]):
+            ptys.append(pty | {"rate": round(new / seconds)})
+    print_json(seconds=round(seconds, 3), rate=sum(pty["rate"] for pty in ptys), ptys=ptys)
+
+
+def _print(overview: Overview) -> None:
+    from ptymux.tui.overview import draw_list
+    from ptymux.tui.painter import color_system, to_text
+
+    is_terminal = sys.stdout.isatty()
+    styled = is_terminal and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
+    lines = draw_list(overview, _width(is_terminal), time.time(), _glyphs())
+    colors = color_system(os.environ)
+    print_text("\n".join(to_text(line, colors, styled=styled) for line in lines))
+
+
+def _glyphs() -> Glyphs:
+    from ptymux.tui.widgets import ASCII, BLOCKS
+
+    return BLOCKS if takes_blocks() else ASCII
+
+
+def _width(is_terminal: bool) -> int:
+    import shutil
+
+    given = os.environ.get("COLUMNS", "")
+    if not is_terminal and not (given.isdigit() and int(given)):
+        return _PLAIN_WIDTH
+    return max(1, shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns)
+
+
+def _apart(line: Line) -> Line:
+    """Return the line with no text that begins with blanks: pictures of SVG lose those."""
+    from rich.segment import Segment
+
+    pieces = []
+    for text, style, _control in line:
+        rest = text.lstrip(" ")
+        pieces += [Segment(" " * (len(text) - len(rest)), style), Segment(rest, style)]
+    return [piece for piece in pieces if piece.text]
+
+
+def _write_svg(overview: Overview, path: str) -> None:
+    import io
+
+    from rich.console import Console
+    from rich.segment import Segment, Segments
+
+    from ptymux.tui.overview import draw_list
+
+    width = _width(True) if sys.stdout.isatty() else _SVG_WIDTH
+    console = Console(
+        record=True,
+        width=width,
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="truecolor",
+        no_color=False,
+        legacy_windows=False,
+    )
+    for line in draw_list(overview, width, time.time()):
+        console.print(Segments([*_apart(line), Segment.line()]), no_wrap=True, crop=False, end="")
+    picture = console.export_svg(title="ptymux dashboard")
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(picture)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise click.ClickException(f"cannot write {path}: {reason}") from None

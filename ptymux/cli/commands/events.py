@@ -1,0 +1,154 @@
+"""`ptymux events`: what happened to the PTYs, and what happens, a line each."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ptymux.cli.output.printing import cut, json_line, print_text
+from ptymux.cli.output.stderr import tell
+from ptymux.cli.server_lookup import PTY, chosen_path, connect, every_pty
+from ptymux.client.event_follower import Events
+from ptymux.core.escalation import signal_name
+from ptymux.core.event_log import Topic
+from ptymux.core.units import format_size, printable
+from ptymux.errors import PtymuxError
+
+if TYPE_CHECKING:
+    from ptymux.client.server_connection import Connection
+
+__all__ = ["describe_event", "events"]
+
+_EPILOG: Final = """\b
+Examples:
+  ptymux events                                 those that are kept
+  ptymux events -f --pty web                    those to come, of one PTY
+  ptymux events -f --since 0                    both
+  ptymux events -f --topic pty.buffer.overflow  who is losing output
+  ptymux events --json | jq 'select(.topic == "pty.stopped")'
+
+With --json each line is one event; its seq is what --since takes, after which the next begin.
+What was missed, as it was too much or is too old to be kept, is told on stderr and, with --json,
+by a line {"missed": N}.
+"""
+
+_LOOK_SECONDS: Final = 1.0  # between looks whether somebody reads what we print
+_HIDDEN: Final = frozenset({"statistics", "at", "pty_id"})  # from people
+
+
+@click.command(epilog=_EPILOG)
+@click.option("-f", "--follow", is_flag=True, help="Go on with those to come.")
+@click.option(
+    "--topic",
+    "topics",
+    multiple=True,
+    type=click.Choice([topic.value for topic in Topic]),
+    metavar="TOPIC",
+    help="Those of a topic, such as pty.stopped; may be repeated.",
+)
+@click.option("--pty", type=PTY, help="Those of one PTY.")
+@click.option("--since", type=click.IntRange(min=0), metavar="SEQ", help="Those after a seq.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each.")
+def events(
+    follow: bool, topics: tuple[str, ...], pty: str | None, since: int | None, as_json: bool
+) -> None:
+    """Show the events that are kept, or with -f those to come."""
+    names: dict[str, str] = {}
+    with connect() as connection:
+        if connection.fileno() < 0:  # no server runs, so there are none; or it says what is wrong
+            connection.call("events", pty=pty, follow=follow or None)
+            return
+        if not as_json:
+            names |= _names(connection)
+    told_to = Events(chosen_path(), since=since, topics=topics, pty=pty, follow=follow)
+    with contextlib.closing(told_to):
+        while not told_to.is_over:
+            told = told_to.read(_LOOK_SECONDS)
+            if told is None:
+                _check_somebody_reads()
+            elif "missed" in told:
+                _tell_missed(int(told["missed"]), as_json=as_json)
+            else:
+                print_text(json_line(told) if as_json else _line(told, names))
+
+
+def _tell_missed(count: int, *, as_json: bool) -> None:
+    tell(f"{count:,} events were missed")
+    if as_json:
+        print_text(json_line({"missed": count}))
+
+
+def _check_somebody_reads() -> None:
+    """Raise BrokenPipeError once stdout is a pipe that nobody will read from any more."""
+    poll = select.poll()
+    poll.register(1, 0)  # for what is told unasked: an error
+    if poll.poll(0):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def _names(connection: Connection) -> dict[str, str]:
+    """Return what people call each PTY, by its id."""
+    return {pty["pty_id"]: _called(pty) for pty in every_pty(connection, all=True)[0]}
+
+
+def _called(pty: Mapping[str, Any]) -> str:
+    name = pty["name"]
+    return f"{pty['number']} {printable(name)}" if name else str(pty["number"])
+
+
+def _line(event: Mapping[str, Any], names: dict[str, str]) -> str:
+    pty_id = event["pty_id"]
+    if pty_id and pty_id not in names:
+        names[pty_id] = _look_up(pty_id)
+    return describe_event(event, names.get(pty_id, "-"))
+
+
+def _look_up(pty_id: str) -> str:
+    """Ask what a PTY that came meanwhile is called; the connection of the events is busy."""
+    from ptymux.client.server_connection import Connection
+
+    try:
+        with Connection(chosen_path()) as connection:
+            return _called(connection.call("get", pty=pty_id)["pty"])
+    except PtymuxError:
+        return pty_id
+
+
+def describe_event(event: Mapping[str, Any], called: str) -> str:
+    """Return one event as a line for people; `called` is what they call its PTY."""
+    at = float(event["timestamp"])
+    clock = time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
+    payload = event["payload"]
+    facts = " ".join(
+        f"{name}={_value(name, value)}"
+        for name, value in payload.items()
+        if name not in _HIDDEN and value not in (None, [], "")
+    )
+    topic = printable(str(event["topic"]))
+    called = cut(called, 16)
+    return f"{clock}  {called:<10}  {topic:<20}  {facts}".rstrip()
+
+
+def _value(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and ("dropped" in name or "skipped" in name):
+        return format_size(value).replace(" ", "")
+    if isinstance(value, int) and name == "signal":
+        return signal_name(value)
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    if isinstance(value, list):
+        return printable(" ".join(map(str, value)))
+    if isinstance(value, Mapping) and value.keys() == {"cols", "rows"}:
+        return f"{value['cols']}x{value['rows']}"
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}:{_value(str(key), each)}" for key, each in value.items())
+    return printable(str(value))

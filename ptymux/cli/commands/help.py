@@ -1,0 +1,99 @@
+"""`ptymux help`, with a table for those who know tmux, and `ptymux completion`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from ptymux.cli.output.printing import print_json, print_text
+from ptymux.cli.root import ALIASES, COMMANDS
+
+__all__ = ["completion", "help_"]
+
+# tmux, its key, ours, what has to exist for it.
+_TMUX: Final = (
+    ("tmux new -d -s web CMD", "", "ptymux run -d --name web CMD", "run"),
+    ("tmux new CMD", "", "ptymux run CMD", "run"),
+    ("tmux ls", "C-b s", "ptymux ls", "ls"),
+    ("tmux attach -t web", "", "ptymux attach web", "attach"),
+    ("tmux choose-tree", "C-b w", "ptymux dashboard", "dashboard"),
+    ("tmux send-keys -t web make Enter", "", "ptymux send --enter web make", "send"),
+    ("tmux send-keys -t web C-c", "", "ptymux send web --key C-c", "send"),
+    ("tmux wait-for CHANNEL", "", "ptymux wait web --text REGEX", "wait"),
+    ("tmux capture-pane -p -t web", "", "ptymux capture web", "capture"),
+    ("tmux capture-pane -p -S -", "", "ptymux logs --plain web", "logs"),
+    ("tmux pipe-pane -t web CMD", "", "ptymux logs -f --lossless web | CMD", "logs"),
+    ("tmux kill-session -t web", "C-b x", "ptymux kill web", "kill"),
+    ("tmux rename-session -t web NAME", "C-b $", "ptymux rename web NAME", "rename"),
+    ("tmux resize-window -x 120 -y 40", "", "ptymux resize web 120x40", "resize"),
+    ("tmux clear-history -t web", "", "ptymux clear web", "clear"),
+    ("tmux set-hook", "", "ptymux events -f --json | ...", "events"),
+    ("tmux display-message -p FORMAT", "", "ptymux stats --json web", "stats"),
+    ("tmux start-server", "", "ptymux server start", "server"),
+    ("tmux kill-server", "", "ptymux server stop --force", "server"),
+    ("tmux -S PATH", "", "ptymux --socket PATH", "ls"),
+)
+
+
+@click.command(
+    "help",
+    epilog="""\b
+Examples:
+  ptymux help tmux    what you know of tmux, and what it is here
+  ptymux help run     the help of a command
+""",
+)
+@click.argument("topic", required=False, metavar="[tmux | COMMAND]")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+@click.pass_context
+def help_(ctx: click.Context, topic: str | None, as_json: bool) -> None:
+    """Show the help of ptymux or of a command, or what is what for those who know tmux."""
+    if topic == "tmux":
+        _print_tmux(as_json)
+        return
+    if as_json:
+        raise click.UsageError("--json is for `help tmux`", ctx)
+    root = ctx.find_root()
+    if topic is None:
+        print_text(root.get_help())
+        return
+    assert isinstance(root.command, click.Group)
+    command = root.command.get_command(root, topic)
+    if command is None:
+        raise click.UsageError(f"no command {topic!r}", ctx)
+    with click.Context(command, info_name=ALIASES.get(topic, topic), parent=root) as of_command:
+        print_text(command.get_help(of_command))
+
+
+def _print_tmux(as_json: bool) -> None:
+    rows = [row for row in _TMUX if row[3] in COMMANDS]
+    if as_json:
+        print_json(rows=[{"tmux": tmux, "key": key, "ptymux": ours} for tmux, key, ours, _ in rows])
+        return
+    lines = [("TMUX", "KEY", "PTYMUX"), *((tmux, key, ours) for tmux, key, ours, _ in rows)]
+    wide = max(len(tmux) for tmux, _, _ in lines)
+    print_text("\n".join(f"{tmux:<{wide}}  {key:<5}  {ours}" for tmux, key, ours in lines))
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  eval "$(ptymux completion bash)"    in ~/.bashrc
+  eval "$(ptymux completion zsh)"     in ~/.zshrc
+  ptymux completion fish > ~/.config/fish/completions/ptymux.fish
+
+It completes commands, options and the names of live PTYs.
+"""
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print what completes ptymux's commands and PTYs in a shell."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    root = ctx.find_root().command
+    script = kind(root, {}, "ptymux", "_PTYMUX_COMPLETE")
+    print_text(script.source_template % script.source_vars())

@@ -1,0 +1,81 @@
+"""`ptymux logs`: the output that a PTY keeps, and what comes."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import click
+
+from ptymux.cli.server_lookup import PTY, chosen_path, connect
+
+__all__ = ["logs"]
+
+_EPILOG: Final = """\b
+Examples:
+  ptymux logs 3                   what is kept; text and colours on a terminal
+  ptymux logs -f --tail 20 web    the last lines, and those to come
+  ptymux logs --plain 3 | grep x  text without escape codes
+  ptymux logs 3 > file            in a pipe or a file, the bytes as they were
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("pty", type=PTY)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the PTY ends.")
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
+@click.option(
+    "--from", "start", type=click.IntRange(0), metavar="OFFSET", help="Only from this byte on."
+)
+@click.option("--lossless", is_flag=True, help="With -f: in block mode the command waits for us.")
+@click.option("--raw", is_flag=True, help="Bytes as they were; by default in a pipe or a file.")
+@click.option("--plain", is_flag=True, help="Text without colours or any other escape code.")
+def logs(
+    pty: str,
+    follow: bool,
+    tail: int | None,
+    start: int | None,
+    lossless: bool,
+    raw: bool,
+    plain: bool,
+) -> None:
+    """Print the output of PTY that is kept.
+
+    On a terminal only text and colours, as replayed questions would make it type the answers.
+    What is missing is told: in its place, or on stderr.
+    """
+    if raw and plain:
+        raise click.UsageError("--raw and --plain exclude each other")
+    if tail is not None and start is not None:
+        raise click.UsageError("--tail and --from exclude each other")
+    if lossless and not follow:
+        raise click.UsageError("--lossless needs --follow")
+    kind = "one-shot" if not follow else "lossless" if lossless else "consumer"
+    with connect() as connection:
+        pty_id = str(connection.call("get", pty=pty)["pty"]["pty_id"])
+    _print(pty_id, kind, _view(raw, plain), tail, "oldest" if start is None else start)
+
+
+def _view(raw: bool, plain: bool) -> str:
+    return "plain" if plain else "raw" if raw or not os.isatty(1) else "colours"
+
+
+def _print(pty_id: str, kind: str, view: str, tail: int | None, offset: int | str) -> None:
+    from ptymux.cli.output.log_printer import Printer, Tail, follow
+    from ptymux.protocol.framing import Exit
+
+    path = chosen_path()
+    with Printer(1, view, inline=os.isatty(1)) as printer:
+        if tail is not None:
+            last = Tail(tail)
+            for piece in follow(path, pty_id, offset, "one-shot"):
+                if not isinstance(piece, Exit):
+                    last.add(piece)
+            for piece in last.take():
+                printer.print(piece)
+            if kind == "one-shot":
+                return
+            offset = offset if last.end is None else last.end
+        for piece in follow(path, pty_id, offset, kind, printer=printer):
+            if not isinstance(piece, Exit):
+                printer.print(piece)

@@ -1,0 +1,172 @@
+"""`ptymux server`: start, stop or restart the server, or look at it."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from typing import Any, Final
+
+import click
+
+from ptymux.cli.output.printing import print_json, print_text
+from ptymux.cli.output.stats_report import times
+from ptymux.cli.output.stderr import tell
+from ptymux.cli.server_lookup import chosen_path, connect, reach
+from ptymux.client.server_connection import Connection
+from ptymux.core.units import format_duration, format_size
+from ptymux.errors import ConnectionClosedError, NoServerError, UnreachableError
+
+__all__ = ["server"]
+
+_EPILOG: Final = """\b
+Examples:
+  ptymux server status        who serves, since when, with how much memory
+  ptymux server restart       a new one, as after an upgrade; every PTY stays
+  ptymux server stop --force  end it with all its PTYs
+"""
+
+_RESTART_SECONDS: Final = 10.0
+_RETRY_SECONDS: Final = 0.01
+_NOT_RUNNING: Final = 1  # exit status of `status`
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(epilog=_EPILOG, subcommand_metavar="COMMAND", invoke_without_command=True)
+@click.pass_context
+def server(ctx: click.Context) -> None:
+    """Start, stop or restart the server, or look at it.
+
+    The first `ptymux run -d` starts one by itself.
+    """
+    if ctx.invoked_subcommand is None:
+        print_text(ctx.get_help())
+
+
+@server.command(epilog="Example: ptymux server start")
+@_JSON
+def start(as_json: bool) -> None:
+    """Start a server unless one runs; return once it serves."""
+    with connect(start=True) as connection:
+        status = connection.call("status")
+    if as_json:
+        print_json(running=True, **status)
+
+
+@server.command(epilog="Example: ptymux server stop --force")
+@click.option("--force", is_flag=True, help="End its live PTYs, too.")
+@_JSON
+def stop(force: bool, as_json: bool) -> None:
+    """Stop the server; return once it is gone. With live PTYs it needs --force."""
+    try:
+        with reach(chosen_path()) as connection:
+            live = _stop(connection, force)
+    except NoServerError:
+        live = None
+        tell(f"no server runs at {chosen_path()}", who="")
+    if as_json:
+        print_json(stopped=live is not None, ended=live or 0)
+
+
+def _stop(connection: Connection, force: bool) -> int:
+    """Return how many PTYs ended with the server, once both of its processes are gone."""
+    status = connection.call("status")
+    handles = [_handle(status[who]) for who in ("pid", "keeper_pid")]
+    try:
+        live = int(connection.call("shutdown", force=force or None)["live"])
+        for handle in handles:
+            if handle >= 0:
+                poll = select.poll()
+                poll.register(handle, select.POLLIN)
+                poll.poll()
+        return live
+    finally:
+        for handle in handles:
+            if handle >= 0:
+                os.close(handle)
+
+
+def _handle(pid: int) -> int:
+    """Return a pidfd; -1 when the process is gone."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return -1
+
+
+@server.command(
+    epilog="""\b
+Examples:
+  ptymux server status
+  ptymux server status --json | jq .memory
+
+Exit status: 1 when none runs.
+"""
+)
+@_JSON
+def status(as_json: bool) -> int:
+    """Show who serves: processes, uptime, PTYs, memory, limits."""
+    path = chosen_path()
+    try:
+        with reach(path) as connection:
+            told = connection.call("status")
+    except NoServerError:
+        if as_json:
+            print_json(running=False, socket=path)
+        else:
+            print_text(f"no server runs at {path}")
+        return _NOT_RUNNING
+    if as_json:
+        print_json(running=True, **told)
+    else:
+        print_text("\n".join(_report(told)))
+    return 0
+
+
+def _report(told: dict[str, Any]) -> list[str]:
+    limits, replaced = told["limits"], times(told["server_replaced"])
+    keepers = times(told.get("keeper_replaced", 0))
+    memory = format_size(told["memory"]["resident"])
+    rows = [
+        ("server", f"ptymux {told['server']}, protocol {told['protocol']}, pid {told['pid']}"),
+        ("keeper", f"pid {told['keeper_pid']}"),
+        ("replaced", f"the server {replaced}, the keeper {keepers}"),
+        ("socket", told["socket"]),
+        ("log", told["log"]),
+        ("up for", format_duration(told["uptime_seconds"])),
+        ("PTYs", f"{told['live']} live of at most {limits['ptys']}, {told['ptys']} known"),
+        ("clients", f"{told['connections']} of at most {limits['connections']}, this one included"),
+        ("memory", f"{memory} resident; at worst {format_size(limits['worst_case_bytes'])}"),
+    ]
+    return [f"{label:<10}{text}" for label, text in rows]
+
+
+@server.command(epilog="Example: ptymux server restart")
+@_JSON
+def restart(as_json: bool) -> None:
+    """Put a new server in the place of the one that runs; every PTY stays."""
+    path = chosen_path()
+    with reach(path) as connection:
+        old = connection.call("restart")["server_pid"]
+    told = _await_successor(path, old)
+    if as_json:
+        print_json(running=True, **told)
+
+
+def _await_successor(path: str, old: int) -> dict[str, Any]:
+    """Return the status of the server that comes after the one with the pid `old`."""
+    deadline = time.monotonic() + _RESTART_SECONDS
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            late = f"no new one came within {_RESTART_SECONDS:g} s; see its log"
+            raise UnreachableError(path, late)
+        try:
+            with Connection(path, left, reply_timeout=left) as connection:
+                told = connection.call("status")
+            if told["pid"] != old:
+                return told
+        except ConnectionClosedError:
+            pass  # the old one, on its way out
+        time.sleep(_RETRY_SECONDS)

@@ -1,0 +1,151 @@
+"""`ptymux wait`: returns once a PTY has ended, said something, fallen silent or changed."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, Final
+
+import click
+
+from ptymux.cli.options.param_types import DURATION
+from ptymux.cli.options.pty_names import ANY_PTY
+from ptymux.cli.output.printing import print_json, print_text
+from ptymux.cli.output.stderr import tell
+from ptymux.cli.server_lookup import repeating
+from ptymux.errors import InvalidValueError
+
+__all__ = ["wait"]
+
+_TIMEOUT: Final = 124
+
+_EPILOG: Final = """\b
+Examples:
+  ptymux wait 3                          until it has exited; prints how
+  ptymux wait web --text 'on port \\d+'   until it said so, now or earlier
+  ptymux wait 3 --quiet 2s --timeout 1m  until it wrote nothing for 2 seconds
+  ptymux wait sh --prompt                until its shell waits for a command
+  ptymux wait 3 --state quiet
+  ptymux wait 3 --text passed --from $(ptymux send 3 make test --enter)
+  ptymux wait sh --prompt --from $(ptymux send sh make --enter)
+
+--prompt: the shell marks its prompt (OSC 133;A), or is in the foreground again
+and waits for input, with no output for 200 ms. Nothing has to be set up.
+
+Exit status: 0 when it came true, 1 when the PTY ended before, 124 after the timeout.
+"""
+
+
+class _TimeoutError(Exception):
+    """What was waited for took too long."""
+
+
+def _start(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | str | None:
+    if value is None or value == "now":
+        return value
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise InvalidValueError("--from", value, "an offset in bytes, or `now`")
+    return int(value)
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("pty", type=ANY_PTY)
+@click.option("--exit", "for_exit", is_flag=True, help="Until it has exited; the default.")
+@click.option("--text", metavar="REGEX", help="Until its output matches, escape codes left out.")
+@click.option("--quiet", type=DURATION, help="Until it wrote nothing for so long, from now on.")
+@click.option("--state", help="Until it is in this state, such as quiet or exited.")
+@click.option("--prompt", is_flag=True, help="Until its shell is back at the prompt.")
+@click.option(
+    "--from",
+    "start",
+    callback=_start,
+    metavar="OFFSET|now",
+    help="With --text or --prompt, what to look at; by default all that is kept, or now.",
+)
+@click.option("--timeout", type=DURATION, help="Give up after so long.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def wait(
+    pty: str,
+    for_exit: bool,
+    text: str | None,
+    quiet: float | None,
+    state: str | None,
+    prompt: bool,
+    start: int | str | None,
+    timeout: float | None,
+    as_json: bool,
+) -> int:
+    """Wait until PTY has exited, or for something else, and print what it was."""
+    chosen = [for_exit or None, text, quiet, state, prompt or None]
+    if len(chosen) - chosen.count(None) > 1:
+        raise click.UsageError("--exit, --text, --quiet, --state and --prompt exclude each other")
+    if start is not None and text is None and not prompt:
+        raise click.UsageError("--from needs --text or --prompt")
+    try:
+        with _limited(timeout):
+            line, facts = _wait(pty, text, quiet, state, prompt, start)
+    except _TimeoutError:
+        tell(f"PTY {pty}: it took longer than the timeout")
+        return _TIMEOUT
+    if as_json:
+        print_json(**facts)
+    elif line is not None:
+        print_text(line)
+    if facts["came_true"]:
+        return 0
+    tell(f"PTY {pty} ended before ({facts['shown']})")
+    return 1
+
+
+def _wait(
+    pty: str,
+    text: str | None,
+    quiet: float | None,
+    state: str | None,
+    prompt: bool,
+    start: int | str | None,
+) -> tuple[str | None, dict[str, Any]]:
+    """Wait; return a line for people, None if it did not come true, and the same as JSON values."""
+    from ptymux.cli.commands import wait_conditions
+
+    if text is not None:
+        from ptymux.client.matching import Matcher
+
+        return wait_conditions.for_text(
+            _find(pty), Matcher(text), "oldest" if start is None else start
+        )
+    if quiet is not None:
+        return wait_conditions.for_quiet(_find(pty), quiet)
+    if state is not None:
+        return wait_conditions.for_state(_find(pty), state)
+    if prompt:
+        from ptymux.cli.commands.wait_prompt import for_prompt
+
+        return for_prompt(_find(pty), start)
+    return wait_conditions.for_exit(_find(pty))
+
+
+def _find(pty: str) -> dict[str, Any]:
+    """Return the PTY, also when the server is replaced while it is asked."""
+    found: dict[str, Any] = repeating(lambda connection: connection.call("get", pty=pty)["pty"])
+    return found
+
+
+@contextlib.contextmanager
+def _limited(seconds: float | None) -> Iterator[None]:
+    """Raise _TimeoutError after so long, whatever is done then."""
+    if seconds is None:
+        yield
+        return
+
+    def give_up(_signum: int, _frame: FrameType | None) -> None:
+        raise _TimeoutError
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,0 +1,141 @@
+"""Waiting for a PTY, whichever server is there: each returns what came true, as text and JSON."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from ptymux.cli.output.exit_summary import exit_code
+from ptymux.cli.output.log_printer import follow
+from ptymux.cli.server_lookup import chosen_path
+from ptymux.client.attachment import resume_patiently
+from ptymux.client.matching import Matcher
+from ptymux.client.reconnect import with_server
+from ptymux.client.server_connection import Connection
+from ptymux.client.stream import Stream
+from ptymux.core.units import printable
+from ptymux.errors import ConnectionClosedError, InvalidStateError
+from ptymux.protocol.framing import Exit, Gap
+
+__all__ = ["Outcome", "facts_of", "for_exit", "for_quiet", "for_state", "for_text", "observe"]
+
+Outcome: TypeAlias = tuple[str | None, dict[str, Any]]  # no text: the PTY ended before
+Sight = TypeVar("Sight", covariant=True)
+
+
+def for_exit(pty: Mapping[str, Any]) -> Outcome:
+    """Return once the PTY has exited and its own output is complete."""
+    ended = _ask(pty, until="exit")
+    return str(exit_code(ended)), facts_of("exit", ended) | {"code": exit_code(ended)}
+
+
+def for_state(pty: Mapping[str, Any], state: str) -> Outcome:
+    """Return once the PTY is in a state, by the word of machines or of people."""
+    try:
+        there = _ask(pty, until="state", state=state)
+    except InvalidStateError:  # it ended and never was
+        return None, facts_of("state", _ask(pty, until="exit"), came_true=False)
+    return str(there["shown"]), facts_of("state", there)
+
+
+def for_text(pty: Mapping[str, Any], matcher: Matcher, start: int | str) -> Outcome:
+    """Return once the output from `start` on matched."""
+    has_begun = False
+    for piece in follow(chosen_path(), pty["pty_id"], start, "observer"):
+        if isinstance(piece, Gap):
+            matcher.skip(piece.end)
+            has_begun = True
+            continue
+        if isinstance(piece, Exit):
+            found = matcher.finish()
+        else:
+            if not has_begun:
+                matcher.skip(piece.offset)
+                has_begun = True
+            found = matcher.feed(piece.data)
+        if found is not None:
+            place = {"text": found.text, "offset": found.offset, "end": found.end}
+            shown = " ".join(printable(found.text.replace("\n", " ")).split())
+            return f"{found.offset} {shown}".rstrip(), facts_of("text", pty) | place
+        if isinstance(piece, Exit):
+            return None, facts_of("text", piece.pty, came_true=False)
+    return None, facts_of("text", pty, came_true=False)
+
+
+def for_quiet(pty: Mapping[str, Any], seconds: float) -> Outcome:
+    """Return once nothing was written for so long, from now on."""
+    silence, end = observe(pty["pty_id"], "now", lambda offset: _Silence(seconds, offset))
+    if end is not None:
+        return None, facts_of("quiet", end.pty, came_true=False)
+    return str(silence.offset), facts_of("quiet", pty) | {"offset": silence.offset}
+
+
+class Watch(Protocol[Sight]):
+    """Looks at output until it has seen what it waits for; `offset` is how far it came."""
+
+    offset: int
+
+    def wait(self, stream: Stream) -> Sight:
+        """Return what was seen; raises ConnectionClosedError when the server went away."""
+        ...
+
+
+def observe(
+    pty_id: str, start: int | str, begin: Callable[[int], Watch[Sight]]
+) -> tuple[Watch[Sight], Sight]:
+    """Return what the watch that `begin` makes at an offset sees from `start` on, and the watch.
+
+    It goes on where it was with whichever server is there.
+    """
+    path = chosen_path()
+    stream = resume_patiently(path, pty_id, start, "observer")
+    watch = begin(stream.offset)
+    while True:
+        with stream, suppress(ConnectionClosedError):
+            return watch, watch.wait(stream)
+        stream = resume_patiently(path, pty_id, watch.offset, "observer")
+
+
+class _Silence:
+    """Lasts since the last byte of output, also across servers."""
+
+    def __init__(self, seconds: float, offset: int) -> None:
+        self.offset = offset
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+
+    def wait(self, stream: Stream) -> Exit | None:
+        """Return once it lasted long enough, or the end of the PTY if that came before."""
+        poll = select.poll()
+        poll.register(stream, select.POLLIN)
+        frames = stream.pending()
+        while True:
+            if stream.is_over:
+                return next((frame for frame in frames if isinstance(frame, Exit)), None)
+            if stream.offset != self.offset:
+                self.offset = stream.offset
+                self._until = time.monotonic() + self._seconds
+            left = self._until - time.monotonic()
+            if left <= 0 or not poll.poll(1000 * left):
+                return None
+            frames = stream.receive()
+
+
+def _ask(pty: Mapping[str, Any], **wanted: str) -> dict[str, Any]:
+    """Have a server wait; return the PTY as it is then."""
+
+    def ask(connection: Connection) -> dict[str, Any]:
+        with connection:
+            told: dict[str, Any] = connection.call("wait", pty=pty["pty_id"], **wanted)["pty"]
+            return told
+
+    return with_server(lambda: Connection(chosen_path()), ask)
+
+
+def facts_of(what: str, pty: Mapping[str, Any], *, came_true: bool = True) -> dict[str, Any]:
+    """Return what is printed as JSON of any waiting."""
+    names = ("pty_id", "state", "shown", "exit_code", "signal")
+    return {"waited_for": what, "came_true": came_true} | {name: pty[name] for name in names}

@@ -1,0 +1,101 @@
+"""Waiting until a shell is back at its prompt, with nothing but what every shell does.
+
+Two signs: the mark that shells with integration put before a prompt (OSC 133;A), which counts at
+once, or the leader of the session being the terminal's foreground again, waiting for somebody to
+type, with its output silent for a moment. The leader is looked at from here, as it is ours.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ptymux.cli.commands.wait_conditions import Outcome, facts_of, observe
+from ptymux.client.stream import Stream
+from ptymux.posix.prompt import waits_for_typing
+from ptymux.protocol.framing import Exit, Gap, Out
+
+__all__ = ["Marks", "for_prompt"]
+
+_SILENCE_SECONDS: Final = 0.2
+_LOOK_SECONDS: Final = 0.1  # between two looks at a leader that is busy and says nothing
+
+_MARK: Final = re.compile(rb"\x1b\]133;A")
+
+
+class Marks:
+    """Looks for a prompt's mark in output as it comes."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> bool:
+        """Whether a mark ends in this output."""
+        text = self._rest + data
+        self._rest = text[1 - len(b"\x1b]133;A") :]
+        return _MARK.search(text) is not None
+
+    def skip(self) -> None:
+        """Go on behind a gap."""
+        self._rest = b""
+
+
+def for_prompt(pty: Mapping[str, Any], start: int | str | None) -> Outcome:
+    """Return once the prompt is there; with a `start` only after some output from there on."""
+    watch, found = observe(
+        pty["pty_id"],
+        "now" if start is None else start,
+        lambda offset: _Watch(pty["pid"], offset, needs_output=start is not None),
+    )
+    if isinstance(found, Exit):
+        return None, facts_of("prompt", found.pty, came_true=False)
+    return str(watch.offset), facts_of("prompt", pty) | {"offset": watch.offset, "sign": found}
+
+
+class _Watch:
+    """Looks at output and leader in turn, also across servers."""
+
+    def __init__(self, pid: int | None, offset: int, *, needs_output: bool) -> None:
+        self.offset = offset
+        self._pid = pid
+        self._needs_output = needs_output
+        self._marks = Marks()
+        self._silent_since = time.monotonic()
+
+    def wait(self, stream: Stream) -> Exit | str:
+        """Return the sign by which the prompt was known, or the end of the PTY."""
+        poll = select.poll()
+        poll.register(stream, select.POLLIN)
+        frames = stream.pending()
+        while True:
+            for frame in frames:
+                if isinstance(frame, Exit):
+                    return frame
+                if isinstance(frame, (Out, Gap)) and self._takes(frame):
+                    return "mark"
+            if self._is_back():
+                return "foreground"
+            frames = stream.receive() if poll.poll(1000 * self._patience()) else []
+
+    def _takes(self, frame: Out | Gap) -> bool:
+        """Take notice of output; whether a prompt's mark was in it."""
+        self._silent_since, self._needs_output = time.monotonic(), False
+        if isinstance(frame, Gap):
+            self.offset = frame.end
+            self._marks.skip()
+            return False
+        self.offset = frame.offset + len(frame.data)
+        return self._marks.feed(frame.data)
+
+    def _patience(self) -> float:
+        """Return how long to wait for output before the next look."""
+        left = self._silent_since + _SILENCE_SECONDS - time.monotonic()
+        return max(left, 0.001) if left > 0 else _LOOK_SECONDS
+
+    def _is_back(self) -> bool:
+        silent = time.monotonic() - self._silent_since >= _SILENCE_SECONDS
+        ready = silent and not self._needs_output and self._pid is not None
+        return ready and waits_for_typing(self._pid or 0)

@@ -1,0 +1,1 @@
+"""What `ptymux doctor` checks."""

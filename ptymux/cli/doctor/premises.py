@@ -1,0 +1,190 @@
+"""What `ptymux doctor` checks of one user's ptymux: configuration, directory, server, leftovers.
+
+Nothing is changed here, not even made: a directory that is not there is well.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ptymux import __version__
+from ptymux.cli.doctor.machine import Check
+from ptymux.cli.options.config import config_path, load
+from ptymux.cli.output.stats_report import times
+from ptymux.cli.server_lookup import reach
+from ptymux.core.units import format_duration, printable
+from ptymux.errors import ConfigError, NoServerError, PtymuxError, UnsafeDirectoryError
+from ptymux.handover.state_file import read_proofs
+from ptymux.posix.orphans import Findings, find
+from ptymux.posix.runtime import ensure_directory, state_path
+
+__all__ = ["Premises"]
+
+_RESTLESS: Final = 5  # replacements of the server that restarts by hand do not explain
+_MOST_NAMES: Final = 5
+
+
+class Premises:
+    """Looks at the socket `path` and what belongs to it; `left` is there after the checks."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._folder = os.path.dirname(path)
+        self._status: dict[str, Any] | None = None  # of the server, if one answers
+        self.left = Findings((), ())
+
+    def check(self) -> Iterator[Check]:
+        """Give the checks in an order in which an early trouble explains a later one."""
+        yield self._configuration()
+        directory = self._directory()
+        yield directory
+        yield self._server()
+        if self._status is not None:
+            yield self._replaced(self._status)
+        if directory.status == "ok":
+            yield self._stale()
+        yield self._left_behind()
+
+    def _configuration(self) -> Check:
+        path = config_path()
+        try:
+            keys = load()
+        except ConfigError as error:
+            return Check("config", "problem", str(error), "mend it: `run` and `attach` need it")
+        if not os.path.exists(path):
+            return Check("config", "ok", f"none at {printable(path)}")
+        return Check("config", "ok", f"{printable(path)}: {', '.join(keys) or 'nothing set'}")
+
+    def _directory(self) -> Check:
+        shown = printable(self._folder)
+        if not os.path.lexists(self._folder):
+            above = os.path.dirname(self._folder)
+            if not os.access(above, os.W_OK | os.X_OK):
+                remedy = f"make {printable(above)} a directory of yours, or choose another --socket"
+                return Check("directory", "problem", f"{shown} cannot be made", remedy)
+            return Check("directory", "ok", f"{shown} is not there yet; a server makes it")
+        try:
+            ensure_directory(self._folder)
+        except UnsafeDirectoryError as error:
+            return Check("directory", "problem", str(error), "or choose another --socket")
+        return Check("directory", "ok", f"{shown} is yours alone")
+
+    def _server(self) -> Check:
+        shown = printable(self._path)
+        try:
+            with reach(self._path) as connection:
+                self._status = connection.call("status")
+        except NoServerError:
+            return Check("server", "ok", f"none at {shown}; `ptymux run` starts one")
+        except PtymuxError as error:
+            log = printable(state_path(self._path, "log"))
+            remedy = f"see {log}; ending the keeper ends its PTYs{_of(self._keeper())}"
+            return Check("server", "problem", str(error), remedy)
+        version = str(self._status.get("server"))
+        text = f"ptymux {printable(version)} at {shown}, pid {self._status.get('pid')}"
+        if version != __version__:
+            remedy = f"`ptymux server restart` brings {__version__} and keeps every PTY"
+            return Check("server", "warning", text, remedy)
+        return Check("server", "ok", text)
+
+    def _replaced(self, status: dict[str, Any]) -> Check:
+        servers, keepers = status.get("server_replaced", 0), status.get("keeper_replaced", 0)
+        since = format_duration(status.get("uptime_seconds", 0.0))
+        text = f"server {times(servers)}, keeper {times(keepers)}; this one runs for {since}"
+        if servers >= _RESTLESS or keepers:
+            log = printable(state_path(self._path, "log"))
+            return Check("replaced", "warning", text, f"unless you did it, {log} says why")
+        return Check("replaced", "ok", text)
+
+    def _stale(self) -> Check:
+        names = [printable(name) for name in self._stale_names()]
+        if not names:
+            return Check("stale files", "ok", "none")
+        shown = ", ".join(names[:_MOST_NAMES])
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        remedy = f"remove them from {printable(self._folder)}; a server at the same path does, too"
+        return Check("stale files", "warning", f"{shown}{more}", remedy)
+
+    def _stale_names(self) -> list[str]:
+        """Return the sockets that nobody listens at and the locks that nobody holds."""
+        try:
+            names = sorted(os.listdir(self._folder))
+        except OSError:
+            return []
+        return [name for name in names if _is_stale(os.path.join(self._folder, name))]
+
+    def _keeper(self) -> int | None:
+        """Return the pid of whoever holds the lock."""
+        return _holder(state_path(self._path, "lock"))
+
+    def _left_behind(self) -> Check:
+        proofs = read_proofs(state_path(self._path, "state"))
+        self.left = found = find(proofs, socket=self._path)
+        if self._status is not None or self._keeper() is not None:
+            # What is proven is not left behind but held, and what left its PTY did so by itself.
+            self.left = Findings((), found.unproven)
+        proven, unproven = len(self.left.proven), len(self.left.unproven)
+        if proven:
+            text = f"{_processes(proven)} of PTYs whose keeper died"
+            return Check("left behind", "warning", text, "`ptymux server start` ends what is ours")
+        if unproven:
+            text = f"none that is ours; {_processes(unproven)} may have left a PTY by itself"
+            return Check("left behind", "ok", text)
+        return Check("left behind", "ok", "none")
+
+
+def _of(pid: int | None) -> str:
+    return "" if pid is None else f" (kill {pid})"
+
+
+def _processes(count: int) -> str:
+    return f"{count} process{'' if count == 1 else 'es'}"
+
+
+def _is_stale(path: str) -> bool:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return False
+    if stat.S_ISSOCK(mode):
+        return not _is_listened_at(path)
+    if not (path.endswith(".lock") and stat.S_ISREG(mode)) or _holder(path) is not None:
+        return False
+    # Of a lock that a dead process took and a living one inherited, no pid may be told.
+    return not _is_listened_at(path.removesuffix(".lock") + ".sock")
+
+
+def _is_listened_at(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+        return sock.connect_ex(path) not in (errno.ECONNREFUSED, errno.ENOENT)
+
+
+def _holder(path: str) -> int | None:
+    """Return the pid that holds a lock on a file; it is looked up, as to try it would take it.
+
+    Source: proc_locks(5); the first of a line's numbers that is one is the pid.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    for line in _locks().splitlines():
+        words = line.split()
+        if "FLOCK" in words and device in words and "->" not in words:
+            return int(words[words.index(device) - 1])
+    return None
+
+
+def _locks() -> str:
+    """Return all of /proc/locks."""
+    try:
+        with open("/proc/locks") as file:
+            return file.read()
+    except OSError:
+        return ""

@@ -1,0 +1,198 @@
+"""The user's own defaults: `config.toml`, read by what it concerns and only if it is there.
+
+Keys are named as the options of `run` and mean the same, so that a value can be moved between the
+two. An option beats the environment, which beats this file, which beats what is built in.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
+
+from ptymux.errors import ConfigError, InvalidValueError
+
+__all__ = ["KEYS", "config_path", "defaults_for", "leave_after", "load"]
+
+_MOST_BYTES: Final = 64 * 1024
+
+Parse = Callable[[str], object]
+
+
+def _size(text: str) -> int:
+    from ptymux.core.model import Limits
+    from ptymux.core.units import parse_size
+
+    size = parse_size(text)
+    if size > Limits.LARGEST_BUFFER:
+        raise InvalidValueError("size", text, "0 to 1G")
+    return size
+
+
+def _duration(text: str) -> float:
+    from ptymux.core.units import parse_duration
+
+    return parse_duration(text)
+
+
+def _threshold(text: str) -> float:
+    from ptymux.core.thresholds import check_threshold
+
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    return check_threshold(share, text)
+
+
+def _on_full(text: str) -> str:
+    if text not in ("drop", "block"):
+        raise InvalidValueError("on-full", text, "drop or block")
+    return text
+
+
+def _lane(text: str) -> str:
+    from ptymux.core.model import check_label
+
+    return check_label("lane", text)
+
+
+def _keys(text: str) -> str:
+    from ptymux.cli.options.key_names import DetachKeys
+
+    DetachKeys(text)
+    return text
+
+
+# Key: what checks its value, and which commands have it as an option.
+KEYS: Final[Mapping[str, tuple[Parse, tuple[str, ...]]]] = {
+    "detach-keys": (_keys, ("run", "attach")),
+    "buffer-size": (_size, ("run",)),
+    "on-full": (_on_full, ("run",)),
+    "threshold": (_threshold, ("run",)),
+    "idle-timeout": (_duration, ("run",)),
+    "grace": (_duration, ("run",)),
+    "lane": (_lane, ("run",)),
+    "leave-after": (_duration, ()),
+}
+_NUMBERS: Final = ("buffer-size", "threshold", "idle-timeout", "grace", "leave-after")
+
+
+def config_path() -> str:
+    """Return where the file is, or would be."""
+    home = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(home):  # which the XDG specification wants ignored
+        home = os.path.expanduser("~/.config")
+    return os.path.join(home, "ptymux", "config.toml")
+
+
+def load() -> dict[str, str]:
+    """Return what the file sets, by key, checked but as it is typed; nothing without a file.
+
+    Raises:
+        ConfigError: it cannot be used as it is; nothing of it is.
+    """
+    path = config_path()
+    data = _read(path)
+    if not data:
+        return {}
+    text, found = _parse(path, data)
+    return {key: _checked(path, text, key, value) for key, value in found.items()}
+
+
+def defaults_for(command: str) -> dict[str, str | Callable[[], str]]:
+    """Return the defaults of a command as click's `default_map` takes them, by parameter.
+
+    A file that cannot be used stops the command as soon as it needs a default, but not its help.
+    """
+    keys = [key for key, (_, commands) in KEYS.items() if command in commands]
+    try:
+        values = load() if keys else {}
+    except ConfigError as error:
+        refusal = error
+
+        def refuse() -> NoReturn:
+            raise refusal
+
+        return {_parameter(key): refuse for key in keys}
+    return {_parameter(key): values[key] for key in keys if key in values}
+
+
+def leave_after() -> float | None:
+    """Return the seconds after which an idle server leaves, None where the file does not say.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    text = load().get("leave-after")
+    return None if text is None else _duration(text)
+
+
+def _parameter(key: str) -> str:
+    return key.replace("-", "_")
+
+
+def _read(path: str) -> bytes:
+    """Return what the file has; nothing when there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    except OSError as error:
+        raise ConfigError(path, None, (error.strerror or str(error)).lower()) from error
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ConfigError(path, None, "it is no file")
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise ConfigError(path, None, f"it is larger than {_MOST_BYTES // 1024} KiB")
+    return data
+
+
+def _parse(path: str, data: bytes) -> tuple[str, dict[str, Any]]:
+    import tomllib
+
+    try:
+        text = data.decode()
+        return text, tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(path, line, "it is no UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        reason = str(error)
+        place = re.search(r" \(at (?:line (\d+)|end of document).*\)", reason)
+        line = int(place[1]) if place and place[1] else text.count("\n") + 1
+        reason = reason[: place.start()] if place else reason
+        raise ConfigError(path, line, f"it is no TOML: {reason.lower()}") from error
+
+
+def _checked(path: str, text: str, key: str, value: object) -> str:
+    """Return the value of a key as it would be typed on the command line."""
+    line = _line_of(text, key)
+    if key not in KEYS:
+        raise ConfigError(path, line, f"there is no {key!r}; {_hint(key)}")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (isinstance(value, str) or (is_number and key in _NUMBERS)):
+        kinds = "a text or a number" if key in _NUMBERS else "a text"
+        raise ConfigError(path, line, f"{key} must be {kinds}")
+    try:
+        KEYS[key][0](str(value))
+    except InvalidValueError as error:
+        raise ConfigError(path, line, f"{key} is {value!r}; it must be {error.expected}") from error
+    return str(value)
+
+
+def _hint(key: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(key.replace("_", "-"), KEYS, 1, cutoff=0.65)
+    return f"did you mean {close[0]!r}" if close else f"known are {', '.join(KEYS)}"
+
+
+def _line_of(text: str, key: str) -> int | None:
+    """Return the line where a key or a table is set; None where it is spelled in another way."""
+    found = re.search(rf"""^[ \t]*\[*[ \t]*["']?{re.escape(key)}["']?[ \t]*[=.\]]""", text, re.M)
+    return None if found is None else text.count("\n", 0, found.start()) + 1

@@ -1,0 +1,98 @@
+"""PTYs and lanes as people name them: what a shell is told of them, and what was meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ptymux.errors import PtymuxError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from click.shell_completion import CompletionItem
+
+    _ParamType = click.ParamType[str]
+else:
+    _ParamType = click.ParamType  # older versions of click cannot subscript it
+
+__all__ = ["ANY_PTY", "ENDED_PTY", "LANE", "PTY", "similar_pty"]
+
+_PATIENCE_SECONDS: Final = 0.5  # for a server; a shell waits for it
+
+
+def similar_pty(word: str) -> str | None:
+    """Return the name of a PTY that may have been meant by `word`, if there is one."""
+    from difflib import get_close_matches
+
+    try:
+        ptys = _all_quickly(click.get_current_context(silent=True))
+    except PtymuxError:
+        return None  # the mistake itself is told
+    names = {pty["name"] for pty in ptys if pty["name"]} - {word}  # which has ended
+    close = get_close_matches(word, sorted(names), 1, cutoff=0.65)
+    return close[0] if close else None
+
+
+def _all_quickly(ctx: click.Context | None) -> list[dict[str, Any]]:
+    """Return all PTYs, or fail soon: this is a courtesy."""
+    from ptymux.cli.server_lookup import every_pty
+    from ptymux.client.server_connection import Connection, socket_path
+
+    path = socket_path(None if ctx is None else ctx.find_root().params.get("socket"))
+    with Connection(path, _PATIENCE_SECONDS, reply_timeout=_PATIENCE_SECONDS) as connection:
+        return every_pty(connection, all=True)[0]
+
+
+class _Known(_ParamType):
+    """What the server knows; a shell is told which of it begin so."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return what can stand there."""
+        from click.shell_completion import CompletionItem
+
+        try:
+            words = dict(self._words(_all_quickly(ctx)))
+        except PtymuxError:
+            return []  # there is no place to tell it
+        return [CompletionItem(w, help=h) for w, h in words.items() if w.startswith(incomplete)]
+
+    def _words(self, ptys: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+        raise NotImplementedError
+
+
+class _Pty(_Known):
+    """A PTY by id, number or name."""
+
+    name = "PTY"
+
+    def __init__(self, *, live: bool = True, ended: bool = False) -> None:
+        self._wanted = (live, ended)
+
+    def _words(self, ptys: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+        from ptymux.core.model import ENDED_STATES
+        from ptymux.core.units import printable
+
+        for pty in ptys:
+            if self._wanted[pty["state"] in ENDED_STATES]:
+                word = pty["name"] or str(pty["number"])
+                yield word, printable(" ".join(pty["command"]))[:40]
+
+
+class _Lane(_Known):
+    """A lane that some PTY is in."""
+
+    name = "LANE"
+
+    def _words(self, ptys: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+        for lane in sorted({pty["lane_id"] for pty in ptys}):
+            yield lane, ""
+
+
+PTY: Final = _Pty()  # one that lives
+ANY_PTY: Final = _Pty(ended=True)  # for what looks only
+ENDED_PTY: Final = _Pty(live=False, ended=True)
+LANE: Final = _Lane()

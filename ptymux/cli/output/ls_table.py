@@ -1,0 +1,169 @@
+"""A table of PTYs as text: which columns there is room for, how wide each is, what is red."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ptymux.cli.output.printing import cells, cut, paint
+from ptymux.core.lifecycle import State, is_alarming
+from ptymux.core.model import DEFAULT_LANE, ENDED_STATES
+from ptymux.core.units import command_words, format_size, printable
+
+__all__ = ["draw_table", "format_age", "held_words", "state_style"]
+
+_GAP: Final = 2  # cells between columns
+_NOTHING: Final = "-"
+
+Pty = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    title: str
+    text: Callable[[Pty, float], str]  # of a PTY at a time
+    right: bool = False
+    least: int = 0  # cells it can be cut to; 0 for never
+    style: Callable[[Pty], str] = lambda _pty: ""
+
+
+def format_age(seconds: float) -> str:
+    """Return a time in at most four characters: 5s, 41s, 12m, 3h, 104d."""
+    whole = max(0, math.floor(seconds))
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if whole >= size:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"
+
+
+def held_words(pty: Pty) -> str:
+    """Return for how long a PTY has been held since nobody reads it; nothing if it is not held."""
+    waits = pty["buffer"]["unread"] >= pty["buffer"]["capacity"]
+    if pty["on_full"] != "block" or pty["attended"] or pty["state"] in ENDED_STATES or not waits:
+        return ""
+    return f"held {format_age(pty['held_ms'] / 1000)}"
+
+
+def state_style(pty: Pty) -> str:
+    """Return red for what failed to start or was killed by nobody here, else what is calm."""
+    ran = pty["pid"] is not None
+    if is_alarming(State(pty["state"]), signal=pty["signal"], ran=ran):
+        return "red"
+    if held_words(pty):
+        return "yellow"
+    return "dim" if pty["state"] in ENDED_STATES else ""
+
+
+def _state(pty: Pty, _now: float) -> str:
+    return held_words(pty) or str(pty["shown"])
+
+
+def _age(pty: Pty, now: float) -> str:
+    end = pty["updated_at"] if pty["state"] in ENDED_STATES else now
+    return format_age(end - pty["created_at"])
+
+
+def _used(pty: Pty, _now: float) -> str:
+    if pty["state"] in ENDED_STATES:
+        return _NOTHING
+    return f"{pty['buffer']['utilization']:.0%}"
+
+
+def _dropped(pty: Pty, _now: float) -> str:
+    dropped = pty["buffer"]["total_dropped"]
+    return format_size(dropped) if dropped else "0"
+
+
+def _dropped_style(pty: Pty) -> str:
+    return "red" if pty["buffer"]["dropped_attended"] else ""
+
+
+_COLUMNS: Final = (
+    _Column("#", lambda pty, _now: str(pty["number"]), right=True),
+    _Column("NAME", lambda pty, _now: printable(pty["name"] or _NOTHING), least=8),
+    _Column("LANE", lambda pty, _now: printable(pty["lane_id"]), least=7),
+    _Column("COMMAND", lambda pty, _now: command_words(pty["command"]), least=10),
+    _Column("STATE", _state, style=state_style),
+    _Column("PID", lambda pty, _now: str(pty["pid"] or _NOTHING), right=True),
+    _Column("AGE", _age, right=True),
+    _Column("USED", _used, right=True),
+    _Column("DROPPED", _dropped, right=True, style=_dropped_style),
+    _Column("CLIENTS", lambda pty, _now: str(pty["clients"]), right=True),
+)
+# What gives way on a narrow terminal, first to last.
+_DISPENSABLE: Final = ("CLIENTS", "PID", "LANE", "AGE", "USED", "DROPPED")
+# Who gets what room there is, up to how many cells; by its name a PTY is called.
+_WISHES: Final = (
+    ("NAME", 16),
+    ("COMMAND", 24),
+    ("LANE", 12),
+    ("NAME", 64),
+    ("LANE", 64),
+    ("COMMAND", 10_000),
+)
+
+
+def draw_table(
+    ptys: Sequence[Pty], *, now: float, width: int | None, colour: bool = False
+) -> list[str]:
+    """Return the lines of a table, its header first, in at most `width` cells; None: no limit.
+
+    Where there is little room the lanes go if all are the default one, texts are cut, columns are
+    left out; a terminal below some 40 cells gets longer lines.
+    """
+    texts = {c.title: [c.text(pty, now) for pty in ptys] for c in _COLUMNS}
+    natural = {title: max(cells(title), *map(cells, column), 0) for title, column in texts.items()}
+    if width is None:
+        widths = natural
+    else:
+        plain = all(lane == DEFAULT_LANE for lane in texts["LANE"])
+        widths = _fit({t: size for t, size in natural.items() if t != "LANE" or not plain}, width)
+    shown = [column for column in _COLUMNS if column.title in widths]
+    lines = [paint(_line(shown, widths, {c.title: c.title for c in shown}), "bold", colour=colour)]
+    for index, pty in enumerate(ptys):
+        row = {column.title: texts[column.title][index] for column in shown}
+        styles = {column.title: column.style(pty) for column in shown} if colour else {}
+        lines.append(_line(shown, widths, row, styles))
+    return lines
+
+
+def _fit(natural: Mapping[str, int], width: int) -> dict[str, int]:
+    """Return the widths of the columns that there is room for."""
+    least = {
+        column.title: min(natural[column.title], column.least or natural[column.title])
+        for column in _COLUMNS
+        if column.title in natural
+    }
+    for title in _DISPENSABLE:
+        if _total(least.values()) <= width:
+            break
+        least.pop(title, None)
+    spare = width - _total(least.values())
+    for title, wanted in _WISHES:
+        if title in least and spare > 0:
+            more = max(0, min(spare, min(natural[title], wanted) - least[title]))
+            least[title] += more
+            spare -= more
+    return least
+
+
+def _total(widths: Collection[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _line(
+    columns: Sequence[_Column],
+    widths: Mapping[str, int],
+    row: Mapping[str, str],
+    styles: Mapping[str, str] | None = None,
+) -> str:
+    parts = []
+    for column in columns:
+        text = cut(row[column.title], widths[column.title])
+        padding = " " * (widths[column.title] - cells(text))
+        style = (styles or {}).get(column.title, "")
+        painted = paint(text, style, colour=bool(style))
+        parts.append(padding + painted if column.right else painted + padding)
+    return (" " * _GAP).join(parts).rstrip()

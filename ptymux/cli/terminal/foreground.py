@@ -1,0 +1,92 @@
+"""`ptymux run` in the foreground: the server runs the command, and we show it to its end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ptymux.cli.output.exit_summary import summary
+from ptymux.cli.output.printing import SCHEMA, json_line
+from ptymux.cli.output.stderr import tell
+from ptymux.cli.server_lookup import chosen_path, connect
+from ptymux.cli.terminal.outlet import Outlet
+from ptymux.client.attachment import Attachment
+from ptymux.client.reconnect import persistently
+from ptymux.client.spawn_request import new_request
+from ptymux.client.stream import Stream, attach
+from ptymux.errors import ClosedOutputError
+
+if TYPE_CHECKING:
+    from ptymux.cli.options.key_names import DetachKeys
+    from ptymux.core.model import SpawnOptions
+
+__all__ = ["run_in_pipe", "run_on_terminal", "tell_end"]
+
+_STUCK_SECONDS: Final = 1.0  # after which a stderr that nobody reads is told nothing
+
+
+def run_on_terminal(
+    options: SpawnOptions, keys: DetachKeys, *, fits: bool, keep: bool, remove: bool
+) -> tuple[int, Mapping[str, Any] | None]:
+    """Run a command on the terminal at stdin and stdout until its end or a detach.
+
+    Return the exit code to end with, and the PTY if it ended. With `fits` it follows the size of
+    the terminal, with `keep` it outlives us.
+
+    Raises:
+        PtymuxError: it could not be started, or the server went away.
+    """
+    from ptymux.cli.terminal.viewer import Viewer
+
+    attachment = _start(options, "consumer", keep=keep, remove=remove)
+    viewer = Viewer(attachment, keys, fits=fits)
+    return viewer.run(), viewer.end
+
+
+def run_in_pipe(
+    options: SpawnOptions, *, keep: bool, remove: bool
+) -> tuple[int, Mapping[str, Any] | None]:
+    """Run a command and pass its output on to stdout; return and raise as `run_on_terminal`."""
+    from ptymux.cli.terminal.pipe import PipePassage
+
+    attachment = _start(options, "lossless", keep=keep, remove=remove)
+    passage = PipePassage(attachment, options.grace_seconds)
+    return passage.run(), passage.end
+
+
+def tell_end(pty: Mapping[str, Any], *, as_json: bool, is_kept: bool) -> None:
+    """Say on stderr how a PTY ended."""
+    if not as_json:
+        tell(summary(pty, is_kept=is_kept), who="")
+        return
+    outlet = Outlet(2)
+    with contextlib.suppress(BrokenPipeError, ClosedOutputError):
+        outlet.write(json_line({"schema": SCHEMA, "pty": pty}).encode() + b"\n", _STUCK_SECONDS)
+    outlet.close()
+
+
+def _start(options: SpawnOptions, kind: str, *, keep: bool, remove: bool) -> Attachment:
+    """Have the server start a command, and attach to its output from the first byte on."""
+    path = chosen_path()
+    types = kind == "consumer"
+    request = new_request()
+
+    def start() -> Stream:
+        with connect(start=True) as connection:
+            spawned = connection.spawn(
+                options, remove=remove, hangup=not keep, attaches=True, request=request
+            )
+            return attach(
+                connection,
+                spawned["pty"]["pty_id"],
+                kind=kind,
+                offset=0,
+                wants_input=types,
+                echo=types,
+                lifeline=True,
+                hangup=not keep,
+            )
+
+    stream = persistently(start)
+    return Attachment(path, stream, kind, wants_input=types, hangup=not keep)

@@ -1,0 +1,65 @@
+"""The size of this terminal, and that of a PTY as other clients change it."""
+
+from __future__ import annotations
+
+import contextlib
+
+from ptymux.client.server_connection import Connection
+from ptymux.core.model import WindowSize
+from ptymux.errors import NotATerminalError, PtymuxError
+from ptymux.posix.tty import read_size
+
+__all__ = ["SizeWatch", "terminal_size"]
+
+
+def terminal_size() -> WindowSize | None:
+    """Return the size of the terminal that shows the output; None when it has or tells none."""
+    with contextlib.suppress(NotATerminalError):
+        return read_size(1)
+    return None
+
+
+class SizeWatch:
+    """Hears of each new size of a PTY, on a connection of its own; without one it hears nothing."""
+
+    def __init__(self, path: str, pty: str) -> None:
+        self._path = path
+        self._pty = pty
+        self._connection: Connection | None = None
+        self.open()
+
+    def open(self) -> None:
+        """Listen, again if the server went away."""
+        self.close()
+        try:
+            connection = Connection(self._path)
+        except PtymuxError:
+            return
+        try:
+            connection.call("events", pty=self._pty, topics=["pty.resized"], follow=True)
+        except PtymuxError:
+            connection.close()
+            return
+        self._connection = connection
+
+    def fileno(self) -> int:
+        """Return the fd, to wait for news; -1 when there will be none."""
+        return -1 if self._connection is None else self._connection.fileno()
+
+    def take(self) -> list[WindowSize]:
+        """Return the sizes that it was given since the last call."""
+        sizes = []
+        try:
+            while self._connection is not None and (told := self._connection.notification(0)):
+                if told.method == "event":
+                    new = told.params["payload"]["new"]
+                    sizes.append(WindowSize(int(new["cols"]), int(new["rows"])))
+        except PtymuxError:  # the server went away; the stream tells too
+            self.close()
+        return sizes
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,127 @@
+"""Starts a keeper, and with it a server, for the first client that needs one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import sys
+import time
+from typing import Final
+
+from ptymux.errors import (
+    AlreadyRunningError,
+    NoServerError,
+    UnsafeDirectoryError,
+    error_from_wire,
+)
+from ptymux.posix.resource_errors import shortage_of
+from ptymux.posix.runtime import ensure_directory, state_path
+
+__all__ = ["start_server"]
+
+_FLAGS = "-ISE"  # of the interpreter: nothing from the user's environment or site
+_KEEPER: Final = "from ptymux.keeper.daemon import main; main()"
+_READY_SECONDS: Final = 10.0
+_OTHER_SECONDS: Final = 2.0  # for somebody else's server to be there
+_LOOK_SECONDS: Final = 0.01
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PTYMUX_LEAVE_SECONDS")
+
+
+def start_server(path: str, *, leave_seconds: float | None = None) -> bool:
+    """Start a keeper for the socket at `path`; return once its server serves.
+
+    False: somebody else was faster, and the server is theirs. With nothing to do it leaves after
+    `leave_seconds`, unless PTYMUX_LEAVE_SECONDS says otherwise.
+
+    Raises:
+        UnsafeDirectoryError: the socket's directory is not ours alone.
+        NoServerError: it did not come up; the log says why.
+        OutOfResourcesError: open files, processes or memory.
+    """
+    ensure_directory(os.path.dirname(path))
+    log = state_path(path, "log")
+    try:
+        word = _start(path, log, _environment(leave_seconds))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise shortage_of(error) or NoServerError(f"no server can be started: {reason}") from error
+    code, _, message = word.partition(" ")
+    if code == "ready":
+        return True
+    if code == AlreadyRunningError.code:
+        _wait_for(path)
+        return False
+    if code == UnsafeDirectoryError.code:
+        raise error_from_wire(code, message, UnsafeDirectoryError.exit_code)
+    raise NoServerError(f"the server did not start: {word or 'it ended at once'}; see {log}")
+
+
+def _environment(leave_seconds: float | None) -> dict[str, str]:
+    """Return what the keeper is to know of our environment."""
+    known = {} if leave_seconds is None else {"PTYMUX_LEAVE_SECONDS": f"{leave_seconds:.3f}"}
+    return known | {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+
+
+def _start(path: str, log: str, env: dict[str, str]) -> str:
+    """Start the keeper and return what it says."""
+    told, ready = os.pipe2(os.O_CLOEXEC)
+    try:
+        try:
+            os.set_inheritable(ready, True)
+            _spawn(path, log, ready, env)
+        finally:
+            os.close(ready)
+        return _read_word(told)
+    finally:
+        os.close(told)
+
+
+def _wait_for(path: str) -> None:
+    """Return once somebody listens at `path`, or it took too long to go on waiting."""
+    deadline = time.monotonic() + _OTHER_SECONDS
+    while time.monotonic() < deadline:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+            if sock.connect_ex(path) in (0, errno.EAGAIN):
+                return
+        time.sleep(_LOOK_SECONDS)  # polls the condition above
+
+
+def _spawn(path: str, log: str, ready: int, env: dict[str, str]) -> None:
+    """Start the keeper as a daemon: an intermediate that ends at once is its parent."""
+    import ptymux
+
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(ptymux.__file__)))
+    code = f"import sys; sys.path.insert(0, {folder!r}); {_KEEPER}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, _FLAGS, "-c", code, path, str(ready)],
+        env,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, log, flags, 0o600),
+        ],
+        setsid=True,
+        setsigmask=(),
+    )
+    os.waitpid(pid, 0)
+
+
+def _read_word(told: int) -> str:
+    """Return the line that the keeper says, or nothing when it ended without a word."""
+    poll = select.poll()
+    poll.register(told, select.POLLIN)
+    deadline = time.monotonic() + _READY_SECONDS
+    word = b""
+    while not word.endswith(b"\n"):
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(1000 * left):
+            return f"it took longer than {_READY_SECONDS:.0f} s"
+        data = os.read(told, 4096)
+        if not data:
+            break
+        word += data
+    return word.decode(errors="replace").strip()

@@ -1,0 +1,75 @@
+"""What a spawn says of the process that asks for it: its environment, directory and limits."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from ptymux.core.model import SpawnOptions, ulid
+from ptymux.errors import ArgumentsTooLongError, PtymuxError
+from ptymux.posix.program import find_program
+from ptymux.posix.spawn_context import current_umask, open_directory, open_files_limit
+from ptymux.protocol.messages import LARGEST_PAYLOAD, encode_payload
+
+__all__ = ["look_up", "new_request", "open_directory", "payload_of", "spawn_params"]
+
+
+def new_request() -> str:
+    """Return an id for a spawn, by which a next server knows it again."""
+    return f"req_{ulid(time.time_ns() // 1_000_000, os.urandom(10))}"
+
+
+def payload_of(options: SpawnOptions) -> bytes:
+    """Return the arguments and the environment as they follow the request.
+
+    Raises:
+        ArgumentsTooLongError: they are more than any server takes.
+    """
+    payload = encode_payload(options.argv, _environment(options))
+    if len(payload) > LARGEST_PAYLOAD:
+        raise ArgumentsTooLongError(options.argv[0])
+    return payload
+
+
+def spawn_params(options: SpawnOptions) -> dict[str, object]:
+    """Return the parameters of a spawn; those of its payload's size and its end are not there."""
+    nofile = open_files_limit() if options.nofile is None else options.nofile
+    return {
+        "name": options.name,
+        "lane": options.lane,
+        "session": options.session,
+        "terminal": options.terminal,
+        "cols": options.size.cols,
+        "rows": options.size.rows,
+        "buffer_size": options.buffer_size,
+        "threshold": options.threshold,
+        "on_full": options.on_full.value,
+        "idle_timeout": options.idle_timeout_seconds,
+        "grace": options.grace_seconds,
+        "plain_output": options.plain_output,
+        "keep_term": options.keep_term,
+        "umask": current_umask() if options.umask is None else options.umask,
+        "nofile": nofile,
+        "argc": len(options.argv),
+        "envc": len(_environment(options)),
+        "overrides": dict(options.overrides),
+        "has_stdin": options.stdin_fd is not None,
+    }
+
+
+def look_up(options: SpawnOptions, directory: int) -> None:
+    """Look at the program from here: if its disk does not answer, nobody else waits for it.
+
+    What is wrong with it is for the server to say.
+    """
+    env = _environment(options) | dict(options.overrides)
+    with contextlib.suppress(PtymuxError):
+        find_program(options.argv, env.get("PATH", os.defpath), directory)
+
+
+def _environment(options: SpawnOptions) -> dict[str, str]:
+    if options.env is not None:
+        return dict(options.env)
+    # A variable without a name, which can be inherited, cannot be said to a server.
+    return {name: value for name, value in os.environ.items() if name}

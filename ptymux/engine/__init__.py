@@ -1,0 +1,1 @@
+"""PTYs behind one epoll: masters, rings, children and input."""

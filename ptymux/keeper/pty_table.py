@@ -1,0 +1,177 @@
+"""Everything that a keeper has and a server's successor gets: PTYs, and what is known of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ptymux.engine.engine import Engine
+from ptymux.engine.reports import Closed, Exited, Report, Suspended, report_as_json
+from ptymux.errors import BadDirectoryError, LimitReachedError
+from ptymux.handover.snapshot import Heirloom
+from ptymux.handover.state_file import State
+from ptymux.handover.wire import Message, options_from_json, unpack_strings
+from ptymux.posix.spawn import Pty
+
+__all__ = ["Estate"]
+
+
+class Estate:
+    """The engine and, by slot, the records that servers gave to keep."""
+
+    def __init__(self, state: State) -> None:
+        self.engine = Engine()
+        self.state = state
+        self.next_slot = 1  # no number is given out twice, whichever server does it
+        self._records: dict[int, bytes] = {}
+        self._pids: dict[int, int] = {}  # of children that were not reaped
+        self._held: set[int] = set()  # slots that the engine has
+        self._suspended: set[int] = set()
+        self._ended: dict[int, list[Report]] = {}  # told again to each server until forgotten
+
+    @property
+    def has_children(self) -> bool:
+        """Whether the child of some PTY lives, or its terminal is open."""
+        return bool(self._pids)
+
+    @property
+    def pids(self) -> set[int]:
+        """The children that the engine reaps."""
+        return set(self._pids.values())
+
+    @property
+    def leaders(self) -> dict[int, int | None]:
+        """The children that have not ended, or whose terminal is open: pids and start times."""
+        found = {}
+        for slot in self._held:
+            _memfd, master, pidfd = self.engine.holdings(slot)
+            if master >= 0 or pidfd >= 0:
+                facts = json.loads(self._records[slot])
+                found[int(facts["pid"])] = facts.get("start_time")
+        return found
+
+    def spawn(self, body: Mapping[str, Any], message: Message) -> tuple[dict[str, Any], list[int]]:
+        """Start a child; return the facts for the reply and the fds that go with it.
+
+        Raises:
+            PtymuxError: as `Engine.spawn`, or there are too many children.
+        """
+        slot = body["slot"]
+        self.next_slot = max(self.next_slot, slot + 1)
+        if self.state.is_full:
+            raise LimitReachedError("children", len(self._pids), "end some of them")
+        words = unpack_strings(message.data)
+        argc, envc = body["argc"], body["envc"]
+        env = dict(word.partition("=")[::2] for word in words[argc : argc + envc])
+        cwd = f"/proc/self/fd/{message.fds[0]}"
+        pty = Pty(message.fds[1], body["slave"])
+        stdin = message.fds[2] if len(message.fds) > 2 else None
+        options = options_from_json(body["options"], words[:argc], cwd=cwd, stdin=stdin)
+        try:
+            spawned = self.engine.spawn(slot, options, env, pty)
+        except BadDirectoryError:
+            raise BadDirectoryError(os.readlink(cwd), "it cannot be entered") from None
+        self.state.enter(slot, spawned.pid, spawned.start_time)
+        self._pids[slot] = spawned.pid
+        self._held.add(slot)
+        spawned.ring.release()
+        facts = {"pid": spawned.pid, "start_time": spawned.start_time}
+        # The server remembers more of it once it knows; it could be killed before.
+        memory = json.loads(self._records.get(slot, b"{}"))
+        self._records[slot] = json.dumps({**memory, **facts}).encode()
+        return facts, self.engine.holdings(slot)
+
+    def adopt(self, heirloom: Heirloom) -> dict[int, int]:
+        """Go on with a PTY of a keeper that died; returns as `Engine.adopt`."""
+        slot = heirloom.slot
+        self._records[slot] = heirloom.record
+        self.next_slot = max(self.next_slot, slot + 1)
+        if not heirloom.holdings:
+            return {}
+        lines = [(number, socket.socket(fileno=fd)) for number, fd in heirloom.lines]
+        unknown = self.engine.adopt(slot, heirloom.holdings, lines)
+        self._held.add(slot)
+        if not heirloom.is_exiting:
+            facts = json.loads(heirloom.record)
+            self._pids[slot] = pid = facts.get("pid") or 0
+            self.state.claim(slot, pid, facts.get("start_time"))
+        return unknown
+
+    def remember(self, slot: int, record: bytes) -> None:
+        """Keep what a next server needs to know of a PTY."""
+        self._records[slot] = record
+        self.next_slot = max(self.next_slot, slot + 1)
+
+    def forget(self, slot: int) -> None:
+        """Let go of a PTY that nobody wants to see any more; one that is not there is no error."""
+        if slot in self._held:
+            self.engine.forget(slot)
+            self._held.discard(slot)
+        self.state.leave(slot)
+        self._suspended.discard(slot)
+        for known in (self._records, self._pids, self._ended):
+            known.pop(slot, None)
+
+    def abandon(self, slot: int) -> None:
+        """End a child that nobody was told of; it is reaped as orphans are."""
+        if slot in self._pids:
+            with contextlib.suppress(OSError):  # it has ended
+                signal.pidfd_send_signal(self.engine.holdings(slot)[-1], signal.SIGKILL)
+        self.forget(slot)
+
+    @property
+    def slots(self) -> list[int]:
+        """The PTYs that there are."""
+        return list(self._records)
+
+    def heirloom(self, slot: int) -> Heirloom:
+        """Return what a new server gets of a PTY."""
+        record = self._records[slot]
+        if slot not in self._held:
+            return Heirloom(slot, record)
+        holdings, lines = self.engine.holdings(slot), self.engine.lifelines(slot)
+        exiting = self.engine.is_exiting(slot)
+        return Heirloom(slot, record, tuple(holdings), tuple(lines), exiting)
+
+    def past_reports(self) -> Iterator[Report]:
+        """Return what a new server must be told again, or one that an old keeper told last."""
+        for slot in self._pids:
+            yield Suspended(slot, slot in self._suspended)
+        for reports in self._ended.values():
+            yield from reports
+
+    def note(self, reports: Sequence[Report]) -> list[list[Any]]:
+        """Remember what the engine reports; return it as it is sent to a server."""
+        told = []
+        for report in reports:
+            if report.slot in self._records:  # else the end of one that was forgotten
+                self._note(report)
+                told.append(report_as_json(report))
+        return told
+
+    def _note(self, report: Report) -> None:
+        slot = report.slot
+        match report:
+            case Exited():
+                self._pids.pop(slot, None)
+                self._suspended.discard(slot)
+                self.state.leave(slot)
+                self._remember_end(report)
+            case Closed():
+                self._remember_end(report)
+            case Suspended():
+                (self._suspended.add if report.suspended else self._suspended.discard)(slot)
+
+    def _remember_end(self, report: Report) -> None:
+        known = self._ended.setdefault(report.slot, [])
+        if report not in known:
+            known.append(report)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.engine.close()

@@ -1,0 +1,244 @@
+"""The keeper process of a server: the listening socket, and a server to look after.
+
+It is small on purpose and parses nothing that a user sent. It serves one server at a time over a
+link (`wire.py`) and has another forked when that one dies; the PTYs do not notice. No server is its
+child: it comes from the zygote (`zygote.py`), or was there before this keeper. When the keeper dies
+itself, the server starts another one and hands everything over (`Keeper.take_over`), and the zygote
+ends; the new keeper starts its own.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from ptymux.core.model import Limits
+from ptymux.engine.session_end import end_sessions
+from ptymux.errors import AlreadyRunningError, PtymuxError
+from ptymux.handover.snapshot import Heirloom
+from ptymux.handover.wire import LINK_FD, Inbox, Message
+from ptymux.keeper.pty_table import Estate
+from ptymux.keeper.service import CHECK_SECONDS, KeeperBase, handed_over
+from ptymux.keeper.socket_lock import Claim
+from ptymux.keeper.supervisor import Supervisor, log
+from ptymux.posix.memory import create_ring_memory
+from ptymux.posix.reserve_fds import spare_files
+
+__all__ = ["Keeper"]
+
+
+class Keeper(KeeperBase):
+    """Owns, beside its PTYs, the claim on one socket path and the server."""
+
+    def __init__(self, path: str, claim: Claim, event_log: int) -> None:
+        """Keep for the server at `path`; `event_log` is the memory of its event log."""
+        super().__init__(Estate(claim.state))
+        self.on_ready: Callable[[], None] = lambda: None  # a server serves
+        self._claim = claim
+        self._log = event_log
+        self._server = Supervisor(path)
+        self._awaited: socket.socket | None = None  # our end of the link to a server to come
+        self._is_stopping = False
+        self._is_usurped = False  # another keeper has taken the path
+
+    @classmethod
+    def begin(cls, path: str) -> Keeper:
+        """Claim `path`.
+
+        Raises:
+            AlreadyRunningError: another keeper has it.
+            UnsafeDirectoryError: it cannot be used.
+            OutOfResourcesError: memory or open files.
+        """
+        claim = Claim(path)
+        event_log, mapped = create_ring_memory(Limits.LOG_HEADER + Limits().event_log)
+        mapped.close()
+        return cls(path, claim, event_log)
+
+    @classmethod
+    def take_over(cls, path: str) -> Keeper:
+        """Go on where a keeper died, with what its server hands over through LINK_FD.
+
+        Raises:
+            LinkClosedError: the server is gone, or of another version.
+            PtymuxError: what it handed over cannot be kept.
+        """
+        link = socket.socket(fileno=LINK_FD)
+        link.setblocking(False)
+        inbox = Inbox(link)
+        hello, slots, others = handed_over(link, inbox)
+        listener, lock, event_log, handle = hello.fds
+        body = hello.body
+        bound = (int(body["bound"][0]), int(body["bound"][1]))
+        claim = Claim.inherit(path, lock, socket.socket(fileno=listener), bound)
+        keeper = cls(path, claim, event_log)
+        keeper._inherit(body, [Heirloom.of(message) for message in slots])
+        keeper._serve_link(link, inbox)
+        for message in others:
+            keeper._serve(message)
+        keeper._server.adopt(handle, body["replacements"])
+        keeper._watch_server()
+        return keeper
+
+    def run(self) -> None:
+        """Serve until the server asks to stop, or none comes up and there is nothing to keep."""
+        signal.signal(signal.SIGTERM, lambda *_: self._stop())
+        self._watch_signals()
+        if self._server.is_there:
+            self._greet(with_estate=False)
+            self._server.zygote.start()
+        else:
+            self._start_server()
+        next_check = time.monotonic() + CHECK_SECONDS
+        while self._server.is_there or not self._is_stopping:
+            self._turn(next_check, self._server.due, self._server.zygote.due)
+            now = time.monotonic()
+            if now >= next_check:
+                self._check_claim()
+                self._engine.check_stopped()  # no signal tells it of children that are not ours
+                next_check = now + CHECK_SECONDS
+            self._see_to_what_is_due(now)
+        self._close()
+
+    def _close(self) -> None:
+        if self._awaited is not None:
+            self._end_wait(self._awaited).close()
+        self._server.zygote.close()
+        with spare_files():  # there are sessions when the server was killed before it ended them
+            end_sessions(self._estate.leaders, super()._close)
+        self._claim.close()  # not before: with it goes what the next server would know them by
+        os.close(self._log)
+
+    def _say(self, text: str) -> None:
+        log(text)
+
+    def _check_claim(self) -> None:
+        """Bind again when somebody cleaned the directory up."""
+        if self._is_stopping:
+            return
+        try:
+            if self._claim.renew():
+                self._tell_claim()
+        except AlreadyRunningError:
+            if not self._is_usurped:
+                log("the socket was removed, and another keeper has its path now")
+            self._is_usurped = True
+        except (PtymuxError, OSError):
+            pass  # later, perhaps
+        finally:
+            self._estate.state = self._claim.state
+
+    def _tell_claim(self) -> None:
+        fds = [self._claim.listener.fileno(), self._claim.lock]
+        self._send({"op": "listener", "bound": self._claim.bound}, fds=fds)
+
+    # The server ------------------------------------------------------------------------------
+
+    def _see_to_what_is_due(self, now: float) -> None:
+        if self._server.due is not None and now >= self._server.due:
+            self._see_to_server()
+        zygote = self._server.zygote
+        if zygote.due is not None and now >= zygote.due:
+            zygote.start()
+
+    def _see_to_server(self) -> None:
+        if self._server.is_there:
+            self._server.kill()  # it hung up and did not leave
+        elif self._awaited is not None:
+            self._end_wait(self._awaited).close()
+            self._server.note_absence()
+        elif self._server.is_hopeless and not self._estate.has_children:
+            log("no server comes up: giving up, as there is no PTY to keep")
+            self._is_stopping = True
+        elif not self._is_stopping:
+            self._start_server()
+
+    def _start_server(self) -> None:
+        listener = self._claim.listener
+        with spare_files():  # no PTY can be ended without a server
+            link = self._server.start(listener)
+        self._awaited = link
+        if link is not None:
+            meet = partial(self._meet_server, link, listener)
+            self._engine.watch(link.fileno(), select.EPOLLIN, meet)
+
+    def _meet_server(self, link: socket.socket, listener: socket.socket, _events: int) -> None:
+        """The server that was asked for is there, or none will come."""
+        self._end_wait(link)
+        with spare_files():
+            has_come = self._server.meet(link)
+        if not has_come:
+            link.close()
+            return
+        self._watch_server()
+        self._serve_link(link, Inbox(link))
+        self._greet(with_estate=True)
+        if self._claim.listener is not listener:  # there is another since it was asked for
+            self._tell_claim()
+
+    def _end_wait(self, link: socket.socket) -> socket.socket:
+        self._awaited = None
+        self._engine.watch(link.fileno(), 0, lambda _events: None)
+        return link
+
+    def _watch_server(self) -> None:
+        handle = self._server.handle
+        self._engine.watch(handle, select.EPOLLIN, lambda _events: self._on_server_end())
+
+    def _greet(self, *, with_estate: bool) -> None:
+        """Tell a server who we are; hand everything there is to a new one."""
+        slots = self._estate.slots if with_estate else []
+        proofs = [(p.pid, p.start_time, p.number, p.boot_id) for p in self._estate.state.left]
+        hello = self._hello(len(slots)) | {
+            "replacements": self._server.replacements,
+            "bound": self._claim.bound,
+            "left": proofs,
+        }
+        self._send(hello, fds=[self._log, self._self, self._claim.lock])
+        for slot in slots:
+            self._send_in_turn(partial(self._heirloom, slot))
+        if not with_estate:
+            self._tell(self._engine.run_once())  # what happened while there was no keeper
+        self._tell(list(self._estate.past_reports()))
+
+    def _heirloom(self, slot: int) -> Message:
+        return self._estate.heirloom(slot).message
+
+    def _on_server_end(self) -> None:
+        self._engine.watch(self._server.handle, 0, lambda _events: None)
+        self._drop_link()
+        if not self._is_stopping:
+            log("the server is gone; another is on its way")
+        self._server.note_end()
+
+    def _on_child_end(self, pid: int) -> None:
+        if pid == self._server.zygote.pid:
+            self._server.zygote.note_end()
+
+    def _on_hang_up(self) -> None:
+        self._server.note_hang_up()
+
+    def _stop(self) -> None:
+        """End with the server, which ends the PTYs first; asked twice, without delay."""
+        if self._is_stopping:
+            self._server.kill()
+        self._is_stopping = True
+        self._server.terminate()
+
+    # The link --------------------------------------------------------------------------------
+
+    def _op_ready(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
+        self._server.note_ready()
+        self.on_ready()
+
+    def _op_settled(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
+        self._estate.state.settle()
+
+    def _op_stop(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
+        self._is_stopping = True

@@ -1,0 +1,305 @@
+"""What every keeper process does: turns an engine and serves one manager over a link.
+
+Single-threaded, stdlib only; everything is imported at the start, as an upgrade may replace the
+files under it. What is to happen once the manager is gone is for a subclass to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ptymux.core.model import WindowSize
+from ptymux.engine.reports import Output, Report
+from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError
+from ptymux.handover.snapshot import Heirloom
+from ptymux.handover.wire import LINK_VERSION, Inbox, Message, Outbox
+from ptymux.keeper.pty_table import Estate
+
+__all__ = ["CHECK_SECONDS", "KeeperBase", "handed_over"]
+
+CHECK_SECONDS: Final = 2.0  # between two looks at what no event tells of
+_HANDOVER_SECONDS: Final = 10.0  # for a manager to hand everything over
+
+
+class KeeperBase:
+    """Owns the estate and the link; requests are served by the methods `_op_...`."""
+
+    def __init__(self, estate: Estate) -> None:
+        self._estate = estate
+        self._engine = estate.engine
+        self._successions = 0  # how many keepers took over before
+        self._may_reap = False  # there may be children to reap that are no PTY's
+        self._link: socket.socket | None = None
+        self._inbox: Inbox
+        self._outbox: Outbox
+        self._self = os.pidfd_open(os.getpid())
+        self._link_mask = 0  # what of it is waited for
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    # What a subclass says --------------------------------------------------------------------
+
+    def _on_hang_up(self) -> None:
+        """The manager closed the link."""
+        raise NotImplementedError
+
+    def _on_child_end(self, pid: int) -> None:
+        """A child was reaped that is no PTY's."""
+
+    def _say(self, text: str) -> None:
+        """Tell whoever looks after this keeper."""
+        raise NotImplementedError
+
+    # Turning ---------------------------------------------------------------------------------
+
+    def _inherit(self, hello: Mapping[str, Any], heirlooms: list[Heirloom]) -> None:
+        self._estate.next_slot = hello["next_slot"]
+        self._successions = hello["keeper_replacements"]
+        self._engine.number_lifelines_from(hello["next_line"])
+        for heirloom in heirlooms:
+            for size in self._estate.adopt(heirloom).values():
+                self._say(
+                    f"PTY {heirloom.slot}: whether {size} bytes of input were typed is unknown"
+                )
+
+    def _watch_signals(self) -> None:
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        self._engine.watch(self._wake_read, select.EPOLLIN, self._on_signal)
+        self._on_signal(0)  # what happened before there was a handler
+
+    def _turn(self, *deadlines: float | None) -> None:
+        """Do what is to be done, until one of the deadlines at the latest."""
+        due = self._engine.deadline
+        for deadline in deadlines:
+            if deadline is not None and (due is None or deadline < due):
+                due = deadline
+        assert due is not None
+        if reports := self._engine.run_once(max(0.0, due - time.monotonic())):
+            self._tell(reports)
+        if self._may_reap:
+            self._reap()
+
+    def _hello(self, slots: int) -> dict[str, Any]:
+        return {
+            "op": "hello",
+            "version": LINK_VERSION,
+            "pid": os.getpid(),
+            "slots": slots,
+            "next_slot": self._estate.next_slot,
+            "next_line": self._engine.next_lifeline,
+            "keeper_replacements": self._successions,
+        }
+
+    def _on_signal(self, _events: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+        self._engine.check_stopped()
+        self._may_reap = True
+
+    def _reap(self) -> None:
+        """Take the ends of children that are not a PTY's: a zygote, and adopted orphans."""
+        own = self._estate.pids
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                ended = None
+            if ended is None:
+                self._may_reap = False
+                return
+            if ended.si_pid in own:
+                return  # the engine takes it by its pidfd in the next turn; then again
+            os.waitpid(ended.si_pid, 0)
+            self._on_child_end(ended.si_pid)
+
+    def _close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        self._drop_link()
+        self._estate.close()
+        for fd in (self._wake_read, self._wake_write, self._self):
+            os.close(fd)
+
+    # The link --------------------------------------------------------------------------------
+
+    def _serve_link(self, link: socket.socket, inbox: Inbox) -> None:
+        self._link = link
+        self._inbox, self._outbox = inbox, Outbox(link)
+        self._link_mask = select.EPOLLIN
+        self._engine.watch(link.fileno(), self._link_mask, self._on_link)
+
+    def _drop_link(self) -> None:
+        if self._link is not None:
+            self._engine.watch(self._link.fileno(), 0, self._on_link)
+            self._inbox.close()
+            self._outbox.close()
+            self._link.close()
+            self._link = None
+
+    def _on_link(self, events: int) -> None:
+        try:
+            if events & (select.EPOLLIN | select.EPOLLHUP):
+                for message in self._inbox.receive():
+                    self._serve(message)
+            if events & select.EPOLLOUT:
+                self._flush()
+        except LinkClosedError:
+            self._drop_link()
+            self._on_hang_up()
+
+    def _send(
+        self, body: Mapping[str, Any], data: bytes = b"", fds: list[int] | None = None
+    ) -> None:
+        if self._link is None:
+            return
+        try:
+            self._outbox.send(body, data, fds or [])
+            self._flush()
+        except LinkClosedError:
+            return  # what it sent before can be read yet; then that it hung up
+
+    def _send_in_turn(self, make: Callable[[], Message]) -> None:
+        if self._link is not None:
+            with contextlib.suppress(LinkClosedError):
+                self._outbox.send_in_turn(make)
+                self._flush()
+
+    def _flush(self) -> None:
+        assert self._link is not None
+        self._outbox.flush()
+        mask = select.EPOLLIN | (select.EPOLLOUT if self._outbox.is_waiting else 0)
+        if mask != self._link_mask:
+            self._link_mask = mask
+            self._engine.watch(self._link.fileno(), mask, self._on_link)
+
+    def _tell(self, reports: list[Report]) -> None:
+        slots = [report.slot for report in reports if isinstance(report, Output)]
+        if slots:
+            self._tell_output(slots)
+        if len(slots) < len(reports):
+            others = [report for report in reports if not isinstance(report, Output)]
+            if told := self._estate.note(others):
+                self._send({"op": "reports", "reports": told})
+
+    def _tell_output(self, slots: list[int]) -> None:
+        if self._link is None:
+            return
+        try:
+            self._outbox.tell_output(slots)
+            if self._outbox.is_waiting:
+                self._flush()
+        except LinkClosedError:
+            return  # as for `_send`
+
+    def _serve(self, message: Message) -> None:
+        body = message.body
+        reply: dict[str, Any] = {"op": "reply", "id": body.get("id")}
+        fds: list[int] = []
+        try:
+            if message.fds_lost:
+                raise OutOfResourcesError("open files of the keeper", "end some PTYs")
+            reply["result"] = getattr(self, f"_op_{body['op']}")(body, message, fds)
+        except PtymuxError as error:
+            reply["error"] = _as_error(error)
+        except Exception as error:  # whatever a server asks for, the PTYs live on
+            self._say(f"{body.get('op')}: {type(error).__name__}: {error}")
+            reply["error"] = _as_error(PtymuxError(f"the keeper failed: {type(error).__name__}"))
+        finally:
+            for fd in message.fds:
+                os.close(fd)
+        if body.get("id") is not None:
+            self._answer(body, reply, fds)
+
+    def _answer(self, body: Mapping[str, Any], reply: dict[str, Any], fds: list[int]) -> None:
+        try:
+            self._send(reply, fds=fds)
+        except OutOfResourcesError as error:
+            if body["op"] == "spawn":
+                self._estate.abandon(body["slot"])
+            self._send({"op": "reply", "id": body["id"], "error": _as_error(error)})
+        finally:
+            if body["op"] == "lifeline" and fds:
+                os.close(fds[0])  # the client's end, which the message has carried
+
+    def _op_spawn(
+        self, body: Mapping[str, Any], message: Message, fds: list[int]
+    ) -> dict[str, Any]:
+        facts, holdings = self._estate.spawn(body, message)
+        fds += holdings
+        return facts
+
+    def _op_lifeline(
+        self, body: Mapping[str, Any], _message: Message, fds: list[int]
+    ) -> dict[str, Any]:
+        number, sock = self._engine.open_lifeline(body["slot"], echoes=bool(body.get("echoes")))
+        # The client's end; and ours, from which a successor of this keeper would go on.
+        fds.append(sock.detach())
+        fds += [fd for open_, fd in self._engine.lifelines(body["slot"]) if open_ == number]
+        return {"number": number}
+
+    def _op_resize(self, body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
+        self._engine.resize(body["slot"], WindowSize(body["cols"], body["rows"]))
+
+    def _op_foreground(
+        self, body: Mapping[str, Any], _message: Message, _fds: list[int]
+    ) -> dict[str, Any]:
+        return {"group": self._engine.signal_foreground(body["slot"], body["signal"])}
+
+    def _op_canonical(
+        self, body: Mapping[str, Any], _message: Message, _fds: list[int]
+    ) -> dict[str, Any]:
+        return {"canonical": self._engine.is_canonical(body["slot"])}
+
+    def _op_credit(self, body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
+        self._engine.credit_raised(body["slot"])
+
+    def _op_close(self, body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
+        self._engine.close_pty(body["slot"])
+
+    def _op_record(self, body: Mapping[str, Any], message: Message, _fds: list[int]) -> None:
+        self._estate.remember(body["slot"], message.data)
+
+    def _op_forget(self, body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
+        self._estate.forget(body["slot"])
+
+    def _op_abandon(self, body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
+        self._estate.abandon(body["slot"])
+
+    def _op_retire(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
+        """Leave everything to the server, which starts another keeper."""
+        os._exit(0)
+
+
+def _as_error(error: PtymuxError) -> dict[str, Any]:
+    facts = {name: value for name, value in vars(error).items() if isinstance(value, str | int)}
+    texts = {"code": error.code, "message": str(error)}
+    return texts | {"exit_code": error.exit_code, "facts": facts}
+
+
+def handed_over(link: socket.socket, inbox: Inbox) -> tuple[Message, list[Message], list[Message]]:
+    """Return the messages by which a manager hands over: one for all, and one for each PTY.
+
+    The others are what it said meanwhile, to be served then: it does not wait with what needs no
+    answer.
+    """
+    poll = select.poll()
+    poll.register(link, select.POLLIN)
+    deadline = time.monotonic() + _HANDOVER_SECONDS
+    messages: list[Message] = []
+    slots: list[Message] = []
+    while not messages or len(slots) < messages[0].body["slots"]:
+        if not poll.poll(1000 * max(0.0, deadline - time.monotonic())):
+            raise LinkClosedError("the server handed nothing over")
+        messages += inbox.receive()
+        if messages and messages[0].body["version"] != LINK_VERSION:
+            raise LinkClosedError(f"the server speaks version {messages[0].body['version']}")
+        slots = [message for message in messages if message.body["op"] == "slot"]
+    if any(message.fds_lost for message in messages):
+        raise OutOfResourcesError("open files of the keeper", "end some PTYs")
+    return messages[0], slots, [m for m in messages[1:] if m.body["op"] != "slot"]

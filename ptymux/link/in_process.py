@@ -1,0 +1,178 @@
+"""How a manager holds an engine: always asynchronous, wherever the engine lives."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from ptymux.core.model import SpawnOptions, WindowSize
+from ptymux.engine.engine import Engine, Spawned
+from ptymux.engine.reports import Report
+from ptymux.errors import LinkClosedError
+
+__all__ = ["InProcessLink", "Link", "OnReport"]
+
+_LOOK_SECONDS: Final = 0.5  # between two looks for children that a signal stopped
+
+OnReport = Callable[[Report], None]
+
+
+class Link(Protocol):
+    """What a manager asks of its engine; the requests are those of `keeper.engine.Engine`.
+
+    Reports are handed to the callback given to `start`, in order, never from within a request.
+    """
+
+    keeps_ended: bool  # a successor of this manager is told of PTYs that ended, until forgotten
+
+    def start(self, on_report: OnReport) -> None:
+        """Begin to report; called once, in the running loop."""
+        ...
+
+    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
+        """Start a child in a new PTY."""
+        ...
+
+    async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
+        """Return the number and the client's end of a new lifeline."""
+        ...
+
+    async def resize(self, slot: int, size: WindowSize) -> None:
+        """Set the terminal's size."""
+        ...
+
+    async def signal_foreground(self, slot: int, signum: int) -> int:
+        """Send INT, QUIT or TSTP to the terminal's foreground group; return that group."""
+        ...
+
+    async def is_canonical(self, slot: int) -> bool:
+        """Whether the terminal collects lines."""
+        ...
+
+    async def close_pty(self, slot: int) -> None:
+        """Close the terminal now."""
+        ...
+
+    def credit_raised(self, slot: int) -> None:
+        """Tell the engine that the ring's `limit` was raised."""
+        ...
+
+    def forget(self, slot: int) -> None:
+        """Let the engine let go of a PTY."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything; the link is unusable afterwards."""
+        ...
+
+
+class InProcessLink:
+    """An engine in this process, turned by the running event loop.
+
+    For a program that no interpreter can be started for, a frozen one say. It reaps only its own
+    children, each by its pidfd; but they inherit what the program leaks, `posix.spawn` says what
+    its threads notice, and a kill of the program ends only what a hang-up ends.
+    """
+
+    keeps_ended = False
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_report: OnReport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
+
+    def start(self, on_report: OnReport) -> None:
+        """Begin to report; called once, in the running loop."""
+        self._engine = Engine()
+        self._on_report = on_report
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._engine.fileno(), self._turn)
+        self._look()
+
+    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
+        """Start a child in a new PTY."""
+        await asyncio.sleep(0)  # many spawns in a row must not hold up the loop
+        return self._open().spawn(slot, options, env)
+
+    async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
+        """Return the number and the client's end of a new lifeline."""
+        return self._open().open_lifeline(slot, echoes=echoes)
+
+    async def resize(self, slot: int, size: WindowSize) -> None:
+        """Set the terminal's size."""
+        self._open().resize(slot, size)
+
+    async def signal_foreground(self, slot: int, signum: int) -> int:
+        """Send INT, QUIT or TSTP to the terminal's foreground group; return that group."""
+        return self._open().signal_foreground(slot, signum)
+
+    async def is_canonical(self, slot: int) -> bool:
+        """Whether the terminal collects lines."""
+        return self._open().is_canonical(slot)
+
+    async def close_pty(self, slot: int) -> None:
+        """Close the terminal now."""
+        self._open().close_pty(slot)
+        self._soon()
+
+    def credit_raised(self, slot: int) -> None:
+        """Tell the engine that the ring's `limit` was raised."""
+        self._open().credit_raised(slot)
+        self._soon()
+
+    def forget(self, slot: int) -> None:
+        """Let the engine let go of a PTY."""
+        self._open().forget(slot)
+
+    async def close(self) -> None:
+        """Let go of everything; the link is unusable afterwards."""
+        if self._engine is None or self._loop is None:
+            return
+        for timer in (self._timer, self._look_timer):
+            if timer is not None:
+                timer.cancel()
+        self._loop.remove_reader(self._engine.fileno())
+        self._engine.close()
+        self._engine = None
+
+    def _open(self) -> Engine:
+        if self._engine is None:
+            raise LinkClosedError("this manager is closed; make another")
+        return self._engine
+
+    def _soon(self) -> None:
+        """Hand over, a turn later, what a request made the engine report."""
+        assert self._loop is not None
+        if self._open().deadline == 0.0:
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Turn the engine until nothing is ready or the turn is up."""
+        engine, deliver = self._engine, self._on_report
+        if engine is None or deliver is None:
+            return
+        for report in engine.run_once():
+            deliver(report)
+        deadline = engine.deadline
+        if deadline is not None or self._timer is not None:
+            self._set_timer(deadline)
+
+    def _set_timer(self, deadline: float | None) -> None:
+        assert self._loop is not None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            delay = max(0.0, deadline - time.monotonic())
+            self._timer = self._loop.call_later(delay, self._turn)
+
+    def _look(self) -> None:
+        assert self._loop is not None
+        self._look_timer = self._loop.call_later(_LOOK_SECONDS, self._look)
+        self._open().check_stopped()
+        self._turn()

@@ -1,0 +1,91 @@
+"""How a keeper is started by who has everything that it needs: a server, or a program."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import ptymux
+from ptymux.handover.wire import LINK_FD
+
+__all__ = ["has_ended", "start_keeper", "start_private_keeper"]
+
+_FLAGS = "-ISE"  # of the interpreter: nothing from the user's environment or site
+_KEEPER: Final = "from ptymux.keeper.daemon import succeed; succeed()"
+_PRIVATE: Final = "from ptymux.keeper.private_keeper import main; main()"
+# As it was when this was imported: a program may go to another directory since.
+_FOLDER: Final = os.path.dirname(os.path.dirname(os.path.abspath(ptymux.__file__)))
+# It must not hold what others wait for the end of.
+_NOWHERE: Final = tuple((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3))
+
+
+def start_keeper(path: str) -> tuple[socket.socket, int]:
+    """Start a keeper for the socket at `path`; return our end of the link to it, and its pid.
+
+    It waits for what is handed over to it and ends when nothing is. It is our child.
+
+    Raises:
+        OSError: open files, processes or memory.
+    """
+    # With the same flags as this process.
+    return _start([sys.executable, sys.orig_argv[1], "-c", _code(_KEEPER), path], ())
+
+
+def start_private_keeper() -> tuple[socket.socket, int]:
+    """Start a keeper for this program alone; otherwise as `start_keeper`.
+
+    Raises:
+        OSError: open files, processes or memory; or the interpreter cannot be run.
+    """
+    return _start([sys.executable, _FLAGS, "-c", _code(_PRIVATE)], _NOWHERE)
+
+
+def _code(main: str) -> str:
+    return f"import sys; sys.path.insert(0, {_FOLDER!r}); {main}"
+
+
+def _start(
+    command: list[str], standard_files: Sequence[tuple[object, ...]]
+) -> tuple[socket.socket, int]:
+    ours, theirs = socket.socketpair()
+    with contextlib.ExitStack() as undo:
+        undo.callback(ours.close)
+        with theirs:
+            fd = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, LINK_FD + 1)
+            undo.callback(os.close, fd)
+            pid = os.posix_spawn(
+                command[0],
+                command,
+                {name: value for name, value in os.environ.items() if name},
+                file_actions=[*standard_files, (os.POSIX_SPAWN_DUP2, fd, LINK_FD)],
+                setsid=True,
+                setsigdef=(signal.SIGCHLD, signal.SIGTERM),
+                setsigmask=(),
+            )
+        ours.setblocking(False)
+        undo.pop_all()
+        os.close(fd)
+    return ours, pid
+
+
+async def has_ended(pidfd: int, seconds: float) -> bool:
+    """Return whether a process ends in time; one that is our child is reaped."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(pidfd, ended.set)
+    try:
+        await asyncio.wait_for(ended.wait(), seconds)
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(pidfd)
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    return True

@@ -1,0 +1,204 @@
+"""A link to a keeper of this program's own, which is started when the first PTY is.
+
+Nothing of the program is touched: it has one child more, the keeper, which owns what it spawns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+from ptymux.core.model import MIB, SpawnOptions
+from ptymux.engine.engine import Spawned
+from ptymux.engine.reports import Closed, Exited
+from ptymux.errors import (
+    ArgumentsTooLongError,
+    InvalidValueError,
+    LinkClosedError,
+    SpawnError,
+)
+from ptymux.handover.wire import Message, PassedOptions
+from ptymux.link.launch import has_ended, start_private_keeper
+from ptymux.link.process_link import ProcessLink, close_all
+from ptymux.posix.process import ExitStatus
+from ptymux.posix.resource_errors import shortage_of
+from ptymux.posix.spawn_context import current_umask, open_directory, open_files_limit
+
+__all__ = ["PrivateLink"]
+
+_log = logging.getLogger("ptymux")
+
+_START_SECONDS: Final = 10.0  # for a keeper to say hello
+_END_SECONDS: Final = 8.0  # for a keeper to end what is left and itself
+_WAIT_SECONDS: Final = 2.0  # for a keeper to be there that closes a terminal
+_LONGEST: Final = 8 * MIB  # of arguments and environment; the kernel takes 6
+
+
+class PrivateLink(ProcessLink):
+    """A program's side of the link; `close` ends the keeper with all that it still has.
+
+    A keeper that dies is replaced, and the PTYs go on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._beginning: asyncio.Task[None] | None = None
+
+    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
+        """Start a child in a new PTY, the first one after the keeper.
+
+        Raises:
+            SpawnError, OutOfResourcesError: it, or the keeper, could not be started.
+        """
+        _check_words(options, env)
+        await self.begin()
+        cwd = open_directory(options.cwd or ".")
+        try:
+            spawned = await super().spawn(slot, _passed(options, cwd), env)
+        finally:
+            os.close(cwd)
+        facts = {"pid": spawned.pid, "start_time": spawned.start_time}
+        self._holdings.remember(slot, json.dumps(facts).encode())
+        return spawned
+
+    async def close_pty(self, slot: int) -> None:
+        """Close the terminal now; without a keeper that could, after a while."""
+        try:
+            await asyncio.wait_for(self._linked.wait(), _WAIT_SECONDS)
+        except TimeoutError:
+            self._end(slot)
+        else:
+            await super().close_pty(slot)
+
+    # The keeper ------------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """Return once there is a keeper; those who come meanwhile wait for the same one.
+
+        Raises:
+            SpawnError, OutOfResourcesError: it could not be started; the next call tries again.
+        """
+        if self._is_closed:
+            raise LinkClosedError("this manager is closed; make another")
+        if self.keeper_pid and not self._has_given_up:
+            return
+        if self._beginning is None or self._beginning.done():
+            self._has_given_up = False
+            self._linked.clear()
+            self._beginning = self._recovery = asyncio.create_task(self._start_first())
+        await asyncio.shield(self._beginning)
+
+    async def _start_first(self) -> None:
+        _check_interpreter()
+        try:
+            await asyncio.wait_for(self._succeed(), _START_SECONDS)
+            if self._talk is None or self._talk.is_over:
+                self.keeper_pid = 0
+                await has_ended(self._keeper, _END_SECONDS)
+                raise LinkClosedError("it did not live long")
+        except TimeoutError:
+            raise SpawnError(_no_keeper(f"it said nothing in {_START_SECONDS:.0f} s")) from None
+        except LinkClosedError:
+            raise SpawnError(_no_keeper("it ended at once")) from None
+        except OSError as error:
+            raise shortage_of(error) or SpawnError(_no_keeper(str(error.strerror))) from error
+
+    def _start_keeper(self) -> tuple[socket.socket, int]:
+        return start_private_keeper()
+
+    def _legacy(self) -> tuple[Mapping[str, Any], list[int]]:
+        return {}, []
+
+    def _take_facts(self, _hello: Mapping[str, Any], fds: Sequence[int]) -> None:
+        close_all((self._keeper,))
+        (self._keeper,) = fds
+
+    def _take_more(self, message: Message) -> None:
+        if message.body["op"] == "log":
+            _log.warning("keeper: %s", message.body["text"])
+
+    async def _let_go(self) -> None:
+        """Return once the keeper, which finds the link closed, has ended all that is left."""
+        if self._keeper >= 0:
+            if not await has_ended(self._keeper, _END_SECONDS):
+                self._kill()
+                await has_ended(self._keeper, _END_SECONDS)
+            os.close(self._keeper)
+
+    async def _recover(self, reason: str) -> None:
+        self._kill()  # one that lives would end all sessions, now that the link is closed
+        await super()._recover(reason)
+
+    def _kill(self) -> None:
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self._keeper, signal.SIGKILL)
+
+    def _on_successor(self) -> None:
+        _log.warning("the keeper was killed; another has taken over, as %d", self.keeper_pid)
+
+    def _on_lost(self, reason: str) -> None:
+        """End all PTYs, and say so: nobody looks after them."""
+        _log.error("all PTYs are ended: %s", reason)
+        for slot in self._holdings.children():
+            self._end(slot)
+
+    def _end(self, slot: int) -> None:
+        """End a PTY in place of a keeper; how its child ends nobody gets to know."""
+        pidfd = self._holdings.children().get(slot, -1)
+        if pidfd >= 0:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            self._report(Exited(slot, ExitStatus(None, None, False), False))
+        self._report(Closed(slot))
+
+
+def _passed(options: SpawnOptions, cwd: int) -> PassedOptions:
+    """Return the options with what this process would hand down."""
+    given = {field.name: getattr(options, field.name) for field in fields(SpawnOptions)}
+    if options.umask is None:
+        given["umask"] = current_umask()
+    if options.nofile is None:
+        given["nofile"] = open_files_limit()
+    return PassedOptions(**given, cwd_fd=cwd)
+
+
+def _check_words(options: SpawnOptions, env: Mapping[str, str]) -> None:
+    """Refuse what cannot be sent.
+
+    Raises:
+        ArgumentsTooLongError, InvalidValueError: and why.
+    """
+    words = (*options.argv, *env.keys(), *env.values())
+    try:
+        size = sum(len(os.fsencode(word)) for word in words)
+    except ValueError as error:  # lone surrogates
+        command = options.argv[0]
+        raise InvalidValueError("command", command, f"encodable text ({error})") from error
+    if size > _LONGEST:
+        raise ArgumentsTooLongError(options.argv[0])
+
+
+def _check_interpreter() -> None:
+    """Refuse to take this program for an interpreter: it would be started once more.
+
+    Raises:
+        SpawnError: there is none.
+    """
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise SpawnError(_no_keeper("there is no Python interpreter"))
+
+
+def _no_keeper(reason: str) -> str:
+    return (
+        f"no keeper can be started with sys.executable, {sys.executable!r}: {reason}; with "
+        "PtyManager(link=ptymux.link.in_process.InProcessLink()) PTYs are kept in this process"
+    )

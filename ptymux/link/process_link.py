@@ -1,0 +1,400 @@
+"""A link to an engine in another process: the requests of `Link` as messages.
+
+It outlives that process: when it dies, another is started and given everything, and requests wait
+until it is there. Only a spawn that was under way fails, as nobody knows how far it came; its
+terminal is opened on this side, so that whatever it brought forth can be found there, and ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from ptymux.core.model import SpawnOptions, WindowSize
+from ptymux.core.ring import RingBuffer
+from ptymux.engine.engine import Spawned
+from ptymux.engine.reports import Output, Report, report_from_json
+from ptymux.engine.session_end import end_newborn
+from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError, error_from_wire
+from ptymux.handover.snapshot import Holdings
+from ptymux.handover.wire import (
+    LINK_VERSION,
+    Message,
+    PassedOptions,
+    options_as_json,
+    pack_strings,
+)
+from ptymux.link.in_process import OnReport
+from ptymux.link.keeper_channel import Conversation
+from ptymux.link.launch import has_ended
+from ptymux.posix.reserve_fds import spare_files
+from ptymux.posix.spawn import open_pty
+
+__all__ = ["ProcessLink", "check_fds", "close_all"]
+
+_log = logging.getLogger("ptymux")
+
+_DEATH_SECONDS: Final = 2.0  # for a keeper that hung up to be gone
+_TAKE_OVER_SECONDS: Final = 10.0  # for a new one to say hello
+_ATTEMPTS: Final = 5  # where there is nothing to keep
+_LONGEST_PAUSE: Final = 2.0  # seconds between two of them
+
+
+class ProcessLink:
+    """The manager's side of a link to a keeper.
+
+    Holds, per PTY, what a new keeper would need: dups of its ring's memfd, master and pidfd.
+    """
+
+    keeps_ended = False
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._next_slot = self._next_line = 1
+        self._holdings = Holdings()
+        self._on_report: OnReport | None = None
+        self._early: list[Report] = []  # before `start`
+        self._greeted: asyncio.Future[None] = self._loop.create_future()
+        self._keeper = -1  # a pidfd
+        self._recovery: asyncio.Task[None] | None = None
+        self._linked = asyncio.Event()
+        self._is_closed = self._is_stopping = self._has_given_up = False
+        self._talk: Conversation | None = None
+        self.keeper_pid = 0
+        self.keeper_replacements = 0
+
+    # What a subclass says --------------------------------------------------------------------
+
+    def _start_keeper(self) -> tuple[socket.socket, int]:
+        """Start a keeper; return our end of the link to it, and its pid.
+
+        Raises:
+            OSError: open files, processes or memory.
+        """
+        raise NotImplementedError
+
+    def _legacy(self) -> tuple[Mapping[str, Any], list[int]]:
+        """Return what a new keeper is to know besides PTYs, and the fds that go with it."""
+        raise NotImplementedError
+
+    def _take_facts(self, hello: Mapping[str, Any], fds: Sequence[int]) -> None:
+        """Take what a keeper's hello says besides, and take over its fds."""
+        raise NotImplementedError
+
+    def _take_more(self, message: Message) -> None:
+        """Take a message that no other link has."""
+
+    async def _let_go(self) -> None:
+        """Let go of the keeper, to which nothing can be said any more."""
+        close_all((self._keeper,))
+
+    def _on_successor(self) -> None:
+        """Another keeper has taken over."""
+
+    def _on_lost(self, reason: str) -> None:
+        """There can be no keeper any more; called once."""
+
+    # Link ------------------------------------------------------------------------------------
+
+    def start(self, on_report: OnReport) -> None:
+        """Begin to report."""
+        self._on_report = on_report
+        early, self._early = self._early, []
+        for report in early:
+            self._loop.call_soon(on_report, report)
+
+    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
+        """Start a child in a new PTY.
+
+        Raises:
+            LinkClosedError: the keeper died meanwhile; nothing is left of the child.
+            SpawnError, OutOfResourcesError: as `Engine.spawn`.
+        """
+        assert isinstance(options, PassedOptions)
+        self._next_slot = max(self._next_slot, slot + 1)
+        words = [*options.argv, *(f"{key}={value}" for key, value in env.items())]
+        pty = open_pty(options.size, plain_output=options.plain_output)
+        body = {
+            "slot": slot,
+            "options": options_as_json(options),
+            "argc": len(options.argv),
+            "envc": len(env),
+            "slave": pty.slave_name,
+        }
+        stdin = [] if options.stdin_fd is None else [options.stdin_fd]
+        fds = [options.cwd_fd, pty.master, *stdin]
+        self._holdings.expect(slot)
+        try:
+            reply = await self._call("spawn", body, pack_strings(words), fds)
+        except BaseException as error:
+            self._holdings.expect_no_more(slot)
+            if isinstance(error, LinkClosedError):
+                end_newborn(pty.master)
+            raise
+        finally:
+            os.close(pty.master)
+        try:
+            ring = self._hold(slot, reply, reply.fds)
+        except PtymuxError:
+            self._post({"op": "abandon", "slot": slot})
+            raise
+        result = reply.body["result"]
+        return Spawned(result["pid"], ring, result["start_time"])
+
+    async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
+        """Return the number and the client's end of a new lifeline."""
+        reply = await self._call("lifeline", {"slot": slot, "echoes": echoes})
+        check_fds(reply)
+        number = reply.body["result"]["number"]
+        self._next_line = max(self._next_line, number + 1)
+        theirs, *ours = reply.fds
+        self._holdings.hold_line(slot, number, ours[0] if ours else -1)
+        return number, socket.socket(fileno=theirs)
+
+    def has_line(self, slot: int, number: int) -> bool:
+        """Whether a lifeline has not ended."""
+        return self._holdings.has_line(slot, number)
+
+    async def resize(self, slot: int, size: WindowSize) -> None:
+        """Set the terminal's size."""
+        await self._call("resize", {"slot": slot, "cols": size.cols, "rows": size.rows})
+
+    async def signal_foreground(self, slot: int, signum: int) -> int:
+        """Send INT, QUIT or TSTP to the terminal's foreground group; return that group."""
+        reply = await self._call("foreground", {"slot": slot, "signal": signum})
+        group = reply.body["result"]["group"]
+        assert isinstance(group, int)
+        return group
+
+    async def is_canonical(self, slot: int) -> bool:
+        """Whether the terminal collects lines."""
+        reply = await self._call("canonical", {"slot": slot})
+        return bool(reply.body["result"]["canonical"])
+
+    async def close_pty(self, slot: int) -> None:
+        """Close the terminal now."""
+        await self._call("close", {"slot": slot})
+
+    def credit_raised(self, slot: int) -> None:
+        """Tell the engine that the ring's `limit` was raised."""
+        self._post({"op": "credit", "slot": slot})
+
+    def forget(self, slot: int) -> None:
+        """Let the engine let go of a PTY, and forget what was to be remembered of it."""
+        self._post({"op": "forget", "slot": slot})
+        self._holdings.drop(slot)
+
+    async def close(self) -> None:
+        """Let go of everything; the link is unusable afterwards."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._recovery is not None:
+            self._recovery.cancel()
+            await asyncio.gather(self._recovery, return_exceptions=True)
+        if self._talk is not None:
+            self._talk.close()
+        self._holdings.clear()
+        self._fail_greeting("closed")
+        self._linked.set()
+        await self._let_go()
+
+    async def linked(self) -> None:
+        """Return once there is a keeper, or none can come any more."""
+        await self._linked.wait()
+
+    async def replace_keeper(self) -> None:
+        """Have another keeper take over; return once it has.
+
+        Raises:
+            LinkClosedError: none came up.
+        """
+        before = self.keeper_replacements
+        await self._linked.wait()
+        self._linked.clear()
+        self._post({"op": "retire"})
+        await self._linked.wait()
+        if self.keeper_replacements == before:
+            raise LinkClosedError("no other keeper came up")
+
+    # Messages --------------------------------------------------------------------------------
+
+    def _post(self, body: Mapping[str, Any], data: bytes = b"") -> None:
+        if self._talk is not None:
+            self._talk.send(body, data)
+
+    async def _call(
+        self, op: str, body: Mapping[str, Any], data: bytes = b"", fds: list[int] | None = None
+    ) -> Message:
+        while True:
+            await self._linked.wait()
+            if self._talk is None:
+                raise LinkClosedError("there is no keeper")
+            try:
+                reply = await self._talk.ask(op, body, data, fds)
+                break
+            except LinkClosedError:
+                if op == "spawn" or self._is_closed or self._has_given_up:
+                    raise
+                await asyncio.sleep(0)
+        error = reply.body.get("error")
+        if error is not None:
+            raise _told(error)
+        return reply
+
+    def _take(self, message: Message) -> None:
+        body = message.body
+        match body["op"]:
+            case "reports":
+                for values in body["reports"]:
+                    self._report(report_from_json(values))
+            case "hello":
+                self._take_hello(message)
+            case _:
+                self._take_more(message)
+
+    def _take_output(self, slot: int) -> None:
+        self._report(Output(slot))
+
+    def _take_hello(self, message: Message) -> None:
+        body = message.body
+        if body["version"] != LINK_VERSION:
+            known = f"{body['version']}, and this server {LINK_VERSION}"
+            raise LinkClosedError(f"the keeper speaks version {known} of the link")
+        check_fds(message)
+        self.keeper_pid = body["pid"]
+        self.keeper_replacements = body["keeper_replacements"]
+        self._next_slot = max(self._next_slot, body["next_slot"])
+        self._next_line = max(self._next_line, body["next_line"])
+        self._take_facts(body, message.fds)
+        self._greet_when_complete()
+
+    def _greet_when_complete(self) -> None:
+        """Note it when the keeper has said what it had to say."""
+        if not self._greeted.done():
+            self._linked.set()
+            self._greeted.set_result(None)
+
+    def _report(self, report: Report) -> None:
+        self._holdings.note(report)
+        if self._on_report is None:
+            self._early.append(report)
+        else:
+            self._on_report(report)
+
+    def _hold(self, slot: int, message: Message, fds: Sequence[int]) -> RingBuffer:
+        check_fds(message)
+        try:
+            return self._holdings.hold(slot, fds)
+        except PtymuxError:
+            close_all(message.fds)
+            raise
+
+    # The end of a keeper, and another --------------------------------------------------------
+
+    def _lose(self, reason: str) -> None:
+        """The link is closed: begin to look for another keeper, unless all is over."""
+        self._linked.clear()
+        is_young = not self._greeted.done()
+        self._fail_greeting(reason)
+        if self._recovery is not None and not self._recovery.done():
+            return  # the one that was to take over is gone: it is tried again
+        if is_young:
+            self._give_up(reason)
+        else:  # also at the end: it is the keeper that leaves nothing behind
+            self._recovery = asyncio.ensure_future(self._recover(reason))
+
+    def _fail_greeting(self, reason: str) -> None:
+        if not self._greeted.done():
+            self._greeted.set_exception(LinkClosedError(reason))
+            self._greeted.exception()  # seen, should nobody wait for it
+
+    def _give_up(self, reason: str) -> None:
+        self._has_given_up = True
+        self._linked.set()
+        self._on_lost(reason)
+
+    async def _recover(self, reason: str) -> None:
+        """Start another keeper and hand everything over; as long as a PTY lives, try again."""
+        if not await has_ended(self._keeper, _DEATH_SECONDS):
+            self._give_up(f"the keeper closed the link: {reason}")
+            return
+        attempt = 0
+        while attempt < _ATTEMPTS or (self._holdings.has_live and not self._is_stopping):
+            await asyncio.sleep(min(0.1 * attempt, _LONGEST_PAUSE))
+            attempt += 1
+            try:
+                with spare_files():  # it is more urgent than whatever else runs meanwhile
+                    await asyncio.wait_for(self._succeed(), _TAKE_OVER_SECONDS)
+            except (PtymuxError, OSError, TimeoutError) as error:
+                _log.error("no new keeper: %s", error or type(error).__name__)
+                continue
+            if self._talk is None or self._talk.is_over:
+                await has_ended(self._keeper, _DEATH_SECONDS)  # it did not live long
+                continue
+            self._linked.set()
+            self._on_successor()
+            return
+        self._give_up("the keeper is gone, and no other came up")
+
+    async def _succeed(self) -> None:
+        sock, pid = self._start_keeper()
+        self._greeted = self._loop.create_future()
+        self._talk = talk = Conversation(sock, self._take, self._lose, self._take_output)
+        handle = -1
+        try:
+            handle = os.pidfd_open(os.getpid())
+            self._hand_over(talk, handle)
+            await self._greeted
+        except BaseException:
+            talk.close()
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            raise
+        finally:
+            close_all((handle,))
+
+    def _hand_over(self, talk: Conversation, handle: int) -> None:
+        heirlooms = self._holdings.heirlooms()
+        more, fds = self._legacy()
+        body = {
+            "op": "takeover",
+            "version": LINK_VERSION,
+            "slots": len(heirlooms),
+            "next_slot": self._next_slot,
+            "next_line": self._next_line,
+            "keeper_replacements": self.keeper_replacements + 1,
+            **more,
+        }
+        talk.send(body, fds=[*fds, handle])
+        for heirloom in heirlooms:
+            talk.send_in_turn(heirloom.message)
+
+
+def check_fds(message: Message) -> None:
+    """Refuse a message whose fds did not all arrive."""
+    if message.fds_lost:
+        close_all(message.fds)
+        raise OutOfResourcesError("open files", "end some PTYs")
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close those that are open."""
+    for fd in fds:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _told(error: Mapping[str, Any]) -> PtymuxError:
+    """Return the exception that a keeper tells of, with its facts."""
+    told = error_from_wire(error["code"], error["message"], error["exit_code"])
+    for name, value in error["facts"].items():
+        setattr(told, name, value)
+    return told

@@ -1,0 +1,287 @@
+"""What somebody chose to see and to do: order, filter, the selected row, questions and answers."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from ptymux.tui.pty_samples import Row
+
+__all__ = ["Call", "Choice", "Local", "SIGNALS", "Sort", "sort_rows"]
+
+_REORDER_SECONDS: Final = 1.0  # rows that change places all the time cannot be read
+SIGNALS: Final[Mapping[str, str]] = {
+    "t": "TERM",
+    "h": "HUP",
+    "i": "INT",
+    "u": "QUIT",  # not by q, which people press to get out
+    "k": "KILL",
+    "s": "STOP",
+    "c": "CONT",
+    "1": "USR1",
+    "2": "USR2",
+    "w": "WINCH",
+}
+
+
+class Sort(enum.StrEnum):
+    """What rows are ordered by, in the order in which the key goes through them."""
+
+    RATE = "rate"
+    DROPS = "drops"
+    TROUBLE = "trouble"
+    NAME = "name"
+    AGE = "age"
+
+
+class Local(enum.Enum):
+    """What a key asks of the dashboard itself."""
+
+    QUIT = "quit"
+    INTERRUPT = "interrupt"
+    SUSPEND = "suspend"
+    REDRAW = "redraw"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a key asks of the server, and what is said once that is done."""
+
+    method: str
+    params: Mapping[str, object]
+    doing: str
+    done: str
+
+
+Answer: TypeAlias = Call | Local | None
+_Key: TypeAlias = tuple[float | str, ...]
+
+
+def _by_rate(row: Row) -> _Key:
+    # By powers of two, so that two floods do not change places with every sample.
+    return (-int(2 * math.log2(row.rate)) if row.rate and row.rate >= 1 else 0,)
+
+
+_KEYS: Final[Mapping[Sort, Callable[[Row], _Key]]] = {
+    Sort.RATE: _by_rate,
+    Sort.DROPS: lambda row: (-row.pty.dropped_attended, -row.pty.dropped),
+    Sort.TROUBLE: lambda row: (-row.trouble, *_by_rate(row)),
+    Sort.NAME: lambda row: ("" if row.pty.is_named else "\U0010ffff", row.pty.name.casefold()),
+    Sort.AGE: lambda row: (row.pty.created_at,),
+}
+
+
+def sort_rows(rows: Sequence[Row], sort: Sort, *, is_reversed: bool = False) -> list[Row]:
+    """Return the rows in order, the most first; those that have ended come last."""
+    key = _KEYS[sort]
+    ordered = sorted(rows, key=lambda row: (*key(row), row.pty.number), reverse=is_reversed)
+    return sorted(ordered, key=lambda row: not row.pty.is_live)
+
+
+class Choice:
+    """Turns rows into those to be shown, and keys into what is to be done."""
+
+    def __init__(self, sort: Sort = Sort.RATE, lane: str | None = None) -> None:
+        self.sort = sort
+        self.lane = lane
+        self.is_reversed = False
+        self.shows_ended = True
+        self.shows_help = False
+        self.selected: str | None = None  # the id of a PTY
+        self.top = 0  # the first row on the screen
+        self.page = 1  # rows on the screen
+        self.rows: list[Row] = []  # all that are to be shown, in order
+        self.question: str | None = None
+        self.said: str = ""
+        self.lanes: list[str] = []
+        self._all: Sequence[Row] = ()
+        self._order: dict[str, int] = {}
+        self._ordered_at = float("-inf")
+        self._on_answer: Callable[[str], Answer] | None = None
+
+    def update(self, rows: Sequence[Row], at: float) -> None:
+        """Take new rows; their order changes at most once a second."""
+        self._all = rows
+        self.lanes = sorted({row.pty.lane for row in rows})
+        if at - self._ordered_at >= _REORDER_SECONDS or not self._order:
+            self._ordered_at = at
+            self._reorder()
+        self._choose()
+
+    def press(self, key: str) -> Answer:
+        """Take a key; return what is to be done, if that is not done with it."""
+        self.said = ""
+        if key == "ctrl-c":
+            return Local.INTERRUPT
+        if key == "ctrl-z":
+            return Local.SUSPEND
+        if self._on_answer is not None:
+            on_answer, self._on_answer, self.question = self._on_answer, None, None
+            return on_answer(key)
+        if self.shows_help:
+            self.shows_help = False
+            return Local.QUIT if key == "q" else None
+        action = _ACTIONS.get(key)
+        return None if action is None else action(self)
+
+    @property
+    def selected_row(self) -> Row | None:
+        """The row that is selected, None for none."""
+        index = self._index()
+        return None if index is None else self.rows[index]
+
+    def scroll(self, page: int) -> list[Row]:
+        """Return the rows that are on a screen with room for so many."""
+        self.page = max(1, page)
+        index = self._index()
+        if index is not None:
+            self.top = min(max(self.top, index - self.page + 1), index)
+        self.top = max(0, min(self.top, len(self.rows) - self.page))
+        return self.rows[self.top : self.top + page]
+
+    # Rows ------------------------------------------------------------------------------------
+
+    def _reorder(self) -> None:
+        ordered = sort_rows(self._all, self.sort, is_reversed=self.is_reversed)
+        self._order = {row.pty.pty_id: index for index, row in enumerate(ordered)}
+
+    def _choose(self) -> None:
+        before = self._index()
+        chosen = [
+            row
+            for row in self._all
+            if (self.shows_ended or row.pty.is_live) and self.lane in (None, row.pty.lane)
+        ]
+        last = len(self._order)  # where new ones wait to be ordered
+        chosen.sort(key=lambda row: self._order.get(row.pty.pty_id, last))
+        self.rows = chosen
+        if before is not None and self._index() is None:  # it is gone; its place remains
+            self.selected = chosen[min(before, len(chosen) - 1)].pty.pty_id if chosen else None
+
+    def _index(self) -> int | None:
+        ids = (index for index, row in enumerate(self.rows) if row.pty.pty_id == self.selected)
+        return None if self.selected is None else next(ids, None)
+
+    def _move(self, by: int) -> None:
+        index = self._index()
+        if index is None:
+            index = self.top - 1 if by > 0 else self.top + 1
+        if self.rows:
+            self.selected = self.rows[max(0, min(len(self.rows) - 1, index + by))].pty.pty_id
+
+    # What keys do ----------------------------------------------------------------------------
+
+    def _arrange(self, sort: Sort, *, is_reversed: bool = False) -> None:
+        self.sort, self.is_reversed = sort, is_reversed
+        self._reorder()
+        self._choose()
+
+    def _next_sort(self) -> None:
+        sorts = list(Sort)
+        self._arrange(sorts[(sorts.index(self.sort) + 1) % len(sorts)])
+
+    def _next_lane(self) -> None:
+        lanes = [None, *self.lanes]
+        at = lanes.index(self.lane) if self.lane in lanes else -1
+        self.lane = lanes[(at + 1) % len(lanes)]
+        self._choose()
+
+    def _toggle_ended(self) -> None:
+        self.shows_ended = not self.shows_ended
+        self._choose()
+
+    def _toggle_help(self) -> None:
+        self.shows_help = not self.shows_help
+
+    def _unselect(self) -> None:
+        self.selected = None
+
+    def _ask(self, question: str, on_answer: Callable[[str], Answer]) -> None:
+        self.question, self._on_answer = question, on_answer
+
+    def _target(self, *, is_live: bool) -> Row | None:
+        """Return the selected row if it is of that kind; say what is wrong if not."""
+        row = self.selected_row
+        if row is None:
+            self.said = "select a row first, with the arrow keys"
+        elif row.pty.is_live == is_live:
+            return row
+        else:
+            what = "has ended" if is_live else "lives; x kills it"
+            self.said = f"{_label(row)} {what}"
+        return None
+
+    def _kill(self) -> None:
+        row = self._target(is_live=True)
+        if row is not None:
+            call = Call("kill", {"ptys": [row.pty.pty_id]}, *_words("kill", "killed", row))
+            self._confirm(f"kill {_label(row)}?", call)
+
+    def _remove(self) -> None:
+        row = self._target(is_live=False)
+        if row is not None:
+            call = Call("remove", {"ptys": [row.pty.pty_id]}, *_words("remov", "removed", row))
+            self._confirm(f"remove {_label(row)} and its output?", call)
+
+    def _confirm(self, question: str, call: Call) -> None:
+        def answer(key: str) -> Answer:
+            if key in ("y", "Y"):
+                return call
+            self.said = "nothing was done"
+            return None
+
+        self._ask(f"{question} y/n", answer)
+
+    def _signal(self) -> None:
+        row = self._target(is_live=True)
+        if row is None:
+            return
+        pty_id, label = row.pty.pty_id, _label(row)
+
+        def answer(key: str) -> Answer:
+            if key not in SIGNALS:
+                self.said = "nothing was sent"
+                return None
+            name = SIGNALS[key]
+            params = {"pty": pty_id, "signal": name}
+            return Call("signal", params, f"sending {name} to {label}", f"sent {name} to {label}")
+
+        keys = " ".join(f"{key}={name}" for key, name in SIGNALS.items())
+        self._ask(f"signal {label}: {keys}", answer)
+
+
+def _label(row: Row) -> str:
+    return f"{row.pty.number} {row.pty.name}"
+
+
+def _words(doing: str, done: str, row: Row) -> tuple[str, str]:
+    return f"{doing}ing {_label(row)}", f"{done} {_label(row)}"
+
+
+_ACTIONS: Final[Mapping[str, Callable[[Choice], Answer]]] = {
+    "q": lambda choice: Local.QUIT,
+    "ctrl-l": lambda choice: Local.REDRAW,
+    "s": Choice._next_sort,
+    "r": lambda choice: choice._arrange(choice.sort, is_reversed=not choice.is_reversed),
+    "l": Choice._next_lane,
+    "e": Choice._toggle_ended,
+    "?": Choice._toggle_help,
+    "h": Choice._toggle_help,
+    "x": Choice._kill,
+    "d": Choice._remove,
+    "T": Choice._signal,
+    "escape": Choice._unselect,
+    "up": lambda choice: choice._move(-1),
+    "k": lambda choice: choice._move(-1),
+    "down": lambda choice: choice._move(1),
+    "j": lambda choice: choice._move(1),
+    "pageup": lambda choice: choice._move(-choice.page),
+    "pagedown": lambda choice: choice._move(choice.page),
+    "home": lambda choice: choice._move(-len(choice.rows)),
+    "g": lambda choice: choice._move(-len(choice.rows)),
+    "end": lambda choice: choice._move(len(choice.rows)),
+    "G": lambda choice: choice._move(len(choice.rows)),
+}

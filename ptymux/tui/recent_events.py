@@ -1,0 +1,186 @@
+"""The last events as lines: what repeats is told once, with how often."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from rich.segment import Segment
+from rich.style import Style
+
+from ptymux.core.escalation import signal_name
+from ptymux.core.event_log import Topic
+from ptymux.core.units import format_size, printable
+from ptymux.tui.widgets import ALARM, BLOCKS, BOLD, DIM, NONE, YELLOW, Glyphs, Line, fit
+
+__all__ = ["News", "TOPICS", "draw_news"]
+
+# What people want to know; each change of a state is told by another event, too.
+TOPICS: Final = tuple(
+    topic.value for topic in Topic if topic not in (Topic.OUTPUT, Topic.STATE_CHANGED)
+)
+_KEPT: Final = 50
+_REPEATED: Final = frozenset(
+    {
+        Topic.BUFFER_OVERFLOW,
+        Topic.READER_SKIPPED,
+        Topic.BACKPRESSURE_ON,
+        Topic.BACKPRESSURE_OFF,
+        Topic.RESIZED,
+        Topic.SIGNAL_DELIVERED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One event, or several of a kind."""
+
+    at: float  # of the last one, in seconds since the epoch
+    pty_id: str | None
+    topic: str
+    text: str
+    style: Style
+    count: int = 1
+
+
+class News:
+    """Keeps the last events, the newest first."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self.last_seq = 0
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take an event as a server tells it; one that cannot be understood is skipped."""
+        seq = event.get("seq")
+        self.last_seq = max(self.last_seq, seq if isinstance(seq, int) else 0)
+        try:
+            item = _item(event)
+        except (KeyError, TypeError, ValueError):
+            return
+        if item is not None:
+            self._add(item)
+
+    def take_missed(self, count: int) -> None:
+        """Take that so many events were not told, as we were too slow."""
+        self._add(Item(time.time(), None, "missed", f"{count} events missed", DIM))
+
+    def forget(self) -> None:
+        """Forget all: another server counts anew."""
+        self.items, self.last_seq = [], 0
+
+    def _add(self, item: Item) -> None:
+        if item.topic in _REPEATED:
+            for old in self.items:
+                if (old.pty_id, old.topic) == (item.pty_id, item.topic):
+                    item = replace(item, count=old.count + 1)
+                    self.items.remove(old)
+                    break
+        self.items.insert(0, item)
+        del self.items[_KEPT:]
+
+
+def _item(event: Mapping[str, Any]) -> Item | None:
+    topic = Topic(event["topic"])
+    words = _WORDS.get(topic)
+    if words is None:
+        return None
+    text, style = words(event["payload"])
+    return Item(float(event["timestamp"]), event["pty_id"], topic.value, printable(text), style)
+
+
+_Words = tuple[str, Style]
+
+
+def _stopped(payload: Mapping[str, Any]) -> _Words:
+    if payload["signal"] is not None:
+        how = f"killed ({signal_name(payload['signal'])})"
+    elif payload["exit_code"] is None:
+        how = "ended"
+    else:
+        how = f"exited ({payload['exit_code']})" if payload["exit_code"] else "exited"
+    dropped = payload["total_dropped"]
+    return (
+        f"{how}, {format_size(payload['total_written'])} written, {format_size(dropped)} dropped",
+        NONE,
+    )
+
+
+def _error(payload: Mapping[str, Any]) -> _Words:
+    # What a status of its own or an asked for end means is told by `stopped`.
+    alarms = payload["exit_code"] is None
+    return f"error: {payload['error']}", ALARM if alarms else NONE
+
+
+def _overflow(payload: Mapping[str, Any]) -> _Words:
+    lost = f"{format_size(payload['total_dropped'])} in all"
+    if payload["attended"]:
+        return f"lost {lost}, with a client attached", ALARM
+    return f"dropped {lost}, nobody reads it", DIM
+
+
+def _delivered(payload: Mapping[str, Any]) -> _Words:
+    failed = payload["outcome"] == "failed"
+    reason = f": {payload['error']}" if failed else ""
+    outcome = "" if payload["outcome"] == "delivered" else f" {payload['outcome']}"
+    return f"signal {_signal(payload['signal'])}{outcome}{reason}", YELLOW if failed else NONE
+
+
+def _signal(signal: object) -> str:
+    return signal_name(signal) if isinstance(signal, int) else str(signal)
+
+
+def _reconciled(payload: Mapping[str, Any]) -> _Words:
+    counts = (f"{payload[name]} {name}" for name in ("found", "reattached", "terminated"))
+    return f"server took over: {', '.join(counts)}", YELLOW
+
+
+_WORDS: Final[Mapping[Topic, Callable[[Mapping[str, Any]], _Words]]] = {
+    Topic.SPAWNED: lambda payload: (f"started, pid {payload['pid']}", NONE),
+    Topic.STOPPED: _stopped,
+    Topic.ERROR: _error,
+    Topic.RESIZED: lambda payload: (
+        f"resized to {payload['new']['cols']}x{payload['new']['rows']}",
+        DIM,
+    ),
+    Topic.SIGNAL_DELIVERED: _delivered,
+    Topic.TERMINATING: lambda _payload: ("is being ended", NONE),
+    Topic.FORCE_KILLED: lambda _payload: ("did not end in time, killed", YELLOW),
+    Topic.IDLE_TIMEOUT: lambda _payload: ("is quiet", DIM),
+    Topic.BACKPRESSURE_ON: lambda payload: (
+        f"backpressure on at {payload['utilization']:.0%}",
+        YELLOW,
+    ),
+    Topic.BACKPRESSURE_OFF: lambda payload: (
+        f"backpressure off at {payload['utilization']:.0%}",
+        NONE,
+    ),
+    Topic.BUFFER_OVERFLOW: _overflow,
+    Topic.READER_SKIPPED: lambda payload: (
+        f"a client missed {format_size(payload['total_skipped'])}",
+        YELLOW,
+    ),
+    Topic.RECONCILED: _reconciled,
+}
+
+
+def draw_news(
+    news: News, names: Mapping[str, str], width: int, count: int, glyphs: Glyphs = BLOCKS
+) -> list[Line]:
+    """Return exactly `count` lines of the last events, the newest first."""
+    lines = [_draw(item, names, width, glyphs) for item in news.items[:count]]
+    return lines + [[] for _ in range(count - len(lines))]
+
+
+def _draw(item: Item, names: Mapping[str, str], width: int, glyphs: Glyphs) -> Line:
+    clock = time.strftime(" %H:%M:%S " if width >= 60 else " %H:%M ", time.localtime(item.at))
+    who = names.get(item.pty_id or "", (item.pty_id or "server")[-8:])
+    often = f" (x{item.count})" if item.count > 1 else ""
+    room = max(0, width - len(clock))
+    name = fit(who, min(room, 16 if width >= 60 else 8), BOLD, cut=glyphs.cut)
+    rest = room - sum(piece.cell_length for piece in name) - 1
+    text = fit(item.text + often, rest, item.style, cut=glyphs.cut)
+    return [Segment(clock, DIM), *name, Segment(" ", NONE), *text]

@@ -1,0 +1,321 @@
+"""Where the overview gets its samples and events, and what it asks for; never waits for a reply.
+
+Each connection carries one kind of request, as a server answers in order and `kill` may take
+long: one for samples, one for events, one for each action.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from ptymux.client.server_connection import HELLO_SECONDS, Connection
+from ptymux.errors import (
+    ConnectionClosedError,
+    LimitReachedError,
+    NoServerError,
+    ProtocolError,
+    PtymuxError,
+    UnreachableError,
+)
+from ptymux.protocol.framing import LineDecoder
+from ptymux.protocol.messages import Failure, Notification, Reply, decode_answer, encode_request
+from ptymux.tui.choice import Call
+from ptymux.tui.pty_samples import Model
+from ptymux.tui.recent_events import TOPICS, News
+
+__all__ = ["NO_PTYS", "Source", "last_events"]
+
+_RECONNECT_SECONDS: Final = 0.5  # for a hello; nothing is drawn meanwhile
+_LATE_SECONDS: Final = 2.0  # after which a server is said not to answer
+_PATIENCE_SECONDS: Final = 3.0  # for which rows outlive the server that had them
+_PAST: Final = 200  # events that were before we came
+_READ: Final = 256 * 1024
+
+NO_PTYS: Final = "no PTYs; `ptymux run -d COMMAND` starts one"
+
+_Answer = Reply | Failure | Notification
+
+
+class Channel:
+    """A connection whose answers are fetched when they are here."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._sock, piece = connection.upgrade()
+        self._sock.setblocking(False)
+        self._lines = LineDecoder()
+        self._lines.feed(piece)
+        self._last_id = 0
+
+    def fileno(self) -> int:
+        """Return the fd to wait for."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._sock.close()
+
+    def ask(self, method: str, **params: object) -> None:
+        """Send a request; raises ConnectionClosedError when nobody takes it."""
+        self._last_id += 1
+        request = encode_request(self._last_id, method, params)
+        try:
+            sent = self._sock.send(request, socket.MSG_NOSIGNAL)
+        except OSError as error:
+            raise ConnectionClosedError("the server takes no request") from error
+        if sent < len(request):
+            raise ConnectionClosedError("the server takes no more requests")
+
+    def answers(self) -> list[_Answer]:
+        """Return what has come.
+
+        Raises:
+            ConnectionClosedError: the server hung up, after what was returned before.
+            ProtocolError: it said what cannot be understood.
+        """
+        try:
+            piece = self._sock.recv(_READ)
+        except BlockingIOError:
+            return self._take()
+        except OSError:
+            piece = b""
+        if not piece:
+            raise ConnectionClosedError("the server closed the connection")
+        self._lines.feed(piece)
+        return self._take()
+
+    def _take(self) -> list[_Answer]:
+        return [decode_answer(line) for line in iter(self._lines.next_line, None)]
+
+
+class Source:
+    """Keeps a model and the news true while a server lives, and finds the one that replaces it.
+
+    `on_change` is called when there is something new to draw, `on_told` with what came of actions.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        selector: selectors.BaseSelector,
+        model: Model,
+        news: News,
+        on_change: Callable[[], None],
+        on_told: Callable[[str], None],
+    ) -> None:
+        self._path = path
+        self._selector = selector
+        self._model = model
+        self._news = news
+        self._on_change = on_change
+        self._on_told = on_told
+        self._samples: Channel | None = None
+        self._events: Channel | None = None
+        self._actions: dict[Channel, Call] = {}
+        self._page: list[dict[str, Any]] = []  # of the sample on its way
+        self._asked_at: float | None = None  # when, if no answer came yet
+        self._lost_at = float("-inf")
+        self._epoch = ""
+        self.trouble = "connecting"  # what is wrong with the server; nothing when all is well
+        self.samples_taken = 0
+
+    def close(self) -> None:
+        """End all connections."""
+        for channel in [self._samples, self._events, *self._actions]:
+            if channel is not None:
+                self._drop(channel)
+        self._samples = self._events = None
+        self._actions.clear()
+
+    @property
+    def hint(self) -> str:
+        """What to do when there are no PTYs."""
+        if self.trouble == "no server":
+            return f"no server runs at {self._path}; `ptymux run -d COMMAND` starts one"
+        return "" if self.trouble else NO_PTYS
+
+    def tick(self) -> None:
+        """Ask for the next sample, of another server if need be."""
+        if self._samples is None:
+            self._connect()
+        if self._samples is None:
+            return
+        if self._asked_at is None:
+            self._ask(None)
+        elif time.monotonic() - self._asked_at > _LATE_SECONDS:
+            self._say_trouble("no answer")
+
+    def act(self, call: Call) -> None:
+        """Ask for an action; what comes of it is told."""
+        try:
+            channel = Channel(Connection(self._path, _RECONNECT_SECONDS))
+        except PtymuxError as error:
+            self._on_told(str(error))
+            return
+        self._actions[channel] = call
+        self._watch(channel, self._read_action)
+        self._on_told(call.doing)
+        try:
+            channel.ask(call.method, **call.params)
+        except PtymuxError as error:
+            self._end_action(channel, str(error))
+
+    # Connections -----------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        try:
+            connection = Connection(self._path, _RECONNECT_SECONDS)
+            epoch = connection.server.get("epoch", "")
+            self._samples = Channel(connection)
+            self._watch(self._samples, self._read_sample)
+            try:
+                self._follow(str(epoch))
+            except LimitReachedError as error:
+                self._do_without_events(error)
+        except (NoServerError, ConnectionClosedError):
+            self._lose("no server")
+        except UnreachableError:
+            self._lose("no answer")
+        except LimitReachedError as error:
+            self._lose(str(error))
+
+    def _do_without_events(self, error: PtymuxError) -> None:
+        """Go on with samples alone: as many listen to events as may."""
+        self._on_told(f"no events: {error}")
+
+    def _follow(self, epoch: str) -> None:
+        if epoch != self._epoch:
+            if self._epoch:
+                self._news.forget()
+            self._epoch = epoch
+            last = last_events(self._path, 0, self._news, _RECONNECT_SECONDS)
+            self._news.last_seq = max(0, last - _PAST)
+        self._events = Channel(Connection(self._path, _RECONNECT_SECONDS))
+        self._watch(self._events, self._read_events)
+        self._events.ask("events", since=self._news.last_seq, topics=TOPICS, follow=True)
+
+    def _lose(self, trouble: str) -> None:
+        """Go on without a server; rows stay for a while, as another one may have them soon."""
+        for channel in (self._samples, self._events):
+            if channel is not None:
+                self._drop(channel)
+        if self._samples is not None or self._lost_at == float("-inf"):
+            self._lost_at = time.monotonic()
+        self._samples = self._events = None
+        self._asked_at = None
+        if time.monotonic() - self._lost_at > _PATIENCE_SECONDS and self._model.rows:
+            self._model.clear()
+            self._on_change()
+        self._say_trouble(trouble)
+
+    def _say_trouble(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self._on_change()
+
+    def _watch(self, channel: Channel, on_readable: Callable[[Channel], None]) -> None:
+        self._selector.register(channel, selectors.EVENT_READ, lambda: on_readable(channel))
+
+    def _drop(self, channel: Channel) -> None:
+        with suppress(KeyError):
+            self._selector.unregister(channel)
+        channel.close()
+
+    # Answers ---------------------------------------------------------------------------------
+
+    def _ask(self, after: int | None) -> None:
+        assert self._samples is not None
+        if after is None:
+            self._page = []
+            self._asked_at = time.monotonic()
+        try:
+            more = {} if after is None else {"after": after}
+            self._samples.ask("list", all=True, **more)
+        except ConnectionClosedError:
+            self._lose("no server")
+
+    def _read_sample(self, channel: Channel) -> None:
+        try:
+            for answer in channel.answers():
+                if isinstance(answer, Failure):
+                    raise answer.error
+                if isinstance(answer, Reply):
+                    self._take_page(answer.result)
+        except ConnectionClosedError:
+            self._lose("no server")
+
+    def _take_page(self, result: dict[str, Any]) -> None:
+        ptys, after = result.get("ptys"), result.get("next")
+        if not isinstance(ptys, list):
+            raise ProtocolError("the server's list has no PTYs")
+        self._page += ptys
+        if after is not None:
+            self._ask(after)
+            return
+        self._asked_at = None
+        self._model.take(self._page, time.monotonic())
+        self._page = []
+        self.trouble = ""
+        self.samples_taken += 1
+        self._on_change()
+
+    def _read_events(self, channel: Channel) -> None:
+        try:
+            for answer in channel.answers():
+                if isinstance(answer, Notification):
+                    _take_news(answer, self._news)
+                elif isinstance(answer, Failure):
+                    self._do_without_events(answer.error)
+            self._on_change()
+        except ConnectionClosedError:  # the other one says so, too, and then both begin again
+            self._lose("no server")
+
+    def _read_action(self, channel: Channel) -> None:
+        try:
+            for answer in channel.answers():
+                if isinstance(answer, Failure):
+                    self._end_action(channel, str(answer.error))
+                elif isinstance(answer, Reply):
+                    self._end_action(channel, _outcome(self._actions[channel], answer.result))
+        except PtymuxError as error:
+            self._end_action(channel, str(error))
+
+    def _end_action(self, channel: Channel, told: str) -> None:
+        self._drop(channel)
+        self._actions.pop(channel, None)
+        self._on_told(told)
+        self.tick()  # what was done is to be seen
+
+
+def _outcome(call: Call, result: dict[str, Any]) -> str:
+    for envelope in result.get("envelopes") or ():
+        if envelope.get("outcome") == "failed":
+            return f"{call.doing} failed: {envelope.get('error')}"
+    return call.done
+
+
+def _take_news(notification: Notification, news: News) -> None:
+    if notification.method == "event":
+        news.take(notification.params)
+    elif notification.method == "missed":
+        news.take_missed(notification.params.get("count", 0))
+
+
+def last_events(path: str, count: int, news: News, timeout: float = HELLO_SECONDS) -> int:
+    """Add the last `count` events, and return the seq of the very last one.
+
+    Raises:
+        PtymuxError: as `Connection`.
+    """
+    with Connection(path, timeout, reply_timeout=timeout) as connection:
+        last = int(connection.call("events", topics=TOPICS, follow=False).get("last_seq", 0))
+    if count:
+        with Connection(path, timeout, reply_timeout=timeout) as connection:
+            connection.call("events", topics=TOPICS, since=max(0, last - count), follow=False)
+            for notification in connection.notifications():
+                _take_news(notification, news)
+    return last

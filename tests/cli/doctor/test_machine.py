@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from ptymux.cli.doctor.machine import (
+    check_machine,
+    judge_disk,
+    judge_linux,
+    judge_memory,
+    judge_open_files,
+)
+from ptymux.core.model import Limits
+
+RINGS = Limits().ptys * (Limits().default_buffer + Limits.SLACK + Limits.HEADER)
+UNLIMITED = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("release", "status"),
+    [
+        ("5.9.16-generic", "problem"),
+        ("5.10.0", "ok"),
+        ("5.15.0-91", "ok"),
+        ("6.18.1", "ok"),
+        ("4.19", "problem"),
+        ("odd", "problem"),
+    ],
+)
+def test_linux_has_to_be_new_enough(release: str, status: str) -> None:
+    check = judge_linux(release)
+
+    assert (check.status, release in check.text) == (status, True)
+    assert bool(check.remedy) == (status != "ok")
+
+
+def test_newer_linux_keeps_exit_statuses() -> None:
+    assert "stays unknown" in judge_linux("6.14.9").text
+    assert "stays unknown" not in judge_linux("6.15.0").text
+
+
+@pytest.mark.parametrize(
+    ("hard", "status"),
+    [
+        (UNLIMITED, "ok"),
+        (Limits().worst_case_fds, "ok"),
+        (Limits().worst_case_fds - 1, "warning"),
+        (100, "warning"),
+        (64, "problem"),
+    ],
+)
+def test_open_files_are_judged_by_what_all_ptys_need(hard: int, status: str) -> None:
+    check = judge_open_files(64, hard)
+
+    assert check.status == status
+    assert (f"ulimit -Hn {Limits().worst_case_fds}" in check.remedy) == (status != "ok")
+
+
+@pytest.mark.parametrize(
+    ("available", "status"),
+    [
+        (Limits().worst_case_bytes, "ok"),
+        (10 * RINGS // 9 + 10, "ok"),
+        (RINGS, "warning"),
+        (5 * Limits().default_buffer, "warning"),
+        (Limits().default_buffer, "problem"),
+        (0, "problem"),
+    ],
+)
+def test_memory_is_judged_by_what_all_rings_need(available: int, status: str) -> None:
+    check = judge_memory(available)
+
+    assert check.status == status
+    assert ("--buffer-size" in check.remedy) == (status != "ok")
+
+
+def test_room_is_looked_for_where_the_directory_will_be(tmp_path: Path) -> None:
+    text = judge_disk(str(tmp_path / "not" / "there")).text
+
+    assert text.endswith(" free for socket, log and state")
+    assert judge_disk("/proc").status in ("ok", "problem")
+
+
+def test_every_check_of_this_machine_has_a_name_and_an_answer(tmp_path: Path) -> None:
+    checks = list(check_machine(str(tmp_path)))
+
+    assert len({check.name for check in checks}) == len(checks) == 7
+    for check in checks:
+        assert check.status in ("ok", "warning", "problem")
+        assert check.text
+        assert bool(check.remedy) == (check.status != "ok")

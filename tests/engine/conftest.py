@@ -1,0 +1,143 @@
+"""An engine that is turned by the test itself, with real children on real PTYs."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import pytest
+
+from ptymux.core.model import SpawnOptions
+from ptymux.core.ring import Cursor, RingBuffer
+from ptymux.engine.engine import Engine
+from ptymux.engine.reports import Closed, Exited, Report
+from ptymux.errors import SignalError
+from ptymux.posix.process import ExitStatus, send, session_members
+
+_DEADLINE_SECONDS = 20.0
+
+R = TypeVar("R", bound=Report)
+
+
+def seeded() -> random.Random:
+    """Return a generator whose seed a failing test shows."""
+    seed = random.randrange(1 << 32)
+    sys.stdout.write(f"seed {seed}\n")
+    return random.Random(seed)
+
+
+class Driver:
+    """Turns an engine and keeps all it reported."""
+
+    def __init__(self) -> None:
+        self.engine = Engine()
+        self.reports: list[Report] = []
+        self.pids: dict[int, int] = {}
+        self.rings: dict[int, RingBuffer] = {}
+        self.sockets: list[socket.socket] = []
+        self.turns = 0  # that had something to do
+
+    def spawn(self, *argv: str, env: Mapping[str, str] | None = None, **options: Any) -> int:
+        """Start `argv` with SpawnOptions as keywords; return its slot."""
+        slot = len(self.pids) + 1
+        whole = {"PATH": os.environ["PATH"], "LC_ALL": "C"} if env is None else env
+        spawned = self.engine.spawn(slot, SpawnOptions(argv=argv, **options), whole)
+        self.pids[slot], self.rings[slot] = spawned.pid, spawned.ring
+        return slot
+
+    def shell(self, script: str, **options: Any) -> int:
+        return self.spawn("/bin/sh", "-c", script, **options)
+
+    def turn(self, timeout: float = 0.02) -> None:
+        if (deadline := self.engine.deadline) is not None:
+            timeout = max(0.0, min(timeout, deadline - time.monotonic()))
+        before = time.monotonic()
+        self.reports += self.engine.run_once(timeout)
+        self.turns += time.monotonic() - before < timeout
+
+    def until(self, condition: Callable[[], object]) -> None:
+        for _ in self.turns_until(condition):
+            pass
+
+    def turns_until(self, condition: Callable[[], object]) -> Iterator[None]:
+        """Turn until the condition comes true, and give control after each turn."""
+        deadline = time.monotonic() + _DEADLINE_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, "the condition did not come true"
+            self.turn()
+            yield
+
+    def for_seconds(self, seconds: float) -> None:
+        """Turn for so long: to see that nothing happens."""
+        end = time.monotonic() + seconds
+        self.until(lambda: time.monotonic() >= end)
+
+    def of(self, kind: type[R], slot: int) -> list[R]:
+        return [each for each in self.reports if isinstance(each, kind) and each.slot == slot]
+
+    def status(self, slot: int) -> ExitStatus:
+        self.until(lambda: self.of(Exited, slot))
+        (report,) = self.of(Exited, slot)
+        return report.status
+
+    def output(self, slot: int) -> bytes:
+        """Return what the ring retains."""
+        ring = self.rings[slot]
+        return Cursor(ring).peek(ring.capacity).data
+
+    def until_output(self, slot: int, text: bytes) -> None:
+        self.until(lambda: text in self.output(slot))
+
+    def until_closed(self, slot: int) -> None:
+        self.until(lambda: self.of(Closed, slot))
+
+    def lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
+        number, sock = self.engine.open_lifeline(slot, echoes=echoes)
+        sock.setblocking(False)
+        self.sockets.append(sock)
+        return number, sock
+
+    def last_word(self, sock: socket.socket) -> int:
+        """Return how much was taken, as the engine says at the end of a lifeline."""
+        word = b""
+
+        def complete() -> bool:
+            nonlocal word
+            with suppress(BlockingIOError):
+                more = sock.recv(64)
+                assert more, f"the lifeline ended after {word!r}"
+                word += more
+            return len(word) >= 8
+
+        self.until(complete)
+        assert len(word) == 8
+        return int.from_bytes(word, "little")
+
+    def end(self) -> None:
+        for sock in self.sockets:
+            sock.close()
+        for slot, pid in self.pids.items():
+            for member in session_members(pid):
+                with suppress(SignalError):
+                    send(member, signal.SIGKILL)
+            ring = self.rings[slot]
+            ring.limit = 1 << 62
+            self.engine.credit_raised(slot)
+        self.until(lambda: all(self.of(Exited, slot) for slot in self.pids))
+        self.engine.close()
+        for ring in self.rings.values():
+            ring.release()
+
+
+@pytest.fixture
+def driver() -> Iterator[Driver]:
+    driver = Driver()
+    yield driver
+    driver.end()

@@ -1,0 +1,121 @@
+"""What a keeper does with its sessions when nobody is left to ask for it more gently."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from ptymux.core.model import SpawnOptions, WindowSize
+from ptymux.engine import session_end
+from ptymux.engine.session_end import end_newborn, end_sessions
+from ptymux.posix.process import session_members, start_time
+from ptymux.posix.spawn import open_pty, spawn
+from tests.engine.conftest import Driver
+
+
+def _end(driver: Driver, *slots: int) -> float:
+    """End the sessions of these PTYs; return how long that took."""
+
+    def close_terminals() -> None:
+        for slot in slots:
+            driver.engine.close_pty(slot)
+
+    leaders = {driver.pids[slot]: start_time(driver.pids[slot]) for slot in slots}
+    began = time.monotonic()
+    end_sessions(leaders, close_terminals)
+    return time.monotonic() - began
+
+
+@pytest.mark.requirement("FR-007")
+def test_hang_up_is_enough_for_most_also_for_what_is_stopped(driver: Driver) -> None:
+    obeying = driver.shell("echo ready; exec sleep 60")
+    stopped = driver.shell("echo ready; kill -STOP $$; sleep 60")
+    for slot in (obeying, stopped):
+        driver.until_output(slot, b"ready")
+
+    seconds = _end(driver, obeying, stopped)
+
+    assert seconds < session_end.GRACE_SECONDS
+    assert driver.status(obeying).signal == driver.status(stopped).signal == signal.SIGHUP
+
+
+@pytest.mark.requirement("FR-007")
+def test_what_ignores_all_is_killed_after_the_grace_with_its_jobs(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_end, "GRACE_SECONDS", 0.3)
+    slot = driver.shell("trap '' HUP TERM; sleep 60 & echo ready; while :; do sleep 1; done")
+    driver.until_output(slot, b"ready")
+
+    seconds = _end(driver, slot)
+
+    assert seconds > session_end.HANGUP_SECONDS + 0.3
+    assert not session_members(driver.pids[slot])
+    assert driver.status(slot).signal == signal.SIGKILL
+
+
+@pytest.mark.requirement("FR-007")
+def test_term_comes_before_kill(driver: Driver, tmp_path: Path) -> None:
+    proof = tmp_path / "proof"
+    slot = driver.shell(
+        f"trap '' HUP; trap 'echo bye >{proof}; exit' TERM; echo ready; "
+        "while :; do sleep 0.01; done"
+    )
+    driver.until_output(slot, b"ready")
+
+    _end(driver, slot)
+
+    assert proof.read_text() == "bye\n"
+
+
+@pytest.mark.requirement("FR-007")
+def test_session_with_the_id_of_an_ended_child_is_left_alone(driver: Driver) -> None:
+    slot = driver.spawn("/bin/cat")
+    pid = driver.pids[slot]
+
+    end_sessions({pid: (start_time(pid) or 0) - 1}, lambda: None)
+
+    assert session_members(pid)
+
+
+def test_without_sessions_only_the_terminals_are_closed() -> None:
+    closed = []
+
+    end_sessions({}, lambda: closed.append(True))
+
+    assert closed == [True]
+
+
+@pytest.mark.requirement("FR-008")
+def test_newborn_is_killed_with_its_jobs_whatever_it_ignores() -> None:
+    pty = open_pty(WindowSize(80, 24), plain_output=False)
+    script = "trap '' HUP TERM; sleep 60 & echo ready; while :; do sleep 1; done"
+    child = spawn(SpawnOptions(argv=("/bin/sh", "-c", script)), {"PATH": os.environ["PATH"]}, pty)
+    try:
+        select.select([pty.master], [], [], 10)
+        assert b"ready" in os.read(pty.master, 100)
+
+        end_newborn(pty.master)
+
+        assert os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED).si_status == signal.SIGKILL  # type: ignore[union-attr]
+        assert not session_members(child.pid)
+        with pytest.raises(OSError, match="Input/output"):
+            os.open(pty.slave_name, os.O_RDWR | os.O_NOCTTY)  # none of its kind can come
+    finally:
+        for fd in (pty.master, child.master, child.pidfd):
+            os.close(fd)
+
+
+def test_terminal_on_which_nothing_was_started_is_only_locked() -> None:
+    pty = open_pty(WindowSize(80, 24), plain_output=False)
+    try:
+        end_newborn(pty.master)
+        with pytest.raises(OSError, match="Input/output"):
+            os.open(pty.slave_name, os.O_RDWR | os.O_NOCTTY)
+    finally:
+        os.close(pty.master)

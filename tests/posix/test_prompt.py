@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from ptymux.posix.procfs import read_stat
+from ptymux.posix.prompt import waits_for_typing
+from tests.posix.conftest import Start, wait_until
+
+SHELL = {"PATH": os.environ["PATH"], "PS1": "ready>"}
+
+
+def test_shell_waits_for_typing_before_and_after_a_job_and_not_meanwhile(start: Start) -> None:
+    child = start("bash", "--norc", "-i", env=SHELL)
+    child.read_until(b"ready>")
+    wait_until(lambda: waits_for_typing(child.pid))
+
+    child.type(b"sh -c 'echo r''un; read x'\n")
+    child.read_until(b"run")
+    wait_until(lambda: not waits_for_typing(child.pid))
+
+    child.type(b"\n")
+    wait_until(lambda: waits_for_typing(child.pid))
+
+
+def test_program_that_reads_its_terminal_waits_for_typing(start: Start) -> None:
+    child = start("cat")
+
+    wait_until(lambda: waits_for_typing(child.pid))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["sh", "-c", "echo up; sleep 60; true"],
+        [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"],
+        ["bash", "-c", "echo up; x=$(sleep 60)"],
+    ],
+)
+def test_what_waits_for_anything_else_does_not(start: Start, argv: list[str]) -> None:
+    child = start(*argv)
+    child.read_until(b"up")
+
+    def sleeps() -> bool:
+        stat = read_stat(child.pid)
+        return stat is not None and stat.state == "S"
+
+    # It sleeps for a moment on its way there, too, for its disk say.
+    wait_until(lambda: sleeps() and not waits_for_typing(child.pid))
+
+
+def test_what_ended_does_not(start: Start) -> None:
+    child = start("true")
+    child.wait()
+
+    assert not waits_for_typing(child.pid)

@@ -1,0 +1,37 @@
+"""The log of keeper and server: one file, which both have open."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ptymux.server.log_file import _copy_and_empty
+from tests.server.conftest import Place, kill, until
+
+
+def test_the_log_is_rotated_under_those_who_have_it_open(place: Place) -> None:
+    log = Path(place.folder, "s.log")
+    before = log.stat().st_ino
+    with log.open("ab") as file:
+        file.write(b"old\n" * 300_000)
+
+    kill(place.status()["keeper_pid"])
+    until(lambda: log.stat().st_size < 10_000, 10)
+    until(lambda: "the keeper is gone" in log.read_text(), 10)
+
+    keeper, server = (place.status()[name] for name in ("keeper_pid", "pid"))
+    assert log.stat().st_ino == before
+    assert {os.stat(f"/proc/{pid}/fd/2").st_ino for pid in (keeper, server)} == {before}
+    assert Path(place.folder, "s.log.1").read_text().count("old\n") == 300_000
+
+
+def test_a_log_that_cannot_be_copied_is_not_emptied(tmp_path: Path) -> None:
+    log = tmp_path / "s.log"
+    log.write_text("old\n")
+
+    _copy_and_empty(str(log), str(tmp_path / "nowhere" / "s.log.1"))
+    assert log.read_text() == "old\n"
+
+    _copy_and_empty(str(log), str(tmp_path / "s.log.1"))
+    assert (tmp_path / "s.log.1").read_text() == "old\n"
+    assert log.read_text() == ""

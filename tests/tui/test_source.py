@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ptymux.errors import LimitReachedError
+from ptymux.tui.pty_samples import Model
+from ptymux.tui.recent_events import News
+from ptymux.tui.source import Source
+from tests.client.stub import Peer, StubServer
+
+REFUSAL = LimitReachedError("subscribers", 256, "end a dashboard")
+
+
+class Seen:
+    """A source with what it needs, and what it said."""
+
+    def __init__(self, path: str) -> None:
+        self.told: list[str] = []
+        self.selector = selectors.DefaultSelector()
+        self.source = Source(
+            path, self.selector, Model(), News(), lambda: None, lambda text: self.told.append(text)
+        )
+
+    def turn_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < deadline
+            self.source.tick()
+            for key, _events in self.selector.select(0.05):
+                key.data()
+
+
+@pytest.fixture
+def see(tmp_path: Path) -> Iterator[Callable[[bool], Seen]]:
+    """Begin to look at a server that has no room for who listens, from the first on or later."""
+    path = str(tmp_path / "s")
+    refuses_past = False
+
+    def serve(peer: Peer) -> None:
+        peer.greet()
+        while True:
+            request = peer.request()
+            if request.method == "list":
+                peer.reply(request, {"ptys": [], "ended": 0, "next": None})
+            elif request.params.get("follow") or refuses_past:
+                peer.refuse(request, REFUSAL)
+            else:
+                peer.reply(request, {"missed": 0, "epoch": "e1", "last_seq": 0})
+
+    def begin(past: bool) -> Seen:
+        nonlocal refuses_past
+        refuses_past = past
+        return seen
+
+    seen = Seen(path)
+    with StubServer(path, serve):
+        try:
+            yield begin
+        finally:
+            seen.source.close()
+            seen.selector.close()
+
+
+def test_a_server_with_no_room_for_clients_is_trouble_told_once(tmp_path: Path) -> None:
+    full = LimitReachedError("the number of clients", 1, "end some of them")
+    came = 0
+
+    def serve(peer: Peer) -> None:
+        nonlocal came
+        came += 1
+        peer.refuse(peer.request(), full)
+
+    seen = Seen(str(tmp_path / "s"))
+    with StubServer(str(tmp_path / "s"), serve):
+        seen.turn_until(lambda: came > 3)
+        seen.source.close()
+    seen.selector.close()
+
+    assert (seen.told, seen.source.trouble) == ([], str(full))
+
+
+@pytest.mark.parametrize("past", [True, False])
+def test_where_too_many_listen_samples_go_on_without_events_and_that_is_told(
+    past: bool, see: Callable[[bool], Seen]
+) -> None:
+    seen = see(past)
+
+    seen.turn_until(lambda: bool(seen.told) and seen.source.samples_taken > 2)
+
+    assert seen.told == [f"no events: {REFUSAL}"]
+    assert seen.source.trouble == ""
