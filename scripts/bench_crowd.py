@@ -14,7 +14,7 @@ from pathlib import Path
 from bench_figures import Figure, Goal, Plan, interleave, median_of, ratio_of
 from bench_peers import PTYMUX, Clock, Ours, Terminal, cpu_of, peers
 
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import attach, send
 
 __all__ = ["measure_hostile", "measure_idle", "measure_overview"]
@@ -124,7 +124,7 @@ def bad_clients(ours: Ours) -> Iterator[None]:
     pty = ours.last["pty_id"]
     with ExitStack() as stack:
         for _ in range(2):
-            connection = stack.enter_context(Connection(ours.path))
+            connection = stack.enter_context(ServerConnection(ours.path))
             stalled = stack.enter_context(attach(connection, pty, wants_input=False))
         os.write(stalled.fileno(), b"\2\0\0")
         stack.enter_context(stopped(ours.path, pty))
@@ -153,7 +153,7 @@ def stopped(path: str, pty: str) -> Iterator[None]:
     """Have a process that is attached and stopped."""
     child = os.fork()
     if child == 0:
-        with suppress(BaseException), Connection(path) as connection:
+        with suppress(BaseException), ServerConnection(path) as connection:
             attach(connection, pty, wants_input=False)
             os.kill(os.getpid(), signal.SIGSTOP)
         os._exit(0)

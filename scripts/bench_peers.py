@@ -23,7 +23,7 @@ from typing import Any, Final, Protocol, Self
 from bench_figures import BenchError
 
 from ptymux.client.autostart import start_server
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import PtymuxError
 
@@ -161,7 +161,7 @@ class Ours:
         self.path = f"{folder}/s.sock"
         self.env = ENVIRONMENT | {"PTYMUX_SOCKET": self.path}
         start_server(self.path)
-        self.connection = Connection(self.path)
+        self.connection = ServerConnection(self.path)
         status = self.connection.call("status")
         self.keeper, self.server = int(status["keeper_pid"]), int(status["pid"])
         children = Path(f"/proc/{self.keeper}/task/{self.keeper}/children").read_text()

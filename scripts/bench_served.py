@@ -27,7 +27,7 @@ from bench_figures import (
 )
 from bench_peers import DEADLINE_SECONDS, PTYMUX, Clock, Ours, Peer, Terminal, peers
 
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import attach
 from ptymux.protocol.framing import Gap, Out
 
@@ -163,7 +163,10 @@ def flood_client(plan: Plan, ours: Ours, clock: Clock) -> Run:
     command = (plan.needed_program, "timed", str(plan.size), clock.path, "go")
     ours.start(*command, plain_output=True)
     delivered = missed = 0
-    with Connection(ours.path) as connection, attach(connection, ours.last["pty_id"]) as stream:
+    with (
+        ServerConnection(ours.path) as connection,
+        attach(connection, ours.last["pty_id"]) as stream,
+    ):
         assert stream.lifeline is not None
         stream.lifeline.send_all(b"\n")
         for frame in stream:

@@ -11,9 +11,9 @@ import re
 import signal
 import sys
 
-from ptymux.cli.output.stderr import tell
+from ptymux.cli.output.stderr import print_message
 from ptymux.errors import PtymuxError, UnknownPtyError
-from ptymux.posix.resource_errors import shortage_of
+from ptymux.posix.resource_errors import resource_error
 
 TYPE_CHECKING = False  # typing costs more than what programs ask of us
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def main() -> None:
     except OSError as error:
         # The interpreter would flush again at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = status or _tell_unwritable(error)
+        status = status or _print_unwritable(error)
     sys.exit(status)
 
 
@@ -77,9 +77,9 @@ def _run(on_interrupt: object) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.UsageError as error:
-        return _tell_usage(error)
+        return _print_usage(error)
     except click.ClickException as error:
-        return _tell(error.format_message(), EXIT_FAILED)
+        return _print_line(error.format_message(), EXIT_FAILED)
     except SystemExit as exit_:
         # From click: it was asked for completions, or nobody reads our output.
         return int(exit_.code or 0) if "_PTYMUX_COMPLETE" in os.environ else EXIT_CLOSED_PIPE
@@ -93,14 +93,14 @@ def _fail(error: Exception) -> int:
     """Tell a failure in words; return the exit code."""
     if isinstance(error, OSError):
         if error.errno in _UNWRITABLE:
-            return _tell_unwritable(error)
-        error = shortage_of(error) or error
+            return _print_unwritable(error)
+        error = resource_error(error) or error
     if isinstance(error, PtymuxError):
-        return _tell(_with_hint(error), error.exit_code)
+        return _print_line(_with_hint(error), error.exit_code)
     if os.environ.get("PTYMUX_DEBUG"):
         raise error
     text = f"internal error, {type(error).__name__}: {error}; PTYMUX_DEBUG=1 shows where"
-    return _tell(text, EXIT_FAILED)
+    return _print_line(text, EXIT_FAILED)
 
 
 def _with_hint(error: PtymuxError) -> str:
@@ -115,7 +115,7 @@ def _with_hint(error: PtymuxError) -> str:
     return text if meant is None else f"{unknown[0]}, did you mean {meant!r}{text[unknown.end() :]}"
 
 
-def _tell_usage(error: click.UsageError) -> int:
+def _print_usage(error: click.UsageError) -> int:
     import click
 
     from ptymux.cli.root import COMMANDS
@@ -129,18 +129,20 @@ def _tell_usage(error: click.UsageError) -> int:
     # Of an option without its value click does not say whose it is.
     words = [word for word in sys.argv[1:2] if word in COMMANDS]
     who = error.ctx.command_path if error.ctx else " ".join(("ptymux", *words))
-    return _tell(f"{text}; see `{who} --help`", EXIT_USAGE, who)
+    return _print_line(f"{text}; see `{who} --help`", EXIT_USAGE, who)
 
 
-def _tell_unwritable(error: OSError) -> int:
+def _print_unwritable(error: OSError) -> int:
     """Say that our own output has nowhere to go, but for a closed pipe, which is no trouble."""
     if error.errno == errno.EPIPE:
         return EXIT_CLOSED_PIPE
-    return _tell(f"cannot write to stdout: {os.strerror(error.errno or 0).lower()}", EXIT_FAILED)
+    return _print_line(
+        f"cannot write to stdout: {os.strerror(error.errno or 0).lower()}", EXIT_FAILED
+    )
 
 
-def _tell(text: str, status: int, who: str = "ptymux") -> int:
-    tell(text, who)
+def _print_line(text: str, status: int, who: str = "ptymux") -> int:
+    print_message(text, who)
     return status
 
 

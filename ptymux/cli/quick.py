@@ -7,7 +7,7 @@ told, takes the ordinary way.
 from __future__ import annotations
 
 from ptymux.cli.output.printing import print_json
-from ptymux.client.server_connection import HELLO_SECONDS, Connection, socket_path
+from ptymux.client.server_connection import HELLO_SECONDS, ServerConnection, socket_path
 from ptymux.errors import ConnectionClosedError, NoServerError, UnknownPtyError
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ def run_quickly(words: Sequence[str]) -> int | None:
     if pty.startswith("-") or not pty:
         return None
     try:
-        with Connection(socket_path(), HELLO_SECONDS) as connection:
+        with ServerConnection(socket_path(), HELLO_SECONDS) as connection:
             told = connection.call("stats", pty=pty)["pty"]
     except (NoServerError, UnknownPtyError, ConnectionClosedError):
         return None

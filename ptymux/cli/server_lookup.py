@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ptymux.cli.options.pty_names import PTY
-from ptymux.client.server_connection import Connection, socket_path
+from ptymux.client.server_connection import ServerConnection, socket_path
 from ptymux.errors import (
     ConnectionClosedError,
     NoServerError,
@@ -40,7 +40,7 @@ def chosen_path() -> str:
     return socket_path(None if context is None else context.find_root().params.get("socket"))
 
 
-def connect(*, start: bool = False) -> Connection:
+def connect(*, start: bool = False) -> ServerConnection:
     """Return a connection to the server, which `start` starts if none runs.
 
     Without a server it is a connection to one without PTYs: lists are empty and every PTY is
@@ -63,7 +63,7 @@ def connect(*, start: bool = False) -> Connection:
     return _connect_soon(path)
 
 
-def reach(path: str) -> Connection:
+def reach(path: str) -> ServerConnection:
     """Return a connection to the server at `path`, also while it is being replaced.
 
     Raises:
@@ -73,7 +73,7 @@ def reach(path: str) -> Connection:
     deadline = time.monotonic() + _HELLO_SECONDS
     while True:
         try:
-            return Connection(path, max(deadline - time.monotonic(), _RETRY_SECONDS))
+            return ServerConnection(path, max(deadline - time.monotonic(), _RETRY_SECONDS))
         except ConnectionClosedError as error:  # before it said hello: nothing was asked yet
             if time.monotonic() > deadline:
                 log = state_path(path, "log")
@@ -82,7 +82,7 @@ def reach(path: str) -> Connection:
         time.sleep(_RETRY_SECONDS)
 
 
-def repeating(act: Callable[[Connection], _T]) -> _T:
+def repeating(act: Callable[[ServerConnection], _T]) -> _T:
     """Return what `act` returns, called again on another connection if the server is replaced.
 
     It asks for what may be asked for twice.
@@ -99,7 +99,7 @@ def repeating(act: Callable[[Connection], _T]) -> _T:
         return requests.repeating(act)
 
 
-def every_pty(connection: Connection, **chosen: object) -> tuple[list[dict[str, Any]], int]:
+def every_pty(connection: ServerConnection, **chosen: object) -> tuple[list[dict[str, Any]], int]:
     """Return the PTYs that a `list` with these parameters gives, all pages, and how many ended."""
     found: list[dict[str, Any]] = []
     after: int | None = None
@@ -111,19 +111,19 @@ def every_pty(connection: Connection, **chosen: object) -> tuple[list[dict[str, 
             return found, page["ended"]
 
 
-def _connect_soon(path: str) -> Connection:
+def _connect_soon(path: str) -> ServerConnection:
     """Connect to a server that serves, or is about to as somebody else has just started it."""
     deadline = time.monotonic() + _COME_UP_SECONDS
     while True:
         try:
-            return Connection(path)
+            return ServerConnection(path)
         except NoServerError:
             if time.monotonic() > deadline:
                 raise
         time.sleep(_RETRY_SECONDS)
 
 
-class _Nobody(Connection):
+class _Nobody(ServerConnection):
     """What stands for a server where none runs."""
 
     def __init__(self, path: str, error: NoServerError) -> None:

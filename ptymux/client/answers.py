@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeAlias, TypedDict, final
 
 __all__ = [
     "Buffer",
-    "Delivery",
-    "Envelope",
+    "PastDelivery",
+    "SignalDelivery",
     "Event",
     "Missed",
     "Pty",
@@ -83,7 +83,7 @@ class Pty(TypedDict):
 Step = TypedDict("Step", {"from": str, "to": str, "event": str, "at": float})
 
 
-class Delivery(TypedDict):
+class PastDelivery(TypedDict):
     """What became of one signal to one process; `signal` is its name without SIG."""
 
     signal: str
@@ -93,7 +93,7 @@ class Delivery(TypedDict):
     error: str | None
 
 
-class Envelope(TypedDict):
+class SignalDelivery(TypedDict):
     """What became of one signal to one process, just now; `signal` is its number."""
 
     pty_id: str
@@ -108,7 +108,7 @@ class PtyStats(Pty):
     """One PTY with what it went through; of its environment the names alone."""
 
     history: list[Step]
-    signals: list[Delivery]
+    signals: list[PastDelivery]
     env_names: list[str]
 
 

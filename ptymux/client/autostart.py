@@ -16,7 +16,7 @@ from ptymux.errors import (
     UnsafeDirectoryError,
     error_from_wire,
 )
-from ptymux.posix.resource_errors import shortage_of
+from ptymux.posix.resource_errors import resource_error
 from ptymux.posix.runtime import ensure_directory, state_path
 
 __all__ = ["start_server"]
@@ -46,7 +46,9 @@ def start_server(path: str, *, leave_seconds: float | None = None) -> bool:
         word = _start(path, log, _environment(leave_seconds))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise shortage_of(error) or NoServerError(f"no server can be started: {reason}") from error
+        raise resource_error(error) or NoServerError(
+            f"no server can be started: {reason}"
+        ) from error
     code, _, message = word.partition(" ")
     if code == "ready":
         return True

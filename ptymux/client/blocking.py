@@ -14,16 +14,16 @@ from contextlib import suppress
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
-from ptymux.client.answers import Envelope, Pty, PtyRef, PtyStats, Status
+from ptymux.client.answers import Pty, PtyRef, PtyStats, SignalDelivery, Status
 from ptymux.client.autostart import start_server
 from ptymux.client.closing import Closing
 from ptymux.client.cut_lines import Lines
-from ptymux.client.event_follower import Events
+from ptymux.client.event_follower import EventFollower
 from ptymux.client.matching import Found, Matcher, search
 from ptymux.client.pty_reader import PtyReader
 from ptymux.client.reconnect import connect_patiently
 from ptymux.client.requests import Requests
-from ptymux.client.server_connection import Connection, socket_path
+from ptymux.client.server_connection import ServerConnection, socket_path
 from ptymux.client.spawn_request import new_request
 from ptymux.client.stream import Lifeline, open_input, write_all
 from ptymux.core import model
@@ -57,7 +57,7 @@ def connect(path: str | os.PathLike[str] | None = None, *, start: bool = True) -
     """
     chosen = socket_path(None if path is None else os.fspath(path))
     try:
-        return Client(Connection(chosen))
+        return Client(ServerConnection(chosen))
     except NoServerError:
         check_is_socket(chosen)
         if not start:
@@ -75,7 +75,7 @@ class Client(Closing):
     the readers, events and dialogues that it made, and no PTY.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ServerConnection) -> None:
         self.path = connection.path
         self._requests = Requests(connection)
         self._ask = self._requests.ask
@@ -134,7 +134,9 @@ class Client(Closing):
             idle_timeout_seconds=idle_timeout_seconds,
             grace_seconds=grace_seconds,
         )
-        spawn = partial(Connection.spawn, options=options, remove=remove, request=new_request())
+        spawn = partial(
+            ServerConnection.spawn, options=options, remove=remove, request=new_request()
+        )
         return cast(Pty, self._requests.repeating(spawn)["pty"])
 
     # Look ----------------------------------------------------------------------------------------
@@ -207,14 +209,14 @@ class Client(Closing):
         follow: bool = True,
         *,
         pty: PtyRef | None = None,
-    ) -> Events:
+    ) -> EventFollower:
         """Return an iterator of what happens from now on, or of all after the event `since`.
 
         Without `follow` it ends with the last event that there is. A dict with `missed` alone
         tells how many events were lost in its place.
         """
         name = None if pty is None else _word(pty)
-        events = Events(self.path, since=since, topics=topics, pty=name, follow=follow)
+        events = EventFollower(self.path, since=since, topics=topics, pty=name, follow=follow)
         self._made.add(events)
         return events
 
@@ -288,7 +290,7 @@ class Client(Closing):
         """
         deadline = None if timeout is None else time.monotonic() + timeout
 
-        def wait(connection: Connection) -> Mapping[str, Any]:
+        def wait(connection: ServerConnection) -> Mapping[str, Any]:
             if deadline is not None:
                 connection.patience = max(0.0, deadline - time.monotonic())
             try:
@@ -329,7 +331,7 @@ class Client(Closing):
 
     def signal(
         self, pty: PtyRef, signal: int | str, *, session: bool = False
-    ) -> builtins.list[Envelope]:
+    ) -> builtins.list[SignalDelivery]:
         """Send a signal, by name or number, to a PTY's processes; return what became of it.
 
         INT, QUIT and TSTP go to what is in the foreground, others to the first process's group,
@@ -342,7 +344,7 @@ class Client(Closing):
         answer = self._requests.connection().call(
             "signal", pty=_word(pty), signal=name, session=session
         )
-        return cast("builtins.list[Envelope]", answer["envelopes"])
+        return cast("builtins.list[SignalDelivery]", answer["envelopes"])
 
     def remove(self, pty: PtyRef) -> None:
         """Forget a PTY that has ended.

@@ -24,7 +24,7 @@ class Lines:
         sizes = line_sizes(data)
         sizes[0] += self._begun
         if max(sizes) > LONGEST_LINE and self._pid is not None:
-            from ptymux.posix.collecting import collects_lines
+            from ptymux.posix.tty import collects_lines
 
             if collects_lines(self._pid):
                 raise LineTooLongError(max(sizes), LONGEST_LINE)

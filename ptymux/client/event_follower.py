@@ -9,13 +9,13 @@ from typing import cast
 from ptymux.client.answers import Event, Missed
 from ptymux.client.closing import Closing
 from ptymux.client.reconnect import Patience, persistently
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import ConnectionClosedError, PtymuxError
 
-__all__ = ["Events"]
+__all__ = ["EventFollower"]
 
 
-class Events(Closing):
+class EventFollower(Closing):
     """The events after the number `since`, in order: iterate, or call `read`.
 
     Without `follow` those that are kept, of all or those after `since`; with it also those to
@@ -34,7 +34,7 @@ class Events(Closing):
         pty: str | None = None,
         follow: bool = True,
     ) -> None:
-        self._connection: Connection | None = None
+        self._connection: ServerConnection | None = None
         self._path = path
         self._chosen = {"topics": list(topics) if topics else None, "pty": pty, "follow": follow}
         self._epoch: str | None = None
@@ -85,7 +85,7 @@ class Events(Closing):
         missed, self._missed = Missed(missed=self._missed), 0
         return missed
 
-    def _receive(self, connection: Connection, deadline: float | None) -> Event | None:
+    def _receive(self, connection: ServerConnection, deadline: float | None) -> Event | None:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             told = connection.notification(left)
@@ -112,7 +112,7 @@ class Events(Closing):
             patience.bear(error, deadline)
 
     def _open(self, since: int | None) -> None:
-        connection = Connection(self._path)
+        connection = ServerConnection(self._path)
         try:
             reply = connection.call("events", since=since, **self._chosen)
             if since and self._epoch not in (None, reply["epoch"]):

@@ -24,7 +24,7 @@ from ptymux.client.pty_reader import PtyReader
 from ptymux.core.model import ENDED_STATES
 from ptymux.core.ring import Part
 from ptymux.errors import PtymuxError, UnknownPtyError, WaitTimeoutError
-from ptymux.posix.collecting import echoes, make_echo
+from ptymux.posix.tty import echoes, make_echo
 
 if TYPE_CHECKING:
     from ptymux.client.blocking import Client

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
-from ptymux.client.server_connection import HELLO_SECONDS, Connection
+from ptymux.client.server_connection import HELLO_SECONDS, ServerConnection
 from ptymux.client.stream import Stream, attach
 from ptymux.errors import ConnectionClosedError, NoServerError, PtymuxError, UnreachableError
 
@@ -59,22 +59,24 @@ class Patience:
         time.sleep(max(0.0, min(_RETRY_SECONDS, left)))
 
 
-def connect_patiently(path: str) -> Connection:
+def connect_patiently(path: str) -> ServerConnection:
     """Return a connection to the server at `path`, or to the one that comes in its place.
 
     Raises:
         ConnectionClosedError: none came.
-        PtymuxError: as `Connection`, where waiting does not help.
+        PtymuxError: as `ServerConnection`, where waiting does not help.
     """
     patience = Patience()
     while True:
         try:
-            return Connection(path)
+            return ServerConnection(path)
         except PtymuxError as error:
             patience.bear(error)
 
 
-def with_server(connect: Callable[[], Connection], act: Callable[[Connection], _T]) -> _T:
+def with_server(
+    connect: Callable[[], ServerConnection], act: Callable[[ServerConnection], _T]
+) -> _T:
     """Return what `act` returns, called again with another connection as often as one breaks.
 
     Raises:
@@ -132,7 +134,7 @@ def attach_to(
         PtymuxError: it cannot be done, or not yet.
     """
     left = HELLO_SECONDS if deadline is None else deadline - time.monotonic()
-    connection = Connection(path, min(HELLO_SECONDS, max(_HASTE_SECONDS, left)))
+    connection = ServerConnection(path, min(HELLO_SECONDS, max(_HASTE_SECONDS, left)))
     try:
         return attach(
             connection,

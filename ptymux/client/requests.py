@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ptymux.client.closing import Closing
 from ptymux.client.reconnect import connect_patiently, is_readable, with_server
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import ConnectionClosedError
 
 __all__ = ["Requests"]
@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 class Requests(Closing):
     """Keeps a connection, and makes another one when its server was replaced."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ServerConnection) -> None:
         """Take over `connection`."""
         self.path = connection.path
         self._connection = connection
@@ -34,7 +34,7 @@ class Requests(Closing):
         """Ask for what is harmless to ask for again, and do so if the server dies meanwhile."""
         return self.repeating(lambda connection: connection.call(method, **params))
 
-    def repeating(self, act: Callable[[Connection], _T]) -> _T:
+    def repeating(self, act: Callable[[ServerConnection], _T]) -> _T:
         """Return what `act` returns, called again as often as the connection breaks.
 
         Raises:
@@ -42,9 +42,9 @@ class Requests(Closing):
                 came went away at once.
         """
         self._check_open()
-        return with_server(lambda: self._connected(Connection), act)
+        return with_server(lambda: self._connected(ServerConnection), act)
 
-    def connection(self) -> Connection:
+    def connection(self) -> ServerConnection:
         """Return the connection, or another one if its server has gone since the last request.
 
         Raises:
@@ -57,7 +57,7 @@ class Requests(Closing):
         if self._is_closed:
             raise ConnectionClosedError("this client was closed")
 
-    def _connected(self, connect: Callable[[str], Connection]) -> Connection:
+    def _connected(self, connect: Callable[[str], ServerConnection]) -> ServerConnection:
         if self._connection.fileno() < 0 or is_readable(self._connection, time.monotonic()):
             self._connection.close()
             self._connection = connect(self.path)

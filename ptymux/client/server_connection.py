@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from ptymux.core.model import SpawnOptions
 
-__all__ = ["HELLO_SECONDS", "REPLY_SECONDS", "Connection", "socket_path"]
+__all__ = ["HELLO_SECONDS", "REPLY_SECONDS", "ServerConnection", "socket_path"]
 
 HELLO_SECONDS: Final = 2.0  # for connecting and the first answer
 REPLY_SECONDS: Final = 30.0  # for every other answer that needs nothing to happen first
@@ -73,7 +73,7 @@ def socket_path(explicit: str | None = None) -> str:
     return path
 
 
-class Connection(Closing):
+class ServerConnection(Closing):
     """A connection to the server at `path` that has said hello.
 
     `timeout` seconds are for connecting and the server's hello, `reply_timeout` for later answers;
@@ -320,9 +320,9 @@ def _connect(path: str, timeout: float) -> socket.socket:
     try:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     except OSError as error:
-        from ptymux.posix.resource_errors import shortage_of
+        from ptymux.posix.resource_errors import resource_error
 
-        raise shortage_of(error) or UnreachableError(path, str(error.strerror)) from error
+        raise resource_error(error) or UnreachableError(path, str(error.strerror)) from error
     try:
         # A connect to a full backlog waits in the kernel, but only if the socket blocks.
         limit = _TIMEVAL.pack(int(timeout), int(timeout % 1 * 1_000_000))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Final
 
-    from ptymux.client.server_connection import Connection
+    from ptymux.client.server_connection import ServerConnection
     from ptymux.protocol.framing import Frame
 
 __all__ = ["Lifeline", "Stream", "attach", "open_input", "send", "unseen", "write_all"]
@@ -268,7 +268,7 @@ def unseen(frame: Frame, offset: int) -> Frame | None:
 
 
 def attach(
-    connection: Connection,
+    connection: ServerConnection,
     pty: str,
     *,
     kind: str = "consumer",
@@ -291,7 +291,7 @@ def attach(
     sent last. With `hangup` its end hangs the PTY up, unless `detach` was called before.
 
     Raises:
-        PtymuxError: as `Connection.call`; the connection is as it was.
+        PtymuxError: as `ServerConnection.call`; the connection is as it was.
     """
     result, given = _ask(
         connection,
@@ -315,11 +315,13 @@ def attach(
     return Stream(sock, piece, pty=result.get("pty"), offset=start, lifeline=given)
 
 
-def open_input(connection: Connection, pty: str, size: int | None = None) -> tuple[Lifeline, int]:
+def open_input(
+    connection: ServerConnection, pty: str, size: int | None = None
+) -> tuple[Lifeline, int]:
     """Return a lifeline to `pty` and the offset of its output by now; `size`: of all the input.
 
     Raises:
-        PtymuxError: as `Connection.call`.
+        PtymuxError: as `ServerConnection.call`.
     """
     result, lifeline = _ask(connection, "send", pty=pty, size=size)
     if lifeline is None:
@@ -327,13 +329,13 @@ def open_input(connection: Connection, pty: str, size: int | None = None) -> tup
     return lifeline, _start(result, connection, lifeline)
 
 
-def send(connection: Connection, pty: str, data: bytes) -> int:
+def send(connection: ServerConnection, pty: str, data: bytes) -> int:
     """Write `data` to `pty`; return the offset of its output before, once the terminal took all.
 
     Raises:
         InputCutError: the PTY ended and took less; `taken` says how much.
         ConnectionClosedError: the keeper died: it is unknown how much.
-        PtymuxError: as `Connection.call`; nothing was written.
+        PtymuxError: as `ServerConnection.call`; nothing was written.
     """
     lifeline, offset = open_input(connection, pty, len(data))
     write_all(lifeline, pty, data)
@@ -355,7 +357,7 @@ def write_all(lifeline: Lifeline, pty: str, data: bytes) -> None:
 
 
 def _ask(
-    connection: Connection, method: str, **params: object
+    connection: ServerConnection, method: str, **params: object
 ) -> tuple[dict[str, Any], Lifeline | None]:
     result, fds = connection.call_with_fds(method, **params)
     for unasked in fds[1:]:
@@ -367,7 +369,7 @@ def _ask(
         raise ProtocolError("what the server sent is no lifeline") from error
 
 
-def _start(result: dict[str, Any], connection: Connection, lifeline: Lifeline | None) -> int:
+def _start(result: dict[str, Any], connection: ServerConnection, lifeline: Lifeline | None) -> int:
     offset = result.get("offset")
     if type(offset) is int and offset >= 0:
         return offset

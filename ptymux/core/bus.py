@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ptymux.core.event_log import KEPT, Envelope, EventLog, Topic
+from ptymux.core.event_log import KEPT, EventEnvelope, EventLog, Topic
 from ptymux.core.model import CorrelationId, LaneId, Limits, PtyId, SessionId, TerminalId
 from ptymux.errors import InvalidValueError, LimitReachedError
 
-__all__ = ["Bus", "Missed", "Subscription"]
+__all__ = ["Bus", "MissedEvents", "Subscription"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class MissedEvents:
     """In the place of `count` events that a full queue had no room for."""
 
     count: int
@@ -39,12 +39,14 @@ class Subscription:
     _pty_id: PtyId | None
     _max_queue: int
     _on_ready: Callable[[], None] | None
-    _queue: deque[Envelope] = field(default_factory=deque)
+    _queue: deque[EventEnvelope] = field(default_factory=deque)
     _missed: int = 0
 
-    def take(self) -> list[Envelope | Missed]:
+    def take(self) -> list[EventEnvelope | MissedEvents]:
         """Return what came since the last call, oldest first, a gap told in its place."""
-        taken: list[Envelope | Missed] = [Missed(self._missed)] if self._missed else []
+        taken: list[EventEnvelope | MissedEvents] = (
+            [MissedEvents(self._missed)] if self._missed else []
+        )
         taken += self._queue
         self._queue.clear()
         self._missed = 0
@@ -59,7 +61,7 @@ class Subscription:
         """Return whether such an event would be handed to it."""
         return topic in self._topics and self._pty_id in (None, pty_id)
 
-    def _offer(self, envelope: Envelope) -> bool:
+    def _offer(self, envelope: EventEnvelope) -> bool:
         """Queue the event and return whether it is the first one waiting."""
         if len(self._queue) == self._max_queue:
             self._queue.popleft()
@@ -102,14 +104,14 @@ class Bus:
         terminal_id: TerminalId | None = None,
         correlation_id: CorrelationId | None = None,
         payload: Mapping[str, object] | None = None,
-    ) -> Envelope:
+    ) -> EventEnvelope:
         """Announce what happened `at`, in seconds since the epoch; never blocks or raises.
 
         A kept event is in the log before anybody is told. A payload that is no JSON or makes it
         larger than `Limits.event_size` is replaced by one that says why it was omitted.
         """
         kept = topic in KEPT
-        envelope = Envelope(
+        envelope = EventEnvelope(
             id=id,
             topic=topic,
             seq=self.last_seq + 1 if kept else None,
@@ -170,7 +172,7 @@ class Bus:
         """Return whether anybody wants such events; `pty_id` None: of any PTY."""
         return any(each.wants(topic, pty_id or each._pty_id) for each in self._subscriptions)
 
-    def _fit(self, envelope: Envelope) -> tuple[Envelope, bytes]:
+    def _fit(self, envelope: EventEnvelope) -> tuple[EventEnvelope, bytes]:
         try:
             record = envelope.encode()
         except (TypeError, ValueError, RecursionError) as error:

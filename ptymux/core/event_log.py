@@ -35,7 +35,7 @@ from typing import Any, Final
 from ptymux.core.model import CorrelationId, LaneId, Limits, PtyId, SessionId, TerminalId
 from ptymux.errors import InvalidValueError
 
-__all__ = ["HEADER_SIZE", "Topic", "KEPT", "Envelope", "EventLog"]
+__all__ = ["HEADER_SIZE", "Topic", "KEPT", "EventEnvelope", "EventLog"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ _WORDS: Final = {topic: _TOPICS + index for index, topic in enumerate(Topic)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class EventEnvelope:
     """One event. `seq` (of the epoch) and `sequence` (of the topic) are None when it is not kept.
 
     `payload` is JSON: texts, numbers, booleans, None, lists and dicts with text keys.
@@ -108,7 +108,7 @@ class Envelope:
         return text.encode("ascii") + b"\n"
 
     @classmethod
-    def from_json(cls, values: Mapping[str, object]) -> Envelope:
+    def from_json(cls, values: Mapping[str, object]) -> EventEnvelope:
         """Return the event with these fields; unknown ones are skipped.
 
         Raises:
@@ -124,7 +124,7 @@ class Envelope:
 
 
 _FIELDS: Final[Mapping[str, tuple[type, ...]]] = {
-    **{each.name: (str, NoneType) for each in fields(Envelope)},
+    **{each.name: (str, NoneType) for each in fields(EventEnvelope)},
     **dict.fromkeys(("id", "topic", "epoch"), (str,)),
     **dict.fromkeys(("seq", "sequence"), (int, NoneType)),
     "timestamp": (int, float),
@@ -197,7 +197,7 @@ class EventLog:
         """The last sequence of each topic, 0 before its first."""
         return {topic: self._words[word] for topic, word in _WORDS.items()}
 
-    def append(self, envelope: Envelope, record: bytes | None = None) -> None:
+    def append(self, envelope: EventEnvelope, record: bytes | None = None) -> None:
         """Add the next kept event; `record` is its `encode()`, if at hand.
 
         An event larger than the whole log leaves it empty and counts as missed.
@@ -225,11 +225,11 @@ class EventLog:
         """Note that what all events so far tell has taken effect, in rings and records."""
         self._store(_SETTLED, self.last_seq)
 
-    def unsettled(self) -> list[Envelope]:
+    def unsettled(self) -> list[EventEnvelope]:
         """Return the events that were told by somebody who was killed before they took effect."""
         return self.since(self._words[_SETTLED])[1] if self._words[_SETTLED] < self.last_seq else []
 
-    def since(self, seq: int, most: int | None = None) -> tuple[int, list[Envelope]]:
+    def since(self, seq: int, most: int | None = None) -> tuple[int, list[EventEnvelope]]:
         """Return (the `most` oldest) events after `seq`; how many of all are gone: exactly."""
         seq, oldest = max(0, seq), self.last_seq - len(self._sizes) + 1
         skipped = max(0, seq + 1 - oldest)
@@ -252,8 +252,8 @@ class EventLog:
         self._bytes[HEADER_SIZE + at : HEADER_SIZE + at + len(data)] = data
 
 
-def _decode(line: bytes) -> Envelope:
+def _decode(line: bytes) -> EventEnvelope:
     try:
-        return Envelope.from_json(json.loads(line))
+        return EventEnvelope.from_json(json.loads(line))
     except (ValueError, AttributeError) as error:  # the first covers InvalidValueError
         raise InvalidValueError("event log", line[:40], "undamaged") from error

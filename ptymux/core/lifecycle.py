@@ -15,7 +15,7 @@ from ptymux.errors import InvalidTransitionError
 
 __all__ = [
     "State",
-    "Event",
+    "LifecycleEvent",
     "TABLE",
     "LIVE",
     "Transition",
@@ -38,7 +38,7 @@ class State(enum.Enum):
     STOPPED = "stopped"  # terminal
 
 
-class Event(enum.Enum):
+class LifecycleEvent(enum.Enum):
     """What can happen to a PTY."""
 
     SPAWN = "spawn"
@@ -53,28 +53,28 @@ class Event(enum.Enum):
 
 
 # Whatever is not here is not possible.
-TABLE: Mapping[tuple[State, Event], State] = MappingProxyType(
+TABLE: Mapping[tuple[State, LifecycleEvent], State] = MappingProxyType(
     {
-        (State.IDLE, Event.SPAWN): State.SPAWNING,
-        (State.SPAWNING, Event.SPAWNED): State.ACTIVE,
-        (State.SPAWNING, Event.SPAWN_FAILED): State.ERRORED,
-        (State.SPAWNING, Event.TERMINATED_EARLY): State.STOPPED,
-        (State.ACTIVE, Event.IDLE_TIMEOUT): State.THROTTLED,
-        (State.THROTTLED, Event.OUTPUT_RESUMED): State.ACTIVE,
-        (State.ACTIVE, Event.ENDED_WELL): State.STOPPED,
-        (State.THROTTLED, Event.ENDED_WELL): State.STOPPED,
-        (State.ACTIVE, Event.ENDED_BADLY): State.ERRORED,
-        (State.THROTTLED, Event.ENDED_BADLY): State.ERRORED,
-        (State.ERRORED, Event.CLEANED_UP): State.STOPPED,
+        (State.IDLE, LifecycleEvent.SPAWN): State.SPAWNING,
+        (State.SPAWNING, LifecycleEvent.SPAWNED): State.ACTIVE,
+        (State.SPAWNING, LifecycleEvent.SPAWN_FAILED): State.ERRORED,
+        (State.SPAWNING, LifecycleEvent.TERMINATED_EARLY): State.STOPPED,
+        (State.ACTIVE, LifecycleEvent.IDLE_TIMEOUT): State.THROTTLED,
+        (State.THROTTLED, LifecycleEvent.OUTPUT_RESUMED): State.ACTIVE,
+        (State.ACTIVE, LifecycleEvent.ENDED_WELL): State.STOPPED,
+        (State.THROTTLED, LifecycleEvent.ENDED_WELL): State.STOPPED,
+        (State.ACTIVE, LifecycleEvent.ENDED_BADLY): State.ERRORED,
+        (State.THROTTLED, LifecycleEvent.ENDED_BADLY): State.ERRORED,
+        (State.ERRORED, LifecycleEvent.CLEANED_UP): State.STOPPED,
     }
 )
 
 LIVE = frozenset({State.IDLE, State.SPAWNING, State.ACTIVE, State.THROTTLED})
 
-_FLAP = (Event.IDLE_TIMEOUT, Event.OUTPUT_RESUMED)
+_FLAP = (LifecycleEvent.IDLE_TIMEOUT, LifecycleEvent.OUTPUT_RESUMED)
 
 
-def transition(state: State, event: Event) -> State | None:
+def transition(state: State, event: LifecycleEvent) -> State | None:
     """Return the state that `event` leads to from `state`, or None where there is no such step."""
     return TABLE.get((state, event))
 
@@ -84,7 +84,7 @@ class Transition:
     """One step that was taken."""
 
     from_state: State
-    event: Event
+    event: LifecycleEvent
     to_state: State
     at: float  # seconds since the epoch
 
@@ -94,7 +94,7 @@ class Transition:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Transition:
         """Return the step that `as_json` told."""
-        states = State(values["from"]), Event(values["event"]), State(values["to"])
+        states = State(values["from"]), LifecycleEvent(values["event"]), State(values["to"])
         return cls(*states, values["at"])
 
     def as_json(self) -> dict[str, str | float]:
@@ -144,7 +144,7 @@ class Lifecycle:
         """The PTY has not ended."""
         return self._state in LIVE
 
-    def apply(self, event: Event, at: float) -> Transition:
+    def apply(self, event: LifecycleEvent, at: float) -> Transition:
         """Take the step that `event` means now and return it; `at` in seconds since the epoch.
 
         Raises:
@@ -162,20 +162,20 @@ class Lifecycle:
 
     def _remember(self, step: Transition) -> None:
         last_two = tuple(past.event for past in self.history[-2:])
-        if step.event is Event.IDLE_TIMEOUT and last_two == _FLAP:
+        if step.event is LifecycleEvent.IDLE_TIMEOUT and last_two == _FLAP:
             self._history.pop()
             self._history.pop()
         self._history.append(step)
 
 
-def exit_event(exit_code: int | None, signal: int | None, asked: bool) -> Event:
+def exit_event(exit_code: int | None, signal: int | None, asked: bool) -> LifecycleEvent:
     """Return what the end of a child means; both None is an exit status nobody could learn.
 
     `asked`: terminated, ended by the signal that `signal` sent, or by a typed INT or QUIT.
     """
     if asked or (exit_code == 0 and signal is None):
-        return Event.ENDED_WELL
-    return Event.ENDED_BADLY
+        return LifecycleEvent.ENDED_WELL
+    return LifecycleEvent.ENDED_BADLY
 
 
 def shown(

@@ -13,7 +13,7 @@ __all__ = [
     "OffReason",
     "Overflow",
     "ReaderSkipped",
-    "Telling",
+    "BufferNotification",
 ]
 
 
@@ -98,4 +98,4 @@ class ReaderSkipped:
     final: bool
 
 
-Telling = BackpressureOn | BackpressureOff | Overflow | ReaderSkipped
+BufferNotification = BackpressureOn | BackpressureOff | Overflow | ReaderSkipped

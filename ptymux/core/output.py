@@ -6,9 +6,9 @@ any moment, and brings the account up to it; every number is as of that look. As
 operations move a reader, a backlog between two of them only grows, so that no crossing of a mark
 can be missed, however late anybody looks.
 
-The account is kept in the ring's header, which outlives this process. Who sets `tells_first` tells
-what an operation returns and calls `publish` then; so the header never has a loss that nobody was
-told of.
+The account is kept in the ring's header, which outlives this process. Who sets `notifies_first`
+announces what an operation returns, and calls `publish` then; so the header never has a loss that
+was not announced.
 
 Attachments outlive the server that had their readers: `expect` says how many are to come back.
 """
@@ -23,13 +23,13 @@ from ptymux.core.model import Limits, OnFull
 from ptymux.core.notifications import (
     BackpressureOff,
     BackpressureOn,
+    BufferNotification,
     BufferStats,
     OffReason,
     Overflow,
     ReaderSkipped,
-    Telling,
 )
-from ptymux.core.rate_limit import Burst
+from ptymux.core.rate_limit import RateLimitedLoss
 from ptymux.core.reader import Reader, ReaderKind
 from ptymux.core.ring import NO_LIMIT, Cursor, Part, RingBuffer
 from ptymux.core.thresholds import marks
@@ -68,14 +68,14 @@ class OutputBuffer:
         self.overflow_events = 0
         self.backpressure = False
         self.backpressure_events = 0
-        self.tells_first = False
+        self.notifies_first = False
         self.expected = 0  # consumers that are attached, their readers not back yet
         self._expected_lossless = 0
         self.is_waiting = False  # with judging evictions, until those are back or gone
         self._total = 0  # of the ring, at the last look
         self._behind: int | None = None  # the furthest-behind consumer that counts, if any does
-        self._overflow = Burst()
-        self._told_attended = 0  # how much of `dropped_attended` events have told
+        self._overflow = RateLimitedLoss()
+        self._published_attended = 0  # how much of `dropped_attended` events have told
         self._reached = 0  # the highest offset a consumer left at, never below where it attached
         self._stored: list[int] = []  # the account as it stands in the ring
         self._next_id = 1
@@ -99,18 +99,20 @@ class OutputBuffer:
             self.backpressure = bool(flags & _BACKPRESSURE)
             is_open = bool(flags & _OVERFLOWS)
             self._overflow.resume(self.account.dropped, reported, is_open=is_open)
-            self._told_attended = self.account.dropped_attended
+            self._published_attended = self.account.dropped_attended
         self.is_waiting = True  # until `expect` says whether somebody is to come back
         self._total = self.ring.total
         self._measure()
 
-    def expect(self, consumers: int, lossless: int, now: float, *, wait: bool) -> list[Telling]:
+    def expect(
+        self, consumers: int, lossless: int, now: float, *, wait: bool
+    ) -> list[BufferNotification]:
         """Count so many consumers as attached, of which some lossless, whose readers will come.
 
         With `wait`, what was evicted is judged only once it is called without: a reader that comes
         back may have been handed more than the account says.
         """
-        told: list[Telling] = []
+        told: list[BufferNotification] = []
         self._settle(now, told)
         self.expected, self._expected_lossless, self.is_waiting = consumers, lossless, wait
         self._see_who_attends()
@@ -119,12 +121,12 @@ class OutputBuffer:
         self._finish(told)
         return told
 
-    def note_overflow_told(self, dropped: int, *, final: bool) -> None:
+    def note_overflow_published(self, dropped: int, *, final: bool) -> None:
         """Note that a predecessor told of this total, before a kill kept it from accounting it."""
         self._overflow.resume(self.account.dropped, dropped, is_open=not final)
         self.overflow_events += 1
 
-    def note_backpressure_told(self, is_on: bool) -> None:
+    def note_backpressure_published(self, is_on: bool) -> None:
         """Note that a predecessor told that backpressure went on or off, and was killed then."""
         self.backpressure_events += is_on and not self.backpressure
         self.backpressure = is_on
@@ -187,19 +189,19 @@ class OutputBuffer:
 
     # Operations ------------------------------------------------------------------------------
 
-    def advance(self, now: float) -> list[Telling]:
+    def advance(self, now: float) -> list[BufferNotification]:
         """Bring the account up to what was written; return what became worth telling."""
-        told: list[Telling] = []
+        told: list[BufferNotification] = []
         self._settle(now, told)
         for reader in self.readers.values():
             if reader.burst.deadline is not None:
-                self._tell_skipped(reader, reader.burst.due(now), told)
+                self._notify_skipped(reader, reader.burst.due(now), told)
         self._finish(told)
         return told
 
     def attach(
         self, kind: ReaderKind, now: float, offset: int | None = None
-    ) -> tuple[Reader, list[Telling]]:
+    ) -> tuple[Reader, list[BufferNotification]]:
         """Return a new reader at `offset`, or at the oldest byte held.
 
         Raises:
@@ -210,7 +212,7 @@ class OutputBuffer:
             raise LimitReachedError("readers of a PTY", Limits.READERS, "detach one first")
         if offset is not None and not 0 <= offset <= self.ring.total:
             raise InvalidValueError("offset", offset, f"0 to {self.ring.total}")
-        told: list[Telling] = []
+        told: list[BufferNotification] = []
         self._settle(now, told)
         if offset is None:
             offset = min(self.ring.edge, self._total)
@@ -223,15 +225,15 @@ class OutputBuffer:
         self._finish(told)
         return reader, told
 
-    def detach(self, reader: Reader, now: float) -> list[Telling]:
+    def detach(self, reader: Reader, now: float) -> list[BufferNotification]:
         """Forget `reader`; once nobody is attached, backpressure is no alarm any more."""
-        told: list[Telling] = []
+        told: list[BufferNotification] = []
         self._settle(now, told)
         if self.readers.pop(reader.reader_id, None) is not None:
             if reader.is_consumer:
                 self._see_who_attends()
                 self._reached = max(self._reached, reader.cursor.offset)
-            self._tell_skipped(reader, reader.burst.close(), told)
+            self._notify_skipped(reader, reader.burst.close(), told)
             self._measure()
             self._judge(OffReason.CAUGHT_UP if self.attended else OffReason.UNATTENDED, told)
         self._finish(told)
@@ -239,9 +241,9 @@ class OutputBuffer:
 
     def hand(
         self, reader: Reader, part: Part, now: float, size: int | None = None
-    ) -> list[Telling]:
+    ) -> list[BufferNotification]:
         """Note that `reader` was handed `part`, or its first `size` bytes, and move it behind."""
-        told: list[Telling] = []
+        told: list[BufferNotification] = []
         size = len(part.data) if size is None else size
         if reader.is_consumer:
             # Before the eviction that happened meanwhile is judged: these bytes did get out.
@@ -254,15 +256,15 @@ class OutputBuffer:
         self._finish(told)
         return told
 
-    def note_received(self, reader: Reader, start: int, now: float) -> list[Telling]:
+    def note_received(self, reader: Reader, start: int, now: float) -> list[BufferNotification]:
         """Note that `reader` was handed everything from `start` on, by a predecessor of this."""
         if reader.is_consumer:
             self.account.hand(start, reader.cursor.offset)
         return self.advance(now)
 
-    def clear(self, now: float) -> list[Telling]:
+    def clear(self, now: float) -> list[BufferNotification]:
         """Throw away what is retained: unread counts as dropped, the rest as trimmed."""
-        told: list[Telling] = []
+        told: list[BufferNotification] = []
         self._settle(now, told)
         self.ring.clear()
         # The engine goes on meanwhile: what it wrote since is kept, here as in the ring.
@@ -271,7 +273,7 @@ class OutputBuffer:
         for reader in self.readers.values():
             self._move(reader, Part(end, 0, b""), 0, now, told)
         self._measure()
-        self._tell_overflow(self._overflow.add(lost, now), told)
+        self._notify_overflow(self._overflow.add(lost, now), told)
         self._judge(OffReason.CLEARED, told)
         self._finish(told)
         return told
@@ -288,11 +290,11 @@ class OutputBuffer:
         self.publish()
         return self.ring.total
 
-    def finish(self, now: float) -> list[Telling]:
+    def finish(self, now: float) -> list[BufferNotification]:
         """Bring the account to its end once nothing will be written; close the open burst."""
         self.is_waiting = False
         told = self.advance(now)
-        self._tell_overflow(self._overflow.close(), told)
+        self._notify_overflow(self._overflow.close(), told)
         self._finish(told)
         return told
 
@@ -304,7 +306,7 @@ class OutputBuffer:
     def _share(self, waiting: int) -> float:
         return min(1.0, waiting / self.ring.capacity) if self.ring.capacity else 0.0
 
-    def _settle(self, now: float, told: list[Telling]) -> None:
+    def _settle(self, now: float, told: list[BufferNotification]) -> None:
         """Look at the ring: class what was evicted, notice who fell behind since the last time."""
         capacity = self.ring.capacity
         self._total = total = self.ring.total
@@ -313,7 +315,7 @@ class OutputBuffer:
             lost = self.account.evict(total - capacity, attended=self.attended)
         self._measure()
         if lost or self._overflow.deadline is not None:
-            self._tell_overflow(self._overflow.add(lost, now), told)
+            self._notify_overflow(self._overflow.add(lost, now), told)
         self._judge(OffReason.CAUGHT_UP, told)
 
     def _measure(self) -> None:
@@ -324,12 +326,14 @@ class OutputBuffer:
         if waiting > self.high_water:
             self.high_water = min(waiting, self.ring.capacity)
 
-    def _move(self, reader: Reader, part: Part, size: int, now: float, told: list[Telling]) -> None:
+    def _move(
+        self, reader: Reader, part: Part, size: int, now: float, told: list[BufferNotification]
+    ) -> None:
         missed = reader.cursor.skipped
         reader.cursor.advance(part, size)
         missed = reader.cursor.skipped - missed
         if missed:
-            self._tell_skipped(reader, reader.burst.add(missed, now), told)
+            self._notify_skipped(reader, reader.burst.add(missed, now), told)
         if not reader.counts:
             self._consider(reader)
 
@@ -338,13 +342,15 @@ class OutputBuffer:
         if reader.kind in (ReaderKind.CONSUMER, ReaderKind.LOSSLESS):
             reader.counts = self._total - reader.cursor.offset <= self._counts_from
 
-    def _tell_overflow(self, reports: Iterator[tuple[int, bool]], told: list[Telling]) -> None:
+    def _notify_overflow(
+        self, reports: Iterator[tuple[int, bool]], told: list[BufferNotification]
+    ) -> None:
         for amount, final in reports:
             first = self.overflow_events == 0
             self.overflow_events += 1
             # Of when the bytes were lost, which may be a second ago.
-            attended = self.account.dropped_attended > self._told_attended
-            self._told_attended = self.account.dropped_attended
+            attended = self.account.dropped_attended > self._published_attended
+            self._published_attended = self.account.dropped_attended
             told.append(
                 Overflow(
                     dropped_since_last=amount,
@@ -356,13 +362,13 @@ class OutputBuffer:
                 )
             )
 
-    def _tell_skipped(
-        self, reader: Reader, reports: Iterator[tuple[int, bool]], told: list[Telling]
+    def _notify_skipped(
+        self, reader: Reader, reports: Iterator[tuple[int, bool]], told: list[BufferNotification]
     ) -> None:
         for amount, final in reports:
             told.append(ReaderSkipped(reader.reader_id, amount, reader.cursor.skipped, final))
 
-    def _judge(self, reason: OffReason, told: list[Telling]) -> None:
+    def _judge(self, reason: OffReason, told: list[BufferNotification]) -> None:
         """Switch backpressure by where the consumers are now."""
         behind = self._behind or 0
         if not self.backpressure:
@@ -378,8 +384,8 @@ class OutputBuffer:
         here = any(reader.is_consumer for reader in self.readers.values())
         self.attended = here or self.expected > 0
 
-    def _finish(self, told: list[Telling]) -> None:
-        if not (told and self.tells_first):
+    def _finish(self, told: list[BufferNotification]) -> None:
+        if not (told and self.notifies_first):
             self.publish()
 
     def publish(self) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["REPORT_SECONDS", "Burst"]
+__all__ = ["REPORT_SECONDS", "RateLimitedLoss"]
 
 REPORT_SECONDS: Final = 1.0  # between two reports of the same loss
 _RESUMED: Final = 0.0  # a deadline that is still to be counted from now on
 
 
-class Burst:
+class RateLimitedLoss:
     """Reports a loss at once, then at most once a second, then that it is over.
 
     `add`, `due` and `close` yield at most one `(amount, final)`; the amounts add up to what was

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from ptymux.core.rate_limit import Burst
+from ptymux.core.rate_limit import RateLimitedLoss
 from ptymux.core.ring import Cursor
 
 __all__ = ["Reader", "ReaderKind"]
@@ -28,6 +28,6 @@ class Reader:
         self.reader_id = reader_id
         self.kind = kind
         self.cursor = cursor
-        self.burst = Burst()
+        self.burst = RateLimitedLoss()
         self.is_consumer = kind is not ReaderKind.OBSERVER
         self.counts = False  # raises backpressure; from the first time it had caught up

@@ -39,23 +39,22 @@ from ptymux.engine.terminal import Terminal
 from ptymux.errors import SpawnError, UnknownPtyError
 from ptymux.posix.memory import create_ring_memory, map_ring_memory
 from ptymux.posix.process import is_stopped, signal_foreground, start_time
-from ptymux.posix.resource_errors import shortage_of
-from ptymux.posix.spawn import Pty, spawn
-from ptymux.posix.spawn import Spawned as Child
+from ptymux.posix.resource_errors import resource_error
+from ptymux.posix.spawn import PtyPair, SpawnedChild, spawn
 from ptymux.posix.tty import is_canonical, set_size
 
-__all__ = ["Engine", "Spawned"]
+__all__ = ["Engine", "SpawnedPty"]
 
 _TURN_SECONDS: Final = 0.0002  # that reading may take in one turn
 _READS: Final = 8  # in a round, of all PTYs together
 _BRIEF_SECONDS: Final = 0.00003  # that reading may take in one turn while somebody types
-_UNTOLD_SECONDS: Final = 0.002  # from an echo to the report of that output
+_UNREPORTED_SECONDS: Final = 0.002  # from an echo to the report of that output
 _TYPING_SECONDS: Final = 0.1  # from a key on
 _ANSWER_SECONDS: Final = 0.0001  # in which a key is mostly answered
 
 
 @dataclass(frozen=True, slots=True)
-class Spawned:
+class SpawnedPty:
     """A child that runs, and a mapping of its output's ring, which the caller releases."""
 
     pid: int
@@ -78,13 +77,13 @@ class Engine:
         self.typing_until = 0.0
         self._answer_until = 0.0  # no flood is read meanwhile
         self._next_answer = 0.0  # when that may be again, so that others have their share
-        self.untold: dict[Terminal, None] = {}
-        self._tell_at: float | None = None  # when they are told of
+        self.unreported: dict[Terminal, None] = {}
+        self._report_at: float | None = None  # when they are told of
         self._served_typing = False  # in the turn before
         try:
             self._epoll = select.epoll()
         except OSError as error:
-            raise shortage_of(error) or error from error
+            raise resource_error(error) or error from error
         self._handlers: dict[int, Handler] = {}
         self._terminals: dict[int, Terminal] = {}
         self.next_lifeline = 1  # its number; none is given out twice
@@ -99,9 +98,9 @@ class Engine:
         if self.busy or self.reports:
             return 0.0
         due = min(self.deadlines.values()) if self.deadlines else None
-        if self._tell_at is None:
+        if self._report_at is None:
             return due
-        return self._tell_at if due is None else min(due, self._tell_at)
+        return self._report_at if due is None else min(due, self._report_at)
 
     def run_once(self, timeout: float = 0.0) -> list[Report]:
         """Take what is ready, waiting up to `timeout` seconds for it; return what to report.
@@ -111,9 +110,9 @@ class Engine:
         until = time.monotonic() + timeout
         while self._take_events(timeout) and not (self.busy or self.reports):
             due = until
-            if self.untold:
-                self._tell_of_echoes()
-                due = min(until, self._tell_at or 0.0)
+            if self.unreported:
+                self._report_echoes()
+                due = min(until, self._report_at or 0.0)
             timeout = due - time.monotonic()
             if timeout <= 0:
                 break
@@ -126,8 +125,8 @@ class Engine:
                 self._read_briefly()
             else:
                 self._read_in_rounds()
-        if self.untold:
-            self._tell_of_echoes()
+        if self.unreported:
+            self._report_echoes()
         reports, self.reports = self.reports, []
         return reports
 
@@ -149,15 +148,15 @@ class Engine:
         self.typing_until = now + _TYPING_SECONDS
         return self.typing_until
 
-    def _tell_of_echoes(self) -> None:
+    def _report_echoes(self) -> None:
         now = time.monotonic()
-        if self._tell_at is None:
-            self._tell_at = now + _UNTOLD_SECONDS
-        elif now >= self._tell_at:
-            self._tell_at = None
-            untold, self.untold = self.untold, {}
-            for terminal in untold:
-                terminal.tell_output()
+        if self._report_at is None:
+            self._report_at = now + _UNREPORTED_SECONDS
+        elif now >= self._report_at:
+            self._report_at = None
+            unreported, self.unreported = self.unreported, {}
+            for terminal in unreported:
+                terminal.report_output()
 
     def _read_in_rounds(self) -> None:
         read, self.busy = list(self.busy), {}
@@ -171,7 +170,7 @@ class Engine:
             if time.monotonic() >= until:
                 break
         for terminal in read:
-            terminal.tell_output()
+            terminal.report_output()
         # A running one is reported by epoll again; the end of one is not an event.
         self.busy |= {terminal: None for terminal in busy if terminal.status is not None}
 
@@ -198,15 +197,15 @@ class Engine:
             del self.busy[terminal]
             if terminal.master >= 0 and terminal.read(1) and terminal.status is not None:
                 self.busy[terminal] = None  # the end of one is not an event
-            terminal.tell_output()
+            terminal.report_output()
             if not typed and time.monotonic() >= until:
                 break
 
     # Requests --------------------------------------------------------------------------------
 
     def spawn(
-        self, slot: int, options: SpawnOptions, env: Mapping[str, str], pty: Pty | None = None
-    ) -> Spawned:
+        self, slot: int, options: SpawnOptions, env: Mapping[str, str], pty: PtyPair | None = None
+    ) -> SpawnedPty:
         """Start a child with a ring of its own in a new PTY, or in `pty`, as `posix.spawn`.
 
         Raises:
@@ -229,12 +228,12 @@ class Engine:
             try:
                 terminal = Terminal(self, slot, child.master, child.pidfd, memfd, ring)
             except OSError as error:  # of epoll
-                raise shortage_of(error) or SpawnError(str(error)) from error
+                raise resource_error(error) or SpawnError(str(error)) from error
             undo.pop_all()
         self._terminals[slot] = terminal
-        return Spawned(child.pid, RingBuffer.attach(memory), born)
+        return SpawnedPty(child.pid, RingBuffer.attach(memory), born)
 
-    def adopt(
+    def restore(
         self, slot: int, fds: Sequence[int], lines: Sequence[tuple[int, socket.socket]]
     ) -> dict[int, int]:
         """Go on with a PTY of an engine that died: its memfd, master and pidfd, -1 where closed.
@@ -248,12 +247,12 @@ class Engine:
         """
         memfd, master, pidfd = fds
         ring = RingBuffer.attach(map_ring_memory(memfd))
-        terminal = Terminal.adopt(self, slot, master, pidfd, memfd, ring)
+        terminal = Terminal.restore(self, slot, master, pidfd, memfd, ring)
         self._terminals[slot] = terminal
         unknown = {}
         for number, sock in lines:
             self.next_lifeline = max(self.next_lifeline, number + 1)
-            unknown[number] = terminal.input.adopt(number, sock)
+            unknown[number] = terminal.input.restore(number, sock)
         if terminal.status is not None or master < 0:
             terminal.input.close()
         return {number: size for number, size in unknown.items() if size}
@@ -313,7 +312,7 @@ class Engine:
                 terminal.suspended = not terminal.suspended
                 self.reports.append(Suspended(terminal.slot, terminal.suspended))
 
-    def holdings(self, slot: int) -> list[int]:
+    def pty_fds(self, slot: int) -> list[int]:
         """Return what a successor would need: memfd, master and pidfd, -1 where it was closed."""
         terminal = self._get(slot)
         return [terminal.memfd, terminal.master, terminal.pidfd]
@@ -364,7 +363,7 @@ class Engine:
             self._handlers[fd] = handler
 
 
-def _abandon(child: Child) -> None:
+def _abandon(child: SpawnedChild) -> None:
     """End a child that nobody was told of."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)

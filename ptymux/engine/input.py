@@ -33,9 +33,9 @@ from typing import Final
 from ptymux.core.model import Limits
 from ptymux.core.ring import RingBuffer
 from ptymux.errors import LimitReachedError
-from ptymux.posix.resource_errors import shortage_of
+from ptymux.posix.resource_errors import resource_error
 
-__all__ = ["TAKEN_BYTES", "Handler", "Input", "Lifeline"]
+__all__ = ["TAKEN_BYTES", "Handler", "Input", "EngineLifeline"]
 
 _FRAME: Final = Struct(">BIQ")  # type, size of what follows, a number
 _OUT: Final = 1
@@ -51,10 +51,10 @@ _GONE_ONLY: Final = select.EPOLLRDHUP | select.EPOLLET  # while the terminal tak
 
 # Called with the events of an fd; returns True when a key or its answer was all there was to do.
 Handler = Callable[[int], bool | None]
-Watch = Callable[[int, int, Handler], None]
+WatchFd = Callable[[int, int, Handler], None]
 
 
-class Lifeline:
+class EngineLifeline:
     """The engine's end of one attachment."""
 
     __slots__ = ("echoes", "index", "is_unsure", "number", "reported", "sock", "taken")
@@ -113,7 +113,7 @@ class Input:
         self,
         master: int,
         ring: RingBuffer,
-        watch: Watch,
+        watch: WatchFd,
         want_room: Callable[[], None],
         ended: Callable[[int, bool], None],
     ) -> None:
@@ -122,9 +122,9 @@ class Input:
         self._watch = watch
         self._want_room = want_room
         self._ended = ended
-        self._lines: dict[int, Lifeline] = {}
-        self._echoing: list[Lifeline] = []
-        self._owner: Lifeline | None = None  # of the chunk that waits for the terminal
+        self._lines: dict[int, EngineLifeline] = {}
+        self._echoing: list[EngineLifeline] = []
+        self._owner: EngineLifeline | None = None  # of the chunk that waits for the terminal
         self._left = 0  # bytes of that chunk
         self.on_typed: Callable[[], None] = lambda: None  # the terminal took something
 
@@ -159,16 +159,16 @@ class Input:
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ECHOES // 2)
                 ours.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0)
                 ours.setblocking(False)
-                line = Lifeline(number, ours, index, echoes=echoes)
+                line = EngineLifeline(number, ours, index, echoes=echoes)
                 self._listen(line)
             except OSError as error:
-                raise shortage_of(error) or error from error
+                raise resource_error(error) or error from error
             undo.pop_all()
         self._add(line)
         self._note(line)
         return theirs
 
-    def adopt(self, number: int, sock: socket.socket) -> int:
+    def restore(self, number: int, sock: socket.socket) -> int:
         """Go on with a lifeline of an engine that died; return how much is unknown of its input."""
         known = self._ring.lines().get(number)
         if known is None:  # it had ended, and that may not have been told
@@ -176,7 +176,7 @@ class Input:
             self._ended(number, True)
             return 0
         sock.setblocking(False)
-        line = Lifeline(
+        line = EngineLifeline(
             number,
             sock,
             known.index,
@@ -189,7 +189,7 @@ class Input:
         self._listen(line)
         return unknown
 
-    def _finish_typing(self, line: Lifeline) -> int:
+    def _finish_typing(self, line: EngineLifeline) -> int:
         """Finish what a dead engine had in hand of a lifeline; return how much is unknown of it.
 
         Each step may be the last one of this engine, too.
@@ -241,22 +241,22 @@ class Input:
         for line in list(self._lines.values()):
             self._end(line, by_client=False)
 
-    def _add(self, line: Lifeline) -> None:
+    def _add(self, line: EngineLifeline) -> None:
         self._lines[line.sock.fileno()] = line
         if line.echoes:
             self._echoing.append(line)
 
-    def _note(self, line: Lifeline) -> None:
+    def _note(self, line: EngineLifeline) -> None:
         """Have a successor know how much of a lifeline was typed."""
         self._ring.set_line(
             line.index, line.number, line.taken, echoes=line.echoes, is_unsure=line.is_unsure
         )
 
-    def _listen(self, line: Lifeline) -> None:
+    def _listen(self, line: EngineLifeline) -> None:
         mask = _GONE_ONLY if self._owner is not None else _LISTEN
         self._watch(line.sock.fileno(), mask, partial(self._on_event, line))
 
-    def _on_event(self, line: Lifeline, events: int) -> bool:
+    def _on_event(self, line: EngineLifeline, events: int) -> bool:
         if self._owner is not None:
             # The terminal takes nothing now, but a client that left is seen all the same.
             if events & select.EPOLLHUP:
@@ -266,7 +266,7 @@ class Input:
                 self._listen(other)
         return True
 
-    def _give(self, line: Lifeline, size: int) -> bool:
+    def _give(self, line: EngineLifeline, size: int) -> bool:
         """Type up to `size` bytes of a lifeline; return False when some have to wait."""
         try:
             data = line.sock.recv(size, socket.MSG_PEEK)
@@ -290,7 +290,7 @@ class Input:
         self._want_room()
         return False
 
-    def _type(self, line: Lifeline, data: bytes) -> int:
+    def _type(self, line: EngineLifeline, data: bytes) -> int:
         """Give `data` to the terminal, then take what it took out of the socket; -1: it is gone.
 
         The order is what `_finish_typing` relies on.
@@ -310,7 +310,7 @@ class Input:
         ring.put_down()
         return taken
 
-    def _end(self, line: Lifeline, *, by_client: bool) -> None:
+    def _end(self, line: EngineLifeline, *, by_client: bool) -> None:
         fd = line.sock.fileno()
         if self._lines.pop(fd, None) is None:
             return
@@ -326,7 +326,7 @@ class Input:
         self._ring.set_line(line.index, 0, 0)
         self._report(line, by_client=by_client)
 
-    def _report(self, line: Lifeline, *, by_client: bool) -> None:
+    def _report(self, line: EngineLifeline, *, by_client: bool) -> None:
         if not line.reported:
             line.reported = True
             self._ended(line.number, by_client)

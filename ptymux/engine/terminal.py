@@ -25,14 +25,14 @@ from ptymux.engine.input import Handler, Input
 from ptymux.engine.reports import Closed, Exited, LifelineEnded, Output, Report
 from ptymux.posix.process import ExitStatus, reap
 
-__all__ = ["HELD_END_SECONDS", "TAIL_SECONDS", "TAIL_SILENCE_SECONDS", "Host", "Terminal"]
+__all__ = ["PAUSED_END_SECONDS", "TAIL_SECONDS", "TAIL_SILENCE_SECONDS", "Host", "Terminal"]
 
 TAIL_SILENCE_SECONDS: Final = 0.2
 TAIL_SECONDS: Final = 1.0
-HELD_END_SECONDS: Final = 10.0  # that an ended PTY in `block` waits for its consumer
+PAUSED_END_SECONDS: Final = 10.0  # that an ended PTY in `block` waits for its consumer
 
 _REAP_SECONDS: Final = 3.0  # for the parent of a child that is not ours to reap it
-_COUNT_HELD_SECONDS: Final = 0.5  # between two updates of `held_ms` while a PTY is held
+_COUNT_PAUSED_SECONDS: Final = 0.5  # between two updates of `held_ms` while a PTY is held
 _SHORT: Final = 512  # an echo, a line: a terminal gives 4 KB at a time when there is more
 _READS: Final = 4  # in one go when a closing PTY is emptied, some 16 KB
 # At most, of what was written and not read yet. Source: some 8 KB of flip buffers (the limit that
@@ -51,7 +51,7 @@ class Host(Protocol):
     reports: list[Report]
     deadlines: dict[int, float]  # by slot, on time.monotonic: when `Terminal.expire` is due
     busy: dict[Terminal, None]  # an ordered set: have something to read in this turn
-    untold: dict[Terminal, None]  # an ordered set: its output was echoed, to be told of soon
+    unreported: dict[Terminal, None]  # an ordered set: its output was echoed, to be told of soon
 
     def watch(self, fd: int, mask: int, handler: Handler) -> None:
         """Have `handler` called with the events of `mask`; mask 0: no more."""
@@ -74,16 +74,16 @@ class Terminal:
     __slots__ = (
         "_complete_at",
         "_ended_at",
-        "_held_seconds",
-        "_held_since",
         "_host",
         "_is_echoed",
         "_limitless",
         "_mask",
+        "_paused_seconds",
+        "_paused_since",
         "_phase",
+        "_reported",
         "_seen",
         "_tail_until",
-        "_told",
         "_unreaped_until",
         "input",
         "master",
@@ -111,15 +111,15 @@ class Terminal:
         self._phase = _Phase.RUNNING
         self._mask = 0
         self._is_echoed = False  # what was read last; whoever waits for it has it
-        self._held_since: float | None = None  # or since the last `count_held`
-        self._held_seconds = ring.held_ms / 1000
+        self._paused_since: float | None = None  # or since the last `count_held`
+        self._paused_seconds = ring.held_ms / 1000
         self._unreaped_until: float | None = None  # of a child that is not ours
         self._limitless = False  # an ended PTY waited long enough for its consumer
         self._ended_at = 0.0
         self._complete_at = 0  # the total at which the child's own output is complete for sure
         self._tail_until = 0.0
         self._seen = 0  # total at the last read of an ended PTY
-        self._told = -1  # the `wake_at` that was answered last
+        self._reported = -1  # the `wake_at` that was answered last
         self.input = Input(master, ring, host.watch, self._watch, self._on_lifeline_end)
         self.input.on_typed = self._note_typing
         if master >= 0:
@@ -128,7 +128,7 @@ class Terminal:
             host.watch(pidfd, _IN, self._on_exit)
 
     @classmethod
-    def adopt(
+    def restore(
         cls, host: Host, slot: int, master: int, pidfd: int, memfd: int, ring: RingBuffer
     ) -> Terminal:
         """Go on with a PTY of an engine that died; -1 for a master or a pidfd that was closed.
@@ -195,25 +195,25 @@ class Terminal:
         silence = time.monotonic() + TAIL_SILENCE_SECONDS
         self._host.deadlines[self.slot] = min(silence, self._tail_until)
 
-    def tell_output(self) -> None:
+    def report_output(self) -> None:
         """Report output when somebody asked to be told of it; once for each time it is asked."""
         if self.master < 0:
             return  # that it closed says more
         if self._is_echoed:
             self._is_echoed = False
-            self._host.untold[self] = None
+            self._host.unreported[self] = None
             return
         wake_at = self.ring.wake_at
-        if self.ring.total >= wake_at and wake_at != self._told:
-            self._told = wake_at
+        if self.ring.total >= wake_at and wake_at != self._reported:
+            self._reported = wake_at
             self._host.reports.append(Output(self.slot))
 
     def credit_raised(self) -> None:
         """Go on when it was held, now that the ring's `limit` was raised."""
-        if self._held_since is None:
+        if self._paused_since is None:
             return
-        self._count_held()
-        self._held_since = None
+        self._count_paused()
+        self._paused_since = None
         self._host.deadlines.pop(self.slot, None)
         if self._phase is _Phase.TAIL:
             self._await_silence()
@@ -229,10 +229,10 @@ class Terminal:
             return False
         if self.typed_until and events == _IN and self._is_plain():
             has_more = self.read(1)  # what answers a key waits for no turn
-            self.tell_output()
+            self.report_output()
             if not has_more:
                 return self._is_plain()
-        if self._held_since is None:
+        if self._paused_since is None:
             self._host.busy[self] = None
         else:
             # Hung up while held: a watched master would be reported again and again.
@@ -241,7 +241,7 @@ class Terminal:
         return False
 
     def _is_plain(self) -> bool:
-        return self._phase is _Phase.RUNNING and self._held_since is None
+        return self._phase is _Phase.RUNNING and self._paused_since is None
 
     def _reach_limit(self) -> None:
         """Hold a PTY that has no credit, if there is something to read."""
@@ -249,7 +249,7 @@ class Terminal:
         poll.register(self.master, select.POLLIN)
         ready = dict(poll.poll(0)).get(self.master, 0)
         if ready & select.POLLIN:
-            self._held_since = time.monotonic()
+            self._paused_since = time.monotonic()
             self._await_credit()
             self._watch()
         elif ready & select.POLLHUP:
@@ -258,21 +258,21 @@ class Terminal:
             self._complete(tail_pending=True)
 
     def _await_credit(self) -> None:
-        due = time.monotonic() + _COUNT_HELD_SECONDS
+        due = time.monotonic() + _COUNT_PAUSED_SECONDS
         if self.status is not None:
-            due = min(due, self._ended_at + HELD_END_SECONDS)
+            due = min(due, self._ended_at + PAUSED_END_SECONDS)
         self._host.deadlines[self.slot] = due
 
-    def _count_held(self) -> None:
+    def _count_paused(self) -> None:
         """Bring the ring's `held_ms` up to now."""
-        if self._held_since is None:
+        if self._paused_since is None:
             return
         now = time.monotonic()
-        self._held_seconds += now - self._held_since
-        self.ring.held_ms = round(1000 * self._held_seconds)
+        self._paused_seconds += now - self._paused_since
+        self.ring.held_ms = round(1000 * self._paused_seconds)
         if self.status is not None:  # what waits for a consumer is no tail that lasts too long
-            self._tail_until += now - max(self._held_since, self._ended_at)
-        self._held_since = now
+            self._tail_until += now - max(self._paused_since, self._ended_at)
+        self._paused_since = now
 
     # The end ---------------------------------------------------------------------------------
 
@@ -302,7 +302,7 @@ class Terminal:
         self.input.close()
         if self.master < 0:
             self._complete(tail_pending=False)
-        elif self._held_since is not None:
+        elif self._paused_since is not None:
             self._await_credit()
         else:
             self._host.busy[self] = None
@@ -334,10 +334,10 @@ class Terminal:
         if self._unreaped_until is not None and self.pidfd >= 0:
             self._host.deadlines.pop(self.slot, None)
             self._on_exit(0)
-        elif self._held_since is None:
+        elif self._paused_since is None:
             self.close()
-        elif self.status is None or time.monotonic() < self._ended_at + HELD_END_SECONDS:
-            self._count_held()
+        elif self.status is None or time.monotonic() < self._ended_at + PAUSED_END_SECONDS:
+            self._count_paused()
             self._await_credit()
         else:
             # The consumer had its time. The ring takes the rest and says what it drops.
@@ -351,8 +351,8 @@ class Terminal:
         """
         if self.master < 0:
             return
-        self._count_held()
-        self._held_since = None
+        self._count_paused()
+        self._paused_since = None
         self._host.deadlines.pop(self.slot, None)
         self.input.close()
         if self._phase is not _Phase.TAIL:
@@ -387,7 +387,7 @@ class Terminal:
             self.pidfd = -1
 
     def _watch(self, extra: int = 0) -> None:
-        mask = extra | _IN * (self._held_since is None) | _OUT * self.input.is_waiting
+        mask = extra | _IN * (self._paused_since is None) | _OUT * self.input.is_waiting
         if mask != self._mask:
             self._mask = mask
             self._host.watch(self.master, mask, self._on_event)

@@ -9,11 +9,11 @@ from typing import Any
 
 from ptymux.core.ring import RingBuffer
 from ptymux.engine.reports import Closed, Exited, LifelineEnded, Report
-from ptymux.handover.state_file import Proof
+from ptymux.handover.state_file import ChildProof
 from ptymux.handover.wire import Message
 from ptymux.posix.memory import map_ring_memory
 
-__all__ = ["Greeting", "Heirloom", "Holdings", "Inherited"]
+__all__ = ["Greeting", "PtySnapshot", "SnapshotStore", "RestoredPty"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,11 @@ class Greeting:
     next_line: int
     replacements: int  # of the server
     bound: tuple[int, int]  # device and inode of the socket
-    left: tuple[Proof, ...]  # children that a keeper before it left behind, and nobody claimed
+    left: tuple[ChildProof, ...]  # children that a keeper before it left behind, and nobody claimed
 
 
 @dataclass(frozen=True, slots=True)
-class Inherited:
+class RestoredPty:
     """A PTY that was there before this server; `ring` is None for one that never ran."""
 
     slot: int
@@ -40,16 +40,16 @@ class Inherited:
 
 
 @dataclass(frozen=True, slots=True)
-class Heirloom:
+class PtySnapshot:
     """One PTY: what is to be known of it, and the fds that it needs.
 
-    `holdings` are its memfd, master and pidfd, -1 where one was closed; empty for a PTY that never
+    `pty_fds` are its memfd, master and pidfd, -1 where one was closed; empty for a PTY that never
     ran. `lines` are the numbers and fds of the engine's ends of its open lifelines.
     """
 
     slot: int
     record: bytes  # JSON
-    holdings: tuple[int, ...] = ()
+    pty_fds: tuple[int, ...] = ()
     lines: tuple[tuple[int, int], ...] = ()
     is_exiting: bool = False  # its child is gone, whatever of its output is still to come
 
@@ -63,28 +63,28 @@ class Heirloom:
         return {
             "op": "slot",
             "slot": self.slot,
-            "kept": [fd >= 0 for fd in self.holdings],
+            "kept": [fd >= 0 for fd in self.pty_fds],
             "lines": [number for number, _fd in self.lines],
             "exiting": self.is_exiting,
         }
 
     @property
     def _fds(self) -> list[int]:
-        return [fd for fd in (*self.holdings, *(fd for _number, fd in self.lines)) if fd >= 0]
+        return [fd for fd in (*self.pty_fds, *(fd for _number, fd in self.lines)) if fd >= 0]
 
     @classmethod
-    def of(cls, message: Message) -> Heirloom:
+    def of(cls, message: Message) -> PtySnapshot:
         """Return what a message carries; its fds belong to the receiver."""
         body, fds = message.body, iter(message.fds)
-        holdings = tuple(next(fds) if kept else -1 for kept in body["kept"])
+        pty_fds = tuple(next(fds) if kept else -1 for kept in body["kept"])
         lines = tuple((number, next(fds)) for number in body["lines"])
-        return cls(body["slot"], message.data, holdings, lines, body["exiting"])
+        return cls(body["slot"], message.data, pty_fds, lines, body["exiting"])
 
 
-class Holdings:
+class SnapshotStore:
     """What a server holds of its PTYs, for itself and for a keeper that is to take over.
 
-    Per PTY: the record to be remembered, the fds as `Heirloom.holdings`, and the engine's ends of
+    Per PTY: the record to be remembered, the fds as `PtySnapshot.pty_fds`, and the engine's ends of
     its lifelines.
     """
 
@@ -178,14 +178,14 @@ class Holdings:
         """Return the pidfd of each child by its slot, -1 once it has ended."""
         return {slot: fds[2] for slot, fds in self._fds.items()}
 
-    def heirlooms(self) -> list[Heirloom]:
+    def snapshots(self) -> list[PtySnapshot]:
         """Return everything, oldest PTY first."""
         found = []
         for slot in sorted(self._records):
             fds = self._fds.get(slot, ())
             lines = tuple(self._lines.get(slot, {}).items())
             is_exiting = bool(fds) and fds[2] < 0
-            found.append(Heirloom(slot, self._records[slot], fds, lines, is_exiting))
+            found.append(PtySnapshot(slot, self._records[slot], fds, lines, is_exiting))
         return found
 
 

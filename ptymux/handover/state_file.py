@@ -23,14 +23,14 @@ from typing import Final, Protocol
 from ptymux.errors import UnsafeDirectoryError
 from ptymux.posix.process import boot_id
 
-__all__ = ["NoState", "Proof", "State", "StateFile", "read_proofs"]
+__all__ = ["NoChildRecords", "ChildProof", "ChildRecords", "StateFile", "read_proofs"]
 
 _SLOT: Final = struct.Struct("=QQQ36s4x")
 assert _SLOT.size == 64
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ChildProof:
     """A child as it was written down."""
 
     pid: int
@@ -39,11 +39,11 @@ class Proof:
     boot_id: str
 
 
-class State(Protocol):
+class ChildRecords(Protocol):
     """Where a keeper writes its children down."""
 
     @property
-    def left(self) -> list[Proof]:
+    def left(self) -> list[ChildProof]:
         """The children that a keeper before this one wrote down, and nobody has claimed."""
         ...
 
@@ -52,7 +52,7 @@ class State(Protocol):
         """Whether there is no room for another child."""
         ...
 
-    def claim(self, number: int, pid: int, start_time: int | None) -> None:
+    def keep(self, number: int, pid: int, start_time: int | None) -> None:
         """Go on with a child that was there before this keeper."""
         ...
 
@@ -69,7 +69,7 @@ class State(Protocol):
         ...
 
 
-class NoState:
+class NoChildRecords:
     """Nowhere: nobody will look for the children."""
 
     @property
@@ -78,11 +78,11 @@ class NoState:
         return False
 
     @property
-    def left(self) -> list[Proof]:
+    def left(self) -> list[ChildProof]:
         """None."""
         return []
 
-    def claim(self, number: int, pid: int, start_time: int | None) -> None:
+    def keep(self, number: int, pid: int, start_time: int | None) -> None:
         """Do nothing."""
 
     def settle(self) -> None:
@@ -111,7 +111,7 @@ class StateFile:
         self._free = [at for at in range(slots - 1, -1, -1) if at not in self._left]
 
     @property
-    def left(self) -> list[Proof]:
+    def left(self) -> list[ChildProof]:
         """The children that a keeper before this one wrote down, and nobody has claimed."""
         return list(self._left.values())
 
@@ -127,7 +127,7 @@ class StateFile:
                     self._slots[proof.number] = at
         before.close()
 
-    def claim(self, number: int, pid: int, start_time: int | None) -> None:
+    def keep(self, number: int, pid: int, start_time: int | None) -> None:
         """Go on with a child that lives, written down or not, and whose PTY is known."""
         for at, proof in list(self._left.items()):
             if proof.number == number:
@@ -153,9 +153,9 @@ class StateFile:
         """Write a child down, before anybody is told of it; there is a free slot."""
         at = self._free.pop()
         self._slots[number] = at
-        self._write(at, Proof(pid, start_time or 0, number, self._boot_id))
+        self._write(at, ChildProof(pid, start_time or 0, number, self._boot_id))
 
-    def _write(self, at: int, proof: Proof) -> None:
+    def _write(self, at: int, proof: ChildProof) -> None:
         words = (proof.pid, proof.start_time, proof.number, proof.boot_id.encode())
         _SLOT.pack_into(self._map, at * _SLOT.size, *words)
 
@@ -184,7 +184,7 @@ def _map_file(path: str, size: int) -> mmap.mmap:
         raise UnsafeDirectoryError(path, error.strerror or "it cannot be written") from error
 
 
-def read_proofs(path: str) -> list[Proof]:
+def read_proofs(path: str) -> list[ChildProof]:
     """Return the children that the file at `path` has, whoever writes it; none if there is none."""
     try:
         with open(path, "rb") as file:
@@ -193,7 +193,7 @@ def read_proofs(path: str) -> list[Proof]:
         return []
 
 
-def _read(content: mmap.mmap | bytes) -> Iterator[tuple[int, Proof]]:
+def _read(content: mmap.mmap | bytes) -> Iterator[tuple[int, ChildProof]]:
     for at in range(len(content) // _SLOT.size):
         pid, started, number, boot = _SLOT.unpack_from(content, at * _SLOT.size)
-        yield at, Proof(pid, started, number, boot.rstrip(b"\0").decode(errors="replace"))
+        yield at, ChildProof(pid, started, number, boot.rstrip(b"\0").decode(errors="replace"))

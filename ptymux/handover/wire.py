@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from ptymux.core.model import MIB, LaneId, OnFull, SpawnOptions, WindowSize
 from ptymux.errors import LinkClosedError
-from ptymux.posix.resource_errors import shortage_of
+from ptymux.posix.resource_errors import resource_error
 
 __all__ = [
     "LINK_FD",
@@ -110,7 +110,7 @@ class Outbox:
         self._waiting.append(make)
         self.flush()
 
-    def tell_output(self, slots: Sequence[int]) -> None:
+    def notify_output(self, slots: Sequence[int]) -> None:
         """Send that there is output in these slots, or queue it.
 
         Raises:
@@ -267,7 +267,7 @@ def _duplicates(fds: Sequence[int]) -> list[int]:
     except OSError as error:
         for fd in kept:
             os.close(fd)
-        raise shortage_of(error) or error from error
+        raise resource_error(error) or error from error
     return kept
 
 

@@ -9,13 +9,13 @@ import sys
 
 from ptymux.errors import PtymuxError
 from ptymux.handover.wire import LINK_FD
-from ptymux.keeper.server_keeper import Keeper
+from ptymux.keeper.server_keeper import ServerKeeper
 from ptymux.keeper.supervisor import log
 from ptymux.posix.memory import raise_open_files_limit
-from ptymux.posix.reserve_fds import keep_spare_files
+from ptymux.posix.reserve_fds import keep_reserve_fds
 from ptymux.posix.runtime import become_subreaper
 
-__all__ = ["main", "succeed"]
+__all__ = ["main", "succeed", "take_over"]
 
 
 def main() -> None:
@@ -39,18 +39,18 @@ def main() -> None:
     os.chdir("/")
     _ignore_keys()
     try:
-        keeper = Keeper.begin(path)
+        keeper = ServerKeeper.begin(path)
     except PtymuxError as error:
         say(f"{error.code} {error}\n")
         sys.exit(1)
     keeper.on_ready = lambda: say("ready\n")
     raise_open_files_limit()
-    keep_spare_files()
+    keep_reserve_fds()
     become_subreaper()
     keeper.run()
 
 
-def succeed() -> None:
+def take_over() -> None:
     """Be the keeper after one that died: argv is the socket's path, the server our parent."""
     path = sys.argv[1]
     os.set_inheritable(LINK_FD, False)
@@ -60,11 +60,14 @@ def succeed() -> None:
     raise_open_files_limit()
     become_subreaper()
     try:
-        keeper = Keeper.take_over(path)
+        keeper = ServerKeeper.take_over(path)
     except PtymuxError as error:
         log(f"cannot take over: {error}")
         sys.exit(1)
     keeper.run()
+
+
+succeed = take_over  # the name by which servers of version 0.1.0 start it after an upgrade
 
 
 def _ignore_keys() -> None:

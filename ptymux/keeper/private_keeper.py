@@ -18,13 +18,13 @@ import time
 
 from ptymux.engine.session_end import end_sessions
 from ptymux.errors import PtymuxError
-from ptymux.handover.snapshot import Heirloom
-from ptymux.handover.state_file import NoState
+from ptymux.handover.snapshot import PtySnapshot
+from ptymux.handover.state_file import NoChildRecords
 from ptymux.handover.wire import LINK_FD, Inbox
-from ptymux.keeper.pty_table import Estate
-from ptymux.keeper.service import CHECK_SECONDS, KeeperBase, handed_over
+from ptymux.keeper.pty_table import PtyTable
+from ptymux.keeper.service import CHECK_SECONDS, KeeperService, handed_over
 from ptymux.posix.memory import raise_open_files_limit
-from ptymux.posix.reserve_fds import keep_spare_files, spare_files
+from ptymux.posix.reserve_fds import keep_reserve_fds, reserve_fds
 from ptymux.posix.runtime import become_subreaper
 
 __all__ = ["PrivateKeeper", "main"]
@@ -33,11 +33,11 @@ __all__ = ["PrivateKeeper", "main"]
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTERM)
 
 
-class PrivateKeeper(KeeperBase):
+class PrivateKeeper(KeeperService):
     """Keeps for the program at the other end of the link."""
 
     def __init__(self) -> None:
-        super().__init__(Estate(NoState()))
+        super().__init__(PtyTable(NoChildRecords()))
         self._is_over = False
 
     @classmethod
@@ -54,7 +54,7 @@ class PrivateKeeper(KeeperBase):
         hello, slots, others = handed_over(link, inbox)
         keeper = cls()
         keeper._serve_link(link, inbox)
-        keeper._inherit(hello.body, [Heirloom.of(message) for message in slots])
+        keeper._restore(hello.body, [PtySnapshot.of(message) for message in slots])
         for message in others:
             keeper._serve(message)
         # A process that the program forked may hold its end of the link open.
@@ -66,16 +66,16 @@ class PrivateKeeper(KeeperBase):
         """Serve until the program is gone, then end what it has started."""
         self._watch_signals()
         self._send(self._hello(slots=0), fds=[self._self])
-        self._tell(self._engine.run_once())  # what happened while there was no keeper
-        self._tell(list(self._estate.past_reports()))
+        self._send_reports(self._engine.run_once())  # what happened while there was no keeper
+        self._send_reports(list(self._table.past_reports()))
         next_check = time.monotonic() + CHECK_SECONDS
         while not self._is_over:
             self._turn(next_check)
             if time.monotonic() >= next_check:
                 self._engine.check_stopped()  # no signal tells it of children that are not ours
                 next_check = time.monotonic() + CHECK_SECONDS
-        with spare_files():
-            end_sessions(self._estate.leaders, self._close)
+        with reserve_fds():
+            end_sessions(self._table.leaders, self._close)
 
     def _on_hang_up(self) -> None:
         self._is_over = True
@@ -93,7 +93,7 @@ def main() -> None:
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     raise_open_files_limit()
-    keep_spare_files()
+    keep_reserve_fds()
     become_subreaper()
     try:
         keeper = PrivateKeeper.take_over()

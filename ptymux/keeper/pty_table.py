@@ -13,18 +13,18 @@ from typing import Any
 from ptymux.engine.engine import Engine
 from ptymux.engine.reports import Closed, Exited, Report, Suspended, report_as_json
 from ptymux.errors import BadDirectoryError, LimitReachedError
-from ptymux.handover.snapshot import Heirloom
-from ptymux.handover.state_file import State
+from ptymux.handover.snapshot import PtySnapshot
+from ptymux.handover.state_file import ChildRecords
 from ptymux.handover.wire import Message, options_from_json, unpack_strings
-from ptymux.posix.spawn import Pty
+from ptymux.posix.spawn import PtyPair
 
-__all__ = ["Estate"]
+__all__ = ["PtyTable"]
 
 
-class Estate:
+class PtyTable:
     """The engine and, by slot, the records that servers gave to keep."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ChildRecords) -> None:
         self.engine = Engine()
         self.state = state
         self.next_slot = 1  # no number is given out twice, whichever server does it
@@ -49,7 +49,7 @@ class Estate:
         """The children that have not ended, or whose terminal is open: pids and start times."""
         found = {}
         for slot in self._held:
-            _memfd, master, pidfd = self.engine.holdings(slot)
+            _memfd, master, pidfd = self.engine.pty_fds(slot)
             if master >= 0 or pidfd >= 0:
                 facts = json.loads(self._records[slot])
                 found[int(facts["pid"])] = facts.get("start_time")
@@ -69,7 +69,7 @@ class Estate:
         argc, envc = body["argc"], body["envc"]
         env = dict(word.partition("=")[::2] for word in words[argc : argc + envc])
         cwd = f"/proc/self/fd/{message.fds[0]}"
-        pty = Pty(message.fds[1], body["slave"])
+        pty = PtyPair(message.fds[1], body["slave"])
         stdin = message.fds[2] if len(message.fds) > 2 else None
         options = options_from_json(body["options"], words[:argc], cwd=cwd, stdin=stdin)
         try:
@@ -84,22 +84,22 @@ class Estate:
         # The server remembers more of it once it knows; it could be killed before.
         memory = json.loads(self._records.get(slot, b"{}"))
         self._records[slot] = json.dumps({**memory, **facts}).encode()
-        return facts, self.engine.holdings(slot)
+        return facts, self.engine.pty_fds(slot)
 
-    def adopt(self, heirloom: Heirloom) -> dict[int, int]:
-        """Go on with a PTY of a keeper that died; returns as `Engine.adopt`."""
-        slot = heirloom.slot
-        self._records[slot] = heirloom.record
+    def restore(self, snapshot: PtySnapshot) -> dict[int, int]:
+        """Go on with a PTY of a keeper that died; returns as `Engine.restore`."""
+        slot = snapshot.slot
+        self._records[slot] = snapshot.record
         self.next_slot = max(self.next_slot, slot + 1)
-        if not heirloom.holdings:
+        if not snapshot.pty_fds:
             return {}
-        lines = [(number, socket.socket(fileno=fd)) for number, fd in heirloom.lines]
-        unknown = self.engine.adopt(slot, heirloom.holdings, lines)
+        lines = [(number, socket.socket(fileno=fd)) for number, fd in snapshot.lines]
+        unknown = self.engine.restore(slot, snapshot.pty_fds, lines)
         self._held.add(slot)
-        if not heirloom.is_exiting:
-            facts = json.loads(heirloom.record)
+        if not snapshot.is_exiting:
+            facts = json.loads(snapshot.record)
             self._pids[slot] = pid = facts.get("pid") or 0
-            self.state.claim(slot, pid, facts.get("start_time"))
+            self.state.keep(slot, pid, facts.get("start_time"))
         return unknown
 
     def remember(self, slot: int, record: bytes) -> None:
@@ -121,7 +121,7 @@ class Estate:
         """End a child that nobody was told of; it is reaped as orphans are."""
         if slot in self._pids:
             with contextlib.suppress(OSError):  # it has ended
-                signal.pidfd_send_signal(self.engine.holdings(slot)[-1], signal.SIGKILL)
+                signal.pidfd_send_signal(self.engine.pty_fds(slot)[-1], signal.SIGKILL)
         self.forget(slot)
 
     @property
@@ -129,14 +129,14 @@ class Estate:
         """The PTYs that there are."""
         return list(self._records)
 
-    def heirloom(self, slot: int) -> Heirloom:
+    def snapshot(self, slot: int) -> PtySnapshot:
         """Return what a new server gets of a PTY."""
         record = self._records[slot]
         if slot not in self._held:
-            return Heirloom(slot, record)
-        holdings, lines = self.engine.holdings(slot), self.engine.lifelines(slot)
+            return PtySnapshot(slot, record)
+        pty_fds, lines = self.engine.pty_fds(slot), self.engine.lifelines(slot)
         exiting = self.engine.is_exiting(slot)
-        return Heirloom(slot, record, tuple(holdings), tuple(lines), exiting)
+        return PtySnapshot(slot, record, tuple(pty_fds), tuple(lines), exiting)
 
     def past_reports(self) -> Iterator[Report]:
         """Return what a new server must be told again, or one that an old keeper told last."""

@@ -3,8 +3,8 @@
 It is small on purpose and parses nothing that a user sent. It serves one server at a time over a
 link (`wire.py`) and has another forked when that one dies; the PTYs do not notice. No server is its
 child: it comes from the zygote (`zygote.py`), or was there before this keeper. When the keeper dies
-itself, the server starts another one and hands everything over (`Keeper.take_over`), and the zygote
-ends; the new keeper starts its own.
+itself, the server starts another one and hands everything over (`ServerKeeper.take_over`), and the
+zygote ends; the new keeper starts its own.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from typing import Any
 from ptymux.core.model import Limits
 from ptymux.engine.session_end import end_sessions
 from ptymux.errors import AlreadyRunningError, PtymuxError
-from ptymux.handover.snapshot import Heirloom
+from ptymux.handover.snapshot import PtySnapshot
 from ptymux.handover.wire import LINK_FD, Inbox, Message
-from ptymux.keeper.pty_table import Estate
-from ptymux.keeper.service import CHECK_SECONDS, KeeperBase, handed_over
-from ptymux.keeper.socket_lock import Claim
+from ptymux.keeper.pty_table import PtyTable
+from ptymux.keeper.service import CHECK_SECONDS, KeeperService, handed_over
+from ptymux.keeper.socket_lock import SocketLock
 from ptymux.keeper.supervisor import Supervisor, log
 from ptymux.posix.memory import create_ring_memory
-from ptymux.posix.reserve_fds import spare_files
+from ptymux.posix.reserve_fds import reserve_fds
 
-__all__ = ["Keeper"]
+__all__ = ["ServerKeeper"]
 
 
-class Keeper(KeeperBase):
+class ServerKeeper(KeeperService):
     """Owns, beside its PTYs, the claim on one socket path and the server."""
 
-    def __init__(self, path: str, claim: Claim, event_log: int) -> None:
+    def __init__(self, path: str, socket_lock: SocketLock, event_log: int) -> None:
         """Keep for the server at `path`; `event_log` is the memory of its event log."""
-        super().__init__(Estate(claim.state))
+        super().__init__(PtyTable(socket_lock.state))
         self.on_ready: Callable[[], None] = lambda: None  # a server serves
-        self._claim = claim
+        self._socket_lock = socket_lock
         self._log = event_log
         self._server = Supervisor(path)
         self._awaited: socket.socket | None = None  # our end of the link to a server to come
@@ -48,7 +48,7 @@ class Keeper(KeeperBase):
         self._is_usurped = False  # another keeper has taken the path
 
     @classmethod
-    def begin(cls, path: str) -> Keeper:
+    def begin(cls, path: str) -> ServerKeeper:
         """Claim `path`.
 
         Raises:
@@ -56,13 +56,13 @@ class Keeper(KeeperBase):
             UnsafeDirectoryError: it cannot be used.
             OutOfResourcesError: memory or open files.
         """
-        claim = Claim(path)
+        socket_lock = SocketLock(path)
         event_log, mapped = create_ring_memory(Limits.LOG_HEADER + Limits().event_log)
         mapped.close()
-        return cls(path, claim, event_log)
+        return cls(path, socket_lock, event_log)
 
     @classmethod
-    def take_over(cls, path: str) -> Keeper:
+    def take_over(cls, path: str) -> ServerKeeper:
         """Go on where a keeper died, with what its server hands over through LINK_FD.
 
         Raises:
@@ -76,13 +76,13 @@ class Keeper(KeeperBase):
         listener, lock, event_log, handle = hello.fds
         body = hello.body
         bound = (int(body["bound"][0]), int(body["bound"][1]))
-        claim = Claim.inherit(path, lock, socket.socket(fileno=listener), bound)
-        keeper = cls(path, claim, event_log)
-        keeper._inherit(body, [Heirloom.of(message) for message in slots])
+        socket_lock = SocketLock.from_handover(path, lock, socket.socket(fileno=listener), bound)
+        keeper = cls(path, socket_lock, event_log)
+        keeper._restore(body, [PtySnapshot.of(message) for message in slots])
         keeper._serve_link(link, inbox)
         for message in others:
             keeper._serve(message)
-        keeper._server.adopt(handle, body["replacements"])
+        keeper._server.take_over(handle, body["replacements"])
         keeper._watch_server()
         return keeper
 
@@ -91,7 +91,7 @@ class Keeper(KeeperBase):
         signal.signal(signal.SIGTERM, lambda *_: self._stop())
         self._watch_signals()
         if self._server.is_there:
-            self._greet(with_estate=False)
+            self._greet(with_ptys=False)
             self._server.zygote.start()
         else:
             self._start_server()
@@ -100,7 +100,7 @@ class Keeper(KeeperBase):
             self._turn(next_check, self._server.due, self._server.zygote.due)
             now = time.monotonic()
             if now >= next_check:
-                self._check_claim()
+                self._check_socket()
                 self._engine.check_stopped()  # no signal tells it of children that are not ours
                 next_check = now + CHECK_SECONDS
             self._see_to_what_is_due(now)
@@ -110,21 +110,21 @@ class Keeper(KeeperBase):
         if self._awaited is not None:
             self._end_wait(self._awaited).close()
         self._server.zygote.close()
-        with spare_files():  # there are sessions when the server was killed before it ended them
-            end_sessions(self._estate.leaders, super()._close)
-        self._claim.close()  # not before: with it goes what the next server would know them by
+        with reserve_fds():  # there are sessions when the server was killed before it ended them
+            end_sessions(self._table.leaders, super()._close)
+        self._socket_lock.close()  # last: the next server knows them by its state file
         os.close(self._log)
 
     def _say(self, text: str) -> None:
         log(text)
 
-    def _check_claim(self) -> None:
+    def _check_socket(self) -> None:
         """Bind again when somebody cleaned the directory up."""
         if self._is_stopping:
             return
         try:
-            if self._claim.renew():
-                self._tell_claim()
+            if self._socket_lock.renew():
+                self._send_socket()
         except AlreadyRunningError:
             if not self._is_usurped:
                 log("the socket was removed, and another keeper has its path now")
@@ -132,11 +132,11 @@ class Keeper(KeeperBase):
         except (PtymuxError, OSError):
             pass  # later, perhaps
         finally:
-            self._estate.state = self._claim.state
+            self._table.state = self._socket_lock.state
 
-    def _tell_claim(self) -> None:
-        fds = [self._claim.listener.fileno(), self._claim.lock]
-        self._send({"op": "listener", "bound": self._claim.bound}, fds=fds)
+    def _send_socket(self) -> None:
+        fds = [self._socket_lock.listener.fileno(), self._socket_lock.lock]
+        self._send({"op": "listener", "bound": self._socket_lock.bound}, fds=fds)
 
     # The server ------------------------------------------------------------------------------
 
@@ -153,15 +153,15 @@ class Keeper(KeeperBase):
         elif self._awaited is not None:
             self._end_wait(self._awaited).close()
             self._server.note_absence()
-        elif self._server.is_hopeless and not self._estate.has_children:
+        elif self._server.is_hopeless and not self._table.has_children:
             log("no server comes up: giving up, as there is no PTY to keep")
             self._is_stopping = True
         elif not self._is_stopping:
             self._start_server()
 
     def _start_server(self) -> None:
-        listener = self._claim.listener
-        with spare_files():  # no PTY can be ended without a server
+        listener = self._socket_lock.listener
+        with reserve_fds():  # no PTY can be ended without a server
             link = self._server.start(listener)
         self._awaited = link
         if link is not None:
@@ -171,16 +171,16 @@ class Keeper(KeeperBase):
     def _meet_server(self, link: socket.socket, listener: socket.socket, _events: int) -> None:
         """The server that was asked for is there, or none will come."""
         self._end_wait(link)
-        with spare_files():
+        with reserve_fds():
             has_come = self._server.meet(link)
         if not has_come:
             link.close()
             return
         self._watch_server()
         self._serve_link(link, Inbox(link))
-        self._greet(with_estate=True)
-        if self._claim.listener is not listener:  # there is another since it was asked for
-            self._tell_claim()
+        self._greet(with_ptys=True)
+        if self._socket_lock.listener is not listener:  # there is another since it was asked for
+            self._send_socket()
 
     def _end_wait(self, link: socket.socket) -> socket.socket:
         self._awaited = None
@@ -191,24 +191,24 @@ class Keeper(KeeperBase):
         handle = self._server.handle
         self._engine.watch(handle, select.EPOLLIN, lambda _events: self._on_server_end())
 
-    def _greet(self, *, with_estate: bool) -> None:
+    def _greet(self, *, with_ptys: bool) -> None:
         """Tell a server who we are; hand everything there is to a new one."""
-        slots = self._estate.slots if with_estate else []
-        proofs = [(p.pid, p.start_time, p.number, p.boot_id) for p in self._estate.state.left]
+        slots = self._table.slots if with_ptys else []
+        proofs = [(p.pid, p.start_time, p.number, p.boot_id) for p in self._table.state.left]
         hello = self._hello(len(slots)) | {
             "replacements": self._server.replacements,
-            "bound": self._claim.bound,
+            "bound": self._socket_lock.bound,
             "left": proofs,
         }
-        self._send(hello, fds=[self._log, self._self, self._claim.lock])
+        self._send(hello, fds=[self._log, self._self, self._socket_lock.lock])
         for slot in slots:
-            self._send_in_turn(partial(self._heirloom, slot))
-        if not with_estate:
-            self._tell(self._engine.run_once())  # what happened while there was no keeper
-        self._tell(list(self._estate.past_reports()))
+            self._send_in_turn(partial(self._snapshot_message, slot))
+        if not with_ptys:
+            self._send_reports(self._engine.run_once())  # what happened while there was no keeper
+        self._send_reports(list(self._table.past_reports()))
 
-    def _heirloom(self, slot: int) -> Message:
-        return self._estate.heirloom(slot).message
+    def _snapshot_message(self, slot: int) -> Message:
+        return self._table.snapshot(slot).message
 
     def _on_server_end(self) -> None:
         self._engine.watch(self._server.handle, 0, lambda _events: None)
@@ -238,7 +238,7 @@ class Keeper(KeeperBase):
         self.on_ready()
 
     def _op_settled(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
-        self._estate.state.settle()
+        self._table.state.settle()
 
     def _op_stop(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
         self._is_stopping = True

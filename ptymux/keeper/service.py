@@ -18,23 +18,23 @@ from typing import Any, Final
 from ptymux.core.model import WindowSize
 from ptymux.engine.reports import Output, Report
 from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError
-from ptymux.handover.snapshot import Heirloom
+from ptymux.handover.snapshot import PtySnapshot
 from ptymux.handover.wire import LINK_VERSION, Inbox, Message, Outbox
-from ptymux.keeper.pty_table import Estate
+from ptymux.keeper.pty_table import PtyTable
 
-__all__ = ["CHECK_SECONDS", "KeeperBase", "handed_over"]
+__all__ = ["CHECK_SECONDS", "KeeperService", "handed_over"]
 
 CHECK_SECONDS: Final = 2.0  # between two looks at what no event tells of
 _HANDOVER_SECONDS: Final = 10.0  # for a manager to hand everything over
 
 
-class KeeperBase:
+class KeeperService:
     """Owns the estate and the link; requests are served by the methods `_op_...`."""
 
-    def __init__(self, estate: Estate) -> None:
-        self._estate = estate
-        self._engine = estate.engine
-        self._successions = 0  # how many keepers took over before
+    def __init__(self, table: PtyTable) -> None:
+        self._table = table
+        self._engine = table.engine
+        self._keeper_replacements = 0  # how many keepers took over before
         self._may_reap = False  # there may be children to reap that are no PTY's
         self._link: socket.socket | None = None
         self._inbox: Inbox
@@ -58,14 +58,14 @@ class KeeperBase:
 
     # Turning ---------------------------------------------------------------------------------
 
-    def _inherit(self, hello: Mapping[str, Any], heirlooms: list[Heirloom]) -> None:
-        self._estate.next_slot = hello["next_slot"]
-        self._successions = hello["keeper_replacements"]
+    def _restore(self, hello: Mapping[str, Any], snapshots: list[PtySnapshot]) -> None:
+        self._table.next_slot = hello["next_slot"]
+        self._keeper_replacements = hello["keeper_replacements"]
         self._engine.number_lifelines_from(hello["next_line"])
-        for heirloom in heirlooms:
-            for size in self._estate.adopt(heirloom).values():
+        for snapshot in snapshots:
+            for size in self._table.restore(snapshot).values():
                 self._say(
-                    f"PTY {heirloom.slot}: whether {size} bytes of input were typed is unknown"
+                    f"PTY {snapshot.slot}: whether {size} bytes of input were typed is unknown"
                 )
 
     def _watch_signals(self) -> None:
@@ -82,7 +82,7 @@ class KeeperBase:
                 due = deadline
         assert due is not None
         if reports := self._engine.run_once(max(0.0, due - time.monotonic())):
-            self._tell(reports)
+            self._send_reports(reports)
         if self._may_reap:
             self._reap()
 
@@ -92,9 +92,9 @@ class KeeperBase:
             "version": LINK_VERSION,
             "pid": os.getpid(),
             "slots": slots,
-            "next_slot": self._estate.next_slot,
+            "next_slot": self._table.next_slot,
             "next_line": self._engine.next_lifeline,
-            "keeper_replacements": self._successions,
+            "keeper_replacements": self._keeper_replacements,
         }
 
     def _on_signal(self, _events: int) -> None:
@@ -105,7 +105,7 @@ class KeeperBase:
 
     def _reap(self) -> None:
         """Take the ends of children that are not a PTY's: a zygote, and adopted orphans."""
-        own = self._estate.pids
+        own = self._table.pids
         while True:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -122,7 +122,7 @@ class KeeperBase:
     def _close(self) -> None:
         signal.set_wakeup_fd(-1)
         self._drop_link()
-        self._estate.close()
+        self._table.close()
         for fd in (self._wake_read, self._wake_write, self._self):
             os.close(fd)
 
@@ -178,20 +178,20 @@ class KeeperBase:
             self._link_mask = mask
             self._engine.watch(self._link.fileno(), mask, self._on_link)
 
-    def _tell(self, reports: list[Report]) -> None:
+    def _send_reports(self, reports: list[Report]) -> None:
         slots = [report.slot for report in reports if isinstance(report, Output)]
         if slots:
-            self._tell_output(slots)
+            self._send_output(slots)
         if len(slots) < len(reports):
             others = [report for report in reports if not isinstance(report, Output)]
-            if told := self._estate.note(others):
+            if told := self._table.note(others):
                 self._send({"op": "reports", "reports": told})
 
-    def _tell_output(self, slots: list[int]) -> None:
+    def _send_output(self, slots: list[int]) -> None:
         if self._link is None:
             return
         try:
-            self._outbox.tell_output(slots)
+            self._outbox.notify_output(slots)
             if self._outbox.is_waiting:
                 self._flush()
         except LinkClosedError:
@@ -221,7 +221,7 @@ class KeeperBase:
             self._send(reply, fds=fds)
         except OutOfResourcesError as error:
             if body["op"] == "spawn":
-                self._estate.abandon(body["slot"])
+                self._table.abandon(body["slot"])
             self._send({"op": "reply", "id": body["id"], "error": _as_error(error)})
         finally:
             if body["op"] == "lifeline" and fds:
@@ -230,8 +230,8 @@ class KeeperBase:
     def _op_spawn(
         self, body: Mapping[str, Any], message: Message, fds: list[int]
     ) -> dict[str, Any]:
-        facts, holdings = self._estate.spawn(body, message)
-        fds += holdings
+        facts, pty_fds = self._table.spawn(body, message)
+        fds += pty_fds
         return facts
 
     def _op_lifeline(
@@ -263,13 +263,13 @@ class KeeperBase:
         self._engine.close_pty(body["slot"])
 
     def _op_record(self, body: Mapping[str, Any], message: Message, _fds: list[int]) -> None:
-        self._estate.remember(body["slot"], message.data)
+        self._table.remember(body["slot"], message.data)
 
     def _op_forget(self, body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
-        self._estate.forget(body["slot"])
+        self._table.forget(body["slot"])
 
     def _op_abandon(self, body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
-        self._estate.abandon(body["slot"])
+        self._table.abandon(body["slot"])
 
     def _op_retire(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
         """Leave everything to the server, which starts another keeper."""

@@ -12,12 +12,12 @@ from ptymux.errors import PtymuxError, UnsafeDirectoryError
 from ptymux.handover.state_file import StateFile
 from ptymux.posix.runtime import ensure_directory, is_at, listen, lock, state_path
 
-__all__ = ["Claim"]
+__all__ = ["SocketLock"]
 
 _SLOTS: Final = 2 * Limits().ptys  # also for children that outlive a terminal closed by force
 
 
-class Claim:
+class SocketLock:
     """Holds a socket path, and holds on to it when somebody cleans the directory up.
 
     Raises:
@@ -38,23 +38,23 @@ class Claim:
         self.bound = _file_at(path)  # device and inode of the socket
 
     @classmethod
-    def inherit(
+    def from_handover(
         cls, path: str, lock: int, listener: socket.socket, bound: tuple[int, int]
-    ) -> Claim:
+    ) -> SocketLock:
         """Take over what a dead keeper had; its lock is held as long as anybody has it open.
 
         Where its file of children cannot be used, memory will do until `renew` puts one there.
         """
-        claim = cls.__new__(cls)
-        claim._path = path
-        claim.lock = lock
+        socket_lock = cls.__new__(cls)
+        socket_lock._path = path
+        socket_lock.lock = lock
         try:
-            claim.state = StateFile(state_path(path, "state"), _SLOTS)
+            socket_lock.state = StateFile(state_path(path, "state"), _SLOTS)
         except UnsafeDirectoryError:
-            claim.state = StateFile(None, _SLOTS)
-        claim.listener = listener
-        claim.bound = bound
-        return claim
+            socket_lock.state = StateFile(None, _SLOTS)
+        socket_lock.listener = listener
+        socket_lock.bound = bound
+        return socket_lock
 
     def renew(self) -> bool:
         """Put back what was removed; return whether there is another listener or lock now.

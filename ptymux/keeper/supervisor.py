@@ -47,7 +47,7 @@ class Supervisor:
         """No server came up, time and again."""
         return self._failures >= _HOPELESS_FAILURES
 
-    def adopt(self, handle: int, replacements: int) -> None:
+    def take_over(self, handle: int, replacements: int) -> None:
         """Look after a server that is there already, and serves; takes over its pidfd."""
         self.handle = handle
         self.replacements = replacements

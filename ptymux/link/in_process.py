@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from ptymux.core.model import SpawnOptions, WindowSize
-from ptymux.engine.engine import Engine, Spawned
+from ptymux.engine.engine import Engine, SpawnedPty
 from ptymux.engine.reports import Report
 from ptymux.errors import LinkClosedError
 
@@ -32,7 +32,7 @@ class Link(Protocol):
         """Begin to report; called once, in the running loop."""
         ...
 
-    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
+    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
         """Start a child in a new PTY."""
         ...
 
@@ -94,7 +94,7 @@ class InProcessLink:
         self._loop.add_reader(self._engine.fileno(), self._turn)
         self._look()
 
-    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
+    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
         """Start a child in a new PTY."""
         await asyncio.sleep(0)  # many spawns in a row must not hold up the loop
         return self._open().spawn(slot, options, env)

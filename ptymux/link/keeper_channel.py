@@ -12,12 +12,12 @@ from typing import Any, Final
 from ptymux.errors import LinkClosedError, PtymuxError
 from ptymux.handover.wire import Inbox, Message, Outbox
 
-__all__ = ["Conversation"]
+__all__ = ["KeeperChannel"]
 
 _LAST_WORDS_SECONDS: Final = 1.0  # for a keeper to take what was said to it
 
 
-class Conversation:
+class KeeperChannel:
     """Owns the socket; `on_message` gets what is no reply, `on_lost` why it ended, once.
 
     `on_output` gets the slots of PTYs that have output.

@@ -18,7 +18,7 @@ from ptymux.handover.wire import LINK_FD
 __all__ = ["has_ended", "start_keeper", "start_private_keeper"]
 
 _FLAGS = "-ISE"  # of the interpreter: nothing from the user's environment or site
-_KEEPER: Final = "from ptymux.keeper.daemon import succeed; succeed()"
+_KEEPER: Final = "from ptymux.keeper.daemon import take_over; take_over()"
 _PRIVATE: Final = "from ptymux.keeper.private_keeper import main; main()"
 # As it was when this was imported: a program may go to another directory since.
 _FOLDER: Final = os.path.dirname(os.path.dirname(os.path.abspath(ptymux.__file__)))

@@ -18,7 +18,7 @@ from dataclasses import fields
 from typing import Any, Final
 
 from ptymux.core.model import MIB, SpawnOptions
-from ptymux.engine.engine import Spawned
+from ptymux.engine.engine import SpawnedPty
 from ptymux.engine.reports import Closed, Exited
 from ptymux.errors import (
     ArgumentsTooLongError,
@@ -30,7 +30,7 @@ from ptymux.handover.wire import Message, PassedOptions
 from ptymux.link.launch import has_ended, start_private_keeper
 from ptymux.link.process_link import ProcessLink, close_all
 from ptymux.posix.process import ExitStatus
-from ptymux.posix.resource_errors import shortage_of
+from ptymux.posix.resource_errors import resource_error
 from ptymux.posix.spawn_context import current_umask, open_directory, open_files_limit
 
 __all__ = ["PrivateLink"]
@@ -53,7 +53,7 @@ class PrivateLink(ProcessLink):
         super().__init__()
         self._beginning: asyncio.Task[None] | None = None
 
-    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
+    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
         """Start a child in a new PTY, the first one after the keeper.
 
         Raises:
@@ -67,7 +67,7 @@ class PrivateLink(ProcessLink):
         finally:
             os.close(cwd)
         facts = {"pid": spawned.pid, "start_time": spawned.start_time}
-        self._holdings.remember(slot, json.dumps(facts).encode())
+        self._snapshots.remember(slot, json.dumps(facts).encode())
         return spawned
 
     async def close_pty(self, slot: int) -> None:
@@ -100,8 +100,8 @@ class PrivateLink(ProcessLink):
     async def _start_first(self) -> None:
         _check_interpreter()
         try:
-            await asyncio.wait_for(self._succeed(), _START_SECONDS)
-            if self._talk is None or self._talk.is_over:
+            await asyncio.wait_for(self._start_and_hand_over(), _START_SECONDS)
+            if self._channel is None or self._channel.is_over:
                 self.keeper_pid = 0
                 await has_ended(self._keeper, _END_SECONDS)
                 raise LinkClosedError("it did not live long")
@@ -110,12 +110,12 @@ class PrivateLink(ProcessLink):
         except LinkClosedError:
             raise SpawnError(_no_keeper("it ended at once")) from None
         except OSError as error:
-            raise shortage_of(error) or SpawnError(_no_keeper(str(error.strerror))) from error
+            raise resource_error(error) or SpawnError(_no_keeper(str(error.strerror))) from error
 
     def _start_keeper(self) -> tuple[socket.socket, int]:
         return start_private_keeper()
 
-    def _legacy(self) -> tuple[Mapping[str, Any], list[int]]:
+    def _handover_facts(self) -> tuple[Mapping[str, Any], list[int]]:
         return {}, []
 
     def _take_facts(self, _hello: Mapping[str, Any], fds: Sequence[int]) -> None:
@@ -142,18 +142,18 @@ class PrivateLink(ProcessLink):
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(self._keeper, signal.SIGKILL)
 
-    def _on_successor(self) -> None:
+    def _on_keeper_replaced(self) -> None:
         _log.warning("the keeper was killed; another has taken over, as %d", self.keeper_pid)
 
     def _on_lost(self, reason: str) -> None:
         """End all PTYs, and say so: nobody looks after them."""
         _log.error("all PTYs are ended: %s", reason)
-        for slot in self._holdings.children():
+        for slot in self._snapshots.children():
             self._end(slot)
 
     def _end(self, slot: int) -> None:
         """End a PTY in place of a keeper; how its child ends nobody gets to know."""
-        pidfd = self._holdings.children().get(slot, -1)
+        pidfd = self._snapshots.children().get(slot, -1)
         if pidfd >= 0:
             with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -18,11 +18,11 @@ from typing import Any, Final
 
 from ptymux.core.model import SpawnOptions, WindowSize
 from ptymux.core.ring import RingBuffer
-from ptymux.engine.engine import Spawned
+from ptymux.engine.engine import SpawnedPty
 from ptymux.engine.reports import Output, Report, report_from_json
 from ptymux.engine.session_end import end_newborn
 from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError, error_from_wire
-from ptymux.handover.snapshot import Holdings
+from ptymux.handover.snapshot import SnapshotStore
 from ptymux.handover.wire import (
     LINK_VERSION,
     Message,
@@ -31,9 +31,9 @@ from ptymux.handover.wire import (
     pack_strings,
 )
 from ptymux.link.in_process import OnReport
-from ptymux.link.keeper_channel import Conversation
+from ptymux.link.keeper_channel import KeeperChannel
 from ptymux.link.launch import has_ended
-from ptymux.posix.reserve_fds import spare_files
+from ptymux.posix.reserve_fds import reserve_fds
 from ptymux.posix.spawn import open_pty
 
 __all__ = ["ProcessLink", "check_fds", "close_all"]
@@ -57,7 +57,7 @@ class ProcessLink:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._next_slot = self._next_line = 1
-        self._holdings = Holdings()
+        self._snapshots = SnapshotStore()
         self._on_report: OnReport | None = None
         self._early: list[Report] = []  # before `start`
         self._greeted: asyncio.Future[None] = self._loop.create_future()
@@ -65,7 +65,7 @@ class ProcessLink:
         self._recovery: asyncio.Task[None] | None = None
         self._linked = asyncio.Event()
         self._is_closed = self._is_stopping = self._has_given_up = False
-        self._talk: Conversation | None = None
+        self._channel: KeeperChannel | None = None
         self.keeper_pid = 0
         self.keeper_replacements = 0
 
@@ -79,7 +79,7 @@ class ProcessLink:
         """
         raise NotImplementedError
 
-    def _legacy(self) -> tuple[Mapping[str, Any], list[int]]:
+    def _handover_facts(self) -> tuple[Mapping[str, Any], list[int]]:
         """Return what a new keeper is to know besides PTYs, and the fds that go with it."""
         raise NotImplementedError
 
@@ -94,7 +94,7 @@ class ProcessLink:
         """Let go of the keeper, to which nothing can be said any more."""
         close_all((self._keeper,))
 
-    def _on_successor(self) -> None:
+    def _on_keeper_replaced(self) -> None:
         """Another keeper has taken over."""
 
     def _on_lost(self, reason: str) -> None:
@@ -109,7 +109,7 @@ class ProcessLink:
         for report in early:
             self._loop.call_soon(on_report, report)
 
-    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
+    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
         """Start a child in a new PTY.
 
         Raises:
@@ -129,11 +129,11 @@ class ProcessLink:
         }
         stdin = [] if options.stdin_fd is None else [options.stdin_fd]
         fds = [options.cwd_fd, pty.master, *stdin]
-        self._holdings.expect(slot)
+        self._snapshots.expect(slot)
         try:
             reply = await self._call("spawn", body, pack_strings(words), fds)
         except BaseException as error:
-            self._holdings.expect_no_more(slot)
+            self._snapshots.expect_no_more(slot)
             if isinstance(error, LinkClosedError):
                 end_newborn(pty.master)
             raise
@@ -145,7 +145,7 @@ class ProcessLink:
             self._post({"op": "abandon", "slot": slot})
             raise
         result = reply.body["result"]
-        return Spawned(result["pid"], ring, result["start_time"])
+        return SpawnedPty(result["pid"], ring, result["start_time"])
 
     async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
         """Return the number and the client's end of a new lifeline."""
@@ -154,12 +154,12 @@ class ProcessLink:
         number = reply.body["result"]["number"]
         self._next_line = max(self._next_line, number + 1)
         theirs, *ours = reply.fds
-        self._holdings.hold_line(slot, number, ours[0] if ours else -1)
+        self._snapshots.hold_line(slot, number, ours[0] if ours else -1)
         return number, socket.socket(fileno=theirs)
 
     def has_line(self, slot: int, number: int) -> bool:
         """Whether a lifeline has not ended."""
-        return self._holdings.has_line(slot, number)
+        return self._snapshots.has_line(slot, number)
 
     async def resize(self, slot: int, size: WindowSize) -> None:
         """Set the terminal's size."""
@@ -188,7 +188,7 @@ class ProcessLink:
     def forget(self, slot: int) -> None:
         """Let the engine let go of a PTY, and forget what was to be remembered of it."""
         self._post({"op": "forget", "slot": slot})
-        self._holdings.drop(slot)
+        self._snapshots.drop(slot)
 
     async def close(self) -> None:
         """Let go of everything; the link is unusable afterwards."""
@@ -198,9 +198,9 @@ class ProcessLink:
         if self._recovery is not None:
             self._recovery.cancel()
             await asyncio.gather(self._recovery, return_exceptions=True)
-        if self._talk is not None:
-            self._talk.close()
-        self._holdings.clear()
+        if self._channel is not None:
+            self._channel.close()
+        self._snapshots.clear()
         self._fail_greeting("closed")
         self._linked.set()
         await self._let_go()
@@ -226,18 +226,18 @@ class ProcessLink:
     # Messages --------------------------------------------------------------------------------
 
     def _post(self, body: Mapping[str, Any], data: bytes = b"") -> None:
-        if self._talk is not None:
-            self._talk.send(body, data)
+        if self._channel is not None:
+            self._channel.send(body, data)
 
     async def _call(
         self, op: str, body: Mapping[str, Any], data: bytes = b"", fds: list[int] | None = None
     ) -> Message:
         while True:
             await self._linked.wait()
-            if self._talk is None:
+            if self._channel is None:
                 raise LinkClosedError("there is no keeper")
             try:
-                reply = await self._talk.ask(op, body, data, fds)
+                reply = await self._channel.ask(op, body, data, fds)
                 break
             except LinkClosedError:
                 if op == "spawn" or self._is_closed or self._has_given_up:
@@ -245,7 +245,7 @@ class ProcessLink:
                 await asyncio.sleep(0)
         error = reply.body.get("error")
         if error is not None:
-            raise _told(error)
+            raise _error_of(error)
         return reply
 
     def _take(self, message: Message) -> None:
@@ -282,7 +282,7 @@ class ProcessLink:
             self._greeted.set_result(None)
 
     def _report(self, report: Report) -> None:
-        self._holdings.note(report)
+        self._snapshots.note(report)
         if self._on_report is None:
             self._early.append(report)
         else:
@@ -291,7 +291,7 @@ class ProcessLink:
     def _hold(self, slot: int, message: Message, fds: Sequence[int]) -> RingBuffer:
         check_fds(message)
         try:
-            return self._holdings.hold(slot, fds)
+            return self._snapshots.hold(slot, fds)
         except PtymuxError:
             close_all(message.fds)
             raise
@@ -326,34 +326,34 @@ class ProcessLink:
             self._give_up(f"the keeper closed the link: {reason}")
             return
         attempt = 0
-        while attempt < _ATTEMPTS or (self._holdings.has_live and not self._is_stopping):
+        while attempt < _ATTEMPTS or (self._snapshots.has_live and not self._is_stopping):
             await asyncio.sleep(min(0.1 * attempt, _LONGEST_PAUSE))
             attempt += 1
             try:
-                with spare_files():  # it is more urgent than whatever else runs meanwhile
-                    await asyncio.wait_for(self._succeed(), _TAKE_OVER_SECONDS)
+                with reserve_fds():  # it is more urgent than whatever else runs meanwhile
+                    await asyncio.wait_for(self._start_and_hand_over(), _TAKE_OVER_SECONDS)
             except (PtymuxError, OSError, TimeoutError) as error:
                 _log.error("no new keeper: %s", error or type(error).__name__)
                 continue
-            if self._talk is None or self._talk.is_over:
+            if self._channel is None or self._channel.is_over:
                 await has_ended(self._keeper, _DEATH_SECONDS)  # it did not live long
                 continue
             self._linked.set()
-            self._on_successor()
+            self._on_keeper_replaced()
             return
         self._give_up("the keeper is gone, and no other came up")
 
-    async def _succeed(self) -> None:
+    async def _start_and_hand_over(self) -> None:
         sock, pid = self._start_keeper()
         self._greeted = self._loop.create_future()
-        self._talk = talk = Conversation(sock, self._take, self._lose, self._take_output)
+        self._channel = channel = KeeperChannel(sock, self._take, self._lose, self._take_output)
         handle = -1
         try:
             handle = os.pidfd_open(os.getpid())
-            self._hand_over(talk, handle)
+            self._hand_over(channel, handle)
             await self._greeted
         except BaseException:
-            talk.close()
+            channel.close()
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
@@ -361,21 +361,21 @@ class ProcessLink:
         finally:
             close_all((handle,))
 
-    def _hand_over(self, talk: Conversation, handle: int) -> None:
-        heirlooms = self._holdings.heirlooms()
-        more, fds = self._legacy()
+    def _hand_over(self, channel: KeeperChannel, handle: int) -> None:
+        snapshots = self._snapshots.snapshots()
+        more, fds = self._handover_facts()
         body = {
             "op": "takeover",
             "version": LINK_VERSION,
-            "slots": len(heirlooms),
+            "slots": len(snapshots),
             "next_slot": self._next_slot,
             "next_line": self._next_line,
             "keeper_replacements": self.keeper_replacements + 1,
             **more,
         }
-        talk.send(body, fds=[*fds, handle])
-        for heirloom in heirlooms:
-            talk.send_in_turn(heirloom.message)
+        channel.send(body, fds=[*fds, handle])
+        for snapshot in snapshots:
+            channel.send_in_turn(snapshot.message)
 
 
 def check_fds(message: Message) -> None:
@@ -392,7 +392,7 @@ def close_all(fds: Iterable[int]) -> None:
             os.close(fd)
 
 
-def _told(error: Mapping[str, Any]) -> PtymuxError:
+def _error_of(error: Mapping[str, Any]) -> PtymuxError:
     """Return the exception that a keeper tells of, with its facts."""
     told = error_from_wire(error["code"], error["message"], error["exit_code"])
     for name, value in error["facts"].items():

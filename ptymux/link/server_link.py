@@ -9,17 +9,17 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ptymux.handover.snapshot import Greeting, Heirloom, Inherited
-from ptymux.handover.state_file import Proof
+from ptymux.handover.snapshot import Greeting, PtySnapshot, RestoredPty
+from ptymux.handover.state_file import ChildProof
 from ptymux.handover.wire import Message
-from ptymux.link.keeper_channel import Conversation
+from ptymux.link.keeper_channel import KeeperChannel
 from ptymux.link.launch import start_keeper
 from ptymux.link.process_link import ProcessLink, check_fds, close_all
 
-__all__ = ["RemoteLink"]
+__all__ = ["ServerLink"]
 
 
-class RemoteLink(ProcessLink):
+class ServerLink(ProcessLink):
     """The server's side of the link; holds the lock and the event log for a new keeper too."""
 
     keeps_ended = True
@@ -28,28 +28,28 @@ class RemoteLink(ProcessLink):
         """Take the link over; `on_lost` is called once when there can be no keeper any more."""
         super().__init__()
         self._path = path
-        self._tell_lost = on_lost
+        self._notify_lost = on_lost
         self._hello: Greeting
         self._expected = 0  # slots that the keeper has announced
-        self._inherited: list[Inherited] = []
+        self._restored: list[RestoredPty] = []
         self._lock = -1  # on the socket's path
         self._bound = (0, 0)
         self.event_log = -1  # the memory of the event log
         self.replacements = 0  # of the server
-        self.on_successor: Callable[[Greeting], None] = lambda _greeting: None
+        self.on_keeper_replaced: Callable[[Greeting], None] = lambda _greeting: None
         self.on_listener: Callable[[socket.socket], None] | None = None
         self.listener: socket.socket | None = None  # that came before somebody was to be told
         self.current_listener: Callable[[], int] = lambda: -1  # the fd that a new keeper gets
-        self._talk = Conversation(sock, self._take, self._lose, self._take_output)
+        self._channel = KeeperChannel(sock, self._take, self._lose, self._take_output)
 
-    async def greeting(self) -> tuple[Greeting, list[Inherited]]:
+    async def greeting(self) -> tuple[Greeting, list[RestoredPty]]:
         """Return what the keeper says of itself, and the PTYs it has.
 
         Raises:
             LinkClosedError: it is gone, or of another version.
         """
         await self._greeted
-        return self._hello, self._inherited
+        return self._hello, self._restored
 
     async def close(self) -> None:
         """Let go of everything; the link is unusable afterwards."""
@@ -67,7 +67,7 @@ class RemoteLink(ProcessLink):
     def remember(self, slot: int, record: Mapping[str, Any]) -> None:
         """Have the keeper keep what a successor of this server needs to know of a PTY."""
         memory = json.dumps(record).encode()
-        self._holdings.remember(slot, memory)
+        self._snapshots.remember(slot, memory)
         self._post({"op": "record", "slot": slot}, memory)
 
     def settled(self) -> None:
@@ -89,7 +89,7 @@ class RemoteLink(ProcessLink):
         body = message.body
         match body["op"]:
             case "slot":
-                self._inherit(Heirloom.of(message), message)
+                self._take_snapshot(PtySnapshot.of(message), message)
             case "listener":
                 check_fds(message)
                 listener, lock = message.fds
@@ -110,22 +110,22 @@ class RemoteLink(ProcessLink):
             self._next_line,
             hello["replacements"],
             self._bound,
-            tuple(Proof(*proof) for proof in hello["left"]),
+            tuple(ChildProof(*proof) for proof in hello["left"]),
         )
 
     def _greet_when_complete(self) -> None:
-        if len(self._inherited) >= self._expected:
+        if len(self._restored) >= self._expected:
             super()._greet_when_complete()
 
-    def _inherit(self, heirloom: Heirloom, message: Message) -> None:
-        slot = heirloom.slot
-        ring = self._hold(slot, message, heirloom.holdings) if heirloom.holdings else None
-        for number, fd in heirloom.lines:
-            self._holdings.hold_line(slot, number, fd)
-        self._holdings.remember(slot, heirloom.record)
-        lines = tuple(number for number, _fd in heirloom.lines)
-        record = json.loads(heirloom.record)
-        self._inherited.append(Inherited(slot, ring, record, lines, heirloom.is_exiting))
+    def _take_snapshot(self, snapshot: PtySnapshot, message: Message) -> None:
+        slot = snapshot.slot
+        ring = self._hold(slot, message, snapshot.pty_fds) if snapshot.pty_fds else None
+        for number, fd in snapshot.lines:
+            self._snapshots.hold_line(slot, number, fd)
+        self._snapshots.remember(slot, snapshot.record)
+        lines = tuple(number for number, _fd in snapshot.lines)
+        record = json.loads(snapshot.record)
+        self._restored.append(RestoredPty(slot, ring, record, lines, snapshot.is_exiting))
         self._greet_when_complete()
 
     def _take_listener(self, sock: socket.socket) -> None:
@@ -141,14 +141,14 @@ class RemoteLink(ProcessLink):
     def _start_keeper(self) -> tuple[socket.socket, int]:
         return start_keeper(self._path)
 
-    def _legacy(self) -> tuple[Mapping[str, Any], list[int]]:
+    def _handover_facts(self) -> tuple[Mapping[str, Any], list[int]]:
         facts = {"replacements": self.replacements, "bound": self._bound}
         return facts, [self.current_listener(), self._lock, self.event_log]
 
-    def _on_successor(self) -> None:
+    def _on_keeper_replaced(self) -> None:
         if self._is_stopping:
             self.stop()  # the one before may have taken that with it
-        self.on_successor(self._hello)
+        self.on_keeper_replaced(self._hello)
 
     def _on_lost(self, reason: str) -> None:
-        self._tell_lost(reason)
+        self._notify_lost(reason)

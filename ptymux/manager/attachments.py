@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 from ptymux.core.reader import ReaderKind
 
-__all__ = ["Attached", "absent"]
+__all__ = ["LifelineAttachment", "absent"]
 
 
 @dataclass(slots=True)
-class Attached:
+class LifelineAttachment:
     """An attachment with a lifeline: it lives as long as that is open."""
 
     kind: ReaderKind
     readers: int = 0  # that it has at the moment; without one its client is to come back
 
 
-def absent(attached: Iterable[Attached]) -> tuple[int, int]:
+def absent(attached: Iterable[LifelineAttachment]) -> tuple[int, int]:
     """Return how many consumers are to come back, and how many of them are lossless."""
     away = [each for each in attached if not each.readers and each.kind is not ReaderKind.OBSERVER]
     return len(away), sum(each.kind is ReaderKind.LOSSLESS for each in away)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from ptymux.core.bus import Missed, Subscription
-from ptymux.core.event_log import Envelope
+from ptymux.core.bus import MissedEvents, Subscription
+from ptymux.core.event_log import EventEnvelope
 
 __all__ = ["EventStream"]
 
@@ -14,28 +14,28 @@ __all__ = ["EventStream"]
 class EventStream:
     """Events from the moment of subscribing on; ended by `close` or a `with` block.
 
-    A stream that is not read fast enough has a `Missed` in the place of what it lost. The end of
-    its manager closes it too.
+    A stream that is not read fast enough has a `MissedEvents` in the place of what it lost. The
+    end of its manager closes it too.
     """
 
     def __init__(self, subscribe: Callable[[Callable[[], None]], Subscription]) -> None:
         """Subscribe by calling `subscribe` with what is to be called when events are ready."""
         self._ready = asyncio.Event()
         self._is_closed = False
-        self._rest: list[Envelope | Missed] = []  # at the time of closing
+        self._rest: list[EventEnvelope | MissedEvents] = []  # at the time of closing
         self._subscription = subscribe(self._ready.set)
 
-    def take(self) -> list[Envelope | Missed]:
+    def take(self) -> list[EventEnvelope | MissedEvents]:
         """Return what came since the last call, without waiting."""
         self._ready.clear()
         rest, self._rest = self._rest, []
         return rest + self._subscription.take()
 
-    def wants(self, event: Envelope) -> bool:
+    def wants(self, event: EventEnvelope) -> bool:
         """Return whether it gives events like this one."""
         return self._subscription.wants(event.topic, event.pty_id)
 
-    async def __aiter__(self) -> AsyncIterator[Envelope | Missed]:
+    async def __aiter__(self) -> AsyncIterator[EventEnvelope | MissedEvents]:
         while True:
             for event in self.take():
                 yield event

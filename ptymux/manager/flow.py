@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from ptymux.core.model import OnFull, SpawnOptions
-from ptymux.core.notifications import Telling
+from ptymux.core.notifications import BufferNotification
 from ptymux.core.output import OutputBuffer
 from ptymux.core.reader import Reader
 from ptymux.core.ring import Cursor, Part, RingBuffer
@@ -39,7 +39,7 @@ class Listener(Protocol):
         """Whether somebody wants to know of every output."""
         ...
 
-    def on_tellings(self, tellings: list[Telling]) -> None:
+    def on_notifications(self, notifications: list[BufferNotification]) -> None:
         """The buffer found something worth telling."""
         ...
 
@@ -82,8 +82,8 @@ class Flow:
         self._seen_at = 0.0  # when it had grown last
         self._is_quiet = False  # it had not grown at the last refresh
         self._is_silent = False  # and this was told
-        self._told_to = 0  # up to where ranges were told
-        self._tell_at = 0.0  # when the next one may be
+        self._published_to = 0  # up to where ranges were told
+        self._next_range_at = 0.0  # when the next one may be
         self._wants_ranges = False  # somebody did at the last refresh
 
     # The course of things --------------------------------------------------------------------
@@ -92,7 +92,7 @@ class Flow:
         """The child runs; `resumed`: the account in the ring goes on."""
         self.ring = ring
         self.buffer = OutputBuffer(ring, options.threshold, options.on_full, resumes=resumed)
-        self.buffer.tells_first = True
+        self.buffer.notifies_first = True
         self._idle_timeout = options.idle_timeout_seconds
         self._seen_at = time.monotonic()
 
@@ -103,9 +103,9 @@ class Flow:
     def end(self) -> None:
         """Nothing will be written any more: tell what is left to tell, wake who waits."""
         self.refresh()
-        self._tell(self.buffer.finish(time.monotonic()))
-        if self._listener.wants_ranges and self._seen > self._told_to:
-            self._listener.on_range(self._told_to, self._seen)
+        self._publish(self.buffer.finish(time.monotonic()))
+        if self._listener.wants_ranges and self._seen > self._published_to:
+            self._listener.on_range(self._published_to, self._seen)
         self.is_over = True
         if self._timer is not None:
             self._timer.cancel()
@@ -152,20 +152,20 @@ class Flow:
         now = time.monotonic()
         due = self.buffer.deadline
         if not self._has_settled or (due is not None and due <= now):
-            self._tell(self.buffer.advance(now))
+            self._publish(self.buffer.advance(now))
         if grew:
             self._seen_at = now
             self._is_silent = False
             self._listener.on_output()
         self._is_quiet = not grew
         self._judge_silence(now)
-        self._tell_range(now)
+        self._publish_range(now)
         return now
 
-    def _tell(self, tellings: list[Telling]) -> None:
+    def _publish(self, notifications: list[BufferNotification]) -> None:
         """Tell first, then let the account say so: who is killed in between is completed."""
-        if tellings:
-            self._listener.on_tellings(tellings)
+        if notifications:
+            self._listener.on_notifications(notifications)
             self.buffer.publish()
             self._listener.on_published()
 
@@ -176,14 +176,14 @@ class Flow:
             if self._is_silent:
                 self._listener.on_silence(silent)
 
-    def _tell_range(self, now: float) -> None:
+    def _publish_range(self, now: float) -> None:
         self._wants_ranges = self._listener.wants_ranges
         if not self._wants_ranges:
-            self._told_to = self._seen
-        elif self._seen > self._told_to and now >= self._tell_at:
-            self._listener.on_range(self._told_to, self._seen)
-            self._told_to = self._seen
-            self._tell_at = now + _RANGE_SECONDS
+            self._published_to = self._seen
+        elif self._seen > self._published_to and now >= self._next_range_at:
+            self._listener.on_range(self._published_to, self._seen)
+            self._published_to = self._seen
+            self._next_range_at = now + _RANGE_SECONDS
 
     # Readers ---------------------------------------------------------------------------------
 
@@ -191,11 +191,11 @@ class Flow:
         """Note that a reader was handed `part`, or its first `size` bytes."""
         self.change(lambda now: self.buffer.hand(reader, part, now, size))
 
-    def change(self, operation: Callable[[float], list[Telling]]) -> None:
+    def change(self, operation: Callable[[float], list[BufferNotification]]) -> None:
         """Run an operation of the buffer, tell what it found, keep the engine informed."""
         limit = self.ring.limit
         now = time.monotonic()
-        self._tell(operation(now))
+        self._publish(operation(now))
         self._has_settled = True
         if not self.is_over:
             if self.ring.limit > limit:
@@ -208,7 +208,7 @@ class Flow:
         """Change what happens when the ring is full; return the offset from which it holds."""
         offsets: list[int] = []
 
-        def switch(_now: float) -> list[Telling]:
+        def switch(_now: float) -> list[BufferNotification]:
             offsets.append(self.buffer.set_on_full(on_full))
             return []
 
@@ -277,15 +277,15 @@ class Flow:
 
     def _awaits_range(self) -> bool:
         """Whether the next byte is to be told; until the next range is due, the timer tells."""
-        return self._wants_ranges and self._told_to == self._seen
+        return self._wants_ranges and self._published_to == self._seen
 
     def _arm_timer(self, now: float) -> None:
         deadline = self._idle_deadline(now)
         due = self.buffer.deadline
         if due is not None and (deadline is None or due < deadline):
             deadline = due
-        if self._seen > self._told_to and (deadline is None or self._tell_at < deadline):
-            deadline = self._tell_at
+        if self._seen > self._published_to and (deadline is None or self._next_range_at < deadline):
+            deadline = self._next_range_at
         if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
             return  # a look too early only arms the next one
         if self._timer is not None:

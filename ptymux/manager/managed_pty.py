@@ -10,19 +10,19 @@ from typing import Final, Unpack
 
 from ptymux.core.escalation import EnvelopeLog, Outcome, SignalEnvelope
 from ptymux.core.event_log import Topic
-from ptymux.core.lifecycle import LIVE, Event, Lifecycle, State, exit_event, shown
+from ptymux.core.lifecycle import LIVE, Lifecycle, LifecycleEvent, State, exit_event, shown
 from ptymux.core.model import CorrelationId, OnFull, PtyId, PtyRecord, SpawnOptions, WindowSize
-from ptymux.core.notifications import Telling
+from ptymux.core.notifications import BufferNotification
 from ptymux.core.output import OutputBuffer
 from ptymux.core.reader import ReaderKind
 from ptymux.core.registry import Changes, Registry
 from ptymux.core.ring import RingBuffer
-from ptymux.engine.engine import Spawned
+from ptymux.engine.engine import SpawnedPty
 from ptymux.engine.reports import Closed, Exited, LifelineEnded, Output, Report, Suspended
 from ptymux.link.in_process import Link
-from ptymux.manager.attachments import Attached, absent
+from ptymux.manager.attachments import LifelineAttachment, absent
 from ptymux.manager.flow import Flow
-from ptymux.manager.publisher import Announcer, Json
+from ptymux.manager.publisher import Json, Publisher
 from ptymux.posix.process import SessionMember
 
 __all__ = ["ManagedPty"]
@@ -41,7 +41,7 @@ class ManagedPty:
         *,
         registry: Registry,
         link: Link,
-        announcer: Announcer,
+        publisher: Publisher,
         on_gone: Callable[[ManagedPty], None],
         on_change: Callable[[ManagedPty], None] = lambda _pty: None,
         on_orphaned: Callable[[ManagedPty], None] = lambda _pty: None,
@@ -66,16 +66,18 @@ class ManagedPty:
         self._record = record
         self._registry = registry
         self._link = link
-        self._announcer = announcer
+        self._publisher = publisher
         self._on_gone = on_gone
         self._on_change = on_change
         self._on_orphaned = on_orphaned
-        self.attached: dict[int, Attached] = {}  # by the number of the lifeline
+        self.attached: dict[int, LifelineAttachment] = {}  # by the number of the lifeline
         self.owner: int | None = None  # the lifeline whose end hangs it up; 0: one to come
-        self.is_owner_told = True  # the client has that lifeline
+        self.is_owner_notified = True  # the client has that lifeline
         self.is_removed_at_end = False
         self.has_run = False  # it has a ring
-        self.has_told_error = self.has_told_end = False  # by a predecessor that was killed then
+        self.has_published_error = self.has_published_end = (
+            False  # by a predecessor that was killed then
+        )
         self.leader_start: int | None = None  # clock ticks since boot
         self._early: list[Report] = []  # that came before the answer to the spawn
 
@@ -130,22 +132,22 @@ class ManagedPty:
 
     # Telling ---------------------------------------------------------------------------------
 
-    def tell(
+    def publish(
         self, topic: Topic, payload: Mapping[str, Json], cause: CorrelationId | None = None
     ) -> None:
         """Publish an event of this PTY, by default one that goes back to its spawn."""
-        self._announcer.tell(self.record, topic, cause or self.cause, payload)
+        self._publisher.publish(self.record, topic, cause or self.cause, payload)
 
     def note(self, envelope: SignalEnvelope, cause: CorrelationId | None) -> None:
         """Keep and publish the delivery of a signal."""
         self.envelopes.append(envelope)
-        self.tell(Topic.SIGNAL_DELIVERED, dict(envelope.as_json()), cause)
+        self.publish(Topic.SIGNAL_DELIVERED, dict(envelope.as_json()), cause)
         self._on_change(self)
 
-    def tell_error(self, error: str, **more: Json) -> None:
+    def publish_error(self, error: str, **more: Json) -> None:
         """Publish what went wrong, with how the child ended and the last failed signal."""
-        if self.has_told_error:
-            self.has_told_error = False
+        if self.has_published_error:
+            self.has_published_error = False
             return
         record = self.record
         failed = [each for each in self.envelopes if each.outcome is Outcome.FAILED]
@@ -155,19 +157,19 @@ class ManagedPty:
             "signal": record.signal,
             "envelope": failed[-1].as_json() if failed else None,
         }
-        self.tell(Topic.ERROR, payload | more, self.end_cause)
+        self.publish(Topic.ERROR, payload | more, self.end_cause)
 
     def update(self, **changes: Unpack[Changes]) -> PtyRecord:
         """Change the record."""
         return self._registry.update(self.pty_id, at=time.time(), **changes)
 
-    def step(self, event: Event, **changes: Unpack[Changes]) -> None:
+    def step(self, event: LifecycleEvent, **changes: Unpack[Changes]) -> None:
         """Take a step of the lifecycle, change the record with it, and tell."""
         taken = self.lifecycle.apply(event, time.time())
         changes["state"] = taken.to_state.value
         self.update(**changes)
         cause = None if self.is_live else self.end_cause
-        self.tell(Topic.STATE_CHANGED, dict(taken.as_json()), cause)
+        self.publish(Topic.STATE_CHANGED, dict(taken.as_json()), cause)
         self._on_change(self)
 
     def note_change(self) -> None:
@@ -179,19 +181,19 @@ class ManagedPty:
         record = self.update(size=new)
         sizes = (("old", old), ("new", new))
         payload = {name: {"cols": size.cols, "rows": size.rows} for name, size in sizes}
-        self.tell(Topic.RESIZED, payload, cause)
+        self.publish(Topic.RESIZED, payload, cause)
         self._on_change(self)
         return record
 
     # The spawn -------------------------------------------------------------------------------
 
-    def begin(self, spawned: Spawned, spawn_ms: float) -> None:
+    def begin(self, spawned: SpawnedPty, spawn_ms: float) -> None:
         """The child runs."""
         self.has_run = True
         self.flow.begin(spawned.ring, self.options)
         self.leader_start = spawned.start_time
-        self.step(Event.SPAWNED, pid=spawned.pid, spawn_ms=spawn_ms)
-        self.tell(Topic.SPAWNED, {"pid": spawned.pid, "spawn_ms": spawn_ms})
+        self.step(LifecycleEvent.SPAWNED, pid=spawned.pid, spawn_ms=spawn_ms)
+        self.publish(Topic.SPAWNED, {"pid": spawned.pid, "spawn_ms": spawn_ms})
         self.settled.set()
         self.flow.refresh()
         early, self._early = self._early, []
@@ -214,11 +216,11 @@ class ManagedPty:
 
     # Attachments -----------------------------------------------------------------------------
 
-    def attach_line(self, number: int, attached: Attached, *, hangs_up: bool) -> None:
+    def attach_line(self, number: int, attached: LifelineAttachment, *, hangs_up: bool) -> None:
         """Note that somebody is attached for as long as a lifeline is open."""
         self.attached[number] = attached
         if hangs_up:
-            self.owner, self.is_owner_told = number, False
+            self.owner, self.is_owner_notified = number, False
         self._on_change(self)
 
     def detach_line(self, number: int) -> None:
@@ -249,11 +251,11 @@ class ManagedPty:
     def fail(self, reason: str, code: str, *, asked: bool) -> None:
         """The child could not be started; `asked`: nobody wants it any more."""
         if asked:
-            self.step(Event.TERMINATED_EARLY, reason=reason)
+            self.step(LifecycleEvent.TERMINATED_EARLY, reason=reason)
         else:
-            self.step(Event.SPAWN_FAILED, reason=reason)
-            self.tell_error(reason, code=code)
-        self.tell_end()
+            self.step(LifecycleEvent.SPAWN_FAILED, reason=reason)
+            self.publish_error(reason, code=code)
+        self.publish_end()
         self.settled.set()
         self.exited.set()
 
@@ -313,14 +315,14 @@ class ManagedPty:
         forced = self.is_live
         if forced:
             self.flow.refresh()
-            self.step(Event.ENDED_WELL, reason="closed by force", suspended=False)
+            self.step(LifecycleEvent.ENDED_WELL, reason="closed by force", suspended=False)
         self.update(tail_pending=False)
         self.flow.end()
         if self.state is State.ERRORED:
             record = self.record
-            self.tell_error(shown(self.state, exit_code=record.exit_code, signal=record.signal))
+            self.publish_error(shown(self.state, exit_code=record.exit_code, signal=record.signal))
         self._forget_slot()
-        self.tell_end(forced=forced)
+        self.publish_end(forced=forced)
 
     def _forget_slot(self) -> None:
         """Let the engine let go, once all has ended and nobody could want to know of it."""
@@ -328,7 +330,7 @@ class ManagedPty:
         if self.has_run and self.exited.is_set() and not is_wanted:
             self._link.forget(self.slot)
 
-    def tell_end(self, *, forced: bool = False) -> None:
+    def publish_end(self, *, forced: bool = False) -> None:
         """Tell the end, once; final statistics stand."""
         self.flow.is_over = True
         record, stats = self.record, self.output.stats()
@@ -341,8 +343,8 @@ class ManagedPty:
             "total_written": stats.total_written,
             "total_dropped": stats.total_dropped,
         }
-        if not self.has_told_end:
-            self.tell(Topic.STOPPED, payload, self.end_cause)
+        if not self.has_published_end:
+            self.publish(Topic.STOPPED, payload, self.end_cause)
         self.gone.set()
         self.attached.clear()
         self._on_change(self)
@@ -352,7 +354,7 @@ class ManagedPty:
     def remove(self) -> PtyRecord:
         """Leave the registry and let go of the output; return the last record."""
         if self.state is State.ERRORED:
-            self.step(Event.CLEANED_UP)
+            self.step(LifecycleEvent.CLEANED_UP)
         record = self.record
         self._registry.remove(self.pty_id)
         self.is_removed = True
@@ -372,29 +374,29 @@ class ManagedPty:
 
     def on_published(self) -> None:
         """The account in the ring says what was told."""
-        self._announcer.bus.settle()
+        self._publisher.bus.settle()
 
     @property
     def wants_ranges(self) -> bool:
         """Whether somebody subscribed to its `pty.output`."""
-        return self._announcer.bus.has_subscribers(Topic.OUTPUT, self.pty_id)
+        return self._publisher.bus.has_subscribers(Topic.OUTPUT, self.pty_id)
 
-    def on_tellings(self, tellings: list[Telling]) -> None:
+    def on_notifications(self, notifications: list[BufferNotification]) -> None:
         """Publish what the buffer found."""
-        if tellings:
-            self._announcer.tell_output(self.record, self.cause, tellings)
+        if notifications:
+            self._publisher.publish_output(self.record, self.cause, notifications)
 
     def on_output(self) -> None:
         """Be active again."""
         if self.state is State.THROTTLED:
-            self.step(Event.OUTPUT_RESUMED)
+            self.step(LifecycleEvent.OUTPUT_RESUMED)
 
     def on_silence(self, seconds: float) -> None:
         """Be throttled."""
         if self.state is State.ACTIVE:
-            self.step(Event.IDLE_TIMEOUT)
-            self.tell(Topic.IDLE_TIMEOUT, {"idle_seconds": seconds})
+            self.step(LifecycleEvent.IDLE_TIMEOUT)
+            self.publish(Topic.IDLE_TIMEOUT, {"idle_seconds": seconds})
 
     def on_range(self, start: int, end: int) -> None:
         """Publish that there is output."""
-        self.tell(Topic.OUTPUT, {"from": start, "to": end})
+        self.publish(Topic.OUTPUT, {"from": start, "to": end})

@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from ptymux.core.bus import Bus
 from ptymux.core.escalation import SignalEnvelope, check_grace
-from ptymux.core.event_log import KEPT, Envelope, EventLog, Topic
+from ptymux.core.event_log import KEPT, EventEnvelope, EventLog, Topic
 from ptymux.core.lifecycle import State, Transition
 from ptymux.core.model import (
     CorrelationId,
@@ -36,7 +36,7 @@ from ptymux.manager.event_stream import EventStream
 from ptymux.manager.input_writer import type_in
 from ptymux.manager.managed_pty import ManagedPty
 from ptymux.manager.output_reader import OutputReader
-from ptymux.manager.publisher import Announcer, cause_of
+from ptymux.manager.publisher import Publisher, cause_of
 from ptymux.manager.roster import Roster
 from ptymux.manager.signalling import deliver
 from ptymux.manager.spawner import Spawner
@@ -66,9 +66,9 @@ class PtyManager:
         self._roster = Roster(self.limits)
         self._log = log or EventLog(self.limits.event_log, epoch=os.urandom(8).hex())
         self._bus = Bus(self._log.epoch, self._log, self.limits)
-        self._announcer = Announcer(self._bus)
+        self._publisher = Publisher(self._bus)
         self._terminations = Terminations(self._link)
-        self._spawner = Spawner(self._roster, self._link, self._announcer, self._terminations)
+        self._spawner = Spawner(self._roster, self._link, self._publisher, self._terminations)
         self._streams: WeakSet[EventStream] = WeakSet()
         self._closing: asyncio.Task[None] | None = None
         self._link.start(self._on_report)
@@ -335,7 +335,9 @@ class PtyManager:
             pty.refresh()  # somebody may want to know of output now
         return stream
 
-    def events_since(self, seq: int, most: int | None = None) -> tuple[int, Sequence[Envelope]]:
+    def events_since(
+        self, seq: int, most: int | None = None
+    ) -> tuple[int, Sequence[EventEnvelope]]:
         """Return how many events after `seq` are gone, and (the `most` oldest of) those kept."""
         return self._log.since(seq, most)
 

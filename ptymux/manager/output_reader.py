@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from ptymux.core.model import Limits, PtyId
-from ptymux.core.notifications import Telling
+from ptymux.core.notifications import BufferNotification
 from ptymux.core.reader import Reader, ReaderKind
 from ptymux.core.ring import Part
 from ptymux.manager.managed_pty import ManagedPty
@@ -31,7 +31,7 @@ class OutputReader:
         """Return a new reader of `pty`; raises as `OutputBuffer.attach`."""
         attached: list[Reader] = []
 
-        def attach(now: float) -> list[Telling]:
+        def attach(now: float) -> list[BufferNotification]:
             reader, told = pty.output.attach(kind, now, offset)
             attached.append(reader)
             return told

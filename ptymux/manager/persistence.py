@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ptymux.core.escalation import Outcome, SignalEnvelope
-from ptymux.core.event_log import Envelope, Topic
+from ptymux.core.event_log import EventEnvelope, Topic
 from ptymux.core.lifecycle import Lifecycle, State, Transition
 from ptymux.core.model import (
     CorrelationId,
@@ -24,7 +24,7 @@ from ptymux.core.model import (
     WindowSize,
 )
 from ptymux.core.reader import ReaderKind
-from ptymux.manager.attachments import Attached
+from ptymux.manager.attachments import LifelineAttachment
 from ptymux.manager.description import shown_command
 from ptymux.manager.managed_pty import ManagedPty
 
@@ -80,7 +80,7 @@ def as_memory(pty: ManagedPty) -> dict[str, Any]:
         "removes": pty.is_removed_at_end,
         "attached": [[n, a.kind.value] for n, a in pty.attached.items()],
         "owner": pty.owner,
-        "owner_told": pty.is_owner_told,
+        "owner_told": pty.is_owner_notified,
     }
 
 
@@ -131,16 +131,16 @@ def recall(pty: ManagedPty, values: Mapping[str, Any], lines: Iterable[int]) -> 
     pty.escaped = tuple(values["escaped"])
     pty.is_removed_at_end = values["removes"]
     pty.owner = values["owner"]
-    pty.is_owner_told = values.get("owner_told", True)
+    pty.is_owner_notified = values.get("owner_told", True)
     open_lines = set(lines)
     pty.attached = {
-        number: Attached(ReaderKind(kind))
+        number: LifelineAttachment(ReaderKind(kind))
         for number, kind in values["attached"]
         if number in open_lines
     }
 
 
-def replay(pty: ManagedPty, event: Envelope) -> None:
+def replay(pty: ManagedPty, event: EventEnvelope) -> None:
     """Let a PTY know what was told of it last, by somebody who was killed at that moment."""
     payload: Mapping[str, Any] = event.payload
     match event.topic:
@@ -157,9 +157,9 @@ def replay(pty: ManagedPty, event: Envelope) -> None:
             pty.terminating = True
             pty.end_cause = event.correlation_id
         case Topic.ERROR:
-            pty.has_told_error = True
+            pty.has_published_error = True
         case Topic.STOPPED:
-            pty.has_told_end = True
+            pty.has_published_end = True
         case _ if pty.has_run:
             _replay_output(pty, event.topic, payload)
 
@@ -167,11 +167,11 @@ def replay(pty: ManagedPty, event: Envelope) -> None:
 def _replay_output(pty: ManagedPty, topic: Topic, payload: Mapping[str, Any]) -> None:
     match topic:
         case Topic.BUFFER_OVERFLOW:
-            pty.output.note_overflow_told(payload["total_dropped"], final=payload["final"])
+            pty.output.note_overflow_published(payload["total_dropped"], final=payload["final"])
         case Topic.BACKPRESSURE_ON:
-            pty.output.note_backpressure_told(True)
+            pty.output.note_backpressure_published(True)
         case Topic.BACKPRESSURE_OFF:
-            pty.output.note_backpressure_told(False)
+            pty.output.note_backpressure_published(False)
 
 
 def _envelope(values: Mapping[str, Any]) -> SignalEnvelope:

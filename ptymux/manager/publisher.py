@@ -14,12 +14,12 @@ from ptymux.core.model import CorrelationId, PtyRecord, ulid
 from ptymux.core.notifications import (
     BackpressureOff,
     BackpressureOn,
+    BufferNotification,
     Overflow,
     ReaderSkipped,
-    Telling,
 )
 
-__all__ = ["Announcer", "Json", "cause_of", "new_id"]
+__all__ = ["Publisher", "Json", "cause_of", "new_id"]
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -36,13 +36,13 @@ def cause_of(correlation_id: CorrelationId | None) -> CorrelationId:
     return correlation_id or CorrelationId(new_id("req"))
 
 
-class Announcer:
+class Publisher:
     """Puts events of PTYs on a bus."""
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
 
-    def tell(
+    def publish(
         self,
         record: PtyRecord,
         topic: Topic,
@@ -62,14 +62,17 @@ class Announcer:
             payload=payload,
         )
 
-    def tell_output(
-        self, record: PtyRecord, correlation_id: CorrelationId, tellings: list[Telling]
+    def publish_output(
+        self,
+        record: PtyRecord,
+        correlation_id: CorrelationId,
+        notifications: list[BufferNotification],
     ) -> None:
         """Publish what an output buffer found worth telling; log a PTY's first overflow."""
-        for telling in tellings:
-            topic, payload = _event(telling)
-            self.tell(record, topic, correlation_id, payload)
-            if isinstance(telling, Overflow) and telling.first:
+        for notification in notifications:
+            topic, payload = _event(notification)
+            self.publish(record, topic, correlation_id, payload)
+            if isinstance(notification, Overflow) and notification.first:
                 _log.warning(
                     "%s: output is being dropped, its buffer is full and nobody read it "
                     "(`ptymux stats %s` counts it; --buffer-size and --on-full change it)",
@@ -78,8 +81,8 @@ class Announcer:
                 )
 
 
-def _event(telling: Telling) -> tuple[Topic, dict[str, Json]]:
-    match telling:
+def _event(notification: BufferNotification) -> tuple[Topic, dict[str, Json]]:
+    match notification:
         case BackpressureOn(utilization, stats):
             return Topic.BACKPRESSURE_ON, {
                 "utilization": utilization,
@@ -93,16 +96,16 @@ def _event(telling: Telling) -> tuple[Topic, dict[str, Json]]:
             }
         case Overflow():
             return Topic.BUFFER_OVERFLOW, {
-                "dropped_since_last": telling.dropped_since_last,
-                "total_dropped": telling.total_dropped,
-                "utilization": telling.utilization,
-                "attended": telling.attended,
-                "final": telling.final,
+                "dropped_since_last": notification.dropped_since_last,
+                "total_dropped": notification.total_dropped,
+                "utilization": notification.utilization,
+                "attended": notification.attended,
+                "final": notification.final,
             }
         case ReaderSkipped():
             return Topic.READER_SKIPPED, {
-                "reader": telling.reader_id,
-                "skipped_since_last": telling.skipped_since_last,
-                "total_skipped": telling.total_skipped,
-                "final": telling.final,
+                "reader": notification.reader_id,
+                "skipped_since_last": notification.skipped_since_last,
+                "total_skipped": notification.total_skipped,
+                "final": notification.final,
             }

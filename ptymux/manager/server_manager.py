@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from ptymux.core.event_log import Envelope, EventLog, Topic
-from ptymux.core.lifecycle import Event, State
+from ptymux.core.event_log import EventEnvelope, EventLog, Topic
+from ptymux.core.lifecycle import LifecycleEvent, State
 from ptymux.core.model import (
     CorrelationId,
     Limits,
@@ -23,9 +23,9 @@ from ptymux.core.model import (
     check_name,
 )
 from ptymux.errors import PtymuxError
-from ptymux.handover.snapshot import Greeting, Inherited
-from ptymux.link.server_link import RemoteLink
-from ptymux.manager.attachments import Attached
+from ptymux.handover.snapshot import Greeting, RestoredPty
+from ptymux.link.server_link import ServerLink
+from ptymux.manager.attachments import LifelineAttachment
 from ptymux.manager.description import describe
 from ptymux.manager.managed_pty import ManagedPty
 from ptymux.manager.manager import PtyManager
@@ -33,7 +33,7 @@ from ptymux.manager.persistence import as_memory, from_memory, recall, replay
 from ptymux.manager.publisher import cause_of, new_id
 from ptymux.manager.signalling import hang_up
 
-__all__ = ["ServedManager"]
+__all__ = ["ServerManager"]
 
 _log = logging.getLogger("ptymux")
 
@@ -41,25 +41,25 @@ _NUDGE_SECONDS: Final = 0.05
 _RETURN_SECONDS: Final = 10.0  # for the clients of a server that died to come back
 
 
-class ServedManager(PtyManager):
+class ServerManager(PtyManager):
     """A PtyManager over a keeper; whatever changes about a PTY is told to the keeper to keep."""
 
     def __init__(
         self,
-        link: RemoteLink,
+        link: ServerLink,
         socket_path: str,
         limits: Limits | None = None,
         event_log: EventLog | None = None,
     ) -> None:
         super().__init__(link=link, limits=limits, log=event_log)
-        self._remote = link
+        self._keeper_link = link
         self._spawner.socket_path = socket_path
         self._spawner.on_change = self._remember
         self._spawner.on_orphaned = self._on_orphaned
         self._background: set[asyncio.Task[object]] = set()
         self._nudging: set[PtyId] = set()
-        link.on_successor = self._on_successor
-        self.on_successor: Callable[[Greeting], None] = lambda _greeting: None
+        link.on_keeper_replaced = self._on_keeper_replaced
+        self.on_keeper_replaced: Callable[[Greeting], None] = lambda _greeting: None
 
     @property
     def epoch(self) -> str:
@@ -98,7 +98,7 @@ class ServedManager(PtyManager):
         """Return a PTY as JSON values; `full` adds its history and its signals."""
         return describe(self._roster.get(pty_id), full=full)
 
-    def teller(self, pty_id: PtyId) -> Callable[[], dict[str, Any]]:
+    def describer(self, pty_id: PtyId) -> Callable[[], dict[str, Any]]:
         """Return what tells of a PTY as `describe` does, also once it was removed."""
         pty = self._roster.get(pty_id)
         return lambda: describe(pty)
@@ -148,7 +148,13 @@ class ServedManager(PtyManager):
     # Attachments -----------------------------------------------------------------------------
 
     async def open_line(
-        self, pty_id: PtyId, attached: Attached, *, types: bool, echoes: bool, hangs_up: bool
+        self,
+        pty_id: PtyId,
+        attached: LifelineAttachment,
+        *,
+        types: bool,
+        echoes: bool,
+        hangs_up: bool,
     ) -> tuple[int, socket.socket]:
         """Return the number and the client's end of a lifeline that stands for an attachment.
 
@@ -161,7 +167,7 @@ class ServedManager(PtyManager):
         pty = self._live(pty_id, "input needs one that runs")
         pty.typed |= types
         number, sock = await self._link.open_lifeline(pty.slot, echoes=echoes)
-        if self._remote.has_line(pty.slot, number):  # otherwise the child has ended meanwhile
+        if self._keeper_link.has_line(pty.slot, number):  # otherwise the child has ended meanwhile
             pty.attach_line(number, attached, hangs_up=hangs_up)
         return number, sock
 
@@ -204,10 +210,10 @@ class ServedManager(PtyManager):
                     return pty.record
         return await self._spawner.spawn(options, cause_of(request), prepare)
 
-    def note_owner_told(self, pty_id: PtyId, number: int) -> None:
+    def note_owner_notified(self, pty_id: PtyId, number: int) -> None:
         """Note that a client has the lifeline whose end hangs the PTY up."""
         if self.knows(pty_id) and (pty := self._roster.get(pty_id)).owner == number:
-            pty.is_owner_told = True
+            pty.is_owner_notified = True
             pty.note_change()
 
     def disown(self, pty_id: PtyId) -> None:
@@ -263,7 +269,7 @@ class ServedManager(PtyManager):
 
     # Succession ------------------------------------------------------------------------------
 
-    def adopt(self, inherited: Sequence[Inherited], greeting: Greeting) -> int:
+    def restore(self, restored: Sequence[RestoredPty], greeting: Greeting) -> int:
         """Go on with the PTYs that were there before this manager; return how many live.
 
         Called once, before anything else.
@@ -271,21 +277,21 @@ class ServedManager(PtyManager):
         self._spawner.reserve(greeting.next_slot)
         unsettled = self._log.unsettled()
         # In the order in which they ended, in which they age out.
-        for each in sorted(inherited, key=lambda each: float(each.record["updated_at"])):
+        for each in sorted(restored, key=lambda each: float(each.record["updated_at"])):
             try:
-                self._adopt(each, [e for e in unsettled if e.pty_id == each.record["pty_id"]])
+                self._restore_pty(each, [e for e in unsettled if e.pty_id == each.record["pty_id"]])
             except (LookupError, TypeError, ValueError, PtymuxError):
                 _log.exception("PTY %s cannot be taken over", each.slot)
         self._bus.settle()
         return self.live_count
 
-    def _adopt(self, inherited: Inherited, told: Sequence[Envelope]) -> None:
-        memory = inherited.record
+    def _restore_pty(self, restored: RestoredPty, told: Sequence[EventEnvelope]) -> None:
+        memory = restored.record
         record, options, cause = from_memory(memory)
-        assert record.number == inherited.slot
+        assert record.number == restored.slot
         pty = self._spawner.register(record, options, cause)
-        recall(pty, memory, inherited.lines)
-        pty.resume(inherited.ring, exited=memory["exited"], gone=memory["gone"])
+        recall(pty, memory, restored.lines)
+        pty.resume(restored.ring, exited=memory["exited"], gone=memory["gone"])
         if pty.is_removed_at_end:
             self._in_background(self._remove_later(pty.pty_id))
         for event in told:
@@ -299,8 +305,8 @@ class ServedManager(PtyManager):
         if pty.terminating:
             grace = pty.options.grace_seconds
             self._terminations.begin(pty, grace, pty.end_cause or pty.cause)
-        elif pty.owner and pty.owner not in inherited.lines and not inherited.is_exiting:
-            if pty.is_owner_told:
+        elif pty.owner and pty.owner not in restored.lines and not restored.is_exiting:
+            if pty.is_owner_notified:
                 self._on_orphaned(pty)
             else:  # the lifeline died with the reply that had it; its client asks again
                 pty.owner = 0
@@ -308,19 +314,21 @@ class ServedManager(PtyManager):
     def _complete_spawn(self, pty: ManagedPty) -> None:
         """Bring a spawn to its end that a predecessor had begun."""
         if pty.state is State.IDLE:
-            pty.step(Event.SPAWN)
+            pty.step(LifecycleEvent.SPAWN)
         if pty.state is not State.SPAWNING:
             return
         if pty.has_run:
-            pty.step(Event.SPAWNED)
+            pty.step(LifecycleEvent.SPAWNED)
             pid = pty.record.pid
-            pty.tell(Topic.SPAWNED, {"pid": pid, "spawn_ms": None})
+            pty.publish(Topic.SPAWNED, {"pid": pid, "spawn_ms": None})
         else:
-            pty.step(Event.SPAWN_FAILED, reason="the server was killed while it was started")
-            pty.tell_error("the server was killed while it was started", code="link-closed")
-            pty.tell_end()
+            pty.step(
+                LifecycleEvent.SPAWN_FAILED, reason="the server was killed while it was started"
+            )
+            pty.publish_error("the server was killed while it was started", code="link-closed")
+            pty.publish_end()
 
-    def tell_reconciled(self, found: int, reattached: int, terminated: int) -> None:
+    def publish_reconciled(self, found: int, reattached: int, terminated: int) -> None:
         """Publish what became of PTYs that were there before this server."""
         payload = {"found": found, "reattached": reattached, "terminated": terminated}
         self._bus.publish(Topic.RECONCILED, id=new_id("evt"), at=time.time(), payload=payload)
@@ -332,15 +340,15 @@ class ServedManager(PtyManager):
         if pty.owner == 0 and pty.is_live:
             self._on_orphaned(pty)
 
-    def _on_successor(self, greeting: Greeting) -> None:
+    def _on_keeper_replaced(self, greeting: Greeting) -> None:
         """Another keeper has taken over: it may not have been told what is to be told."""
         _log.warning("the keeper is gone; another has taken over, as process %d", greeting.pid)
         for pty in self._roster:
             if not pty.gone.is_set():
                 pty.refresh()
-        self.on_successor(greeting)
+        self.on_keeper_replaced(greeting)
 
     def _remember(self, pty: ManagedPty) -> None:
         if not pty.is_removed:
-            self._remote.remember(pty.slot, as_memory(pty))
+            self._keeper_link.remember(pty.slot, as_memory(pty))
             self._bus.settle()

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 
-from ptymux.core.lifecycle import Event, State
+from ptymux.core.lifecycle import LifecycleEvent, State
 from ptymux.core.model import (
     CorrelationId,
     PtyId,
@@ -20,7 +20,7 @@ from ptymux.core.model import (
 from ptymux.errors import PtymuxError
 from ptymux.link.in_process import Link
 from ptymux.manager.managed_pty import ManagedPty
-from ptymux.manager.publisher import Announcer, new_id
+from ptymux.manager.publisher import Publisher, new_id
 from ptymux.manager.roster import Roster
 from ptymux.manager.termination import Terminations
 
@@ -31,11 +31,11 @@ class Spawner:
     """Spawns for a manager; a spawn that was begun is brought to its end, whoever waits for it."""
 
     def __init__(
-        self, roster: Roster, link: Link, announcer: Announcer, terminations: Terminations
+        self, roster: Roster, link: Link, publisher: Publisher, terminations: Terminations
     ) -> None:
         self._roster = roster
         self._link = link
-        self._announcer = announcer
+        self._publisher = publisher
         self._terminations = terminations
         self.socket_path: str | None = None  # told to children
         self.on_change: Callable[[ManagedPty], None] = lambda _pty: None
@@ -60,7 +60,7 @@ class Spawner:
         self._roster.check_memory(options)
         pty = self._register(options, cause)
         prepare(pty)
-        pty.step(Event.SPAWN)
+        pty.step(LifecycleEvent.SPAWN)
         starting = asyncio.create_task(self._start(pty))
         self._starting.add(starting)
         starting.add_done_callback(self._starting.discard)
@@ -120,7 +120,7 @@ class Spawner:
             cause,
             registry=self._roster.registry,
             link=self._link,
-            announcer=self._announcer,
+            publisher=self._publisher,
             on_gone=self._roster.note_end,
             on_change=self.on_change,
             on_orphaned=self.on_orphaned,

@@ -22,7 +22,7 @@ from ptymux.core.escalation import (
 )
 from ptymux.core.event_log import Topic
 from ptymux.core.model import CorrelationId, PtyId
-from ptymux.engine.terminal import HELD_END_SECONDS
+from ptymux.engine.terminal import PAUSED_END_SECONDS
 from ptymux.errors import OutOfResourcesError, ProcessGoneError, PtymuxError
 from ptymux.link.in_process import Link
 from ptymux.manager.managed_pty import ManagedPty
@@ -60,7 +60,7 @@ class Termination:
         self._changed = asyncio.Event()
         self._pidfds: dict[ProcessId, int] = {}
         self._noted: set[tuple[ProcessId, int, Outcome]] = set()
-        self._told_kill = False
+        self._published_kill = False
         self.is_patient = True  # waits for a consumer that must lose nothing
         self.task = asyncio.create_task(self._run())
 
@@ -80,7 +80,7 @@ class Termination:
         if not pty.terminating:  # else a predecessor told it
             pty.terminating = True
             pty.end_cause = self._cause
-            pty.tell(Topic.TERMINATING, {"grace_seconds": self._grace_seconds}, self._cause)
+            pty.publish(Topic.TERMINATING, {"grace_seconds": self._grace_seconds}, self._cause)
             pty.note_change()
         self._plan = Escalation(time.monotonic(), self._grace_seconds)
         try:
@@ -128,7 +128,7 @@ class Termination:
         A held one may take as long as the engine waits for its consumer.
         """
         gone = self._pty.gone
-        patience = time.monotonic() + HELD_END_SECONDS
+        patience = time.monotonic() + PAUSED_END_SECONDS
         while not gone.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(gone.wait(), _CLOSE_SECONDS)
@@ -147,17 +147,17 @@ class Termination:
             await self._give_up(reason, [process.pid for process in action.left])
 
     async def _give_up(self, reason: str, left: list[int]) -> None:
-        self._pty.tell_error(reason, left=left)
+        self._pty.publish_error(reason, left=left)
         await self._link.close_pty(self._pty.slot)
 
     def _send(self, process: ProcessId, signum: int) -> None:
         outcome, error = Outcome.DELIVERED, None
         if signum == signal.SIGKILL and self._grace_seconds > 0:
             outcome = Outcome.ESCALATED
-        if signum == signal.SIGKILL and not self._told_kill:
-            self._told_kill = True
+        if signum == signal.SIGKILL and not self._published_kill:
+            self._published_kill = True
             payload = {"grace_seconds": self._grace_seconds}
-            self._pty.tell(Topic.FORCE_KILLED, payload, self._cause)
+            self._pty.publish(Topic.FORCE_KILLED, payload, self._cause)
         try:
             send(process, signum)
         except ProcessGoneError:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ptymux.errors import InvalidValueError, PtymuxError, UnsupportedPlatformError
 from ptymux.posix.procfs import read
-from ptymux.posix.resource_errors import shortage_of
+from ptymux.posix.resource_errors import resource_error
 
 __all__ = [
     "create_ring_memory",
@@ -67,7 +67,7 @@ def map_ring_memory(fd: int) -> mmap.mmap:
 
 
 def _failure(error: OSError) -> PtymuxError:
-    return shortage_of(error) or UnsupportedPlatformError(f"no shared memory: {error.strerror}")
+    return resource_error(error) or UnsupportedPlatformError(f"no shared memory: {error.strerror}")
 
 
 def available_memory(*, proc: str = "/proc", cgroups: str = "/sys/fs/cgroup") -> int:

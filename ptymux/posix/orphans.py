@@ -28,7 +28,7 @@ _MARKER: Final = b"PTYMUX_ID="  # the socket alone may be what a user chose to t
 _MOST: Final = 6 * 1024 * 1024  # the kernel allows arguments and environment no more
 
 
-class Proof(Protocol):
+class ProcessProof(Protocol):
     """A child as its keeper wrote it down before it told anybody of it."""
 
     @property
@@ -64,7 +64,7 @@ class Findings:
     unproven: tuple[Orphan, ...]
 
 
-def find(proofs: Iterable[Proof], *, socket: str | None = None) -> Findings:
+def find(proofs: Iterable[ProcessProof], *, socket: str | None = None) -> Findings:
     """Return the living processes that came from PTYs, by one scan; the caller is never among them.
 
     Of unproven processes those of this user, and with `socket` those alone that a PTY of that
@@ -88,7 +88,7 @@ def find(proofs: Iterable[Proof], *, socket: str | None = None) -> Findings:
     )
 
 
-def _leaders(proofs: Iterable[Proof]) -> dict[int, int]:
+def _leaders(proofs: Iterable[ProcessProof]) -> dict[int, int]:
     """Return the PTY number of each proven child that is there, if only as a zombie, by its pid."""
     boot = boot_id()
     found = {}

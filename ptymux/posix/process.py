@@ -26,8 +26,8 @@ from ptymux.errors import (
 )
 from ptymux.posix.exit_status import ExitStatus, is_stopped, reap
 from ptymux.posix.procfs import Stat, boot_id, read, read_stat, scan, start_time
-from ptymux.posix.reserve_fds import with_spare_files
-from ptymux.posix.resource_errors import shortage_of
+from ptymux.posix.reserve_fds import with_reserve_fds
+from ptymux.posix.resource_errors import resource_error
 
 __all__ = [
     "FOREGROUND_SIGNALS",
@@ -146,7 +146,7 @@ def open_pidfd(pid: int, start_time: int) -> int | None:
     try:
         pidfd = os.pidfd_open(pid)
     except OSError as error:
-        if (shortage := shortage_of(error)) is not None:
+        if (shortage := resource_error(error)) is not None:
             raise shortage from error
         return None  # ESRCH; EINVAL and others: the pid is a thread's by now
     try:
@@ -169,7 +169,7 @@ def send(process: Identity, signum: int) -> None:
         UnknownSignalError: the kernel has no such signal.
         OutOfResourcesError: no more open files.
     """
-    with_spare_files(lambda: _send(process, signum))
+    with_reserve_fds(lambda: _send(process, signum))
 
 
 def _send(process: Identity, signum: int) -> None:

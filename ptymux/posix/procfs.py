@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ptymux.errors import UnsupportedPlatformError
-from ptymux.posix.reserve_fds import with_spare_files
-from ptymux.posix.resource_errors import shortage_of
+from ptymux.posix.reserve_fds import with_reserve_fds
+from ptymux.posix.resource_errors import resource_error
 
 __all__ = ["Stat", "read", "read_stat", "scan", "start_time", "boot_id", "pid_behind"]
 
@@ -31,7 +31,7 @@ def read(path: str) -> bytes | None:
     Raises:
         OutOfResourcesError: no more open files; to take that for an end would be wrong.
     """
-    return with_spare_files(lambda: _read(path))
+    return with_reserve_fds(lambda: _read(path))
 
 
 def _read(path: str) -> bytes | None:
@@ -42,7 +42,7 @@ def _read(path: str) -> bytes | None:
         finally:
             os.close(fd)
     except OSError as error:
-        if (shortage := shortage_of(error)) is not None:
+        if (shortage := resource_error(error)) is not None:
             raise shortage from error
         return None
 
@@ -73,7 +73,7 @@ def scan(wanted: Callable[[Stat], bool]) -> list[Stat]:
     Raises:
         OutOfResourcesError: no more open files.
     """
-    stats = (read_stat(int(name)) for name in with_spare_files(_names) if name.isdigit())
+    stats = (read_stat(int(name)) for name in with_reserve_fds(_names) if name.isdigit())
     return [stat for stat in stats if stat and not stat.is_zombie and wanted(stat)]
 
 
@@ -81,7 +81,7 @@ def _names() -> list[str]:
     try:
         return os.listdir("/proc")
     except OSError as error:
-        raise shortage_of(error) or UnsupportedPlatformError("/proc cannot be read") from error
+        raise resource_error(error) or UnsupportedPlatformError("/proc cannot be read") from error
 
 
 def start_time(pid: int) -> int | None:

@@ -13,7 +13,7 @@ from ptymux.errors import (
     NotExecutableError,
     PtymuxError,
 )
-from ptymux.posix.resource_errors import shortage_of
+from ptymux.posix.resource_errors import resource_error
 
 __all__ = ["find_program", "is_binary", "refusal"]
 
@@ -93,7 +93,7 @@ def refusal(
     The file is read again to tell a missing program from a missing interpreter.
     """
     name = argv[0]
-    if (shortage := shortage_of(error)) is not None:
+    if (shortage := resource_error(error)) is not None:
         return shortage
     match error.errno:
         case errno.E2BIG:

@@ -1,7 +1,7 @@
 """A few open files kept for what has to work when there are no others: to look and to signal.
 
 Who is told that there are no more open files is advised to end some PTYs, which takes some. Only
-a process that called `keep_spare_files` has any; elsewhere a shortage stays one.
+a process that called `keep_reserve_fds` has any; elsewhere a shortage stays one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from ptymux.errors import OutOfResourcesError
 
-__all__ = ["SPARE_FILES", "keep_spare_files", "spare_files", "with_spare_files"]
+__all__ = ["SPARE_FILES", "keep_reserve_fds", "reserve_fds", "with_reserve_fds"]
 
 SPARE_FILES: Final = 32  # a successor, which begins without, needs some more than its predecessor
 _held: list[int] = []
@@ -21,7 +21,7 @@ _held: list[int] = []
 T = TypeVar("T")
 
 
-def keep_spare_files(count: int = SPARE_FILES) -> None:
+def keep_reserve_fds(count: int = SPARE_FILES) -> None:
     """Hold so many, or as many as there can be; 0 gives them up."""
     while len(_held) > count:
         os.close(_held.pop())
@@ -31,22 +31,22 @@ def keep_spare_files(count: int = SPARE_FILES) -> None:
 
 
 @contextmanager
-def spare_files() -> Iterator[None]:
+def reserve_fds() -> Iterator[None]:
     """Lend them: what is opened within is to be closed within, and nobody else is to run."""
     count = SPARE_FILES if _held else 0
-    keep_spare_files(0)
+    keep_reserve_fds(0)
     try:
         yield
     finally:
-        keep_spare_files(count)
+        keep_reserve_fds(count)
 
 
-def with_spare_files(work: Callable[[], T]) -> T:
+def with_reserve_fds(work: Callable[[], T]) -> T:
     """Return what `work` returns; done once more, with the spare files, where it lacked some."""
     try:
         return work()
     except OutOfResourcesError:
         if not _held:
             raise
-    with spare_files():
+    with reserve_fds():
         return work()

@@ -6,7 +6,7 @@ import errno
 
 from ptymux.errors import OutOfResourcesError
 
-__all__ = ["shortage_of", "pty_shortage"]
+__all__ = ["resource_error", "pty_resource_error"]
 
 _SHORTAGES = {
     errno.EMFILE: (
@@ -20,13 +20,13 @@ _SHORTAGES = {
 }
 
 
-def shortage_of(error: OSError) -> OutOfResourcesError | None:
+def resource_error(error: OSError) -> OutOfResourcesError | None:
     """Return what the system has no more of, or None when `error` is about something else."""
     if error.errno not in _SHORTAGES:
         return None
     return OutOfResourcesError(*_SHORTAGES[error.errno])
 
 
-def pty_shortage() -> OutOfResourcesError:
+def pty_resource_error() -> OutOfResourcesError:
     """Return the refusal of a system whose pseudo-terminals are all in use."""
     return OutOfResourcesError("pseudo-terminals", "end some PTYs, or raise kernel.pty.max")

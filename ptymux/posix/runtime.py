@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from ptymux.errors import AlreadyRunningError, UnreachableError, UnsafeDirectoryError
-from ptymux.posix.resource_errors import shortage_of
+from ptymux.posix.resource_errors import resource_error
 
 __all__ = [
     "become_subreaper",
@@ -109,7 +109,7 @@ def listen(path: str) -> socket.socket:
     try:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as error:
-        raise shortage_of(error) or error from error
+        raise resource_error(error) or error from error
     before = os.umask(0o177)
     try:
         sock.bind(path)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from ptymux.core.model import SpawnOptions, WindowSize
 from ptymux.errors import InvalidValueError, PtymuxError, SpawnError
 from ptymux.posix.program import find_program, is_binary, refusal
-from ptymux.posix.resource_errors import pty_shortage, shortage_of
+from ptymux.posix.resource_errors import pty_resource_error, resource_error
 from ptymux.posix.spawn_context import (
     STANDARD_FDS,
     close_on_exec_from,
@@ -30,7 +30,7 @@ from ptymux.posix.spawn_context import (
     working_in,
 )
 
-__all__ = ["Pty", "Spawned", "open_pty", "spawn", "close_on_exec_from"]
+__all__ = ["PtyPair", "SpawnedChild", "open_pty", "spawn", "close_on_exec_from"]
 
 _IUTF8 = 0o40000  # asm-generic/termbits.h; Python's termios lacks it
 _SHELL = "/bin/sh"
@@ -39,7 +39,7 @@ _DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 @dataclass(frozen=True, slots=True)
-class Pty:
+class PtyPair:
     """An open master, which the holder closes, and the path of its slave."""
 
     master: int
@@ -47,7 +47,7 @@ class Pty:
 
 
 @dataclass(frozen=True, slots=True)
-class Spawned:
+class SpawnedChild:
     """A running child, the leader of its session; the holder closes both fds and reaps it."""
 
     pid: int
@@ -56,7 +56,7 @@ class Spawned:
     pts_name: str
 
 
-def open_pty(size: WindowSize, *, plain_output: bool) -> Pty:
+def open_pty(size: WindowSize, *, plain_output: bool) -> PtyPair:
     """Return a new PTY of that size; its master is non-blocking and closed on exec.
 
     Erasing goes by UTF-8 characters. With `plain_output` it neither translates newlines nor
@@ -78,7 +78,7 @@ def open_pty(size: WindowSize, *, plain_output: bool) -> Pty:
             attributes[1] &= ~termios.OPOST
             attributes[3] &= ~termios.ECHO
         termios.tcsetattr(slave, termios.TCSANOW, attributes)
-        return Pty(master, os.ttyname(slave))
+        return PtyPair(master, os.ttyname(slave))
     except (OSError, termios.error) as error:
         os.close(master)
         raise SpawnError(f"cannot set up a pseudo-terminal: {error.args[1]}") from error
@@ -89,11 +89,13 @@ def open_pty(size: WindowSize, *, plain_output: bool) -> Pty:
 
 def _pty_failure(error: OSError) -> PtymuxError:
     if error.errno == errno.ENOSPC:  # ptmx_open: above kernel.pty.max
-        return pty_shortage()
-    return shortage_of(error) or SpawnError(f"cannot open a pseudo-terminal: {error.strerror}")
+        return pty_resource_error()
+    return resource_error(error) or SpawnError(f"cannot open a pseudo-terminal: {error.strerror}")
 
 
-def spawn(options: SpawnOptions, env: Mapping[str, str], pty: Pty | None = None) -> Spawned:
+def spawn(
+    options: SpawnOptions, env: Mapping[str, str], pty: PtyPair | None = None
+) -> SpawnedChild:
     """Return the running child of `options`, whose whole environment is `env`.
 
     With `pty`, which stays its owner's, that is its terminal; its size and modes are as they are.
@@ -119,7 +121,7 @@ def spawn(options: SpawnOptions, env: Mapping[str, str], pty: Pty | None = None)
             program = find_program(options.argv, env.get("PATH", os.defpath), directory)
             return _spawn_program(options, env, program, directory, pty)
     except OSError as error:
-        raise shortage_of(error) or SpawnError(f"{command}: {error.strerror}") from error
+        raise resource_error(error) or SpawnError(f"{command}: {error.strerror}") from error
     except InvalidValueError:
         raise
     except ValueError as error:  # lone surrogates, NUL
@@ -131,19 +133,19 @@ def _spawn_program(
     env: Mapping[str, str],
     program: str,
     directory: int | None,
-    given: Pty | None,
-) -> Spawned:
+    given: PtyPair | None,
+) -> SpawnedChild:
     if given is None:
         pty = open_pty(options.size, plain_output=options.plain_output)
     else:
-        pty = Pty(os.dup(given.master), given.slave_name)
+        pty = PtyPair(os.dup(given.master), given.slave_name)
     try:
         spare = os.dup(pty.master)  # the child must not run before there is room for its pidfd
         try:
             pid = _Launch(options, env, directory, pty.slave_name).execute(program)
         finally:
             os.close(spare)
-        return Spawned(pid, _open_child(pid), pty.master, pty.slave_name)
+        return SpawnedChild(pid, _open_child(pid), pty.master, pty.slave_name)
     except BaseException:
         os.close(pty.master)
         raise

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import BadDirectoryError
-from ptymux.posix.resource_errors import shortage_of
+from ptymux.posix.resource_errors import resource_error
 
 __all__ = [
     "STANDARD_FDS",
@@ -36,7 +36,7 @@ def open_directory(path: str) -> int:
     try:
         return _open_directory(path)
     except OSError as error:
-        raise shortage_of(error) or _bad_directory(path, error) from error
+        raise resource_error(error) or _bad_directory(path, error) from error
 
 
 def current_umask() -> int:
@@ -50,7 +50,7 @@ def current_umask() -> int:
         with open("/proc/self/status", "rb") as status:
             return next(int(line.split()[1], 8) for line in status if line.startswith(b"Umask:"))
     except OSError as error:
-        raise shortage_of(error) or error from error
+        raise resource_error(error) or error from error
 
 
 def open_files_limit() -> int | None:
@@ -76,7 +76,7 @@ def other_directory(path: str | None) -> Iterator[int | None]:
             os.close(fd)
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise shortage_of(error) or _bad_directory(path, error) from error
+        raise resource_error(error) or _bad_directory(path, error) from error
     try:
         yield None if os.path.samestat(os.fstat(fd), os.stat(".")) else fd
     finally:

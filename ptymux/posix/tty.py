@@ -1,4 +1,4 @@
-"""The terminal somebody sits at: raw mode, and its size."""
+"""Terminals: raw mode, size, and how they treat what is typed, ours or another process's."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from typing import Any
 
 from ptymux.core.model import WindowSize
 from ptymux.errors import NotATerminalError
+from ptymux.posix.procfs import read
 
 __all__ = [
+    "collects_lines",
+    "echoes",
+    "make_echo",
     "is_terminal",
     "raw_mode",
     "read_size",
@@ -25,6 +29,8 @@ __all__ = [
     "set_echo",
 ]
 
+_TTY_FIELD = 4  # of /proc/PID/stat, counted from the state
+_PTY_MAJORS = range(136, 144)  # Source: linux/Documentation/admin-guide/devices.txt
 _LARGEST = 10_000  # of WindowSize
 # asm-generic/ioctls.h; Python's termios lacks them
 _TIOCSPTLCK = 0x40045431
@@ -166,3 +172,57 @@ def set_echo(fd: int, on: bool) -> None:
     attributes = _attributes(fd)
     attributes[3] = attributes[3] | termios.ECHO if on else attributes[3] & ~termios.ECHO
     _set_attributes(fd, attributes)
+
+
+def collects_lines(pid: int) -> bool:
+    """Whether the PTY that `pid` runs in collects lines; False if that cannot be seen."""
+    try:
+        with _terminal_of(pid) as fd:
+            return is_canonical(fd)
+    except NotATerminalError:
+        return False
+
+
+def echoes(pid: int) -> bool:
+    """Whether the PTY that `pid` runs in shows what is typed.
+
+    Raises:
+        NotATerminalError: it runs in none, or has ended.
+    """
+    with _terminal_of(pid) as fd:
+        return has_echo(fd)
+
+
+def make_echo(pid: int, on: bool) -> None:
+    """Have the PTY that `pid` runs in show what is typed, or not.
+
+    Raises:
+        NotATerminalError: it runs in none, or has ended.
+    """
+    with _terminal_of(pid) as fd:
+        set_echo(fd, on)
+
+
+@contextmanager
+def _terminal_of(pid: int) -> Iterator[int]:
+    """Open the PTY that is the controlling terminal of `pid`, for a moment.
+
+    Raises:
+        NotATerminalError: it runs in none, or has ended.
+    """
+    data = read(f"/proc/{pid}/stat")
+    number = int(data[data.rindex(b")") + 2 :].split()[_TTY_FIELD]) if data else 0
+    if os.major(number) not in _PTY_MAJORS:
+        raise NotATerminalError(f"what process {pid} runs in")
+    index = (os.major(number) - _PTY_MAJORS[0]) * 256 + os.minor(number)
+    flags = os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(f"/dev/pts/{index}", flags)
+    except OSError as error:
+        raise NotATerminalError(f"what process {pid} runs in") from error
+    try:
+        if os.fstat(fd).st_rdev != number:
+            raise NotATerminalError(f"what process {pid} runs in")
+        yield fd
+    finally:
+        os.close(fd)

@@ -25,10 +25,10 @@ from ptymux.errors import (
     UnknownMethodError,
 )
 from ptymux.handover.snapshot import Greeting
-from ptymux.link.server_link import RemoteLink
-from ptymux.manager.server_manager import ServedManager
+from ptymux.link.server_link import ServerLink
+from ptymux.manager.server_manager import ServerManager
 from ptymux.posix.memory import map_ring_memory, raise_open_files_limit, resident_memory
-from ptymux.posix.reserve_fds import keep_spare_files, spare_files
+from ptymux.posix.reserve_fds import keep_reserve_fds, reserve_fds
 from ptymux.posix.runtime import peer, state_path
 from ptymux.protocol.messages import (
     PROTOCOL,
@@ -39,7 +39,7 @@ from ptymux.protocol.messages import (
     encode_error,
     encode_result,
 )
-from ptymux.server.client_connection import Connection
+from ptymux.server.client_connection import ClientConnection
 from ptymux.server.log_file import log_handler
 from ptymux.server.methods import COMMANDS
 from ptymux.server.orphan_cleanup import reconcile
@@ -56,12 +56,12 @@ _LEAVE_SECONDS: Final = 3600.0  # without a live PTY and a client
 class App:
     """One server: a manager, a listening socket and its connections."""
 
-    def __init__(self, path: str, manager: ServedManager, link: RemoteLink) -> None:
+    def __init__(self, path: str, manager: ServerManager, link: ServerLink) -> None:
         self.path = path
         self.manager = manager
         self._link = link
         self._listener: socket.socket | None = None
-        self._connections: set[Connection] = set()
+        self._connections: set[ClientConnection] = set()
         self._done = asyncio.Event()
         self._started, self._began = time.time(), time.monotonic()
         self._background: set[asyncio.Task[object]] = set()
@@ -207,13 +207,13 @@ class App:
             with sock, contextlib.suppress(OSError):
                 sock.send(encode_error(None, refusal))
         else:
-            connection = Connection(sock, self._serve)
+            connection = ClientConnection(sock, self._serve)
             connection.on_done = self._on_done
             self._connections.add(connection)
             self._arm_leave()
             connection.expect_hello(_HELLO_SECONDS)
 
-    def _on_done(self, connection: Connection) -> None:
+    def _on_done(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
         for pty_id in connection.owned:
             self.manager.disown(pty_id)
@@ -244,7 +244,7 @@ class App:
             _log.info("nothing to do for %.0f s: leaving", idle)
             self.stop_soon()
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, connection: ClientConnection) -> None:
         while True:
             try:
                 request = decode_request(await connection.read_line())
@@ -256,7 +256,7 @@ class App:
                 await then()
                 return
 
-    async def _answer(self, connection: Connection, request: Request) -> Any:
+    async def _answer(self, connection: ClientConnection, request: Request) -> Any:
         """Do what is asked and reply; return what the reply upgrades the connection to."""
         try:
             result = await self._perform(connection, request)
@@ -278,7 +278,7 @@ class App:
                 os.close(answer.fd)
         return answer.then
 
-    async def _perform(self, connection: Connection, request: Request) -> Mapping[str, Any]:
+    async def _perform(self, connection: ClientConnection, request: Request) -> Mapping[str, Any]:
         params = Params(request.params)
         if request.method == "hello":
             connection.greet(agree(params))
@@ -299,7 +299,7 @@ class App:
 def _refuse_for_lack_of_files(listener: socket.socket) -> bool:
     """Tell the next client that waits why it is not served; False: not even that can be done."""
     refusal = OutOfResourcesError("open files of the server", "end some PTYs or clients")
-    with spare_files(), contextlib.suppress(OSError):
+    with reserve_fds(), contextlib.suppress(OSError):
         sock, _address = listener.accept()
         with sock:
             sock.send(encode_error(None, refusal))
@@ -337,24 +337,24 @@ def _open_event_log(memory: int) -> EventLog:
 
 async def _serve(path: str, sock: socket.socket, listener: socket.socket) -> None:
     lost = asyncio.Event()
-    link = RemoteLink(sock, path, lambda _reason: lost.set())
+    link = ServerLink(sock, path, lambda _reason: lost.set())
     try:
-        greeting, inherited = await link.greeting()
+        greeting, restored = await link.greeting()
         log = _open_event_log(link.event_log)
     except PtymuxError as error:
         _log.error("no server without a keeper: %s", error)
         listener.close()
         return
-    manager = ServedManager(link, path, Limits(), log)
-    reattached = manager.adopt(inherited, greeting)
+    manager = ServerManager(link, path, Limits(), log)
+    reattached = manager.restore(restored, greeting)
     app = App(path, manager, link)
     reconcilings = [asyncio.create_task(reconcile(manager, link, greeting, reattached))]
 
-    def on_successor(greeting: Greeting) -> None:
+    def on_keeper_replaced(greeting: Greeting) -> None:
         work = reconcile(manager, link, greeting, manager.live_count)
         reconcilings.append(asyncio.create_task(work))
 
-    manager.on_successor = on_successor
+    manager.on_keeper_replaced = on_keeper_replaced
     serving = asyncio.create_task(app.run(listener))
     losing = asyncio.create_task(lost.wait())
     await asyncio.wait((serving, losing), return_when=asyncio.FIRST_COMPLETED)
@@ -374,5 +374,5 @@ def serve(path: str, link: socket.socket, listener: socket.socket) -> None:
     logging.getLogger("ptymux").addHandler(log_handler(state_path(path, "log")))
     logging.getLogger("ptymux").setLevel(logging.INFO)
     raise_open_files_limit()
-    keep_spare_files()
+    keep_reserve_fds()
     asyncio.run(_serve(path, link, listener))

@@ -13,10 +13,10 @@ from ptymux.core.model import PtyId, PtyRecord, WindowSize
 from ptymux.core.reader import ReaderKind
 from ptymux.errors import ConnectionClosedError, InvalidStateError, PtymuxError
 from ptymux.manager import OutputReader
-from ptymux.manager.attachments import Attached
+from ptymux.manager.attachments import LifelineAttachment
 from ptymux.protocol.framing import Detach, Frame, FrameDecoder, In, Ping, Redraw, Resize
 from ptymux.protocol.messages import Params
-from ptymux.server.client_connection import Connection
+from ptymux.server.client_connection import ClientConnection
 from ptymux.server.pump import pump
 from ptymux.server.reply import Answer
 
@@ -29,7 +29,7 @@ _LAST_INPUT_SECONDS: Final = 5.0  # for the PTY to take what a client sent befor
 
 
 async def attach(
-    app: App, connection: Connection, record: PtyRecord, params: Params
+    app: App, connection: ClientConnection, record: PtyRecord, params: Params
 ) -> dict[str, Any]:
     """Attach; return the reply after which the connection carries frames."""
     kind = ReaderKind(params.choice("kind", [k.value for k in ReaderKind], default="consumer"))
@@ -49,28 +49,28 @@ async def attach(
         if cols is not None and rows is not None:
             with contextlib.suppress(InvalidStateError):
                 await app.show(record.pty_id, WindowSize(cols, rows))
-        tell_end = app.manager.teller(record.pty_id)
+        publish_end = app.manager.describer(record.pty_id)
         reply |= {
-            "pty": tell_end(),
+            "pty": publish_end(),
             "offset": reader.offset,
             "lifeline": reply.fd >= 0,
             "line": line,
         }
         undo.pop_all()
-    reply.then = lambda: _carry(app, connection, reader, line, tell_end)
+    reply.then = lambda: _carry(app, connection, reader, line, publish_end)
     reply.undo = reader.close
     return reply
 
 
 async def _line(
-    app: App, connection: Connection, reader: OutputReader, params: Params, reply: Answer
+    app: App, connection: ClientConnection, reader: OutputReader, params: Params, reply: Answer
 ) -> int | None:
     """Return the lifeline that this attachment lives by, a new one in the reply, or None."""
     types = params.flag("input")
     if not (types or params.flag("lifeline")):
         return app.manager.come_back(reader.pty_id, params.optional_number("line", 1, 1 << 62))
     hangs_up = params.flag("hangup")
-    attached = Attached(reader.kind, readers=1)
+    attached = LifelineAttachment(reader.kind, readers=1)
     try:
         number, sock = await app.manager.open_line(
             reader.pty_id, attached, types=types, echoes=params.flag("echo"), hangs_up=hangs_up
@@ -95,21 +95,21 @@ def _offset(app: App, record: PtyRecord, params: Params) -> int | None:
 
 async def _carry(
     app: App,
-    connection: Connection,
+    connection: ClientConnection,
     reader: OutputReader,
     line: int | None,
-    tell_end: Callable[[], dict[str, Any]],
+    publish_end: Callable[[], dict[str, Any]],
 ) -> None:
     """Carry frames both ways until the client detaches or the PTY has told its end.
 
     A connection that just ends is no leave: the attachment lives as long as its lifeline.
     """
     if line is not None:
-        app.manager.note_owner_told(reader.pty_id, line)
+        app.manager.note_owner_notified(reader.pty_id, line)
     connection.is_patient = True
     tasks = [
         listening := asyncio.create_task(_listen(app, connection, reader.pty_id)),
-        asyncio.create_task(pump(reader, connection.offer, tell_end)),
+        asyncio.create_task(pump(reader, connection.offer, publish_end)),
         asyncio.create_task(connection.gone.wait()),
     ]
     try:
@@ -132,7 +132,7 @@ async def _carry(
             raise result
 
 
-async def _listen(app: App, connection: Connection, pty_id: PtyId) -> bool:
+async def _listen(app: App, connection: ClientConnection, pty_id: PtyId) -> bool:
     """Take what the client sends: a new size, a redraw, input from one without a lifeline.
 
     True: it took leave. False: it is gone.
@@ -152,7 +152,7 @@ async def _listen(app: App, connection: Connection, pty_id: PtyId) -> bool:
                     await _take(app, connection, typing, frame)
 
 
-async def _take(app: App, connection: Connection, typing: _Typing, frame: Frame) -> None:
+async def _take(app: App, connection: ClientConnection, typing: _Typing, frame: Frame) -> None:
     match frame:
         case Resize():
             await app.show(typing.pty_id, WindowSize(frame.cols, frame.rows))

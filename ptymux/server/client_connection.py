@@ -30,7 +30,7 @@ from ptymux.errors import (
 )
 from ptymux.protocol.framing import LineDecoder
 
-__all__ = ["Connection"]
+__all__ = ["ClientConnection"]
 
 _log = logging.getLogger("ptymux")
 
@@ -51,10 +51,12 @@ class _Unsent:
     taken: asyncio.Future[None]
 
 
-class Connection:
+class ClientConnection:
     """Reads lines and bytes with their fds, and sends, all without blocking anybody else."""
 
-    def __init__(self, sock: socket.socket, serve: Callable[[Connection], Awaitable[None]]) -> None:
+    def __init__(
+        self, sock: socket.socket, serve: Callable[[ClientConnection], Awaitable[None]]
+    ) -> None:
         """Begin to serve `sock` with `serve`, which is cancelled when the client goes away."""
         sock.setblocking(False)
         self._sock = sock
@@ -69,13 +71,13 @@ class Connection:
         self.gone = asyncio.Event()  # nobody is at the other end
         self.is_patient = False  # what is being done goes on for a moment when the client is gone
         self._is_ended = False  # the client sends no more
-        self.on_done: Callable[[Connection], None] = lambda _connection: None
+        self.on_done: Callable[[ClientConnection], None] = lambda _connection: None
         self.version = 0  # of the protocol, once agreed on
         self.owned: set[PtyId] = set()  # spawned here, and hung up with us
         self._loop.add_reader(sock, self._on_readable)
         self.task = asyncio.create_task(self._run(serve))
 
-    async def _run(self, serve: Callable[[Connection], Awaitable[None]]) -> None:
+    async def _run(self, serve: Callable[[ClientConnection], Awaitable[None]]) -> None:
         try:
             await serve(self)
         except (ConnectionClosedError, asyncio.CancelledError):

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ptymux import __version__
-from ptymux.core.bus import Missed
-from ptymux.core.event_log import Envelope, Topic
+from ptymux.core.bus import MissedEvents
+from ptymux.core.event_log import EventEnvelope, Topic
 from ptymux.core.model import (
     DEFAULT_BUFFER,
     DEFAULT_GRACE_SECONDS,
@@ -38,7 +38,7 @@ from ptymux.protocol.messages import (
     encode_notification,
 )
 from ptymux.server.attach_method import attach
-from ptymux.server.client_connection import Connection
+from ptymux.server.client_connection import ClientConnection
 from ptymux.server.reply import Answer
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ _PAGE_BYTES: Final = 256 * 1024
 _LONGEST_REQUEST: Final = 64  # characters of its id
 
 
-async def spawn(app: App, connection: Connection, params: Params) -> Mapping[str, Any]:
+async def spawn(app: App, connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """Start a command; its arguments, environment, directory and stdin follow the request."""
     size = params.number("payload_bytes", 0, LARGEST_PAYLOAD)
     payload = await connection.read_payload(size)
@@ -114,7 +114,7 @@ def _spawn_options(params: Params, payload: bytes, fds: list[int]) -> PassedOpti
     )
 
 
-async def list_ptys(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
+async def list_ptys(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """List PTYs, live ones unless all are asked for, a page at a time."""
     lane, session = params.optional_text("lane"), params.optional_text("session")
     state, everything = params.optional_text("state"), params.flag("all")
@@ -142,22 +142,24 @@ async def list_ptys(app: App, _connection: Connection, params: Params) -> Mappin
     return {"ptys": chosen, "ended": ended, "next": following}
 
 
-async def get(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
+async def get(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """Return one PTY."""
     return {"pty": app.describe(_reading(app, params).pty_id)}
 
 
-async def stats(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
+async def stats(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """Return one PTY with its history and its signals."""
     return {"pty": app.describe(_reading(app, params).pty_id, full=True)}
 
 
-async def attach_reader(app: App, connection: Connection, params: Params) -> Mapping[str, Any]:
+async def attach_reader(
+    app: App, connection: ClientConnection, params: Params
+) -> Mapping[str, Any]:
     """Attach a reader, and a lifeline if input is wanted; frames follow."""
     return await attach(app, connection, _reading(app, params), params)
 
 
-async def send(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
+async def send(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """Return a lifeline for input, and where the output stands before it."""
     record = _named(app, params)
     lifeline = await app.manager.open_input(record.pty_id)
@@ -169,14 +171,14 @@ async def send(app: App, _connection: Connection, params: Params) -> Mapping[str
     return reply
 
 
-async def resize(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
+async def resize(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """Set a terminal's size."""
     size = WindowSize(params.number("cols"), params.number("rows"))
     record = await app.manager.resize(_named(app, params).pty_id, size)
     return {"pty": app.describe(record.pty_id)}
 
 
-async def signal(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
+async def signal(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """Send a signal; an envelope for each delivery."""
     envelopes = await app.manager.signal(
         _named(app, params).pty_id, params.text("signal"), session=params.flag("session")
@@ -184,19 +186,19 @@ async def signal(app: App, _connection: Connection, params: Params) -> Mapping[s
     return {"envelopes": [envelope.as_json() for envelope in envelopes]}
 
 
-async def kill(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
+async def kill(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """End PTYs; the reply comes when they are gone and their names free."""
     grace = params.optional_real("grace")
     records = _several(app, params, live_only=True)
-    tellers = [app.manager.teller(record.pty_id) for record in records]
+    describers = [app.manager.describer(record.pty_id) for record in records]
     terminations = (app.manager.terminate(r.pty_id, grace_seconds=grace) for r in records)
     for outcome in await asyncio.gather(*terminations, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
-    return {"ptys": [tell() for tell in tellers]}
+    return {"ptys": [publish() for publish in describers]}
 
 
-async def remove(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
+async def remove(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """Forget ended PTYs; with one that lives among them, nothing is done."""
     records = _several(app, params, live_only=False)
     if params.flag("all"):
@@ -209,55 +211,55 @@ async def remove(app: App, _connection: Connection, params: Params) -> Mapping[s
     return {"removed": [record.pty_id for record in records]}
 
 
-async def rename(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
+async def rename(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """Give a live PTY another name."""
     record = app.manager.rename(_named(app, params).pty_id, params.text("name"))
     return {"pty": app.describe(record.pty_id)}
 
 
-async def set_(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
+async def set_(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """Change what happens when a ring is full."""
     on_full = OnFull(params.choice("on_full", [choice.value for choice in OnFull]))
     return {"offset": app.manager.set_on_full(_named(app, params).pty_id, on_full)}
 
 
-async def clear(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
+async def clear(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """Throw a PTY's retained output away."""
     record = _named(app, params)
     app.manager.clear(record.pty_id)
     return {"pty": app.describe(record.pty_id)}
 
 
-async def wait(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
+async def wait(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """Return when a PTY has exited, is gone, or is in a state."""
     record = _reading(app, params)
-    tell = app.manager.teller(record.pty_id)
+    publish = app.manager.describer(record.pty_id)
     until = params.choice("until", ["exit", "gone", "state"], default="exit")
     if until == "exit":
         await app.manager.wait_exited(record.pty_id)
     elif until == "gone":
         await app.manager.wait_gone(record.pty_id)
     else:
-        await _wait_state(app, record, params.text("state"), tell)
-    return {"pty": tell()}
+        await _wait_state(app, record, params.text("state"), publish)
+    return {"pty": publish()}
 
 
 async def _wait_state(
-    app: App, record: PtyRecord, wanted: str, tell: Callable[[], dict[str, Any]]
+    app: App, record: PtyRecord, wanted: str, publish: Callable[[], dict[str, Any]]
 ) -> None:
     def is_there() -> bool:
-        now = tell()
+        now = publish()
         return wanted in (now["state"], now["shown"])
 
     with app.manager.subscribe(pty_id=record.pty_id) as stream:
         told = aiter(stream)
         while not is_there():
             if app.manager.is_gone(record.pty_id):
-                raise InvalidStateError(record.pty_id, tell()["state"], f"it never was {wanted}")
+                raise InvalidStateError(record.pty_id, publish()["state"], f"it never was {wanted}")
             await anext(told)
 
 
-async def events(app: App, connection: Connection, params: Params) -> Mapping[str, Any]:
+async def events(app: App, connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """Send the events since a seq, then, if asked for, those to come."""
     since = params.optional_number("since", 0, 1 << 62)
     topics = [Topic(t) for t in params.choices("topics", [topic.value for topic in Topic])] or None
@@ -268,10 +270,10 @@ async def events(app: App, connection: Connection, params: Params) -> Mapping[st
     now = app.manager.last_seq
     missed, _oldest = app.manager.events_since(now if since is None else since, 1)
 
-    async def tell() -> None:
+    async def publish() -> None:
         with stream:
             async for event in _past(app, now if since is None else since + missed, now):
-                if isinstance(event, Missed) or stream.wants(event):
+                if isinstance(event, MissedEvents) or stream.wants(event):
                     await connection.send(_notification(event))
             if follow:
                 async for event_or_gap in stream:
@@ -279,35 +281,35 @@ async def events(app: App, connection: Connection, params: Params) -> Mapping[st
         await connection.send(encode_notification("end", {}))
 
     reply = Answer(missed=missed, epoch=app.manager.epoch, last_seq=now)
-    reply.then = tell
+    reply.then = publish
     reply.undo = stream.close
     return reply
 
 
-async def _past(app: App, seq: int, until: int) -> AsyncIterator[Envelope | Missed]:
+async def _past(app: App, seq: int, until: int) -> AsyncIterator[EventEnvelope | MissedEvents]:
     """Give the events after `seq` up to `until`, some at a time: who takes them may be slow."""
     while seq < until:
         missed, page = app.manager.events_since(seq, Limits.EVENT_PAGE)
         if missed:  # they went while the client took its time
-            yield Missed(min(missed, until - seq))
+            yield MissedEvents(min(missed, until - seq))
         for event in page:
             if event.seq is not None and event.seq <= until:
                 yield event
         seq += missed + len(page)
 
 
-def _notification(event: Envelope | Missed) -> bytes:
-    if isinstance(event, Missed):
+def _notification(event: EventEnvelope | MissedEvents) -> bytes:
+    if isinstance(event, MissedEvents):
         return encode_notification("missed", {"count": event.count})
     return encode_notification("event", event.as_json())
 
 
-async def status(app: App, _connection: Connection, _params: Params) -> Mapping[str, Any]:
+async def status(app: App, _connection: ClientConnection, _params: Params) -> Mapping[str, Any]:
     """Return what the server knows of itself."""
     return app.status()
 
 
-async def shutdown(app: App, _connection: Connection, params: Params) -> Mapping[str, Any]:
+async def shutdown(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
     """End the server and its keeper, with all PTYs if `force` says so."""
     live, force = app.manager.live_count, params.flag("force")
     if live and not force:
@@ -318,14 +320,16 @@ async def shutdown(app: App, _connection: Connection, params: Params) -> Mapping
     return {"live": live}
 
 
-async def restart(app: App, _connection: Connection, _params: Params) -> Mapping[str, Any]:
+async def restart(app: App, _connection: ClientConnection, _params: Params) -> Mapping[str, Any]:
     """Put another keeper, then another server in the place of these; the PTYs stay."""
     await app.replace_keeper()
     app.leave_soon()
     return {"server_pid": os.getpid(), "server": __version__}
 
 
-COMMANDS: Final[Mapping[str, Callable[[App, Connection, Params], Awaitable[Mapping[str, Any]]]]] = {
+COMMANDS: Final[
+    Mapping[str, Callable[[App, ClientConnection, Params], Awaitable[Mapping[str, Any]]]]
+] = {
     "spawn": spawn,
     "list": list_ptys,
     "get": get,

@@ -15,9 +15,9 @@ from typing import Final
 from ptymux.core.escalation import Escalation, Send
 from ptymux.errors import PtymuxError
 from ptymux.handover.snapshot import Greeting
-from ptymux.handover.state_file import Proof
-from ptymux.link.server_link import RemoteLink
-from ptymux.manager.server_manager import ServedManager
+from ptymux.handover.state_file import ChildProof
+from ptymux.link.server_link import ServerLink
+from ptymux.manager.server_manager import ServerManager
 from ptymux.posix.orphans import Orphan, find
 from ptymux.posix.process import ProcessId, send, session_scan
 from ptymux.posix.procfs import read_stat
@@ -31,7 +31,7 @@ _STEP_SECONDS: Final = 0.1
 
 
 async def reconcile(
-    manager: ServedManager, link: RemoteLink, greeting: Greeting, reattached: int
+    manager: ServerManager, link: ServerLink, greeting: Greeting, reattached: int
 ) -> None:
     """End what is proven to be left over, then tell how much there was."""
     numbers: set[int] = set()
@@ -49,10 +49,10 @@ async def reconcile(
             _log.warning(told, len(numbers), len(numbers - left))
         numbers -= left
     if numbers or reattached:
-        manager.tell_reconciled(len(numbers) + reattached, reattached, len(numbers))
+        manager.publish_reconciled(len(numbers) + reattached, reattached, len(numbers))
 
 
-def _living(proofs: Sequence[Proof]) -> list[Orphan]:
+def _living(proofs: Sequence[ChildProof]) -> list[Orphan]:
     """Return the proven processes that have not ended."""
     found = []
     for orphan in find(proofs).proven:
@@ -62,7 +62,7 @@ def _living(proofs: Sequence[Proof]) -> list[Orphan]:
     return found
 
 
-async def _end(proofs: Sequence[Proof]) -> None:
+async def _end(proofs: Sequence[ChildProof]) -> None:
     plan: Escalation[ProcessId] = Escalation(time.monotonic(), _GRACE_SECONDS)
     sids = {proof.pid for proof in proofs}
     while not plan.is_over:

@@ -18,7 +18,7 @@ from ptymux.core.reader import ReaderKind
 from ptymux.core.units import format_capacity
 from ptymux.errors import InvalidValueError
 from ptymux.stress.child import LARGEST_BYTES
-from ptymux.stress.measurements import Check
+from ptymux.stress.measurements import ContentCheck
 from ptymux.stress.plan import DEFAULT_BYTES
 from ptymux.stress.verdict import (
     Verdict,
@@ -138,7 +138,7 @@ class ReaderMeasured:
     """What one reader got, and what the last server said of its PTY; bytes."""
 
     plan: ReaderPlan
-    check: Check
+    check: ContentCheck
     seconds: float  # until it had everything
     silence_seconds: float  # the longest that it waited for output
     kills: int  # while there was output to come

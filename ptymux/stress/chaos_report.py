@@ -29,7 +29,7 @@ from ptymux.stress.chaos import ChaosJudged, ChaosPlan, ReaderMeasured
 from ptymux.stress.live_display import bar
 from ptymux.stress.report import SCHEMA, complaints_of, verdicts_as_json
 from ptymux.stress.result_table import PLAIN_WIDTH, STYLES, to_plain
-from ptymux.stress.verdict import Outcome, Verdict
+from ptymux.stress.verdict import Verdict, VerdictOutcome
 
 __all__ = ["chaos_as_json", "chaos_frame", "render_chaos", "render_chaos_plain"]
 
@@ -103,7 +103,7 @@ def render_chaos(judged: ChaosJudged) -> RenderableType:
     for reader, verdict in zip(judged.measured.readers, judged.readers, strict=True):
         outcome = Text(verdict.outcome.value, style=STYLES[verdict.outcome])
         table.add_row(*_cells(judged.measured.plan, reader), outcome)
-    style = STYLES[Outcome.OK if judged.has_passed else Outcome.FAILED]
+    style = STYLES[VerdictOutcome.OK if judged.has_passed else VerdictOutcome.FAILED]
     return Group(
         table,
         *(Text(line, style=STYLES[outcome]) for outcome, line in complaints_of(judged.verdicts)),

@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from ptymux.client.attachment import RETRY_SECONDS, Attachment
-from ptymux.client.event_follower import Events
+from ptymux.client.event_follower import EventFollower
 from ptymux.client.reconnect import attach_to, connect_patiently, is_readable
 from ptymux.client.requests import Requests
 from ptymux.core.model import SpawnOptions
@@ -30,7 +30,7 @@ from ptymux.stress.chaos import ChaosMeasured, ChaosPlan, ReaderMeasured, Reader
 from ptymux.stress.chaos_report import chaos_frame
 from ptymux.stress.child import ChildKind, argv
 from ptymux.stress.live_display import Stage
-from ptymux.stress.measurements import Check
+from ptymux.stress.measurements import ContentCheck
 from ptymux.stress.private_server import kill_server, private_server, undisturbed
 
 __all__ = ["ChaosDisplay", "ChaosProgress", "run_chaos"]
@@ -49,17 +49,17 @@ class ChaosProgress:
     silence_seconds: float
 
 
-OnProgress = Callable[[ChaosProgress], None]
+OnChaosProgress = Callable[[ChaosProgress], None]
 
 
-def run_chaos(plan: ChaosPlan, on_progress: OnProgress) -> ChaosMeasured:
+def run_chaos(plan: ChaosPlan, on_progress: OnChaosProgress) -> ChaosMeasured:
     """Run the plan on a keeper and a server of its own; nothing of them is left, however it ends.
 
     Raises:
         PtymuxError: no server or no child can be started.
     """
     with _ended_in_order(), private_server() as path:
-        return _Run(plan, path, on_progress).measure()
+        return _ChaosRun(plan, path, on_progress).measure()
 
 
 @contextlib.contextmanager
@@ -100,13 +100,13 @@ class ChaosDisplay(Stage):
 # A reader --------------------------------------------------------------------------------------
 
 
-class _Reader:
+class _ChaosReader:
     """One PTY and who reads it, in a thread of its own."""
 
     def __init__(self, plan: ReaderPlan, total: int, path: str, pty_id: str) -> None:
         self.plan = plan
         self.pty_id = pty_id
-        self.check = Check(ChildKind.COUNTER, 0)
+        self.check = ContentCheck(ChildKind.COUNTER, 0)
         self.seconds = self.silence_seconds = 0.0
         self.kills = 0
         self.exit_code: int | None = None
@@ -183,15 +183,15 @@ class _Reader:
 # The run ---------------------------------------------------------------------------------------
 
 
-class _Run:
+class _ChaosRun:
     """Kills when it is time, and looks at the end."""
 
-    def __init__(self, plan: ChaosPlan, path: str, on_progress: OnProgress) -> None:
+    def __init__(self, plan: ChaosPlan, path: str, on_progress: OnChaosProgress) -> None:
         self._plan = plan
         self._path = path
         self._on_progress = on_progress
         self._kills = 0
-        self._readers: list[_Reader] = []
+        self._readers: list[_ChaosReader] = []
 
     def measure(self) -> ChaosMeasured:
         """Return what the run measured."""
@@ -208,7 +208,7 @@ class _Run:
                     reader.stop()
         return self._look(time.monotonic() - started, is_stuck=is_stuck)
 
-    def _begin(self, plan: ReaderPlan) -> _Reader:
+    def _begin(self, plan: ReaderPlan) -> _ChaosReader:
         total = self._plan.child_bytes
         options = SpawnOptions(
             argv=argv(ChildKind.COUNTER, total, plan.child_pace),
@@ -221,7 +221,7 @@ class _Run:
         )
         with connect_patiently(self._path) as connection:
             spawned = connection.spawn(options, hangup=True)
-            return _Reader(plan, total, self._path, spawned["pty"]["pty_id"])
+            return _ChaosReader(plan, total, self._path, spawned["pty"]["pty_id"])
 
     def _kill_until_done(self, deadline: float) -> bool:
         """Kill whenever it is due; return whether the readers came to their end in time."""
@@ -285,7 +285,7 @@ class _Run:
             ),
         )
 
-    def _stats(self, requests: Requests, reader: _Reader) -> BufferStats | None:
+    def _stats(self, requests: Requests, reader: _ChaosReader) -> BufferStats | None:
         try:
             buffer: dict[str, Any] = requests.ask("get", pty=reader.pty_id)["pty"]["buffer"]
         except PtymuxError as error:
@@ -297,7 +297,9 @@ class _Run:
         """Return what overflow events told as dropped, by PTY, and how many events were missed."""
         dropped: dict[str, int] = {}
         missed = 0
-        with Events(self._path, since=0, topics=["pty.buffer.overflow"], follow=False) as events:
+        with EventFollower(
+            self._path, since=0, topics=["pty.buffer.overflow"], follow=False
+        ) as events:
             for event in events:
                 if "missed" in event:
                     missed += event["missed"]

@@ -6,20 +6,29 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ptymux.core.bus import Missed
-from ptymux.core.event_log import Envelope, Topic
+from ptymux.core.bus import MissedEvents
+from ptymux.core.event_log import EventEnvelope, Topic
 from ptymux.core.notifications import BufferStats
 from ptymux.core.ring import Part
 from ptymux.stress.child import ChildKind, first_difference
 from ptymux.stress.plan import Scenario
 
-__all__ = ["Check", "Events", "Lateness", "Measured", "Sample", "Samples", "Told", "spacing_of"]
+__all__ = [
+    "ContentCheck",
+    "EventTally",
+    "Lateness",
+    "Measured",
+    "Sample",
+    "Samples",
+    "EventSeen",
+    "spacing_of",
+]
 
 _MOST_SAMPLES = 600  # of one scenario; then every second one goes
 
 
 @dataclass(slots=True)
-class Check:
+class ContentCheck:
     """Output as it was handed over, held against what the child wrote.
 
     `start` is where it has to begin; the offsets of `wrong_at` and `gap_at` are those of the first
@@ -49,7 +58,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EventSeen:
     """One report of lost bytes: an overflow of the PTY, or what its reader skipped."""
 
     seconds: float  # since the scenario began
@@ -124,15 +133,15 @@ class Measured:
     delivered: int
     skipped: int
     backlog: int
-    consumed: Check
-    tail: Check
+    consumed: ContentCheck
+    tail: ContentCheck
     most_retained: int
     overrun: int
     memory_before: int  # resident here and in the keeper, the ring included
     memory_peak: int
     backpressure: tuple[bool, ...]  # on and off as they were told
-    overflows: tuple[Told, ...]
-    skips: tuple[Told, ...]
+    overflows: tuple[EventSeen, ...]
+    skips: tuple[EventSeen, ...]
     missed_events: int
     warnings: int
     lateness: Lateness
@@ -159,25 +168,25 @@ class Measured:
         return spacing_of(self.overflows)
 
 
-def spacing_of(told: Iterable[Told]) -> tuple[float, ...]:
+def spacing_of(told: Iterable[EventSeen]) -> tuple[float, ...]:
     """Return the times between the reports that are not final."""
     at = [each.seconds for each in told if not each.final]
     return tuple(b - a for a, b in pairwise(at))
 
 
 @dataclass(slots=True)
-class Events:
+class EventTally:
     """The events of one PTY, sorted by what they tell."""
 
     started_at: float  # seconds since the epoch
     backpressure: list[bool] = field(default_factory=list)
-    overflows: list[Told] = field(default_factory=list)
-    skips: list[Told] = field(default_factory=list)
+    overflows: list[EventSeen] = field(default_factory=list)
+    skips: list[EventSeen] = field(default_factory=list)
     missed: int = 0
 
-    def add(self, event: Envelope | Missed) -> None:
+    def add(self, event: EventEnvelope | MissedEvents) -> None:
         """Take the next event."""
-        if isinstance(event, Missed):
+        if isinstance(event, MissedEvents):
             self.missed += event.count
             return
         match event.topic:
@@ -188,9 +197,9 @@ class Events:
             case Topic.READER_SKIPPED:
                 self.skips.append(self._told(event, "skipped"))
 
-    def _told(self, event: Envelope, what: str) -> Told:
+    def _told(self, event: EventEnvelope, what: str) -> EventSeen:
         amount, total = event.payload[f"{what}_since_last"], event.payload[f"total_{what}"]
         assert isinstance(amount, int)
         assert isinstance(total, int)
         seconds = event.timestamp - self.started_at
-        return Told(seconds, amount, total, bool(event.payload["final"]))
+        return EventSeen(seconds, amount, total, bool(event.payload["final"]))

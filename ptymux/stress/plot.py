@@ -9,8 +9,8 @@ from typing import Final
 
 from ptymux.stress.measurements import Sample
 from ptymux.stress.plan import THRESHOLD
-from ptymux.stress.report import Report, summary, word
-from ptymux.stress.verdict import Outcome, Result
+from ptymux.stress.report import StressReport, summary, word
+from ptymux.stress.verdict import Result, VerdictOutcome
 
 __all__ = ["plot", "round_up"]
 
@@ -22,14 +22,14 @@ _MARGIN: Final = 12
 _STEPS: Final = (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15)
 _BLUE, _RED, _GREY = "#1f5fa8", "#c0392b", "#6b7280"
 _MARKS: Final = {
-    Outcome.OK: "#1b7f3b",
-    Outcome.FAILED: _RED,
-    Outcome.NOT_EXERCISED: "#b7791f",
-    Outcome.SKIPPED: _GREY,
+    VerdictOutcome.OK: "#1b7f3b",
+    VerdictOutcome.FAILED: _RED,
+    VerdictOutcome.NOT_EXERCISED: "#b7791f",
+    VerdictOutcome.SKIPPED: _GREY,
 }
 
 
-def plot(report: Report) -> str:
+def plot(report: StressReport) -> str:
     """Return a picture of the run as an SVG document."""
     across = min(_ACROSS, max(1, len(report.results)))
     down = math.ceil(len(report.results) / across)

@@ -29,12 +29,12 @@ from typing import Final
 from ptymux.core.units import format_capacity, format_duration, format_size
 from ptymux.stress.measurements import Measured
 from ptymux.stress.plan import THRESHOLD, Plan
-from ptymux.stress.verdict import Outcome, Result, Verdict, has_passed
+from ptymux.stress.verdict import Result, Verdict, VerdictOutcome, has_passed
 
 __all__ = [
     "SCHEMA",
-    "Column",
-    "Report",
+    "ReportColumn",
+    "StressReport",
     "as_json",
     "columns",
     "complaints",
@@ -48,7 +48,7 @@ SCHEMA: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class StressReport:
     """A whole run, judged."""
 
     plan: Plan
@@ -66,7 +66,7 @@ class Report:
 # For machines ----------------------------------------------------------------------------------
 
 
-def as_json(report: Report, machine: Mapping[str, object]) -> dict[str, object]:
+def as_json(report: StressReport, machine: Mapping[str, object]) -> dict[str, object]:
     """Return the report as the schema above has it; `machine` says where it ran."""
     plan = report.plan
     return {
@@ -140,7 +140,7 @@ def _scenario_json(result: Result) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ReportColumn:
     """A column of the table: its heading, and a cell for each scenario.
 
     Columns with the same `group` can stand on top of each other where there is little room.
@@ -152,12 +152,12 @@ class Column:
     is_number: bool = True
 
 
-def columns(results: Sequence[Result]) -> list[Column]:
+def columns(results: Sequence[Result]) -> list[ReportColumn]:
     """Return the table of a run, column by column."""
     rows = [tuple(_cells(result.measured)) for result in results]
     by_column = list(zip(*rows, strict=True)) or [()] * len(_HEADINGS)
     return [
-        Column(group, heading, cells, is_number=heading not in _TEXTS)
+        ReportColumn(group, heading, cells, is_number=heading not in _TEXTS)
         for (group, heading), cells in zip(_HEADINGS, by_column, strict=True)
     ]
 
@@ -203,23 +203,25 @@ def _cells(m: Measured) -> Iterator[str]:
     yield f"{late.ticks}"
 
 
-def word(verdicts: Sequence[Verdict]) -> Outcome:
+def word(verdicts: Sequence[Verdict]) -> VerdictOutcome:
     """Return the worst outcome; skipped ones say nothing."""
     outcomes = {verdict.outcome for verdict in verdicts}
-    for outcome in (Outcome.FAILED, Outcome.NOT_EXERCISED):
+    for outcome in (VerdictOutcome.FAILED, VerdictOutcome.NOT_EXERCISED):
         if outcome in outcomes:
             return outcome
-    return Outcome.OK
+    return VerdictOutcome.OK
 
 
-def complaints(report: Report) -> Iterator[tuple[Outcome, str]]:
+def complaints(report: StressReport) -> Iterator[tuple[VerdictOutcome, str]]:
     """Yield a line for each reason that kept a verdict from passing."""
     for result in report.results:
         yield from complaints_of(result.verdicts, f"{result.measured.scenario.title}: ")
     yield from complaints_of(report.verdicts, "all: ")
 
 
-def complaints_of(verdicts: Iterable[Verdict], where: str = "") -> Iterator[tuple[Outcome, str]]:
+def complaints_of(
+    verdicts: Iterable[Verdict], where: str = ""
+) -> Iterator[tuple[VerdictOutcome, str]]:
     """Yield a line, which begins with `where`, for each reason of those that have not passed."""
     for verdict in verdicts:
         if not verdict.has_passed:
@@ -227,7 +229,7 @@ def complaints_of(verdicts: Iterable[Verdict], where: str = "") -> Iterator[tupl
                 yield verdict.outcome, f"{where}{verdict.name} {verdict.outcome.value}: {reason}"
 
 
-def summary(report: Report) -> str:
+def summary(report: StressReport) -> str:
     """Return the run in one line."""
     stats = [result.measured.stats for result in report.results]
     bad = sum(not result.has_passed for result in report.results)

@@ -11,18 +11,18 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from ptymux.stress.report import Column, Report, columns, complaints, summary, word
-from ptymux.stress.verdict import Outcome, Result
+from ptymux.stress.report import ReportColumn, StressReport, columns, complaints, summary, word
+from ptymux.stress.verdict import Result, VerdictOutcome
 
 __all__ = ["PLAIN_WIDTH", "STYLES", "render", "render_plain", "to_plain"]
 
 PLAIN_WIDTH: Final = 240  # where nothing is cut: in a pipe or a file
 _VERDICT: Final = len("exercised")  # below "not", where there is little room
 STYLES: Final = {
-    Outcome.OK: "green",
-    Outcome.FAILED: "bold red",
-    Outcome.NOT_EXERCISED: "bold yellow",
-    Outcome.SKIPPED: "dim",
+    VerdictOutcome.OK: "green",
+    VerdictOutcome.FAILED: "bold red",
+    VerdictOutcome.NOT_EXERCISED: "bold yellow",
+    VerdictOutcome.SKIPPED: "dim",
 }
 _LEGEND: Final = (
     "MB/s in: what the child wrote, out: what was consumed. Peak: of the buffer. Memory: of this "
@@ -31,7 +31,7 @@ _LEGEND: Final = (
 )
 
 
-def render(report: Report, width: int) -> RenderableType:
+def render(report: StressReport, width: int) -> RenderableType:
     """Return the whole report for a screen of `width` columns."""
     tables = (_table(report, stacked=stacked) for stacked in (False, True))
     table = next((each for each in tables if _width_of(each) <= width), None)
@@ -39,12 +39,12 @@ def render(report: Report, width: int) -> RenderableType:
     if table is not None:
         lines.append(Text(_LEGEND + "\n", style="dim"))
     lines += [Text(line, style=STYLES[outcome]) for outcome, line in complaints(report)]
-    style = STYLES[Outcome.OK if report.has_passed else Outcome.FAILED]
+    style = STYLES[VerdictOutcome.OK if report.has_passed else VerdictOutcome.FAILED]
     lines.append(Text(summary(report), style=style))
     return Group(*lines)
 
 
-def render_plain(report: Report, width: int = PLAIN_WIDTH) -> str:
+def render_plain(report: StressReport, width: int = PLAIN_WIDTH) -> str:
     """Return the whole report as text without any escape sequence."""
     return to_plain(render(report, width), width)
 
@@ -63,7 +63,7 @@ def _width_of(table: Table) -> int:
     return Measurement.get(console, console.options, table).maximum
 
 
-def _table(report: Report, *, stacked: bool) -> Table:
+def _table(report: StressReport, *, stacked: bool) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 0) if stacked else (0, 1),  # besides the blank that parts columns
@@ -87,7 +87,7 @@ def _table(report: Report, *, stacked: bool) -> Table:
     return table
 
 
-def _cell(group: list[Column], row: int) -> Text:
+def _cell(group: list[ReportColumn], row: int) -> Text:
     first, *rest = (column.cells[row] for column in group)
     text = Text(first)
     for line in rest:
@@ -105,11 +105,11 @@ def _verdicts(result: Result, stacked: bool) -> list[Text]:
     ]
 
 
-def _outcome(outcome: Outcome) -> Text:
+def _outcome(outcome: VerdictOutcome) -> Text:
     return Text(outcome.value, style=STYLES[outcome])
 
 
-def _cards(report: Report) -> Group:
+def _cards(report: StressReport) -> Group:
     """Return the scenarios one below the other, for a screen too narrow for a table."""
     by_heading = {column.heading: column.cells for column in columns(report.results)}
     lines = []

@@ -25,7 +25,7 @@ from ptymux.link.private_link import PrivateLink
 from ptymux.manager import EventStream, OutputReader, PtyManager
 from ptymux.posix.memory import resident_memory
 from ptymux.stress.child import ChildKind, argv
-from ptymux.stress.measurements import Check, Events, Lateness, Measured, Sample, Samples
+from ptymux.stress.measurements import ContentCheck, EventTally, Lateness, Measured, Sample, Samples
 from ptymux.stress.plan import SLOWNESS, THRESHOLD, Conduct, Plan, Scenario
 
 __all__ = ["Progress", "run"]
@@ -88,7 +88,7 @@ class _Run:
         self._index = index
         self._scenario = scenario
         self._on_progress = on_progress
-        self._consumed = Check(scenario.child, 0)
+        self._consumed = ContentCheck(scenario.child, 0)
         self._late: list[float] = []
         self._samples = Samples(_SAMPLE_SECONDS)
         self._memory_before = self._memory_peak = memory()
@@ -101,7 +101,7 @@ class _Run:
         manager, scenario = self._manager, self._scenario
         kind = ReaderKind.LOSSLESS if scenario.conduct is Conduct.BLOCK else ReaderKind.CONSUMER
         with _warnings() as warnings, _Gate() as gate:
-            self._events = Events(time.time())
+            self._events = EventTally(time.time())
             self._started = time.monotonic()
             pty_id = self._pty_id = (await manager.spawn(self._options(gate))).pty_id
             with (
@@ -292,10 +292,10 @@ class _Run:
             )
         )
 
-    async def _check_tail(self) -> Check:
+    async def _check_tail(self) -> ContentCheck:
         """Compare what the ended PTY still has."""
         with self._manager.reader(self._pty_id, ReaderKind.OBSERVER) as reader:
-            check = Check(self._scenario.child, reader.start)
+            check = ContentCheck(self._scenario.child, reader.start)
             while reader.backlog:
                 check.add(reader.consume())
                 await asyncio.sleep(0)

@@ -11,12 +11,12 @@ from ptymux.core.model import MIB, Limits
 from ptymux.core.notifications import BufferStats
 from ptymux.core.rate_limit import REPORT_SECONDS
 from ptymux.core.units import format_size
-from ptymux.stress.measurements import Check, Measured, Told, spacing_of
+from ptymux.stress.measurements import ContentCheck, EventSeen, Measured, spacing_of
 from ptymux.stress.plan import LATENESS_SECONDS, Conduct, Plan
 
 __all__ = [
     "RUN_SECONDS",
-    "Outcome",
+    "VerdictOutcome",
     "Result",
     "Verdict",
     "content_faults",
@@ -37,7 +37,7 @@ _CLOCK_SECONDS: Final = 0.010
 _MEMORY_EXTRA: Final = 16 * MIB
 
 
-class Outcome(enum.Enum):
+class VerdictOutcome(enum.Enum):
     """What a verdict says."""
 
     OK = "ok"
@@ -51,13 +51,13 @@ class Verdict:
     """One judgement; the reasons say what was wrong or missing."""
 
     name: str
-    outcome: Outcome
+    outcome: VerdictOutcome
     reasons: tuple[str, ...] = ()
 
     @property
     def has_passed(self) -> bool:
         """Whether it lets the run pass."""
-        return self.outcome in (Outcome.OK, Outcome.SKIPPED)
+        return self.outcome in (VerdictOutcome.OK, VerdictOutcome.SKIPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def judge(measured: Measured, *, timing: bool = True) -> Result:
     verdicts.append(
         verdict_of("timing", _timing_faults(measured))
         if timing
-        else Verdict("timing", Outcome.SKIPPED)
+        else Verdict("timing", VerdictOutcome.SKIPPED)
     )
     return Result(measured, tuple(verdicts))
 
@@ -96,7 +96,7 @@ def judge_run(plan: Plan, seconds: float, *, timing: bool = True) -> tuple[Verdi
     if not plan.is_default:
         return ()
     if not timing:
-        return (Verdict("run time", Outcome.SKIPPED),)
+        return (Verdict("run time", VerdictOutcome.SKIPPED),)
     return (
         verdict_of(
             "run time",
@@ -108,10 +108,10 @@ def judge_run(plan: Plan, seconds: float, *, timing: bool = True) -> tuple[Verdi
 def verdict_of(name: str, faults: Iterable[str], missing: Iterable[str] = ()) -> Verdict:
     """Return the verdict: failed where there are faults, else not exercised if something missed."""
     if reasons := tuple(faults):
-        return Verdict(name, Outcome.FAILED, reasons)
+        return Verdict(name, VerdictOutcome.FAILED, reasons)
     if reasons := tuple(missing):
-        return Verdict(name, Outcome.NOT_EXERCISED, reasons)
-    return Verdict(name, Outcome.OK)
+        return Verdict(name, VerdictOutcome.NOT_EXERCISED, reasons)
+    return Verdict(name, VerdictOutcome.OK)
 
 
 def unless(is_right: bool, reason: str) -> Iterator[str]:
@@ -215,7 +215,7 @@ def _tail_faults(m: Measured) -> Iterator[str]:
     yield from content_faults("retained", m.tail)
 
 
-def content_faults(what: str, check: Check) -> Iterator[str]:
+def content_faults(what: str, check: ContentCheck) -> Iterator[str]:
     """Yield where output was not what the child wrote, or a gap not told as it was."""
     yield from unless(check.wrong_at is None, f"the {what} byte at {check.wrong_at} is wrong")
     yield from unless(check.gap_at is None, f"the gap at {check.gap_at} was not told as it was")
@@ -242,7 +242,7 @@ def _event_faults(m: Measured) -> Iterator[str]:
         yield from equal("backpressure events without a buffer", len(told), 0)
 
 
-def _report_faults(what: str, told: Sequence[Told], total: int) -> Iterator[str]:
+def _report_faults(what: str, told: Sequence[EventSeen], total: int) -> Iterator[str]:
     yield from equal(f"the sum over {what} events", sum(each.amount for each in told), total)
     so_far = 0
     for each in told:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from ptymux.tui.pty_samples import Row
+from ptymux.tui.pty_samples import SampleRow
 
 __all__ = ["Call", "Choice", "Local", "SIGNALS", "Sort", "sort_rows"]
 
@@ -60,12 +60,12 @@ Answer: TypeAlias = Call | Local | None
 _Key: TypeAlias = tuple[float | str, ...]
 
 
-def _by_rate(row: Row) -> _Key:
+def _by_rate(row: SampleRow) -> _Key:
     # By powers of two, so that two floods do not change places with every sample.
     return (-int(2 * math.log2(row.rate)) if row.rate and row.rate >= 1 else 0,)
 
 
-_KEYS: Final[Mapping[Sort, Callable[[Row], _Key]]] = {
+_KEYS: Final[Mapping[Sort, Callable[[SampleRow], _Key]]] = {
     Sort.RATE: _by_rate,
     Sort.DROPS: lambda row: (-row.pty.dropped_attended, -row.pty.dropped),
     Sort.TROUBLE: lambda row: (-row.trouble, *_by_rate(row)),
@@ -74,7 +74,9 @@ _KEYS: Final[Mapping[Sort, Callable[[Row], _Key]]] = {
 }
 
 
-def sort_rows(rows: Sequence[Row], sort: Sort, *, is_reversed: bool = False) -> list[Row]:
+def sort_rows(
+    rows: Sequence[SampleRow], sort: Sort, *, is_reversed: bool = False
+) -> list[SampleRow]:
     """Return the rows in order, the most first; those that have ended come last."""
     key = _KEYS[sort]
     ordered = sorted(rows, key=lambda row: (*key(row), row.pty.number), reverse=is_reversed)
@@ -93,16 +95,16 @@ class Choice:
         self.selected: str | None = None  # the id of a PTY
         self.top = 0  # the first row on the screen
         self.page = 1  # rows on the screen
-        self.rows: list[Row] = []  # all that are to be shown, in order
+        self.rows: list[SampleRow] = []  # all that are to be shown, in order
         self.question: str | None = None
         self.said: str = ""
         self.lanes: list[str] = []
-        self._all: Sequence[Row] = ()
+        self._all: Sequence[SampleRow] = ()
         self._order: dict[str, int] = {}
         self._ordered_at = float("-inf")
         self._on_answer: Callable[[str], Answer] | None = None
 
-    def update(self, rows: Sequence[Row], at: float) -> None:
+    def update(self, rows: Sequence[SampleRow], at: float) -> None:
         """Take new rows; their order changes at most once a second."""
         self._all = rows
         self.lanes = sorted({row.pty.lane for row in rows})
@@ -128,12 +130,12 @@ class Choice:
         return None if action is None else action(self)
 
     @property
-    def selected_row(self) -> Row | None:
+    def selected_row(self) -> SampleRow | None:
         """The row that is selected, None for none."""
         index = self._index()
         return None if index is None else self.rows[index]
 
-    def scroll(self, page: int) -> list[Row]:
+    def scroll(self, page: int) -> list[SampleRow]:
         """Return the rows that are on a screen with room for so many."""
         self.page = max(1, page)
         index = self._index()
@@ -202,7 +204,7 @@ class Choice:
     def _ask(self, question: str, on_answer: Callable[[str], Answer]) -> None:
         self.question, self._on_answer = question, on_answer
 
-    def _target(self, *, is_live: bool) -> Row | None:
+    def _target(self, *, is_live: bool) -> SampleRow | None:
         """Return the selected row if it is of that kind; say what is wrong if not."""
         row = self.selected_row
         if row is None:
@@ -253,11 +255,11 @@ class Choice:
         self._ask(f"signal {label}: {keys}", answer)
 
 
-def _label(row: Row) -> str:
+def _label(row: SampleRow) -> str:
     return f"{row.pty.number} {row.pty.name}"
 
 
-def _words(doing: str, done: str, row: Row) -> tuple[str, str]:
+def _words(doing: str, done: str, row: SampleRow) -> tuple[str, str]:
     return f"{doing}ing {_label(row)}", f"{done} {_label(row)}"
 
 

@@ -12,7 +12,7 @@ from rich.style import Style
 from ptymux.core.units import format_size
 from ptymux.tui.choice import SIGNALS, Choice
 from ptymux.tui.overview_table import draw_heading, draw_row, lay_out
-from ptymux.tui.pty_samples import Model, Row, Totals
+from ptymux.tui.pty_samples import Model, SampleRow, Totals
 from ptymux.tui.recent_events import News, draw_news
 from ptymux.tui.widgets import (
     ALARM,
@@ -200,7 +200,7 @@ def _draw_rule(overview: Overview, width: int, glyphs: Glyphs) -> Line:
     return [Segment(glyphs.rule * 2 + " ", DIM), *text, Segment(" " + glyphs.rule * rest, DIM)]
 
 
-def _detail(row: Row) -> str:
+def _detail(row: SampleRow) -> str:
     pty = row.pty
     return f"{pty.command} (lane {pty.lane}, pid {pty.pid or '-'}, {row.state})"
 

@@ -42,7 +42,7 @@ class Live:
         self._overview = overview
         self._selector = selectors.DefaultSelector()
         self._source = Source(
-            path, self._selector, overview.model, overview.news, self._on_change, self._on_told
+            path, self._selector, overview.model, overview.news, self._on_change, self._on_message
         )
         self._glyphs = glyphs
         self._painter = Painter(color_system(os.environ), self._encode)
@@ -116,7 +116,7 @@ class Live:
     def _on_change(self) -> None:
         self._changed = True
 
-    def _on_told(self, text: str) -> None:
+    def _on_message(self, text: str) -> None:
         self._overview.said, self._said_at = printable(text), time.monotonic()
         self._changed = True
 

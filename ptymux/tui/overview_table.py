@@ -12,7 +12,7 @@ from rich.style import Style
 
 from ptymux.core.units import format_size
 from ptymux.tui.choice import Sort
-from ptymux.tui.pty_samples import Row
+from ptymux.tui.pty_samples import SampleRow
 from ptymux.tui.widgets import (
     ALARM,
     BLOCKS,
@@ -43,7 +43,7 @@ class Column:
     title: str
     least: int
     most: int
-    draw: Callable[[Row, int, float, Glyphs], Line]
+    draw: Callable[[SampleRow, int, float, Glyphs], Line]
     right: bool = False
     sort: Sort | None = None  # the order that its heading shows
 
@@ -51,23 +51,23 @@ class Column:
 Layout = list[tuple[Column, int]]
 
 
-def _number(row: Row, width: int, _now: float, _glyphs: Glyphs) -> Line:
+def _number(row: SampleRow, width: int, _now: float, _glyphs: Glyphs) -> Line:
     return fit(str(row.pty.number), width, DIM, right=True)
 
 
-def _name(row: Row, width: int, _now: float, glyphs: Glyphs) -> Line:
+def _name(row: SampleRow, width: int, _now: float, glyphs: Glyphs) -> Line:
     style = BOLD if row.pty.is_named and row.pty.is_live else NONE
     return fit(row.pty.name, width, style if row.pty.is_live else DIM, cut=glyphs.cut)
 
 
-def _state(row: Row, width: int, _now: float, glyphs: Glyphs) -> Line:
+def _state(row: SampleRow, width: int, _now: float, glyphs: Glyphs) -> Line:
     word = row.state
     if cell_len(word) > width:
         word = word.removesuffix(" to start").replace("(", "").replace(")", "")
     return fit(word, width, _state_style(row), cut=glyphs.cut)
 
 
-def _state_style(row: Row) -> Style:
+def _state_style(row: SampleRow) -> Style:
     if row.pty.is_alarming:
         return ALARM
     if row.pty.is_suspended or row.pty.is_held:
@@ -75,12 +75,12 @@ def _state_style(row: Row) -> Style:
     return NONE if row.pty.is_live and row.state != "quiet" else DIM
 
 
-def _rate(row: Row, width: int, _now: float, _glyphs: Glyphs) -> Line:
+def _rate(row: SampleRow, width: int, _now: float, _glyphs: Glyphs) -> Line:
     text = format_size(round(row.rate)) if row.rate and row.rate >= 0.5 else "-"
     return fit(text, width, NONE if text != "-" else DIM, right=True)
 
 
-def _dropped(row: Row, width: int, _now: float, _glyphs: Glyphs) -> Line:
+def _dropped(row: SampleRow, width: int, _now: float, _glyphs: Glyphs) -> Line:
     pty = row.pty
     if not pty.dropped:
         return fit("-", width, DIM, right=True)
@@ -89,7 +89,7 @@ def _dropped(row: Row, width: int, _now: float, _glyphs: Glyphs) -> Line:
     return fit(sign + format_size(pty.dropped), width, ALARM if sign else NONE, right=True)
 
 
-def _bar(row: Row, width: int, _now: float, glyphs: Glyphs) -> Line:
+def _bar(row: SampleRow, width: int, _now: float, glyphs: Glyphs) -> Line:
     pty = row.pty
     if not pty.is_live or not pty.capacity:
         return fit("", width)
@@ -103,43 +103,43 @@ def _bar(row: Row, width: int, _now: float, glyphs: Glyphs) -> Line:
     return [*look, *fit(f"{pty.utilization:.0%}", _PERCENT, percent, right=True)]
 
 
-def _sparkline(row: Row, width: int, _now: float, glyphs: Glyphs) -> Line:
+def _sparkline(row: SampleRow, width: int, _now: float, glyphs: Glyphs) -> Line:
     return sparkline(row.rates, width, CYAN, glyphs)
 
 
-def _backlog(row: Row, width: int, _now: float, _glyphs: Glyphs) -> Line:
+def _backlog(row: SampleRow, width: int, _now: float, _glyphs: Glyphs) -> Line:
     if not row.pty.waiting:
         return fit("-", width, DIM, right=True)
     style = NONE if row.pty.attended else DIM
     return fit(format_size(row.pty.waiting), width, style, right=True)
 
 
-def _lane(row: Row, width: int, _now: float, glyphs: Glyphs) -> Line:
+def _lane(row: SampleRow, width: int, _now: float, glyphs: Glyphs) -> Line:
     return fit(row.pty.lane, width, NONE if row.pty.is_live else DIM, cut=glyphs.cut)
 
 
-def _age(row: Row, width: int, now: float, _glyphs: Glyphs) -> Line:
+def _age(row: SampleRow, width: int, now: float, _glyphs: Glyphs) -> Line:
     end = now if row.pty.is_live else row.pty.updated_at
     return fit(format_age(end - row.pty.created_at), width, DIM, right=True)
 
 
-def _pid(row: Row, width: int, _now: float, _glyphs: Glyphs) -> Line:
+def _pid(row: SampleRow, width: int, _now: float, _glyphs: Glyphs) -> Line:
     return fit(str(row.pty.pid or "-"), width, DIM, right=True)
 
 
-def _pressure(row: Row, width: int, _now: float, _glyphs: Glyphs) -> Line:
+def _pressure(row: SampleRow, width: int, _now: float, _glyphs: Glyphs) -> Line:
     if row.pty.backpressure:
         return fit("on", width, YELLOW)
     times = row.pty.backpressure_events
     return fit(f"{times}x" if times else "-", width, DIM)
 
 
-def _clients(row: Row, width: int, _now: float, _glyphs: Glyphs) -> Line:
+def _clients(row: SampleRow, width: int, _now: float, _glyphs: Glyphs) -> Line:
     clients = row.pty.clients
     return fit(str(clients) if clients else "-", width, NONE if clients else DIM, right=True)
 
 
-def _command(row: Row, width: int, _now: float, glyphs: Glyphs) -> Line:
+def _command(row: SampleRow, width: int, _now: float, glyphs: Glyphs) -> Line:
     return fit(row.pty.command, width, DIM, cut=glyphs.cut)
 
 
@@ -177,7 +177,7 @@ _SHARES: Final = (
 )
 
 
-def lay_out(rows: Sequence[Row], width: int) -> Layout:
+def lay_out(rows: Sequence[SampleRow], width: int) -> Layout:
     """Return the columns that fit into `width` cells, each with its width.
 
     It depends on what all rows have, not on those that are seen, so that scrolling moves nothing.
@@ -207,10 +207,10 @@ def lay_out(rows: Sequence[Row], width: int) -> Layout:
     return [(column, chosen[column.title]) for column in _COLUMNS if column.title in chosen]
 
 
-def _wanted(rows: Sequence[Row]) -> dict[str, int]:
+def _wanted(rows: Sequence[SampleRow]) -> dict[str, int]:
     """Return the cells that texts of any width need."""
     longest: dict[str, int] = {"#": 1, _NAME: 4, _LANE: 4, "STATE": 7}
-    texts: Mapping[str, Callable[[Row], str]] = {
+    texts: Mapping[str, Callable[[SampleRow], str]] = {
         "#": lambda row: str(row.pty.number),
         _NAME: lambda row: row.pty.name,
         _LANE: lambda row: row.pty.lane,
@@ -239,7 +239,12 @@ def draw_heading(
 
 
 def draw_row(
-    row: Row, layout: Layout, now: float, *, is_selected: bool = False, glyphs: Glyphs = BLOCKS
+    row: SampleRow,
+    layout: Layout,
+    now: float,
+    *,
+    is_selected: bool = False,
+    glyphs: Glyphs = BLOCKS,
 ) -> Line:
     """Return the line of a PTY; `now` is for its age, in seconds since the epoch."""
     line: Line = [Segment(glyphs.pointer, BOLD) if is_selected else Segment(" ", NONE)]

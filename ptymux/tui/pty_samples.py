@@ -12,7 +12,7 @@ from ptymux.core.model import ENDED_STATES
 from ptymux.core.units import command_words, printable
 from ptymux.errors import ProtocolError
 
-__all__ = ["Model", "Pty", "Row", "Totals"]
+__all__ = ["Model", "PtySample", "SampleRow", "Totals"]
 
 _WINDOW_SECONDS: Final = 1.0  # over which a rate is taken
 _STEP_SECONDS: Final = 0.95  # between two bars of a sparkline; a little late is as good as late
@@ -21,7 +21,7 @@ _LOSING_SECONDS: Final = 5.0  # for which a loss is news
 
 
 @dataclass(frozen=True, slots=True)
-class Pty:
+class PtySample:
     """One sample of one PTY; its texts are safe to show."""
 
     pty_id: str
@@ -51,7 +51,7 @@ class Pty:
     backpressure_events: int
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Pty:
+    def from_json(cls, told: Mapping[str, Any]) -> PtySample:
         """Return what a server told.
 
         Raises:
@@ -63,7 +63,7 @@ class Pty:
             raise ProtocolError(f"a PTY without its {error}") from error
 
     @classmethod
-    def _from_json(cls, told: Mapping[str, Any]) -> Pty:
+    def _from_json(cls, told: Mapping[str, Any]) -> PtySample:
         buffer = told["buffer"]
         is_live = told["state"] not in ENDED_STATES
         command = command_words(told["command"])
@@ -105,10 +105,10 @@ def _program(command: list[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SampleRow:
     """A PTY with what several samples of it say."""
 
-    pty: Pty
+    pty: PtySample
     rate: float | None  # bytes a second; None after the first sample
     rates: tuple[float, ...] = ()  # one a second, the newest last
     is_losing: bool = False  # somebody attached did not get something, just now
@@ -152,7 +152,7 @@ class Model:
 
     def __init__(self) -> None:
         self._tracks: dict[str, _Track] = {}
-        self.rows: list[Row] = []
+        self.rows: list[SampleRow] = []
         self.totals = Totals()
         self.names: dict[str, str] = {}  # by id, also of PTYs that were removed meanwhile
 
@@ -160,9 +160,9 @@ class Model:
         """Take a sample of all PTYs; `at` is when, in seconds of a clock that only goes forward.
 
         Raises:
-            ProtocolError: as `Pty.from_json`; nothing was taken.
+            ProtocolError: as `PtySample.from_json`; nothing was taken.
         """
-        sample = [Pty.from_json(told) for told in ptys]
+        sample = [PtySample.from_json(told) for told in ptys]
         tracks = {pty.pty_id: self._tracks.get(pty.pty_id) or _Track() for pty in sample}
         self._tracks = tracks
         self.rows = [tracks[pty.pty_id].take(pty, at) for pty in sample]
@@ -176,7 +176,7 @@ class Model:
         self._tracks, self.rows, self.totals = {}, [], Totals()
 
 
-def _add_up(rows: list[Row]) -> Totals:
+def _add_up(rows: list[SampleRow]) -> Totals:
     live = sum(row.pty.is_live for row in rows)
     return Totals(
         live=live,
@@ -200,7 +200,7 @@ class _Track:
         self._lost = -1  # what was dropped attended by the last sample
         self._lost_at = float("-inf")
 
-    def take(self, pty: Pty, at: float) -> Row:
+    def take(self, pty: PtySample, at: float) -> SampleRow:
         """Return the row after another sample."""
         window = self._window
         window.append((at, pty.written))
@@ -212,9 +212,9 @@ class _Track:
             self._lost_at = at
         self._lost = pty.dropped_attended
         is_losing = at - self._lost_at < _LOSING_SECONDS
-        return Row(pty, rate, tuple(self._rates), is_losing)
+        return SampleRow(pty, rate, tuple(self._rates), is_losing)
 
-    def _add_bar(self, at: float, pty: Pty, rate: float | None) -> None:
+    def _add_bar(self, at: float, pty: PtySample, rate: float | None) -> None:
         if self._step is None:
             self._step = (at, pty.written)
         elif at - self._step[0] >= _STEP_SECONDS or not self._rates:

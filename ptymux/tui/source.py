@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from ptymux.client.server_connection import HELLO_SECONDS, Connection
+from ptymux.client.server_connection import HELLO_SECONDS, ServerConnection
 from ptymux.errors import (
     ConnectionClosedError,
     LimitReachedError,
@@ -44,7 +44,7 @@ _Answer = Reply | Failure | Notification
 class Channel:
     """A connection whose answers are fetched when they are here."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ServerConnection) -> None:
         self._sock, piece = connection.upgrade()
         self._sock.setblocking(False)
         self._lines = LineDecoder()
@@ -95,7 +95,8 @@ class Channel:
 class Source:
     """Keeps a model and the news true while a server lives, and finds the one that replaces it.
 
-    `on_change` is called when there is something new to draw, `on_told` with what came of actions.
+    `on_change` is called when there is something new to draw, `on_message` with how an action
+    ended.
     """
 
     def __init__(
@@ -105,14 +106,14 @@ class Source:
         model: Model,
         news: News,
         on_change: Callable[[], None],
-        on_told: Callable[[str], None],
+        on_message: Callable[[str], None],
     ) -> None:
         self._path = path
         self._selector = selector
         self._model = model
         self._news = news
         self._on_change = on_change
-        self._on_told = on_told
+        self._on_message = on_message
         self._samples: Channel | None = None
         self._events: Channel | None = None
         self._actions: dict[Channel, Call] = {}
@@ -152,13 +153,13 @@ class Source:
     def act(self, call: Call) -> None:
         """Ask for an action; what comes of it is told."""
         try:
-            channel = Channel(Connection(self._path, _RECONNECT_SECONDS))
+            channel = Channel(ServerConnection(self._path, _RECONNECT_SECONDS))
         except PtymuxError as error:
-            self._on_told(str(error))
+            self._on_message(str(error))
             return
         self._actions[channel] = call
         self._watch(channel, self._read_action)
-        self._on_told(call.doing)
+        self._on_message(call.doing)
         try:
             channel.ask(call.method, **call.params)
         except PtymuxError as error:
@@ -168,7 +169,7 @@ class Source:
 
     def _connect(self) -> None:
         try:
-            connection = Connection(self._path, _RECONNECT_SECONDS)
+            connection = ServerConnection(self._path, _RECONNECT_SECONDS)
             epoch = connection.server.get("epoch", "")
             self._samples = Channel(connection)
             self._watch(self._samples, self._read_sample)
@@ -185,7 +186,7 @@ class Source:
 
     def _do_without_events(self, error: PtymuxError) -> None:
         """Go on with samples alone: as many listen to events as may."""
-        self._on_told(f"no events: {error}")
+        self._on_message(f"no events: {error}")
 
     def _follow(self, epoch: str) -> None:
         if epoch != self._epoch:
@@ -194,7 +195,7 @@ class Source:
             self._epoch = epoch
             last = last_events(self._path, 0, self._news, _RECONNECT_SECONDS)
             self._news.last_seq = max(0, last - _PAST)
-        self._events = Channel(Connection(self._path, _RECONNECT_SECONDS))
+        self._events = Channel(ServerConnection(self._path, _RECONNECT_SECONDS))
         self._watch(self._events, self._read_events)
         self._events.ask("events", since=self._news.last_seq, topics=TOPICS, follow=True)
 
@@ -287,7 +288,7 @@ class Source:
     def _end_action(self, channel: Channel, told: str) -> None:
         self._drop(channel)
         self._actions.pop(channel, None)
-        self._on_told(told)
+        self._on_message(told)
         self.tick()  # what was done is to be seen
 
 
@@ -309,12 +310,12 @@ def last_events(path: str, count: int, news: News, timeout: float = HELLO_SECOND
     """Add the last `count` events, and return the seq of the very last one.
 
     Raises:
-        PtymuxError: as `Connection`.
+        PtymuxError: as `ServerConnection`.
     """
-    with Connection(path, timeout, reply_timeout=timeout) as connection:
+    with ServerConnection(path, timeout, reply_timeout=timeout) as connection:
         last = int(connection.call("events", topics=TOPICS, follow=False).get("last_seq", 0))
     if count:
-        with Connection(path, timeout, reply_timeout=timeout) as connection:
+        with ServerConnection(path, timeout, reply_timeout=timeout) as connection:
             connection.call("events", topics=TOPICS, since=max(0, last - count), follow=False)
             for notification in connection.notifications():
                 _take_news(notification, news)

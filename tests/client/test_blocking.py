@@ -20,7 +20,7 @@ import pytest
 import ptymux
 from ptymux import Client, OnFull, Part, Pty
 from ptymux.client import answers, reconnect
-from ptymux.client.event_follower import Events
+from ptymux.client.event_follower import EventFollower
 from ptymux.errors import (
     CommandNotFoundError,
     ConnectionClosedError,
@@ -198,8 +198,8 @@ def test_stats_add_history_and_signals(client: Client) -> None:
         (answers.Pty, "pty"),
         (answers.PtyStats, "full_pty"),
         (answers.Step, "step"),
-        (answers.Delivery, "signal"),
-        (answers.Envelope, "envelope"),
+        (answers.PastDelivery, "signal"),
+        (answers.SignalDelivery, "envelope"),
         (answers.Event, "event"),
         (answers.Missed, "missed"),
     ],
@@ -424,7 +424,10 @@ def test_events_that_were_lost_are_told_in_their_place(tmp_path: Path) -> None:
         peer.send(encode_notification("end", {}))
         peer.receive()
 
-    with StubServer(str(tmp_path / "s"), serve) as server, Events(server.path, since=7) as events:
+    with (
+        StubServer(str(tmp_path / "s"), serve) as server,
+        EventFollower(server.path, since=7) as events,
+    ):
         told = list(events)
 
     assert told == [{"missed": 2}, {"seq": 10, "topic": "pty.stopped"}, {"missed": 3}]
@@ -443,7 +446,7 @@ def test_events_of_a_server_that_knows_nothing_of_the_old_are_all_given(tmp_path
             peer.send(encode_notification("end", {}))
             peer.receive()
 
-    with StubServer(str(tmp_path / "s"), serve) as server, Events(server.path) as events:
+    with StubServer(str(tmp_path / "s"), serve) as server, EventFollower(server.path) as events:
         assert list(events) == [{"seq": 1}]
 
 

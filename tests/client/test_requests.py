@@ -8,7 +8,7 @@ import pytest
 
 from ptymux.client import reconnect
 from ptymux.client.requests import Requests
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import ConnectionClosedError
 from tests.client.stub import Peer, StubServer
 
@@ -28,11 +28,11 @@ def asked(tmp_path: Path) -> Iterator[Requests]:
         peer.receive()
 
     path = str(tmp_path / "s")
-    with StubServer(path, serve), Requests(Connection(path)) as asked:
+    with StubServer(path, serve), Requests(ServerConnection(path)) as asked:
         yield asked
 
 
-def broken(_connection: Connection) -> str:
+def broken(_connection: ServerConnection) -> str:
     raise ConnectionClosedError("the server is gone")
 
 
@@ -40,7 +40,7 @@ def broken(_connection: Connection) -> str:
 def test_each_server_that_served_for_a_while_may_have_a_successor(asked: Requests) -> None:
     served = 0
 
-    def wait(connection: Connection) -> str:
+    def wait(connection: ServerConnection) -> str:
         nonlocal served
         served += 1
         threading.Event().wait(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.client.server_connection import Connection, socket_path
+from ptymux.client.server_connection import ServerConnection, socket_path
 from ptymux.core.model import OnFull, SpawnOptions, WindowSize
 from ptymux.errors import (
     ArgumentsTooLongError,
@@ -94,7 +94,7 @@ def test_hello_tells_the_versions_and_the_client(path: str) -> None:
         hellos.append(peer.request())
         peer.reply(hellos[0], HELLO | {"of a newer server": [1]})
 
-    with StubServer(path, serve), Connection(path) as connection:
+    with StubServer(path, serve), ServerConnection(path) as connection:
         assert connection.server["epoch"] == "e1"
         assert connection.server["pid"] == 123
     assert hellos[0].params["protocol"] == [1, 1]
@@ -103,18 +103,18 @@ def test_hello_tells_the_versions_and_the_client(path: str) -> None:
 
 def test_without_a_server_there_is_one_clear_error(path: str) -> None:
     with pytest.raises(NoServerError, match="server start"):
-        Connection(path)
+        ServerConnection(path)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
     with pytest.raises(NoServerError, match="no server runs at"):
-        Connection(path)
+        ServerConnection(path)
 
 
 def test_a_path_through_a_file_is_no_missing_server(path: str) -> None:
     Path(path).touch()
 
     with pytest.raises(UnreachableError, match="not a directory"):
-        Connection(f"{path}/socket")
+        ServerConnection(f"{path}/socket")
 
 
 def test_a_silent_server_is_given_up(path: str) -> None:
@@ -124,7 +124,7 @@ def test_a_silent_server_is_given_up(path: str) -> None:
 
     began = time.monotonic()
     with StubServer(path, serve), pytest.raises(UnreachableError, match="did not answer 'hello'"):
-        Connection(path, 0.2)
+        ServerConnection(path, 0.2)
     assert 0.2 <= time.monotonic() - began < 2
 
 
@@ -135,7 +135,7 @@ def test_a_server_that_answers_in_drops_is_given_up_too(path: str) -> None:
             time.sleep(0.02)  # the drops come slowly, that is the point
 
     with StubServer(path, serve), pytest.raises(UnreachableError, match="did not answer"):
-        Connection(path, 0.3)
+        ServerConnection(path, 0.3)
 
 
 def test_a_server_that_accepts_nobody_is_given_up(path: str) -> None:
@@ -146,7 +146,7 @@ def test_a_server_that_accepts_nobody_is_given_up(path: str) -> None:
             first.connect(path)
             began = time.monotonic()
             with pytest.raises(UnreachableError, match="took no connection within"):
-                Connection(path, 0.2)
+                ServerConnection(path, 0.2)
             assert time.monotonic() - began < 2
 
 
@@ -160,7 +160,7 @@ def test_a_server_of_somebody_else_is_not_talked_to(
 
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     with StubServer(path, serve), pytest.raises(UnreachableError, match="you are user 54321"):
-        Connection(path)
+        ServerConnection(path)
     assert not heard
 
 
@@ -170,7 +170,7 @@ def test_a_server_of_another_version_is_one_clear_error(path: str, version: obje
         peer.reply(peer.request(), HELLO | {"protocol": version})
 
     with StubServer(path, serve), pytest.raises(VersionError, match="server restart"):
-        Connection(path)
+        ServerConnection(path)
 
 
 def test_a_server_that_refuses_our_version_says_so(path: str) -> None:
@@ -178,7 +178,7 @@ def test_a_server_that_refuses_our_version_says_so(path: str) -> None:
         peer.refuse(peer.request(), VersionError("2 to 3", "1 to 1"))
 
     with StubServer(path, serve), pytest.raises(VersionError, match="version 1 to 1 of"):
-        Connection(path)
+        ServerConnection(path)
 
 
 def test_what_is_no_server_of_ours_is_one_clear_error(path: str) -> None:
@@ -187,7 +187,7 @@ def test_what_is_no_server_of_ours_is_one_clear_error(path: str) -> None:
         peer.receive()
 
     with StubServer(path, serve), pytest.raises(ProtocolError, match="does not speak as"):
-        Connection(path)
+        ServerConnection(path)
 
 
 def test_a_server_that_hangs_up_is_told_from_a_silent_one(path: str) -> None:
@@ -195,14 +195,14 @@ def test_a_server_that_hangs_up_is_told_from_a_silent_one(path: str) -> None:
         StubServer(path, lambda _peer: None),
         pytest.raises(ConnectionClosedError, match="closed the connection"),
     ):
-        Connection(path)
+        ServerConnection(path)
 
 
 # Asking -----------------------------------------------------------------------------------------
 
 
 def test_a_call_gives_the_result_and_leaves_out_what_is_none(path: str) -> None:
-    with StubServer(path, once(echo)), Connection(path) as connection:
+    with StubServer(path, once(echo)), ServerConnection(path) as connection:
         for _ in range(3):
             assert connection.call("list", lane="a", method=None, all=False) == {
                 "method": "list",
@@ -223,7 +223,7 @@ def test_a_refused_call_raises_the_servers_error_and_the_connection_goes_on(path
         else:
             echo(peer, request)
 
-    with StubServer(path, once(answer)), Connection(path) as connection:
+    with StubServer(path, once(answer)), ServerConnection(path) as connection:
         with pytest.raises(UnknownPtyError, match="no PTY 'web'"):
             connection.call("get", pty="web")
         with pytest.raises(UnknownMethodError, match="'fly'"):
@@ -240,7 +240,7 @@ def test_answers_to_nobody_and_news_of_a_newer_server_are_skipped(path: str) -> 
         peer.send(encode_result(99, {}) + encode_error(98, PtymuxError("no")))
         echo(peer, request)
 
-    with StubServer(path, once(answer)), Connection(path) as connection:
+    with StubServer(path, once(answer)), ServerConnection(path) as connection:
         assert connection.call("status")["method"] == "status"
 
 
@@ -248,7 +248,7 @@ def test_an_error_about_the_connection_ends_it(path: str) -> None:
     def answer(peer: Peer, _request: Request) -> None:
         peer.send(encode_error(None, ProtocolError("not JSON")))
 
-    with StubServer(path, once(answer)), Connection(path) as connection:
+    with StubServer(path, once(answer)), ServerConnection(path) as connection:
         with pytest.raises(ProtocolError, match="not JSON"):
             connection.call("get")
         assert connection.fileno() == -1
@@ -262,7 +262,7 @@ def test_a_call_that_is_not_answered_ends_the_connection(path: str) -> None:
 
     with (
         StubServer(path, once(answer)),
-        Connection(path, reply_timeout=0.1) as connection,
+        ServerConnection(path, reply_timeout=0.1) as connection,
     ):
         with pytest.raises(UnreachableError, match=r"did not answer 'list' within 0\.1 s"):
             connection.call("list")
@@ -275,7 +275,7 @@ def test_what_takes_as_long_as_it_takes_is_not_given_up(path: str, method: str) 
         time.sleep(0.1)  # longer than the client waits for others
         echo(peer, request)
 
-    with StubServer(path, once(answer)), Connection(path, reply_timeout=0.02) as connection:
+    with StubServer(path, once(answer)), ServerConnection(path, reply_timeout=0.02) as connection:
         assert connection.call(method)["method"] == method
 
 
@@ -287,7 +287,7 @@ def test_a_server_that_dies_during_a_call_is_an_error(path: str) -> None:
 
     with (
         StubServer(path, serve),
-        Connection(path) as connection,
+        ServerConnection(path) as connection,
         pytest.raises(ConnectionClosedError),
     ):
         connection.call("get")
@@ -302,14 +302,14 @@ def test_a_server_that_never_ends_its_line_is_cut_off(path: str) -> None:
 
     with (
         StubServer(path, serve),
-        Connection(path) as connection,
+        ServerConnection(path) as connection,
         pytest.raises(ProtocolError, match="longer than"),
     ):
         connection.call("get")
 
 
 def test_a_request_that_is_too_long_is_not_sent(path: str) -> None:
-    with StubServer(path, once(echo)), Connection(path) as connection:
+    with StubServer(path, once(echo)), ServerConnection(path) as connection:
         with pytest.raises(ProtocolError, match="longer than"):
             connection.call("get", pty="x" * (1 << 20))
         assert connection.call("get", pty="x")["method"] == "get"
@@ -319,15 +319,15 @@ def test_a_request_that_is_too_long_is_not_sent(path: str) -> None:
 
 
 def send_pipe(peer: Peer, request: Request) -> None:
-    told, teller = os.pipe()
-    os.write(teller, b"through the pipe")
-    os.close(teller)
+    told, describer = os.pipe()
+    os.write(describer, b"through the pipe")
+    os.close(describer)
     peer.reply(request, {}, [told])
     os.close(told)
 
 
 def test_fds_come_with_the_reply_and_are_not_inherited(path: str) -> None:
-    with StubServer(path, once(send_pipe)), Connection(path) as connection:
+    with StubServer(path, once(send_pipe)), ServerConnection(path) as connection:
         _result, fds = connection.call_with_fds("attach")
 
         assert [os.read(fd, 99) for fd in fds] == [b"through the pipe"]
@@ -342,7 +342,7 @@ def test_fds_of_a_refused_request_are_closed(path: str) -> None:
 
     with (
         StubServer(path, once(answer)),
-        Connection(path) as connection,
+        ServerConnection(path) as connection,
         pytest.raises(PtymuxError, match="no"),
     ):
         connection.call_with_fds("attach")
@@ -390,7 +390,7 @@ def test_a_spawn_brings_all_that_was_asked_for(path: str, tmp_path: Path) -> Non
         stdin_fd=stdin,
     )
 
-    with SpawningServer(path) as server, Connection(path) as connection:
+    with SpawningServer(path) as server, ServerConnection(path) as connection:
         assert connection.spawn(options, remove=True) == {"pty": {"pty_id": "pty_1"}}
     os.close(stdin)
 
@@ -422,7 +422,7 @@ def test_a_spawn_brings_all_that_was_asked_for(path: str, tmp_path: Path) -> Non
 def test_a_spawn_takes_from_this_process_what_was_left_out(path: str) -> None:
     umask = os.umask(0o22)
     os.umask(umask)
-    with SpawningServer(path) as server, Connection(path) as connection:
+    with SpawningServer(path) as server, ServerConnection(path) as connection:
         connection.spawn(SpawnOptions(argv=("true",)))
 
     assert server.env == dict(os.environ)
@@ -434,7 +434,7 @@ def test_a_spawn_takes_from_this_process_what_was_left_out(path: str) -> None:
 def test_a_payload_larger_than_the_sockets_buffer_arrives(path: str) -> None:
     argv = ("echo", "x" * (LARGEST_PAYLOAD - 100))
 
-    with SpawningServer(path) as server, Connection(path) as connection:
+    with SpawningServer(path) as server, ServerConnection(path) as connection:
         connection.spawn(SpawnOptions(argv=argv, env={}))
         assert server.argv == list(argv)
         with pytest.raises(ArgumentsTooLongError):
@@ -442,7 +442,7 @@ def test_a_payload_larger_than_the_sockets_buffer_arrives(path: str) -> None:
 
 
 def test_a_directory_that_cannot_be_entered_is_refused_here(path: str) -> None:
-    with SpawningServer(path), Connection(path) as connection:
+    with SpawningServer(path), ServerConnection(path) as connection:
         with pytest.raises(BadDirectoryError, match="no such file"):
             connection.spawn(SpawnOptions(argv=("true",), cwd="/no/such"))
         assert connection.spawn(SpawnOptions(argv=("true",)))["pty"]
@@ -455,7 +455,7 @@ def test_a_server_that_refuses_before_it_read_the_payload_is_heard(path: str) ->
 
     with (
         StubServer(path, once(answer)),
-        Connection(path) as connection,
+        ServerConnection(path) as connection,
         pytest.raises(PtymuxError, match="no more PTYs"),
     ):
         connection.spawn(SpawnOptions(argv=("echo", "x" * 2_000_000), env={}))
@@ -470,7 +470,7 @@ def test_notifications_come_until_the_last(path: str) -> None:
         told += [encode_notification("missed", {"count": 5}), encode_notification("end", {})]
         peer.send(encode_result(request.id, {"missed": 0}) + b"".join(told))
 
-    with StubServer(path, once(answer)), Connection(path) as connection:
+    with StubServer(path, once(answer)), ServerConnection(path) as connection:
         assert connection.call("events", since=0) == {"missed": 0}
         assert list(connection.notifications()) == [
             Notification("event", {"seq": 1}),
@@ -487,7 +487,7 @@ def test_waiting_for_a_notification_can_be_limited(path: str) -> None:
         go_on.wait(10)
         peer.send(encode_notification("event", {}))
 
-    with StubServer(path, once(answer)), Connection(path) as connection:
+    with StubServer(path, once(answer)), ServerConnection(path) as connection:
         connection.call("events", follow=True)
         assert connection.notification(0.05) is None
         go_on.set()
@@ -499,7 +499,7 @@ def test_a_server_that_dies_is_not_the_last_notification(path: str) -> None:
         peer.greet()
         peer.reply(peer.request(), {})
 
-    with StubServer(path, serve), Connection(path) as connection:
+    with StubServer(path, serve), ServerConnection(path) as connection:
         connection.call("events")
         with pytest.raises(ConnectionClosedError):
             list(connection.notifications())
@@ -510,7 +510,7 @@ def test_what_comes_behind_the_last_reply_is_kept_for_an_upgrade(path: str) -> N
         peer.send(encode_result(request.id, {}) + b"\1\2\n\3")
         peer.receive()
 
-    with StubServer(path, once(answer)), Connection(path) as connection:
+    with StubServer(path, once(answer)), ServerConnection(path) as connection:
         connection.call("attach")
         sock, piece = connection.upgrade()
         with sock:
@@ -540,7 +540,7 @@ def test_an_interrupt_gets_out_of_a_wait(path: str) -> None:
 
     with (
         StubServer(path, once(answer)),
-        Connection(path) as connection,
+        ServerConnection(path) as connection,
         pytest.raises(KeyboardInterrupt),
     ):
         connection.call("wait", pty="x")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import Lifeline, Stream, attach, open_input, send
 from ptymux.errors import (
     ConnectionClosedError,
@@ -204,7 +204,7 @@ def test_attaching_turns_the_connection_into_frames_and_brings_a_lifeline(tmp_pa
 
     with (
         StubServer(path, serve),
-        Connection(path) as connection,
+        ServerConnection(path) as connection,
         attach(connection, "web", kind="lossless", offset=5, cols=80, rows=24) as stream,
     ):
         assert stream.pty == {"pty_id": "pty_1"}
@@ -227,7 +227,7 @@ def test_a_refused_attach_leaves_the_connection_usable(tmp_path: Path) -> None:
         peer.send_frames(END)
 
     path = str(tmp_path / "s")
-    with StubServer(path, serve), Connection(path) as connection:
+    with StubServer(path, serve), ServerConnection(path) as connection:
         with pytest.raises(UnknownPtyError):
             attach(connection, "web")
         with attach(connection, "3", wants_input=False) as stream:
@@ -249,7 +249,7 @@ def test_a_reply_without_an_offset_is_refused_and_leaks_nothing(
     path = str(tmp_path / "s")
     with (
         StubServer(path, serve),
-        Connection(path) as connection,
+        ServerConnection(path) as connection,
         pytest.raises(ProtocolError, match="offset"),
     ):
         attach(connection, "web")
@@ -324,7 +324,7 @@ def test_sending_returns_the_offset_before_once_all_was_taken(tmp_path: Path) ->
     asked, serve = serve_input(None)
     path = str(tmp_path / "s")
 
-    with StubServer(path, serve), Connection(path) as connection:
+    with StubServer(path, serve), ServerConnection(path) as connection:
         assert send(connection, "web", b"ls\n") == 77
         assert send(connection, "web", b"") == 77
     assert asked == [("send", {"pty": "web", "size": 3}), ("send", {"pty": "web", "size": 0})]
@@ -335,7 +335,7 @@ def test_sending_what_is_taken_in_part_tells_how_much(tmp_path: Path) -> None:
     _asked, serve = serve_input(1000)
     path = str(tmp_path / "s")
 
-    with StubServer(path, serve), Connection(path) as connection:
+    with StubServer(path, serve), ServerConnection(path) as connection:
         with pytest.raises(InputCutError, match="took 1000 of 5000000 bytes") as caught:
             send(connection, "web", bytes(5_000_000))
         assert caught.value.taken == 1000
@@ -345,7 +345,7 @@ def test_input_without_a_known_size_has_a_lifeline_of_its_own(tmp_path: Path) ->
     asked, serve = serve_input(None)
     path = str(tmp_path / "s")
 
-    with StubServer(path, serve), Connection(path) as connection:
+    with StubServer(path, serve), ServerConnection(path) as connection:
         lifeline, offset = open_input(connection, "web")
         with lifeline:
             assert offset == 77

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ptymux.core.bus import Bus, Missed, Subscription
-from ptymux.core.event_log import HEADER_SIZE, KEPT, Envelope, EventLog, Topic
+from ptymux.core.bus import Bus, MissedEvents, Subscription
+from ptymux.core.event_log import HEADER_SIZE, KEPT, EventEnvelope, EventLog, Topic
 from ptymux.core.model import CorrelationId, LaneId, Limits, PtyId, SessionId, TerminalId
 from ptymux.errors import InvalidValueError, LimitReachedError
 
@@ -29,16 +29,16 @@ HAPPENINGS = st.lists(
 
 def publish(
     bus: Bus, topic: Topic = Topic.SPAWNED, pty_id: PtyId | None = ONE, **payload: object
-) -> Envelope:
+) -> EventEnvelope:
     return bus.publish(topic, id=f"evt_{bus.last_seq}", at=1.5, pty_id=pty_id, payload=payload)
 
 
-def seqs(taken: list[Envelope | Missed]) -> list[int | Missed | None]:
-    return [each if isinstance(each, Missed) else each.seq for each in taken]
+def seqs(taken: list[EventEnvelope | MissedEvents]) -> list[int | MissedEvents | None]:
+    return [each if isinstance(each, MissedEvents) else each.seq for each in taken]
 
 
-def full_envelope() -> Envelope:
-    return Envelope(
+def full_envelope() -> EventEnvelope:
+    return EventEnvelope(
         id="evt_1",
         topic=Topic.RESIZED,
         seq=3,
@@ -75,7 +75,7 @@ def test_an_envelope_survives_json_as_one_line() -> None:
 
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
-    assert Envelope.from_json(json.loads(line)) == envelope
+    assert EventEnvelope.from_json(json.loads(line)) == envelope
 
 
 @pytest.mark.requirement("EVENTS")
@@ -102,7 +102,7 @@ def test_the_json_of_an_envelope_has_every_field_also_those_without_a_value() ->
 def test_fields_of_a_newer_version_are_skipped() -> None:
     values = full_envelope().as_json() | {"colour": "red"}
 
-    assert Envelope.from_json(values) == full_envelope()
+    assert EventEnvelope.from_json(values) == full_envelope()
 
 
 @pytest.mark.requirement("EVENTS")
@@ -121,7 +121,7 @@ def test_fields_of_a_newer_version_are_skipped() -> None:
 )
 def test_what_is_no_envelope_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidValueError, match="event"):
-        Envelope.from_json(full_envelope().as_json() | wrong)
+        EventEnvelope.from_json(full_envelope().as_json() | wrong)
 
 
 @pytest.mark.requirement("EVENTS")
@@ -130,7 +130,7 @@ def test_a_missing_field_is_refused() -> None:
     del values["payload"]
 
     with pytest.raises(InvalidValueError):
-        Envelope.from_json(values)
+        EventEnvelope.from_json(values)
 
 
 @pytest.mark.requirement("EVENT-LOG")
@@ -244,7 +244,7 @@ def test_a_log_cut_anywhere_is_a_whole_tail_and_its_numbers_go_on_without_a_gap(
     log = MortalLog(memory, epoch=EPOCH)
     log.lives = lives
     bus = Bus(EPOCH, log)
-    done: list[Envelope] = []
+    done: list[EventEnvelope] = []
     watch = bus.subscribe()
     try:
         for topic, size in happenings:
@@ -486,7 +486,7 @@ def test_a_slow_subscriber_is_told_how_many_it_missed_where_they_are_missing() -
     for _ in range(10):
         publish(bus)
 
-    assert seqs(slow.take()) == [Missed(7), 8, 9, 10]
+    assert seqs(slow.take()) == [MissedEvents(7), 8, 9, 10]
     assert seqs(quick.take()) == list(range(1, 11))
     publish(bus)
     assert seqs(slow.take()) == [11]
@@ -499,7 +499,7 @@ def test_queue_is_as_long_as_the_limits_say() -> None:
     for _ in range(3):
         publish(bus, Topic.SPAWNED)
 
-    assert [type(each) for each in watch.take()] == [Missed, Envelope, Envelope]
+    assert [type(each) for each in watch.take()] == [MissedEvents, EventEnvelope, EventEnvelope]
 
 
 @pytest.mark.requirement("EVENTS")
@@ -521,8 +521,8 @@ def test_what_a_subscriber_took_and_missed_is_all_there_was_in_order(
         taken = watch.take()
         assert len(taken) <= max_queue + 1
         for each in taken:
-            position += each.count if isinstance(each, Missed) else 1
-            assert isinstance(each, Missed) or each.sequence == position
+            position += each.count if isinstance(each, MissedEvents) else 1
+            assert isinstance(each, MissedEvents) or each.sequence == position
 
     assert position == steps.count("publish")
 
@@ -553,7 +553,7 @@ def test_a_queue_of_one_wakes_its_subscriber_once_too() -> None:
     publish(bus)
 
     assert len(woken) == 1
-    assert seqs(watch.take()) == [Missed(1), 2]
+    assert seqs(watch.take()) == [MissedEvents(1), 2]
 
 
 @pytest.mark.requirement("EVENTS", "SC-002")

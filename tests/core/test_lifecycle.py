@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from ptymux.core.lifecycle import (
     LIVE,
     TABLE,
-    Event,
     Lifecycle,
+    LifecycleEvent,
     State,
     exit_event,
     is_alarming,
@@ -29,27 +29,27 @@ ID = PtyId("pty_1")
 
 # Written out again by hand: the law, not the table under test.
 LAW = {
-    ("idle", Event.SPAWN): "spawning",
-    ("spawning", Event.SPAWNED): "active",
-    ("spawning", Event.SPAWN_FAILED): "errored",
-    ("spawning", Event.TERMINATED_EARLY): "stopped",
-    ("active", Event.IDLE_TIMEOUT): "throttled",
-    ("throttled", Event.OUTPUT_RESUMED): "active",
-    ("active", Event.ENDED_WELL): "stopped",
-    ("throttled", Event.ENDED_WELL): "stopped",
-    ("active", Event.ENDED_BADLY): "errored",
-    ("throttled", Event.ENDED_BADLY): "errored",
-    ("errored", Event.CLEANED_UP): "stopped",
+    ("idle", LifecycleEvent.SPAWN): "spawning",
+    ("spawning", LifecycleEvent.SPAWNED): "active",
+    ("spawning", LifecycleEvent.SPAWN_FAILED): "errored",
+    ("spawning", LifecycleEvent.TERMINATED_EARLY): "stopped",
+    ("active", LifecycleEvent.IDLE_TIMEOUT): "throttled",
+    ("throttled", LifecycleEvent.OUTPUT_RESUMED): "active",
+    ("active", LifecycleEvent.ENDED_WELL): "stopped",
+    ("throttled", LifecycleEvent.ENDED_WELL): "stopped",
+    ("active", LifecycleEvent.ENDED_BADLY): "errored",
+    ("throttled", LifecycleEvent.ENDED_BADLY): "errored",
+    ("errored", LifecycleEvent.CLEANED_UP): "stopped",
 }
 WAYS = {
     State.IDLE: (),
-    State.SPAWNING: (Event.SPAWN,),
-    State.ACTIVE: (Event.SPAWN, Event.SPAWNED),
-    State.THROTTLED: (Event.SPAWN, Event.SPAWNED, Event.IDLE_TIMEOUT),
-    State.ERRORED: (Event.SPAWN, Event.SPAWN_FAILED),
-    State.STOPPED: (Event.SPAWN, Event.TERMINATED_EARLY),
+    State.SPAWNING: (LifecycleEvent.SPAWN,),
+    State.ACTIVE: (LifecycleEvent.SPAWN, LifecycleEvent.SPAWNED),
+    State.THROTTLED: (LifecycleEvent.SPAWN, LifecycleEvent.SPAWNED, LifecycleEvent.IDLE_TIMEOUT),
+    State.ERRORED: (LifecycleEvent.SPAWN, LifecycleEvent.SPAWN_FAILED),
+    State.STOPPED: (LifecycleEvent.SPAWN, LifecycleEvent.TERMINATED_EARLY),
 }
-PAIRS = list(itertools.product(State, Event))
+PAIRS = list(itertools.product(State, LifecycleEvent))
 
 
 def lifecycle_in(state: State) -> Lifecycle:
@@ -72,14 +72,16 @@ def test_there_are_six_states() -> None:
 
 
 @pytest.mark.parametrize(("state", "event"), PAIRS)
-def test_each_pair_leads_where_the_law_says(state: State, event: Event) -> None:
+def test_each_pair_leads_where_the_law_says(state: State, event: LifecycleEvent) -> None:
     found = transition(state, event)
 
     assert (found.value if found else None) == LAW.get((state.value, event))
 
 
 @pytest.mark.parametrize(("state", "event"), PAIRS)
-def test_apply_takes_a_lawful_step_and_refuses_any_other(state: State, event: Event) -> None:
+def test_apply_takes_a_lawful_step_and_refuses_any_other(
+    state: State, event: LifecycleEvent
+) -> None:
     lifecycle = lifecycle_in(state)
     before = lifecycle.history
 
@@ -99,11 +101,11 @@ def test_apply_takes_a_lawful_step_and_refuses_any_other(state: State, event: Ev
 
 def test_the_table_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
-        TABLE[(State.STOPPED, Event.SPAWN)] = State.SPAWNING  # type: ignore[index]
+        TABLE[(State.STOPPED, LifecycleEvent.SPAWN)] = State.SPAWNING  # type: ignore[index]
 
 
-@pytest.mark.parametrize("event", Event)
-def test_stopped_is_terminal(event: Event) -> None:
+@pytest.mark.parametrize("event", LifecycleEvent)
+def test_stopped_is_terminal(event: LifecycleEvent) -> None:
     assert transition(State.STOPPED, event) is None
 
 
@@ -111,7 +113,7 @@ def test_a_refusal_names_the_pty_its_state_the_event_and_the_recent_history() ->
     lifecycle = lifecycle_in(State.ACTIVE)
 
     with pytest.raises(InvalidTransitionError) as caught:
-        lifecycle.apply(Event.SPAWN, 9.0)
+        lifecycle.apply(LifecycleEvent.SPAWN, 9.0)
 
     error = caught.value
     assert (error.pty_id, error.state, error.event) == (ID, "active", "spawn")
@@ -123,10 +125,10 @@ def test_a_refusal_names_the_pty_its_state_the_event_and_the_recent_history() ->
 def test_history_has_each_step_with_its_time_oldest_first() -> None:
     lifecycle = Lifecycle(ID)
 
-    lifecycle.apply(Event.SPAWN, 1.5)
-    lifecycle.apply(Event.SPAWNED, 2.5)
-    lifecycle.apply(Event.ENDED_BADLY, 3.5)
-    lifecycle.apply(Event.CLEANED_UP, 4.5)
+    lifecycle.apply(LifecycleEvent.SPAWN, 1.5)
+    lifecycle.apply(LifecycleEvent.SPAWNED, 2.5)
+    lifecycle.apply(LifecycleEvent.ENDED_BADLY, 3.5)
+    lifecycle.apply(LifecycleEvent.CLEANED_UP, 4.5)
 
     assert [step.as_json() for step in lifecycle.history] == [
         {"from": "idle", "to": "spawning", "event": "spawn", "at": 1.5},
@@ -140,31 +142,31 @@ def test_a_thousand_flaps_in_a_row_count_once_and_push_nothing_out() -> None:
     lifecycle = lifecycle_in(State.ACTIVE)
 
     for at in range(1000):
-        lifecycle.apply(Event.IDLE_TIMEOUT, 10.0 + at)
-        lifecycle.apply(Event.OUTPUT_RESUMED, 10.5 + at)
-    lifecycle.apply(Event.ENDED_WELL, 2000.0)
+        lifecycle.apply(LifecycleEvent.IDLE_TIMEOUT, 10.0 + at)
+        lifecycle.apply(LifecycleEvent.OUTPUT_RESUMED, 10.5 + at)
+    lifecycle.apply(LifecycleEvent.ENDED_WELL, 2000.0)
 
     assert [(step.event, step.at) for step in lifecycle.history] == [
-        (Event.SPAWN, 0.0),
-        (Event.SPAWNED, 1.0),
-        (Event.IDLE_TIMEOUT, 1009.0),
-        (Event.OUTPUT_RESUMED, 1009.5),
-        (Event.ENDED_WELL, 2000.0),
+        (LifecycleEvent.SPAWN, 0.0),
+        (LifecycleEvent.SPAWNED, 1.0),
+        (LifecycleEvent.IDLE_TIMEOUT, 1009.0),
+        (LifecycleEvent.OUTPUT_RESUMED, 1009.5),
+        (LifecycleEvent.ENDED_WELL, 2000.0),
     ]
 
 
 def test_a_silence_after_a_flap_is_the_one_that_history_shows() -> None:
     lifecycle = lifecycle_in(State.THROTTLED)
-    lifecycle.apply(Event.OUTPUT_RESUMED, 7.0)
+    lifecycle.apply(LifecycleEvent.OUTPUT_RESUMED, 7.0)
 
-    lifecycle.apply(Event.IDLE_TIMEOUT, 8.0)
+    lifecycle.apply(LifecycleEvent.IDLE_TIMEOUT, 8.0)
 
     assert [step.at for step in lifecycle.history] == [0.0, 1.0, 8.0]
 
 
-@given(st.lists(st.sampled_from(Event), max_size=60))
+@given(st.lists(st.sampled_from(LifecycleEvent), max_size=60))
 def test_any_sequence_of_events_keeps_a_bounded_history_that_leads_to_the_state(
-    events: list[Event],
+    events: list[LifecycleEvent],
 ) -> None:
     lifecycle = Lifecycle(ID)
     expected = "idle"
@@ -186,15 +188,22 @@ def test_any_sequence_of_events_keeps_a_bounded_history_that_leads_to_the_state(
         assert (history[-1].to_state if history else State.IDLE) is lifecycle.state
 
 
-@given(st.lists(st.sampled_from([Event.IDLE_TIMEOUT, Event.OUTPUT_RESUMED]), max_size=50))
-def test_the_spawn_never_leaves_the_history(events: list[Event]) -> None:
+@given(
+    st.lists(
+        st.sampled_from([LifecycleEvent.IDLE_TIMEOUT, LifecycleEvent.OUTPUT_RESUMED]), max_size=50
+    )
+)
+def test_the_spawn_never_leaves_the_history(events: list[LifecycleEvent]) -> None:
     lifecycle = lifecycle_in(State.ACTIVE)
 
     for event in events:
         if transition(lifecycle.state, event):
             lifecycle.apply(event, 5.0)
 
-    assert [step.event for step in lifecycle.history[:2]] == [Event.SPAWN, Event.SPAWNED]
+    assert [step.event for step in lifecycle.history[:2]] == [
+        LifecycleEvent.SPAWN,
+        LifecycleEvent.SPAWNED,
+    ]
 
 
 @pytest.mark.parametrize("state", State)
@@ -208,19 +217,19 @@ def test_a_pty_is_live_until_it_errored_or_stopped(state: State) -> None:
 @pytest.mark.parametrize(
     ("exit_code", "signalled", "asked", "event"),
     [
-        (0, None, False, Event.ENDED_WELL),
-        (1, None, False, Event.ENDED_BADLY),
-        (None, signal.SIGKILL, False, Event.ENDED_BADLY),
-        (0, signal.SIGKILL, False, Event.ENDED_BADLY),
-        (None, None, False, Event.ENDED_BADLY),
-        (0, None, True, Event.ENDED_WELL),
-        (143, None, True, Event.ENDED_WELL),
-        (None, signal.SIGTERM, True, Event.ENDED_WELL),
-        (None, None, True, Event.ENDED_WELL),
+        (0, None, False, LifecycleEvent.ENDED_WELL),
+        (1, None, False, LifecycleEvent.ENDED_BADLY),
+        (None, signal.SIGKILL, False, LifecycleEvent.ENDED_BADLY),
+        (0, signal.SIGKILL, False, LifecycleEvent.ENDED_BADLY),
+        (None, None, False, LifecycleEvent.ENDED_BADLY),
+        (0, None, True, LifecycleEvent.ENDED_WELL),
+        (143, None, True, LifecycleEvent.ENDED_WELL),
+        (None, signal.SIGTERM, True, LifecycleEvent.ENDED_WELL),
+        (None, None, True, LifecycleEvent.ENDED_WELL),
     ],
 )
 def test_only_status_0_and_what_was_asked_for_end_well(
-    exit_code: int | None, signalled: int | None, asked: bool, event: Event
+    exit_code: int | None, signalled: int | None, asked: bool, event: LifecycleEvent
 ) -> None:
     assert exit_event(exit_code, signalled, asked) is event
 

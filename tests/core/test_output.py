@@ -24,13 +24,13 @@ from ptymux.core.model import MIB, Limits, OnFull
 from ptymux.core.notifications import (
     BackpressureOff,
     BackpressureOn,
+    BufferNotification,
     BufferStats,
     Overflow,
     ReaderSkipped,
-    Telling,
 )
 from ptymux.core.output import OutputBuffer
-from ptymux.core.rate_limit import REPORT_SECONDS, Burst
+from ptymux.core.rate_limit import REPORT_SECONDS, RateLimitedLoss
 from ptymux.core.reader import Reader, ReaderKind
 from ptymux.core.ring import NO_LIMIT, Part, RingBuffer
 from ptymux.core.thresholds import HYSTERESIS
@@ -51,12 +51,12 @@ def produce(out: OutputBuffer, size: int) -> None:
 
 def read(
     out: OutputBuffer, reader: Reader, size: int = Limits.CHUNK, now: float = 0
-) -> list[Telling]:
+) -> list[BufferNotification]:
     return out.hand(reader, reader.cursor.peek(size), now)
 
 
-def read_all(out: OutputBuffer, reader: Reader, now: float = 0) -> list[Telling]:
-    told: list[Telling] = []
+def read_all(out: OutputBuffer, reader: Reader, now: float = 0) -> list[BufferNotification]:
+    told: list[BufferNotification] = []
     while reader.cursor.backlog:
         told += read(out, reader, now=now)
     return told
@@ -70,11 +70,11 @@ def attached(
     return out, out.attach(kind, 0)[0]
 
 
-def of(kind: type[T], told: Sequence[Telling]) -> list[T]:
+def of(kind: type[T], told: Sequence[BufferNotification]) -> list[T]:
     return [telling for telling in told if isinstance(telling, kind)]
 
 
-def alarms(told: Sequence[Telling]) -> list[str]:
+def alarms(told: Sequence[BufferNotification]) -> list[str]:
     """Return the backpressure among `told`, as `on` and the reasons of `off`."""
     words = []
     for telling in told:
@@ -173,8 +173,8 @@ def test_wake_at_is_where_backpressure_goes_on(threshold: str, capacity: int) ->
     assert wake_at == 1 + highest_quiet_backlog(threshold, capacity) + 1
 
 
-def read_all_but(out: OutputBuffer, reader: Reader, left: int) -> list[Telling]:
-    told: list[Telling] = []
+def read_all_but(out: OutputBuffer, reader: Reader, left: int) -> list[BufferNotification]:
+    told: list[BufferNotification] = []
     while reader.cursor.backlog > left:
         told += read(out, reader, min(Limits.CHUNK, reader.cursor.backlog - left))
     return told
@@ -642,7 +642,7 @@ def test_every_byte_of_a_ring_without_capacity_is_lost() -> None:
 
 @pytest.mark.requirement("OVERFLOW")
 def test_a_burst_that_loses_nothing_says_nothing() -> None:
-    burst = Burst()
+    burst = RateLimitedLoss()
 
     told = [*burst.add(0, 0.0), *burst.due(9.0), *burst.close()]
 
@@ -770,7 +770,7 @@ def run_against_eager(seed: int, capacity: int, lazy: bool) -> tuple[list[str], 
     log: list[str] = []
     at: list[float] = []
 
-    def note(now: float, told: Sequence[Telling]) -> None:
+    def note(now: float, told: Sequence[BufferNotification]) -> None:
         log.extend(f"{now:.2f} {telling!r}" for telling in told)
         at.extend(now for _ in told)
 
@@ -1167,7 +1167,7 @@ def test_a_successor_goes_on_from_the_event_that_was_not_accounted(final: bool) 
     events = out.stats().overflow_events
 
     again = OutputBuffer(out.ring, resumes=True)
-    again.note_overflow_told(50, final=final)
+    again.note_overflow_published(50, final=final)
     again.advance(0.1)
     told = of(Overflow, again.advance(5.0))
 
@@ -1347,7 +1347,7 @@ class AnyLife(RuleBasedStateMachine):
         self.lost[self.attended] += self.handed[self.accounted : oldest].count(False)
         self.accounted = oldest
 
-    def hear(self, told: list[Telling]) -> None:
+    def hear(self, told: list[BufferNotification]) -> None:
         self.alarms += alarms(told)
         for telling in told:
             if isinstance(telling, Overflow):

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import pexpect  # type: ignore[import-untyped]
 import pytest
 
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import PtymuxError
 from tests.e2e.serving import Served, is_running
 from tests.program import Program
@@ -98,7 +98,7 @@ class World:
         return marked(self.mark)
 
     def _stop_server(self) -> None:
-        with suppress(PtymuxError), Connection(str(self.socket)) as connection:
+        with suppress(PtymuxError), ServerConnection(str(self.socket)) as connection:
             status = connection.call("status")
             pids = (int(status["keeper_pid"]), int(status["pid"]))
             connection.call("shutdown", force=True)

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ptymux.client.autostart import start_server
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import PtymuxError
 from tests.e2e.conftest import World, wait_until
 from tests.e2e.serving import is_running
@@ -27,7 +27,7 @@ class Server:
         self._pids = {int(status["pid"]), int(status["keeper_pid"])}
 
     def call(self, method: str, **params: object) -> dict[str, Any]:
-        with Connection(self.path) as connection:
+        with ServerConnection(self.path) as connection:
             return connection.call(method, **params)
 
     def start(self, name: str, line: str, *options: str) -> str:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import Limits, SpawnOptions
 from tests.e2e.conftest import wait_until
 from tests.e2e.serving import Served
@@ -52,7 +52,7 @@ def test_kill_of_a_lane_spares_the_others(served: Served) -> None:
 def test_kill_tells_of_more_than_are_kept_after_their_end(served: Served) -> None:
     count = Limits().ended_ptys + 10
     served.ok("server", "start")
-    with Connection(served.path) as connection:
+    with ServerConnection(served.path) as connection:
         for _ in range(count):
             connection.spawn(SpawnOptions(argv=("sleep", "1000"), env={}, cwd="/"))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ptymux.client.autostart import start_server
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import MIB, LaneId, Limits, SpawnOptions
 from ptymux.errors import LimitReachedError
 from tests.e2e.conftest import wait_until
@@ -46,7 +46,7 @@ def _proportional(pid: int) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
 
 
-def spawn_crowd(connection: Connection) -> list[dict[str, Any]]:
+def spawn_crowd(connection: ServerConnection) -> list[dict[str, Any]]:
     env = {"PATH": os.environ["PATH"]}
     return [
         connection.spawn(
@@ -73,7 +73,7 @@ def test_three_hundred_live_at_once_the_next_is_refused_and_all_end_together(
     start_server(served.path)
     its = Processes(served)
     before = its.fds()
-    with Connection(served.path) as connection:
+    with ServerConnection(served.path) as connection:
         ptys = spawn_crowd(connection)
         memory = its.memory()
         with pytest.raises(LimitReachedError) as refusal:

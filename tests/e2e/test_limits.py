@@ -15,7 +15,7 @@ import pytest
 
 from ptymux.client import stream
 from ptymux.client.autostart import start_server
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import Limits, SpawnOptions
 from ptymux.errors import OutOfResourcesError
 from tests.e2e.conftest import PTYMUX, wait_until
@@ -26,13 +26,13 @@ PER_PTY = 4  # in the keeper and in the server, at least
 ENOUGH = 12  # more than a spawn takes at any moment in either
 
 
-def spawn(connection: Connection, *argv: str) -> dict[str, Any]:
+def spawn(connection: ServerConnection, *argv: str) -> dict[str, Any]:
     options = SpawnOptions(argv=argv, env={"PATH": os.environ["PATH"]}, cwd="/")
     pty: dict[str, Any] = connection.spawn(options)["pty"]
     return pty
 
 
-def spawn_or_lack(connection: Connection) -> dict[str, Any] | None:
+def spawn_or_lack(connection: ServerConnection) -> dict[str, Any] | None:
     """Return a new PTY, or None when it was refused for lack of open files."""
     try:
         return spawn(connection, "sleep", "1000")
@@ -42,7 +42,7 @@ def spawn_or_lack(connection: Connection) -> dict[str, Any] | None:
         return None
 
 
-def spawn_until_refused(connection: Connection) -> list[dict[str, Any]]:
+def spawn_until_refused(connection: ServerConnection) -> list[dict[str, Any]]:
     ptys: list[dict[str, Any]] = []
     while (pty := spawn_or_lack(connection)) is not None:
         ptys.append(pty)
@@ -68,7 +68,7 @@ def open_files(pid: int, count: int) -> Iterator[None]:
 def test_at_a_low_limit_spawns_are_refused_and_everything_else_goes_on(served: Served) -> None:
     line = f"ulimit -n {FEW}; exec {PTYMUX} server start"
     assert served.world.run("/bin/sh", "-c", line).returncode == 0
-    with Connection(served.path) as connection:
+    with ServerConnection(served.path) as connection:
         status = connection.call("status")
         before = fds_of(status["keeper_pid"]), fds_of(status["pid"])
         echo = spawn(connection, "cat")
@@ -103,7 +103,7 @@ def test_whichever_file_is_one_too_many_a_spawn_is_whole_or_nothing(
     served: Served, which: str
 ) -> None:
     start_server(served.path)
-    with Connection(served.path) as connection:
+    with ServerConnection(served.path) as connection:
         status = connection.call("status")
         pids = status["keeper_pid"], status["pid"]
         first = spawn(connection, "sleep", "1000")
@@ -128,7 +128,7 @@ def test_whichever_file_is_one_too_many_a_spawn_is_whole_or_nothing(
 @pytest.mark.requirement("FR-004", "FR-007")
 def test_without_a_single_open_file_left_a_server_still_ends_ptys(served: Served) -> None:
     start_server(served.path)
-    with Connection(served.path) as connection:
+    with ServerConnection(served.path) as connection:
         server = connection.call("status")["pid"]
         ptys = [spawn(connection, "sh", "-c", "sleep 1000 & wait") for _ in range(3)]
         with open_files(server, fds_of(server)):
@@ -144,7 +144,7 @@ def test_a_keeper_without_a_single_open_file_left_still_starts_another_server(
     served: Served,
 ) -> None:
     start_server(served.path)
-    with Connection(served.path) as connection:
+    with ServerConnection(served.path) as connection:
         status = connection.call("status")
         pty = spawn(connection, "sleep", "1000")
     with open_files(status["keeper_pid"], fds_of(status["keeper_pid"])):
@@ -161,7 +161,7 @@ def test_a_keeper_without_a_single_open_file_left_still_starts_another_server(
 def test_a_client_for_which_no_open_file_is_left_is_told_so(served: Served) -> None:
     start_server(served.path)
     with ExitStack() as stack:
-        known = stack.enter_context(Connection(served.path))
+        known = stack.enter_context(ServerConnection(served.path))
         server = known.call("status")["pid"]
         stack.enter_context(open_files(server, fds_of(server)))
 
@@ -177,7 +177,7 @@ def test_a_client_for_which_no_open_file_is_left_is_told_so(served: Served) -> N
 def test_either_process_is_replaced_with_no_open_file_left(served: Served) -> None:
     line = f"ulimit -n {FEW}; exec {PTYMUX} server start"
     assert served.world.run("/bin/sh", "-c", line).returncode == 0
-    with Connection(served.path) as connection:
+    with ServerConnection(served.path) as connection:
         ptys = spawn_until_refused(connection)
     pids = sorted(pty["pid"] for pty in ptys)
 
@@ -198,7 +198,7 @@ def is_replaced(served: Served, which: str, before: int) -> bool:
 def test_client_beyond_the_last_one_is_told_so_and_the_others_are_served(served: Served) -> None:
     start_server(served.path)
     most = Limits().connections
-    with Connection(served.path) as first, ExitStack() as stack:
+    with ServerConnection(served.path) as first, ExitStack() as stack:
         for _ in range(most - 1):
             silent = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             silent.connect(served.path)

@@ -9,7 +9,7 @@ import pytest
 
 from ptymux.client import stream
 from ptymux.client.autostart import start_server
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import SpawnOptions
 from tests.e2e.serving import Served
 
@@ -22,7 +22,7 @@ def test_waiting_for_a_text_never_misses_it_whenever_it_comes(served: Served) ->
     start_server(served.path)
     seed = random.randrange(1 << 32)
     dice = random.Random(seed)
-    with Connection(served.path) as connection:
+    with ServerConnection(served.path) as connection:
         for _ in range(ROUNDS):
             after = dice.choice((0.0, 0.0, dice.uniform(0, 0.15)))
             ends = dice.choice(("", "; exec sleep 100"))
@@ -43,7 +43,7 @@ def test_waiting_from_where_input_was_sent_never_finds_what_was_said_before(
 ) -> None:
     start_server(served.path)
     script = "stty -echo; echo got 0; while read n; do echo got $n; done"
-    with Connection(served.path) as connection:
+    with ServerConnection(served.path) as connection:
         options = SpawnOptions(argv=("/bin/sh", "-c", script), name="a", env={}, cwd="/")
         connection.spawn(options)
         served.ok("wait", "a", "--text", "got 0", "--timeout", "10s")

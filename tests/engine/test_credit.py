@@ -66,7 +66,7 @@ def test_new_pty_in_block_mode_is_held_at_its_capacity(driver: Driver) -> None:
 def test_held_time_is_counted_while_it_lasts_and_while_there_is_something_to_read(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptymux.engine.terminal._COUNT_HELD_SECONDS", 0.05)
+    monkeypatch.setattr("ptymux.engine.terminal._COUNT_PAUSED_SECONDS", 0.05)
     slot = _spawn(driver, "sh", "-c", "printf 0123456789; read x; printf more; exec cat")
     ring = driver.rings[slot]
     ring.limit = 10
@@ -111,7 +111,7 @@ def test_ended_pty_waits_for_its_consumer_and_is_complete(driver: Driver) -> Non
 def test_ended_pty_is_held_for_a_time_then_the_ring_takes_all(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptymux.engine.terminal.HELD_END_SECONDS", 0.4)
+    monkeypatch.setattr("ptymux.engine.terminal.PAUSED_END_SECONDS", 0.4)
     slot = _spawn(driver, "seq", "1", "1000", buffer_size=100)
     ring = driver.rings[slot]
 

@@ -101,7 +101,7 @@ class Typed:
         os.write = fuse.around(self.write)
         try:
             self.is_telling = self._ring.in_hand[1] > 0
-            self.unknown += engine.adopt(NUMBER, sock)
+            self.unknown += engine.restore(NUMBER, sock)
             self.is_telling = False
             while self.waits():
                 if engine.is_waiting:

@@ -200,7 +200,7 @@ def test_who_takes_over_goes_on_echoing(driver: Driver, slot: int) -> None:
         lambda _number, _by_client: None,
     )
     with theirs:
-        assert successor.adopt(9, ours) == 0
+        assert successor.restore(9, ours) == 0
         assert successor.echo(5, b"k")
         successor.close()
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tests.server.conftest import Place
 
-__all__ = ["Events", "Watch", "memfds_of", "prefer"]
+__all__ = ["EventFollower", "Watch", "memfds_of", "prefer"]
 
 _GROWING: Final = (
     "total_written",
@@ -49,7 +49,7 @@ class Watch:
         return pty
 
 
-class Events:
+class EventFollower:
     """The event log of a place, as told from its beginning."""
 
     def __init__(self, place: Place) -> None:

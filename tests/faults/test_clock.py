@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ptymux.client import autostart
-from tests.faults.laws import Events, Watch
+from tests.faults.laws import EventFollower, Watch
 from tests.faults.streams import goes_on, streaming
 from tests.server.conftest import Place, is_alive, kill, until
 
@@ -100,7 +100,7 @@ def test_nothing_but_what_is_shown_follows_the_clock(
         assert time.monotonic() - began < 30
     client.stop()
     client.check()
-    Events(fresh).check()
+    EventFollower(fresh).check()
     fresh.call("kill", all=True)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from ptymux.client import autostart
 from ptymux.errors import LinkClosedError
-from tests.faults.laws import Events
+from tests.faults.laws import EventFollower
 from tests.faults.test_keeper_killed import kill_keeper
 from tests.server.conftest import Place, is_alive, kill, until
 
@@ -86,8 +86,8 @@ def test_a_client_that_is_killed_hangs_its_pty_up(place: Place, stage: str, when
         kill(place.status()["keeper_pid"])
         owner.end()
     until(lambda: gone(place, owner.pty), 15)
-    until(lambda: len(Events(place).of["pty.stopped"]) == 1, 5)
-    Events(place).check()
+    until(lambda: len(EventFollower(place).of["pty.stopped"]) == 1, 5)
+    EventFollower(place).check()
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_whoever_dies_an_owned_pty_ends_with_its_owner(
             time.sleep(moments.choice((0, moments.uniform(0, 0.2))))
         until(lambda owner=owner: gone(place, owner.pty), 15)  # type: ignore[misc]
         place.call("remove", all=True)
-    Events(place).check()
+    EventFollower(place).check()
 
 
 # Both at once --------------------------------------------------------------------------------
@@ -158,9 +158,9 @@ def test_what_both_left_behind_is_ended_and_told(place: Place, rounds: int) -> N
             assert all(is_alive(pty["pid"]) for pty in stubborn)
             began = time.monotonic()
             place.start()
-            until(lambda: Events(place).of["pty.reconciled"], 10)
+            until(lambda: EventFollower(place).of["pty.reconciled"], 10)
             assert time.monotonic() - began < 10
-            (told,) = Events(place).of["pty.reconciled"]
+            (told,) = EventFollower(place).of["pty.reconciled"]
             assert told["payload"] == {"found": 2, "reattached": 0, "terminated": 2}
             assert not any(is_alive(pty["pid"]) for pty in stubborn)
             assert place.call("list", all=True)["ptys"] == []
@@ -289,4 +289,4 @@ def test_a_spawn_under_way_fails_or_is_there_and_nothing_in_between(
         place.await_only_own(12)
         place.call("remove", all=True)
     print(outcomes)
-    Events(place).check()
+    EventFollower(place).check()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ptymux.core.model import OnFull
-from tests.faults.laws import Events, Watch, memfds_of
+from tests.faults.laws import EventFollower, Watch, memfds_of
 from tests.faults.streams import FLOOD, PACED, Client
 from tests.server.conftest import Place, is_alive, kill, until
 
@@ -62,7 +62,7 @@ def test_kills_of_the_keeper_cost_no_pty_and_no_byte(
     assert pipe.delivered == end["buffer"]["total_written"]
     assert raw.delivered + raw.skipped == paced_end["buffer"]["total_written"]
     assert {pty["signal"] for pty in watch.look(*others)} == {15 if TELLS_STATUS else None}
-    Events(place).check()
+    EventFollower(place).check()
     status = place.status()
     assert status["keeper_replaced"] == rounds
     assert [memfds_of(status[name]) for name in ("keeper_pid", "pid")] == memfds
@@ -87,7 +87,7 @@ def test_both_in_turn_cost_no_pty_and_no_byte(
     pipe.stop()
     (end,) = watch.look(pty)
     assert pipe.delivered == end["buffer"]["total_written"] == end["buffer"]["total_consumed"]
-    Events(place).check()
+    EventFollower(place).check()
 
 
 @pytest.mark.parametrize(

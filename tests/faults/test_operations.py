@@ -19,7 +19,7 @@ from ptymux.client import autostart
 from ptymux.client.stream import attach
 from ptymux.errors import PtymuxError
 from ptymux.posix.tty import read_size
-from tests.faults.laws import Events, Watch
+from tests.faults.laws import EventFollower, Watch
 from tests.server.conftest import Place, fds_of, is_alive, kill, until
 
 VICTIMS = ("pid", "keeper_pid")
@@ -99,7 +99,7 @@ def test_registry_and_kernel_agree_on_a_size(
         return (told["cols"], told["rows"]) == size_of(pty["pid"])
 
     until(agree, 3)
-    events = Events(place)
+    events = EventFollower(place)
     events.check()
     resized = [event["payload"] for event in events.of["pty.resized"]]
     for before, after in pairwise(resized):
@@ -127,7 +127,7 @@ def test_lives_are_whole_whatever_is_killed(
     place.call("kill", all=True, grace=0.0)
     until(lambda: place.call("list")["ptys"] == [])
     every = place.call("list", all=True)["ptys"]
-    events = Events(place)
+    events = EventFollower(place)
     events.check()
     ended = {event["pty_id"] for event in events.of["pty.stopped"]}
     assert ended >= {pty["pty_id"] for pty in every}
@@ -167,7 +167,7 @@ def test_restart_while_something_is_killed(
             before = place.get(pty)["buffer"]["total_written"]
             stream.lifeline.send_all(b"it\n")
             until(lambda: place.get(pty)["buffer"]["total_written"] > before + 5)  # noqa: B023
-        Events(place).check()
+        EventFollower(place).check()
     print(f"{clean} clean starts of {rounds}")
 
 
@@ -243,4 +243,4 @@ def test_lives_in_a_row_leave_nothing(place: Place, cycles: int) -> None:
         assert after[1] == before[1]
         assert after[2] <= before[2] + 4
     assert zombies.stop() < 1
-    Events(place).check()
+    EventFollower(place).check()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from ptymux.core.model import OnFull
-from tests.faults.laws import Events, Watch, memfds_of, prefer
+from tests.faults.laws import EventFollower, Watch, memfds_of, prefer
 from tests.faults.streams import FLOOD, PACED, Client
 from tests.server.conftest import Place, kill, until
 
@@ -78,7 +78,7 @@ def test_kills_of_the_server_cost_no_byte(
         client.stop()
     (end,) = watch.look(pty)
     buffer = end["buffer"]
-    events = Events(place)
+    events = EventFollower(place)
     events.check()
     assert events.overflow_of(pty) == buffer["total_dropped"]
     for client in clients:
@@ -115,7 +115,7 @@ def test_kills_in_a_row_cost_no_number(place: Place, moments: random.Random, rou
     end, lossy_end = watch.look(pty, lossy)
     assert pipe.delivered == end["buffer"]["total_written"] == end["buffer"]["total_consumed"]
     assert end["buffer"]["total_dropped"] == 0
-    events = Events(place)
+    events = EventFollower(place)
     events.check()
     assert events.overflow_of(lossy) == lossy_end["buffer"]["total_dropped"]
     assert len(events.of["pty.stopped"]) == 2

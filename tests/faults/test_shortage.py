@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from ptymux.client import autostart
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import attach
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import PtymuxError
-from tests.faults.laws import Events, Watch
+from tests.faults.laws import EventFollower, Watch
 from tests.faults.streams import Client, goes_on, streaming
 from tests.faults.test_keeper_killed import kill_keeper
 from tests.server.conftest import Place, fds_of, is_alive, kill, until
@@ -91,9 +91,9 @@ def test_without_files_a_request_fails_and_nothing_else(place: Place, which: str
     with place.connect() as connection, few_files(status[which], before + 1):
         for _ in range(5):
             # On connections of their own, which are not tried again when they are refused.
-            with suppress(PtymuxError), Connection(place.path) as other:
+            with suppress(PtymuxError), ServerConnection(place.path) as other:
                 other.spawn(SpawnOptions(argv=("sleep", "60"), env={"PATH": os.environ["PATH"]}))
-            with suppress(PtymuxError), Connection(place.path) as other:
+            with suppress(PtymuxError), ServerConnection(place.path) as other:
                 attach(other, pty["pty_id"]).close()
             with suppress(PtymuxError):
                 connection.call("status")
@@ -183,7 +183,7 @@ def test_a_process_that_stands_still_for_a_while_costs_nothing(
         watch.look(pty)
     place.call("kill", all=True)
     client.stop()
-    Events(place).check()
+    EventFollower(place).check()
 
 
 def test_what_a_dying_keeper_had_just_started_is_ended(place: Place) -> None:
@@ -199,8 +199,8 @@ def test_what_a_dying_keeper_had_just_started_is_ended(place: Place) -> None:
             file.write(_SLOT.pack(child.pid, stat.start_time, 77, boot_id().encode()))
         kill_keeper(place)
         until(lambda: child.poll() is not None, 10)
-        until(lambda: Events(place).of["pty.reconciled"], 5)
-        (told,) = Events(place).of["pty.reconciled"]
+        until(lambda: EventFollower(place).of["pty.reconciled"], 5)
+        (told,) = EventFollower(place).of["pty.reconciled"]
         assert told["payload"] == {"found": 1, "reattached": 0, "terminated": 1}
     finally:
         child.kill()

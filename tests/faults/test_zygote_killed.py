@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 from ptymux.posix.procfs import read_stat
-from tests.faults.laws import Events, Watch
+from tests.faults.laws import EventFollower, Watch
 from tests.faults.streams import Client, goes_on, streaming
 from tests.server.conftest import Place, children_of, fds_of, is_alive, kill, until
 
@@ -29,7 +29,7 @@ def end(place: Place, client: Client) -> None:
     """End the PTYs; check that everything is told, and that the usual three are all that runs."""
     place.call("kill", all=True, grace=0.0)
     client.stop()
-    Events(place).check()
+    EventFollower(place).check()
     until(lambda: set(place.processes()) == place.own(), 10)
 
 
@@ -169,7 +169,7 @@ def test_kills_of_the_server_leave_nothing_in_keeper_and_zygote(place: Place, ro
     assert [(fds_of(pid), len(children_of(pid))) for pid in (keeper, zygote)] == before
     assert set(place.processes()) == place.own()
     assert len(ids) == rounds  # what is forked does not draw the same lots
-    Events(place).check()
+    EventFollower(place).check()
 
 
 def test_a_zygote_ends_with_its_keeper_and_the_next_has_its_own(place: Place) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from ptymux.engine.reports import Closed, LifelineEnded
-from ptymux.handover.snapshot import Holdings
+from ptymux.handover.snapshot import SnapshotStore
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def fd() -> Iterator[int]:
 
 
 def test_a_lifeline_is_held_until_it_ends(fd: int) -> None:
-    held = Holdings()
+    held = SnapshotStore()
 
     held.hold_line(1, 7, fd)
     assert held.has_line(1, 7)
@@ -31,7 +31,7 @@ def test_a_lifeline_is_held_until_it_ends(fd: int) -> None:
 
 
 def test_a_lifeline_that_ended_before_it_was_held_is_not(fd: int) -> None:
-    held = Holdings()
+    held = SnapshotStore()
     held.remember(1, b"{}")
 
     held.note(LifelineEnded(1, 7, False))
@@ -42,7 +42,7 @@ def test_a_lifeline_that_ended_before_it_was_held_is_not(fd: int) -> None:
 
 
 def test_a_lifeline_without_an_fd_has_ended() -> None:
-    held = Holdings()
+    held = SnapshotStore()
     held.remember(1, b"{}")
 
     held.note(LifelineEnded(1, 7, False))
@@ -53,7 +53,7 @@ def test_a_lifeline_without_an_fd_has_ended() -> None:
 
 
 def test_nothing_is_kept_of_a_spawn_that_failed() -> None:
-    held = Holdings()
+    held = SnapshotStore()
 
     held.expect(1)
     held.note(Closed(1))

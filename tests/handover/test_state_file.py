@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ptymux.errors import UnsafeDirectoryError
-from ptymux.handover.state_file import Proof, StateFile, read_proofs
+from ptymux.handover.state_file import ChildProof, StateFile, read_proofs
 from ptymux.posix.process import boot_id, start_time
 
 
@@ -22,7 +22,7 @@ def test_a_child_that_was_written_down_is_found_by_the_next_keeper(tmp_path: Pat
 
     started = start_time(os.getpid())
     assert started is not None
-    assert read_proofs(path) == [Proof(os.getpid(), started, 7, boot_id())]
+    assert read_proofs(path) == [ChildProof(os.getpid(), started, 7, boot_id())]
     assert second.left == read_proofs(path)
     second.settle()
     assert second.left == read_proofs(path) == []
@@ -90,7 +90,7 @@ def test_of_two_with_one_number_one_is_claimed_and_the_other_left(tmp_path: Path
     first.close()
     second = StateFile(str(tmp_path / "s"), 3)
 
-    second.claim(1, 11, 111)
+    second.keep(1, 11, 111)
     assert len(second.left) == 1
     second.settle()
     second.leave(1)

@@ -151,7 +151,7 @@ def test_that_there_is_output_is_told_in_between(
     outbox, inbox = Outbox(ends[0]), Inbox(ends[1], slots.append)
 
     outbox.send({"op": "a"})
-    outbox.tell_output([7, 4_000_000_000])
+    outbox.notify_output([7, 4_000_000_000])
     outbox.send({"op": "b"})
 
     assert [message.body["op"] for message in inbox.receive()] == ["a", "b"]
@@ -165,7 +165,7 @@ def test_that_there_is_output_waits_its_turn_when_the_socket_is_full(
     outbox, inbox = Outbox(ends[0]), Inbox(ends[1], slots.append)
     outbox.send({"op": "large"}, bytes(4 << 20))
 
-    outbox.tell_output([1])
+    outbox.notify_output([1])
     messages: list[Message] = []
     while outbox.is_waiting or not slots:
         messages += inbox.receive()

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from ptymux.core.event_log import Envelope, Topic
+from ptymux.core.event_log import EventEnvelope, Topic
 from ptymux.core.model import Limits, PtyId, PtyRecord, SpawnOptions
 from ptymux.manager import PtyManager
 from ptymux.posix.process import session_members
@@ -54,16 +54,16 @@ class Events:
 
     def __init__(self, manager: PtyManager, *topics: Topic) -> None:
         self._stream = manager.subscribe(topics or None)
-        self._all: list[Envelope] = []
+        self._all: list[EventEnvelope] = []
 
     @property
-    def all(self) -> list[Envelope]:
+    def all(self) -> list[EventEnvelope]:
         for event in self._stream.take():
-            assert isinstance(event, Envelope), event
+            assert isinstance(event, EventEnvelope), event
             self._all.append(event)
         return self._all
 
-    def of(self, record: PtyRecord | PtyId, *topics: Topic) -> list[Envelope]:
+    def of(self, record: PtyRecord | PtyId, *topics: Topic) -> list[EventEnvelope]:
         pty_id = record.pty_id if isinstance(record, PtyRecord) else record
         return [
             event
@@ -74,7 +74,7 @@ class Events:
     def topics(self, record: PtyRecord | PtyId) -> list[Topic]:
         return [event.topic for event in self.of(record)]
 
-    def one(self, record: PtyRecord | PtyId, topic: Topic) -> Envelope:
+    def one(self, record: PtyRecord | PtyId, topic: Topic) -> EventEnvelope:
         (event,) = self.of(record, topic)
         return event
 

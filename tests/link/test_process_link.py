@@ -10,7 +10,7 @@ import pytest
 from ptymux.core.ring import RingBuffer, ring_size
 from ptymux.engine.input import Input
 from ptymux.engine.reports import Closed, Exited
-from ptymux.handover.snapshot import Heirloom, Holdings
+from ptymux.handover.snapshot import PtySnapshot, SnapshotStore
 from ptymux.handover.wire import LINK_VERSION, Inbox, Outbox
 from ptymux.keeper.service import handed_over
 from ptymux.posix.memory import create_ring_memory
@@ -24,14 +24,14 @@ def test_what_a_manager_says_while_it_hands_over_is_kept_for_later() -> None:
         outbox.send({"op": "takeover", "version": LINK_VERSION, "slots": 2})
         for slot in (1, 2):
             outbox.send({"op": "record", "slot": slot}, b"{}")
-            message = Heirloom(slot, b"{}").message
+            message = PtySnapshot(slot, b"{}").message
             outbox.send(message.body, message.data)
         outbox.send({"op": "forget", "slot": 1})
 
         hello, slots, others = handed_over(ours, Inbox(ours))
 
     assert hello.body["slots"] == 2
-    assert [Heirloom.of(message).slot for message in slots] == [1, 2]
+    assert [PtySnapshot.of(message).slot for message in slots] == [1, 2]
     assert [message.body["op"] for message in others] == ["record", "record", "forget"]
 
 
@@ -47,7 +47,7 @@ def test_a_lifeline_that_had_ended_when_the_engine_died_is_told() -> None:
     )
     ours, theirs = socket.socketpair()
     with theirs:
-        assert lines.adopt(7, ours) == 0
+        assert lines.restore(7, ours) == 0
 
     assert ended == [(7, True)]
 
@@ -59,16 +59,16 @@ def test_what_ended_before_its_fds_came_is_not_held() -> None:
     memory.close()
     master, of_master = os.pipe()
     pidfd = os.pidfd_open(os.getpid())
-    holdings = Holdings()
+    pty_fds = SnapshotStore()
 
-    holdings.expect(7)
-    holdings.note(Exited(7, ExitStatus(0, None, False), False))
-    holdings.note(Closed(7))
-    holdings.hold(7, (memfd, master, pidfd)).release()
+    pty_fds.expect(7)
+    pty_fds.note(Exited(7, ExitStatus(0, None, False), False))
+    pty_fds.note(Closed(7))
+    pty_fds.hold(7, (memfd, master, pidfd)).release()
     try:
-        assert not holdings.has_live
+        assert not pty_fds.has_live
         with pytest.raises(BrokenPipeError):
             os.write(of_master, b"x")
     finally:
         os.close(of_master)
-        holdings.clear()
+        pty_fds.clear()

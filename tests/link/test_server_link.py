@@ -11,7 +11,7 @@ import pytest
 
 from ptymux.errors import LinkClosedError
 from ptymux.handover.wire import LINK_VERSION, Outbox
-from ptymux.link.server_link import RemoteLink
+from ptymux.link.server_link import ServerLink
 
 
 def greeted_by(*messages: Mapping[str, Any]) -> list[str]:
@@ -20,7 +20,7 @@ def greeted_by(*messages: Mapping[str, Any]) -> list[str]:
     async def run() -> list[str]:
         lost: list[str] = []
         ours, theirs = socket.socketpair()
-        link = RemoteLink(theirs, "/nowhere", lost.append)
+        link = ServerLink(theirs, "/nowhere", lost.append)
         with ours:
             outbox = Outbox(ours)
             for message in messages:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ptymux.core.model import OnFull, SpawnOptions, WindowSize
 from ptymux.core.ring import RingBuffer
-from ptymux.engine.engine import Spawned
+from ptymux.engine.engine import SpawnedPty
 from ptymux.engine.reports import Closed, Exited, Output, Report, Suspended
 from ptymux.errors import LinkClosedError, UnknownPtyError
 from ptymux.link.in_process import OnReport
@@ -91,7 +91,7 @@ class FakeEngine:
     def start(self, on_report: OnReport) -> None:
         self._on_report = on_report
 
-    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
+    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
         if self.gate is not None:
             await self.gate.wait()
         self._check()
@@ -107,7 +107,7 @@ class FakeEngine:
             self.exit(slot, 3)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        return Spawned(_NO_SUCH_PID + slot, ring)
+        return SpawnedPty(_NO_SUCH_PID + slot, ring)
 
     async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
         assert not echoes  # nobody asks for it

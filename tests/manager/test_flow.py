@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from ptymux.core.model import SpawnOptions
-from ptymux.core.notifications import Telling
+from ptymux.core.notifications import BufferNotification
 from ptymux.core.reader import Reader, ReaderKind
 from ptymux.core.ring import RingBuffer
 from ptymux.manager.flow import Flow
@@ -20,7 +20,7 @@ class Silent:
 
     wants_ranges = False
 
-    def on_tellings(self, tellings: list[Telling]) -> None: ...
+    def on_notifications(self, notifications: list[BufferNotification]) -> None: ...
 
     def on_published(self) -> None: ...
 

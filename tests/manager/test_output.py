@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from ptymux.core.event_log import Envelope, Topic
+from ptymux.core.event_log import EventEnvelope, Topic
 from ptymux.core.model import Limits, OnFull
 from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import NO_LIMIT, Part
@@ -453,7 +453,7 @@ async def test_first_output_after_subscribing_is_announced_at_once(engine: FakeE
         engine.write(other.number, b"x")
         event = await within(1, anext(aiter(stream)))
 
-        assert isinstance(event, Envelope)
+        assert isinstance(event, EventEnvelope)
         assert (event.pty_id, event.payload) == (record.pty_id, {"from": 0, "to": 1})
         assert stream.take() == []
 

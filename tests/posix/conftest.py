@@ -17,7 +17,7 @@ import pytest
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import SignalError
 from ptymux.posix.process import ExitStatus, reap, send, session_members
-from ptymux.posix.spawn import Spawned, spawn
+from ptymux.posix.spawn import SpawnedChild, spawn
 
 NOBODY = 65534
 _DEADLINE_SECONDS = 5.0
@@ -59,7 +59,7 @@ def soft_limit_of_open_files(soft: int) -> AbstractContextManager[None]:
 class Child:
     """A spawned command, and what its terminal showed so far."""
 
-    def __init__(self, spawned: Spawned) -> None:
+    def __init__(self, spawned: SpawnedChild) -> None:
         self.spawned = spawned
         self.pid, self.pidfd, self.master = spawned.pid, spawned.pidfd, spawned.master
         self.shown = b""

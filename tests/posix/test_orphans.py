@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ptymux.errors import OutOfResourcesError
-from ptymux.handover.state_file import Proof
+from ptymux.handover.state_file import ChildProof
 from ptymux.posix.orphans import Findings, Orphan, find
 from ptymux.posix.process import boot_id, send, session_members, start_time
 from ptymux.posix.procfs import read_stat
@@ -18,10 +18,10 @@ SOCKET = "/tmp/of-a-test-of-orphans/s.sock"
 MARKED = {"PATH": os.environ["PATH"], "PTYMUX_ID": "pty_secret", "PTYMUX_SOCKET": SOCKET}
 
 
-def proof(child: Child, *, later: int = 0, number: int = 7, boot: str | None = None) -> Proof:
+def proof(child: Child, *, later: int = 0, number: int = 7, boot: str | None = None) -> ChildProof:
     started = start_time(child.pid)
     assert started is not None
-    return Proof(child.pid, started + later, number, boot_id() if boot is None else boot)
+    return ChildProof(child.pid, started + later, number, boot_id() if boot is None else boot)
 
 
 def pids(orphans: tuple[Orphan, ...]) -> list[int]:
@@ -157,8 +157,10 @@ def test_process_that_left_the_session_is_unproven(start: Start) -> None:
 def test_slot_that_was_never_filled_in_proves_nothing(start: Start) -> None:
     child = start("sleep", "60")
 
-    assert find([Proof(child.pid, 0, 7, boot_id())], socket=SOCKET) == Findings((), ())
-    assert find([Proof(1, start_time(1) or 0, 7, boot_id())], socket=SOCKET) == Findings((), ())
+    assert find([ChildProof(child.pid, 0, 7, boot_id())], socket=SOCKET) == Findings((), ())
+    assert find([ChildProof(1, start_time(1) or 0, 7, boot_id())], socket=SOCKET) == Findings(
+        (), ()
+    )
 
 
 def test_whoever_asks_is_not_found(start: Start, tmp_path: Path) -> None:

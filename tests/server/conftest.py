@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from ptymux.client import autostart
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import Stream, attach
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import PtymuxError
@@ -92,12 +92,12 @@ class Place:
         self.status()
         return started
 
-    def connect(self, **options: Any) -> Connection:
+    def connect(self, **options: Any) -> ServerConnection:
         """Connect, trying again while a server is being replaced."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         while True:
             try:
-                return Connection(self.path, **options)
+                return ServerConnection(self.path, **options)
             except PtymuxError:
                 if time.monotonic() > deadline:
                     raise
@@ -195,7 +195,7 @@ class Place:
         return found
 
     def stop(self) -> None:
-        with suppress(PtymuxError), Connection(self.path) as connection:
+        with suppress(PtymuxError), ServerConnection(self.path) as connection:
             connection.call("shutdown", force=True)
         until(lambda: not self.processes())
 

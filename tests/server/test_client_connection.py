@@ -10,20 +10,20 @@ from contextlib import asynccontextmanager
 import pytest
 
 from ptymux.errors import ConnectionClosedError
-from ptymux.server.client_connection import Connection
+from ptymux.server.client_connection import ClientConnection
 
 _LARGE = bytes(range(256)) * 4096  # more than a socket takes at once
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[Connection, socket.socket]]:
-    async def serve(_connection: Connection) -> None:
+async def connected() -> AsyncIterator[tuple[ClientConnection, socket.socket]]:
+    async def serve(_connection: ClientConnection) -> None:
         await asyncio.Event().wait()
 
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     with theirs:
-        connection = Connection(ours, serve)
+        connection = ClientConnection(ours, serve)
         try:
             yield connection, theirs
         finally:
@@ -39,7 +39,7 @@ async def received(sock: socket.socket, size: int) -> bytes:
     return data
 
 
-def run(test: Callable[[Connection, socket.socket], Awaitable[None]]) -> None:
+def run(test: Callable[[ClientConnection, socket.socket], Awaitable[None]]) -> None:
     async def whole() -> None:
         async with connected() as (connection, theirs):
             await test(connection, theirs)
@@ -48,7 +48,7 @@ def run(test: Callable[[Connection, socket.socket], Awaitable[None]]) -> None:
 
 
 def test_what_was_begun_is_sent_to_its_end_though_its_sender_gave_up() -> None:
-    async def test(connection: Connection, theirs: socket.socket) -> None:
+    async def test(connection: ClientConnection, theirs: socket.socket) -> None:
         begun = connection.offer(_LARGE)
         assert begun is not None
         begun.cancel()
@@ -62,7 +62,7 @@ def test_what_was_begun_is_sent_to_its_end_though_its_sender_gave_up() -> None:
 
 
 def test_what_was_not_begun_is_taken_back_when_its_sender_gives_up() -> None:
-    async def test(connection: Connection, theirs: socket.socket) -> None:
+    async def test(connection: ClientConnection, theirs: socket.socket) -> None:
         begun, waiting = connection.offer(_LARGE), connection.offer(b"never")
         assert begun is not None
         assert waiting is not None
@@ -79,7 +79,7 @@ def test_what_was_not_begun_is_taken_back_when_its_sender_gives_up() -> None:
 
 
 def test_who_waits_learns_that_the_client_is_gone() -> None:
-    async def test(connection: Connection, theirs: socket.socket) -> None:
+    async def test(connection: ClientConnection, theirs: socket.socket) -> None:
         first, second = connection.offer(_LARGE), connection.offer(b"end")
         assert first is not None
         assert second is not None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import KIB, MIB, Limits
 from ptymux.errors import PtymuxError
 from ptymux.protocol.framing import LARGEST_LINE
@@ -208,7 +208,7 @@ def test_another_user_is_told_whose_server_it_is(place: Place) -> None:
         os.setgroups([])
         os.setuid(65534)
         try:
-            Connection(place.path)
+            ServerConnection(place.path)
         except PtymuxError as error:
             os.write(tell, str(error).encode())
         os._exit(0)

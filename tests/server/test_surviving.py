@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ptymux.client import autostart
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import ConnectionClosedError, PtymuxError, UnsafeDirectoryError
 from ptymux.protocol.framing import Exit, Gap, Out
 from tests.server.conftest import (
@@ -508,7 +508,7 @@ def test_a_client_that_is_stopped_hurts_nobody(place: Place) -> None:
     with place.attach(pty, wants_input=False):
         child = os.fork()
         if child == 0:
-            with suppress(BaseException), Connection(place.path) as connection:
+            with suppress(BaseException), ServerConnection(place.path) as connection:
                 connection.call("events", follow=True)
                 os.kill(os.getpid(), signal.SIGSTOP)
             os._exit(0)

@@ -16,7 +16,7 @@ from ptymux.client.reconnect import attach_to
 from ptymux.core.model import KIB
 from ptymux.errors import ConnectionClosedError, NoServerError, UnknownPtyError, UnreachableError
 from ptymux.stress.child import ChildKind, argv
-from ptymux.stress.measurements import Check
+from ptymux.stress.measurements import ContentCheck
 
 __all__ = ["Follower", "Residents", "Visitor", "spawn_residents"]
 
@@ -102,7 +102,7 @@ class Follower(_Inhabitant):
     def __init__(self, path: str, stop: threading.Event, pty_id: str, kind: str) -> None:
         self.pty_id = pty_id
         self.kind = kind
-        self.check = Check(ChildKind.COUNTER, 0)
+        self.check = ContentCheck(ChildKind.COUNTER, 0)
         self.silence_seconds = 0.0
         super().__init__(path, stop)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ptymux.core.model import MIB
 from ptymux.core.notifications import BufferStats
-from ptymux.stress.measurements import Check, Lateness, Measured, Sample, Told
+from ptymux.stress.measurements import ContentCheck, EventSeen, Lateness, Measured, Sample
 from ptymux.stress.plan import Conduct, Scenario, make_plan
 
 BYTES = 10_000_000
@@ -27,7 +27,7 @@ def perfect(of: Scenario) -> Measured:
     retained = min(total, capacity)
     unread = 0 if reads else retained
     pressed = (True, False) if of.raises_backpressure else ()
-    consumed, tail = Check(of.child, 0), Check(of.child, total - retained)
+    consumed, tail = ContentCheck(of.child, 0), ContentCheck(of.child, total - retained)
     consumed.size, consumed.skipped = delivered, dropped if reads else 0
     tail.size = retained
     overflows = _overflows(dropped, 3 if of.pace else 1) if dropped else ()
@@ -77,9 +77,9 @@ def perfect(of: Scenario) -> Measured:
     )
 
 
-def _overflows(dropped: int, reports: int) -> tuple[Told, ...]:
-    told = [Told(0.1 + index, 100, 100 * (index + 1), False) for index in range(reports)]
-    return (*told, Told(told[-1].seconds + 0.3, dropped - 100 * reports, dropped, True))
+def _overflows(dropped: int, reports: int) -> tuple[EventSeen, ...]:
+    told = [EventSeen(0.1 + index, 100, 100 * (index + 1), False) for index in range(reports)]
+    return (*told, EventSeen(told[-1].seconds + 0.3, dropped - 100 * reports, dropped, True))
 
 
 def with_stats(measured: Measured, **changes: int | bool) -> Measured:
@@ -87,6 +87,6 @@ def with_stats(measured: Measured, **changes: int | bool) -> Measured:
     return replace(measured, stats=replace(measured.stats, **changes))  # type: ignore[arg-type]
 
 
-def with_overflows(measured: Measured, overflows: tuple[Told, ...]) -> Measured:
+def with_overflows(measured: Measured, overflows: tuple[EventSeen, ...]) -> Measured:
     """Return measurements with other overflow events, counted as the buffer would."""
     return with_stats(replace(measured, overflows=overflows), overflow_events=len(overflows))

@@ -30,8 +30,8 @@ from ptymux.stress.chaos import (
 )
 from ptymux.stress.chaos_report import chaos_as_json, chaos_frame, render_chaos_plain
 from ptymux.stress.child import ChildKind, text
-from ptymux.stress.measurements import Check
-from ptymux.stress.verdict import Outcome
+from ptymux.stress.measurements import ContentCheck
+from ptymux.stress.verdict import VerdictOutcome
 from tests.program import Program
 
 COMMAND = [sys.executable, "-c", "from ptymux.cli.main import main; main()", "stress"]
@@ -43,7 +43,7 @@ Doctor = Callable[[ReaderMeasured], ReaderMeasured]
 
 def got(plan: ReaderPlan, total: int, gap: tuple[int, int] | None = None) -> ReaderMeasured:
     """Return what a reader measures that got all but a gap, told as it was."""
-    check = Check(ChildKind.COUNTER, 0)
+    check = ContentCheck(ChildKind.COUNTER, 0)
     start, end = gap or (total, total)
     check.add(Part(0, 0, text(ChildKind.COUNTER, 0, start)))
     if gap:
@@ -115,7 +115,7 @@ def with_check(**changes: int | None) -> Doctor:
     return lambda r: replace(r, check=replace(r.check, **changes))  # type: ignore[arg-type]
 
 
-def failed(judged: ChaosJudged) -> list[tuple[str, Outcome]]:
+def failed(judged: ChaosJudged) -> list[tuple[str, VerdictOutcome]]:
     return [(v.name, v.outcome) for v in judged.verdicts if not v.has_passed]
 
 
@@ -190,7 +190,7 @@ def test_every_byte_or_a_gap_that_was_told_passes(perfect: ChaosMeasured) -> Non
 def test_a_byte_more_or_less_fails_its_reader(perfect: ChaosMeasured, doctor: Doctor) -> None:
     judged = judge_chaos(doctored(perfect, 0, doctor))
 
-    assert failed(judged) == [("follower", Outcome.FAILED)]
+    assert failed(judged) == [("follower", VerdictOutcome.FAILED)]
     assert "follower failed: " in render_chaos_plain(judged)
 
 
@@ -198,7 +198,7 @@ def test_the_lossless_reader_may_miss_nothing_even_if_it_is_told(perfect: ChaosM
     plan = perfect.plan
     judged = judge_chaos(doctored(perfect, 1, lambda r: got(r.plan, plan.child_bytes, GAP)))
 
-    assert failed(judged) == [("lossless", Outcome.FAILED)]
+    assert failed(judged) == [("lossless", VerdictOutcome.FAILED)]
 
 
 @pytest.mark.parametrize("changes", [{"kills": 2, "server_replaced": 2}, {"server_replaced": 2}])
@@ -207,13 +207,13 @@ def test_a_server_that_was_not_replaced_as_often_proves_nothing(
 ) -> None:
     judged = judge_chaos(replace(perfect, **changes))
 
-    assert failed(judged) == [("replaced", Outcome.NOT_EXERCISED)]
+    assert failed(judged) == [("replaced", VerdictOutcome.NOT_EXERCISED)]
 
 
 def test_a_reader_that_no_kill_hit_proves_nothing(perfect: ChaosMeasured) -> None:
     judged = judge_chaos(doctored(perfect, 0, lambda r: replace(r, kills=0)))
 
-    assert failed(judged) == [("follower", Outcome.NOT_EXERCISED)]
+    assert failed(judged) == [("follower", VerdictOutcome.NOT_EXERCISED)]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_what_died_by_itself_or_was_not_told_fails_the_run(
 ) -> None:
     judged = judge_chaos(replace(perfect, **changes))
 
-    assert failed(judged) == [("replaced", Outcome.FAILED)]
+    assert failed(judged) == [("replaced", VerdictOutcome.FAILED)]
 
 
 def test_numbers_that_nobody_could_tell_are_null_for_machines(perfect: ChaosMeasured) -> None:

@@ -12,14 +12,14 @@ from ptymux.core.model import MIB
 from ptymux.stress.live_display import bar, frame
 from ptymux.stress.plan import make_plan
 from ptymux.stress.plot import plot, round_up
-from ptymux.stress.report import Report, as_json, columns, complaints, summary
+from ptymux.stress.report import StressReport, as_json, columns, complaints, summary
 from ptymux.stress.result_table import render, render_plain
 from ptymux.stress.runner import Progress
 from ptymux.stress.verdict import judge, judge_run
 from tests.stress.doctored import perfect
 
 
-def report(*, broken: bool = False) -> Report:
+def report(*, broken: bool = False) -> StressReport:
     plan = make_plan()
     measured = [perfect(scenario) for scenario in plan.scenarios]
     if broken:
@@ -27,7 +27,7 @@ def report(*, broken: bool = False) -> Report:
         measured[0] = replace(measured[0], backpressure=(), stats=replace(
             measured[0].stats, backpressure_events=0))  # fmt: skip
     results = tuple(judge(each) for each in measured)
-    return Report(
+    return StressReport(
         plan=plan, timing=True, seconds=12.3, results=results, verdicts=judge_run(plan, 12.3)
     )
 

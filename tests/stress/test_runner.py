@@ -25,7 +25,7 @@ from ptymux.stress.child import ChildKind
 from ptymux.stress.measurements import Measured
 from ptymux.stress.plan import Plan, Scenario, make_plan
 from ptymux.stress.runner import Progress, run
-from ptymux.stress.verdict import Outcome, judge
+from ptymux.stress.verdict import VerdictOutcome, judge
 from tests.program import Program
 
 COMMAND = [sys.executable, "-c", "from ptymux.cli.main import main; main()", "stress"]
@@ -155,7 +155,7 @@ def test_scenario_that_does_not_end_is_ended_and_fails() -> None:
     measured = measure(hasty)
 
     assert measured.is_stuck
-    assert judge(measured).verdicts[0].outcome is Outcome.FAILED
+    assert judge(measured).verdicts[0].outcome is VerdictOutcome.FAILED
 
 
 def test_progress_tells_every_scenario_once_it_ended() -> None:

@@ -8,15 +8,15 @@ import pytest
 from ptymux.core.model import MIB
 from ptymux.core.ring import Part
 from ptymux.stress.child import ChildKind, text
-from ptymux.stress.measurements import Check, Lateness, Measured, Sample, Samples, Told
+from ptymux.stress.measurements import ContentCheck, EventSeen, Lateness, Measured, Sample, Samples
 from ptymux.stress.plan import make_plan
-from ptymux.stress.verdict import Outcome, Result, judge, judge_run
+from ptymux.stress.verdict import Result, VerdictOutcome, judge, judge_run
 from tests.stress.doctored import BYTES, perfect, scenario, with_overflows, with_stats
 
 Doctor = Callable[[Measured], Measured]
 
 
-def outcome_of(result: Result, name: str) -> Outcome:
+def outcome_of(result: Result, name: str) -> VerdictOutcome:
     return next(verdict.outcome for verdict in result.verdicts if verdict.name == name)
 
 
@@ -88,7 +88,7 @@ def late_tail(m: Measured) -> Measured:
 def test_wrong_number_of_a_consumer_that_never_reads_fails(doctor: Doctor, told: str) -> None:
     result = judge(doctor(perfect(scenario("never reads"))))
 
-    assert outcome_of(result, "correctness") is Outcome.FAILED
+    assert outcome_of(result, "correctness") is VerdictOutcome.FAILED
     assert told in reasons_of(result, "correctness")
     assert not result.has_passed
 
@@ -110,7 +110,7 @@ def test_wrong_number_of_a_consumer_that_never_reads_fails(doctor: Doctor, told:
 def test_wrong_number_of_a_slow_consumer_fails(doctor: Doctor, told: str) -> None:
     result = judge(doctor(perfect(scenario("slow"))))
 
-    assert outcome_of(result, "correctness") is Outcome.FAILED
+    assert outcome_of(result, "correctness") is VerdictOutcome.FAILED
     assert told in reasons_of(result, "correctness")
 
 
@@ -174,7 +174,7 @@ def wrong_total(m: Measured) -> Measured:
 def test_wrong_overflow_events_fail(doctor: Doctor, told: str) -> None:
     result = judge(doctor(perfect(scenario("paced"))))
 
-    assert outcome_of(result, "correctness") is Outcome.FAILED
+    assert outcome_of(result, "correctness") is VerdictOutcome.FAILED
     assert told in reasons_of(result, "correctness")
 
 
@@ -202,7 +202,7 @@ def pressed(*told: bool, count: int | None = None) -> Doctor:
 def test_wrong_backpressure_events_fail(doctor: Doctor, told: str) -> None:
     result = judge(doctor(perfect(scenario("never reads"))))
 
-    assert outcome_of(result, "correctness") is Outcome.FAILED
+    assert outcome_of(result, "correctness") is VerdictOutcome.FAILED
     assert told in reasons_of(result, "correctness")
 
 
@@ -215,7 +215,7 @@ def test_backpressure_without_a_buffer_fails() -> None:
 def test_backpressure_that_never_went_on_is_not_exercised() -> None:
     result = judge(pressed()(perfect(scenario("never reads"))))
 
-    assert outcome_of(result, "correctness") is Outcome.NOT_EXERCISED
+    assert outcome_of(result, "correctness") is VerdictOutcome.NOT_EXERCISED
     assert reasons_of(result, "correctness") == "backpressure never went on"
     assert not result.has_passed
 
@@ -223,11 +223,11 @@ def test_backpressure_that_never_went_on_is_not_exercised() -> None:
 def test_spacing_between_too_few_events_is_not_exercised() -> None:
     m = perfect(scenario("paced"))
     total = m.stats.total_dropped
-    few = (Told(0.1, 100, 100, False), Told(2.5, total - 100, total, True))
+    few = (EventSeen(0.1, 100, 100, False), EventSeen(2.5, total - 100, total, True))
 
     result = judge(with_overflows(m, few))
 
-    assert outcome_of(result, "correctness") is Outcome.NOT_EXERCISED
+    assert outcome_of(result, "correctness") is VerdictOutcome.NOT_EXERCISED
     assert "1 overflow events before the final one, 2 at least" in reasons_of(result, "correctness")
 
 
@@ -238,22 +238,22 @@ def test_nothing_measured_at_all_fails() -> None:
                            "backpressure_events"), 0)  # fmt: skip
     nothing = with_overflows(with_stats(m, **zeros), ())
 
-    result = judge(replace(nothing, end=0, backlog=0, tail=Check(ChildKind.COUNTER, 0)))
+    result = judge(replace(nothing, end=0, backlog=0, tail=ContentCheck(ChildKind.COUNTER, 0)))
 
-    assert outcome_of(result, "correctness") is Outcome.FAILED
+    assert outcome_of(result, "correctness") is VerdictOutcome.FAILED
 
 
 @pytest.mark.requirement("BLOCK")
 @pytest.mark.parametrize(
     ("doctor", "outcome", "told"),
     [
-        (lambda m: replace(m, overrun=1), Outcome.FAILED, "overrun of the credit is 1"),
-        (lambda m: replace(m, delivered=m.delivered - 1), Outcome.FAILED, "delivered is"),
-        (one_more(total_dropped=1), Outcome.FAILED, "dropped is 1"),
-        (one_more(high_water=-1), Outcome.NOT_EXERCISED, "the child was never held"),
+        (lambda m: replace(m, overrun=1), VerdictOutcome.FAILED, "overrun of the credit is 1"),
+        (lambda m: replace(m, delivered=m.delivered - 1), VerdictOutcome.FAILED, "delivered is"),
+        (one_more(total_dropped=1), VerdictOutcome.FAILED, "dropped is 1"),
+        (one_more(high_water=-1), VerdictOutcome.NOT_EXERCISED, "the child was never held"),
     ],
 )
-def test_block_that_is_not_exact_fails(doctor: Doctor, outcome: Outcome, told: str) -> None:
+def test_block_that_is_not_exact_fails(doctor: Doctor, outcome: VerdictOutcome, told: str) -> None:
     result = judge(doctor(perfect(scenario("block"))))
 
     assert outcome_of(result, "block") is outcome
@@ -268,8 +268,8 @@ def late(seconds: float) -> Measured:
 def test_timer_50_ms_late_fails_timing_alone() -> None:
     result = judge(late(0.050))
 
-    assert outcome_of(result, "timing") is Outcome.FAILED
-    assert outcome_of(result, "correctness") is Outcome.OK
+    assert outcome_of(result, "timing") is VerdictOutcome.FAILED
+    assert outcome_of(result, "correctness") is VerdictOutcome.OK
     assert "50.0 ms late" in reasons_of(result, "timing")
     assert judge(late(0.0499)).has_passed
 
@@ -277,7 +277,7 @@ def test_timer_50_ms_late_fails_timing_alone() -> None:
 def test_timing_that_is_not_asked_for_is_skipped() -> None:
     result = judge(late(3.0), timing=False)
 
-    assert outcome_of(result, "timing") is Outcome.SKIPPED
+    assert outcome_of(result, "timing") is VerdictOutcome.SKIPPED
     assert result.has_passed
 
 
@@ -287,9 +287,9 @@ def test_only_the_default_run_has_a_limit_on_its_time() -> None:
     (skipped,) = judge_run(make_plan(), 90.0, timing=False)
 
     assert [v.outcome for v in (ok, failed, skipped)] == [
-        Outcome.OK,
-        Outcome.FAILED,
-        Outcome.SKIPPED,
+        VerdictOutcome.OK,
+        VerdictOutcome.FAILED,
+        VerdictOutcome.SKIPPED,
     ]
     assert judge_run(make_plan([MIB]), 90.0) == ()
 
@@ -298,7 +298,7 @@ def test_only_the_default_run_has_a_limit_on_its_time() -> None:
 
 
 def test_check_accepts_exact_parts_and_told_gaps() -> None:
-    check = Check(ChildKind.COUNTER, 0)
+    check = ContentCheck(ChildKind.COUNTER, 0)
 
     check.add(Part(0, 0, text(ChildKind.COUNTER, 0, 100)))
     check.add(Part(500, 400, text(ChildKind.COUNTER, 500, 50)))
@@ -318,7 +318,7 @@ def test_check_accepts_exact_parts_and_told_gaps() -> None:
     ],
 )
 def test_check_finds_the_first_fault(part: Part, wrong_at: int | None, gap_at: int | None) -> None:
-    check = Check(ChildKind.COUNTER, 0)
+    check = ContentCheck(ChildKind.COUNTER, 0)
 
     check.add(part)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ptymux.errors import ProtocolError
-from ptymux.tui.pty_samples import Model, Pty
+from ptymux.tui.pty_samples import Model, PtySample
 from tests.tui.conftest import Told
 
 
@@ -49,10 +49,10 @@ def test_a_loss_is_news_for_a_while(told: Told) -> None:
 
 
 def test_one_that_waits_for_a_reader_is_held(told: Told) -> None:
-    assert Pty.from_json(told(on_full="block", utilization=1.0)).is_held
-    assert not Pty.from_json(told(on_full="block", utilization=0.9)).is_held
-    assert not Pty.from_json(told(on_full="drop", utilization=1.0)).is_held
-    assert not Pty.from_json(told(on_full="block", utilization=1.0, state="stopped")).is_held
+    assert PtySample.from_json(told(on_full="block", utilization=1.0)).is_held
+    assert not PtySample.from_json(told(on_full="block", utilization=0.9)).is_held
+    assert not PtySample.from_json(told(on_full="drop", utilization=1.0)).is_held
+    assert not PtySample.from_json(told(on_full="block", utilization=1.0, state="stopped")).is_held
 
 
 def test_totals_count_states_and_losses(told: Told) -> None:
@@ -74,16 +74,16 @@ def test_totals_count_states_and_losses(told: Told) -> None:
 def test_names_and_commands_with_escape_codes_are_cleaned(told: Told) -> None:
     nasty = "a\x1b[31m\x1b]0;t\x07\x9b2J\nb\u202e"
 
-    pty = Pty.from_json(told(name=nasty, lane_id=nasty, command=["sh", nasty], shown=nasty))
+    pty = PtySample.from_json(told(name=nasty, lane_id=nasty, command=["sh", nasty], shown=nasty))
 
     for text in (pty.name, pty.lane, pty.command, pty.shown):
         assert text.isprintable()
 
 
 def test_a_pty_without_a_name_has_that_of_its_program(told: Told) -> None:
-    assert Pty.from_json(told(name=None)).name == "make"
+    assert PtySample.from_json(told(name=None)).name == "make"
 
 
 def test_what_is_missing_is_told_in_a_sentence(told: Told) -> None:
     with pytest.raises(ProtocolError, match="state"):
-        Pty.from_json({k: v for k, v in told().items() if k != "state"})
+        PtySample.from_json({k: v for k, v in told().items() if k != "state"})

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ptymux.cli.output.printing import cut, json_line, print_text
-from ptymux.cli.output.stderr import tell
+from ptymux.cli.output.stderr import print_message
 from ptymux.cli.server_lookup import PTY, chosen_path, connect, every_pty
-from ptymux.client.event_follower import Events
+from ptymux.client.event_follower import EventFollower
 from ptymux.core.escalation import signal_name
 from ptymux.core.event_log import Topic
 from ptymux.core.units import format_size, printable
 from ptymux.errors import PtymuxError
 
 if TYPE_CHECKING:
-    from ptymux.client.server_connection import Connection
+    from ptymux.client.server_connection import ServerConnection
 
 __all__ = ["describe_event", "events"]
 
@@ -67,20 +67,20 @@ def events(
             return
         if not as_json:
             names |= _names(connection)
-    told_to = Events(chosen_path(), since=since, topics=topics, pty=pty, follow=follow)
+    told_to = EventFollower(chosen_path(), since=since, topics=topics, pty=pty, follow=follow)
     with contextlib.closing(told_to):
         while not told_to.is_over:
             told = told_to.read(_LOOK_SECONDS)
             if told is None:
                 _check_somebody_reads()
             elif "missed" in told:
-                _tell_missed(int(told["missed"]), as_json=as_json)
+                _print_missed(int(told["missed"]), as_json=as_json)
             else:
                 print_text(json_line(told) if as_json else _line(told, names))
 
 
-def _tell_missed(count: int, *, as_json: bool) -> None:
-    tell(f"{count:,} events were missed")
+def _print_missed(count: int, *, as_json: bool) -> None:
+    print_message(f"{count:,} events were missed")
     if as_json:
         print_text(json_line({"missed": count}))
 
@@ -93,7 +93,7 @@ def _check_somebody_reads() -> None:
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
-def _names(connection: Connection) -> dict[str, str]:
+def _names(connection: ServerConnection) -> dict[str, str]:
     """Return what people call each PTY, by its id."""
     return {pty["pty_id"]: _called(pty) for pty in every_pty(connection, all=True)[0]}
 
@@ -112,10 +112,10 @@ def _line(event: Mapping[str, Any], names: dict[str, str]) -> str:
 
 def _look_up(pty_id: str) -> str:
     """Ask what a PTY that came meanwhile is called; the connection of the events is busy."""
-    from ptymux.client.server_connection import Connection
+    from ptymux.client.server_connection import ServerConnection
 
     try:
-        with Connection(chosen_path()) as connection:
+        with ServerConnection(chosen_path()) as connection:
             return _called(connection.call("get", pty=pty_id)["pty"])
     except PtymuxError:
         return pty_id

@@ -1,4 +1,4 @@
-"""`ptymux help`, with a table for those who know tmux, and `ptymux completion`."""
+"""`ptymux help`, with a table for those who know tmux."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from ptymux.cli.output.printing import print_json, print_text
 from ptymux.cli.root import ALIASES, COMMANDS
 
-__all__ = ["completion", "help_"]
+__all__ = ["help_"]
 
 # tmux, its key, ours, what has to exist for it.
 _TMUX: Final = (
@@ -74,26 +74,3 @@ def _print_tmux(as_json: bool) -> None:
     lines = [("TMUX", "KEY", "PTYMUX"), *((tmux, key, ours) for tmux, key, ours, _ in rows)]
     wide = max(len(tmux) for tmux, _, _ in lines)
     print_text("\n".join(f"{tmux:<{wide}}  {key:<5}  {ours}" for tmux, key, ours in lines))
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  eval "$(ptymux completion bash)"    in ~/.bashrc
-  eval "$(ptymux completion zsh)"     in ~/.zshrc
-  ptymux completion fish > ~/.config/fish/completions/ptymux.fish
-
-It completes commands, options and the names of live PTYs.
-"""
-)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
-    """Print what completes ptymux's commands and PTYs in a shell."""
-    from click.shell_completion import get_completion_class
-
-    kind = get_completion_class(shell)
-    assert kind is not None
-    root = ctx.find_root().command
-    script = kind(root, {}, "ptymux", "_PTYMUX_COMPLETE")
-    print_text(script.source_template % script.source_vars())

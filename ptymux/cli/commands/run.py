@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -149,10 +149,8 @@ def run(
         keep_term=on_terminal and not detach,
     )
     if detach:
-        from ptymux.cli.commands.run_detached import run_detached
-
-        return run_detached(options, remove=remove, as_json=as_json)
-    from ptymux.cli.terminal.foreground import run_in_pipe, run_on_terminal, tell_end
+        return _run_detached(options, remove=remove, as_json=as_json)
+    from ptymux.cli.terminal.foreground import print_end, run_in_pipe, run_on_terminal
 
     if on_terminal:
         fits = size is None
@@ -160,7 +158,7 @@ def run(
     else:
         status, end = run_in_pipe(options, keep=keep, remove=remove)
     if end is not None and (on_terminal or summary or as_json):
-        tell_end(end, as_json=as_json, is_kept=not remove)
+        print_end(end, as_json=as_json, is_kept=not remove)
     return status
 
 
@@ -192,3 +190,28 @@ def _is_writable(fd: int) -> bool:
         return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
     except OSError:
         return False
+
+
+def _run_detached(options: SpawnOptions, *, remove: bool, as_json: bool) -> int:
+    """Have the server start a command, print its id, return the exit code to end with.
+
+    Raises:
+        PtymuxError: it could not be started.
+    """
+    from ptymux.cli.output.printing import print_json, print_text
+    from ptymux.cli.server_lookup import connect
+    from ptymux.client.reconnect import persistently
+    from ptymux.client.spawn_request import new_request
+
+    request = new_request()
+
+    def spawn() -> dict[str, Any]:
+        with connect(start=True) as connection:
+            return connection.spawn(options, remove=remove, request=request)
+
+    pty = persistently(spawn)["pty"]
+    if as_json:
+        print_json(pty=pty)
+    else:
+        print_text(pty["pty_id"])
+    return 0

@@ -13,7 +13,7 @@ from ptymux.cli.server_lookup import PTY, connect
 from ptymux.errors import InputCutError, LineTooLongError, PtymuxError
 
 if TYPE_CHECKING:
-    from ptymux.client.server_connection import Connection
+    from ptymux.client.server_connection import ServerConnection
 
 __all__ = ["send"]
 
@@ -92,7 +92,7 @@ def _pasted(data: bytes) -> bytes:
 
 
 def _send(
-    connection: Connection, found: dict[str, Any], pieces: Iterator[bytes]
+    connection: ServerConnection, found: dict[str, Any], pieces: Iterator[bytes]
 ) -> tuple[int, int]:
     """Send all pieces; return the offset before them, and their size.
 

@@ -11,9 +11,9 @@ import click
 
 from ptymux.cli.output.printing import print_json, print_text
 from ptymux.cli.output.stats_report import times
-from ptymux.cli.output.stderr import tell
+from ptymux.cli.output.stderr import print_message
 from ptymux.cli.server_lookup import chosen_path, connect, reach
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.core.units import format_duration, format_size
 from ptymux.errors import ConnectionClosedError, NoServerError, UnreachableError
 
@@ -64,12 +64,12 @@ def stop(force: bool, as_json: bool) -> None:
             live = _stop(connection, force)
     except NoServerError:
         live = None
-        tell(f"no server runs at {chosen_path()}", who="")
+        print_message(f"no server runs at {chosen_path()}", who="")
     if as_json:
         print_json(stopped=live is not None, ended=live or 0)
 
 
-def _stop(connection: Connection, force: bool) -> int:
+def _stop(connection: ServerConnection, force: bool) -> int:
     """Return how many PTYs ended with the server, once both of its processes are gone."""
     status = connection.call("status")
     handles = [_handle(status[who]) for who in ("pid", "keeper_pid")]
@@ -149,12 +149,12 @@ def restart(as_json: bool) -> None:
     path = chosen_path()
     with reach(path) as connection:
         old = connection.call("restart")["server_pid"]
-    told = _await_successor(path, old)
+    told = _await_replacement(path, old)
     if as_json:
         print_json(running=True, **told)
 
 
-def _await_successor(path: str, old: int) -> dict[str, Any]:
+def _await_replacement(path: str, old: int) -> dict[str, Any]:
     """Return the status of the server that comes after the one with the pid `old`."""
     deadline = time.monotonic() + _RESTART_SECONDS
     while True:
@@ -163,7 +163,7 @@ def _await_successor(path: str, old: int) -> dict[str, Any]:
             late = f"no new one came within {_RESTART_SECONDS:g} s; see its log"
             raise UnreachableError(path, late)
         try:
-            with Connection(path, left, reply_timeout=left) as connection:
+            with ServerConnection(path, left, reply_timeout=left) as connection:
                 told = connection.call("status")
             if told["pid"] != old:
                 return told

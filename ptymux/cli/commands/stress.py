@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ptymux.stress.plan import Plan
-    from ptymux.stress.report import Report
+    from ptymux.stress.report import StressReport
 
 __all__ = ["stress"]
 
@@ -108,14 +108,14 @@ def stress(
     ctx.exit(0 if report.has_passed else 1)
 
 
-def _run(ctx: click.Context, plan: Plan, *, timing: bool) -> Report:
+def _run(ctx: click.Context, plan: Plan, *, timing: bool) -> StressReport:
     """Run the plan; a TERM or HUP ends it in order, as ^C does."""
     import asyncio
     import signal
     import time
 
     from ptymux.stress.live_display import Display
-    from ptymux.stress.report import Report
+    from ptymux.stress.report import StressReport
     from ptymux.stress.runner import run
     from ptymux.stress.verdict import judge_run
 
@@ -141,7 +141,7 @@ def _run(ctx: click.Context, plan: Plan, *, timing: bool) -> Report:
         except asyncio.CancelledError:
             ctx.exit(128 + ended_by)
     seconds = time.monotonic() - started
-    return Report(
+    return StressReport(
         plan=plan,
         timing=timing,
         seconds=seconds,
@@ -202,7 +202,7 @@ def _show(drawn: RenderableType, plain: str) -> None:
         click.echo(plain, nl=False)
 
 
-def _print(report: Report, *, as_json: bool) -> None:
+def _print(report: StressReport, *, as_json: bool) -> None:
     if as_json:
         import json
 
@@ -247,7 +247,7 @@ class _Picture:
         if self._path is not None and self._is_new and not self._is_drawn:
             os.unlink(self._path)
 
-    def draw(self, report: Report) -> None:
+    def draw(self, report: StressReport) -> None:
         """Write the picture of `report`, if one was asked for."""
         if self._path is None:
             return

@@ -13,7 +13,7 @@ import click
 from ptymux.cli.options.param_types import DURATION
 from ptymux.cli.options.pty_names import ANY_PTY
 from ptymux.cli.output.printing import print_json, print_text
-from ptymux.cli.output.stderr import tell
+from ptymux.cli.output.stderr import print_message
 from ptymux.cli.server_lookup import repeating
 from ptymux.errors import InvalidValueError
 
@@ -87,7 +87,7 @@ def wait(
         with _limited(timeout):
             line, facts = _wait(pty, text, quiet, state, prompt, start)
     except _TimeoutError:
-        tell(f"PTY {pty}: it took longer than the timeout")
+        print_message(f"PTY {pty}: it took longer than the timeout")
         return _TIMEOUT
     if as_json:
         print_json(**facts)
@@ -95,7 +95,7 @@ def wait(
         print_text(line)
     if facts["came_true"]:
         return 0
-    tell(f"PTY {pty} ended before ({facts['shown']})")
+    print_message(f"PTY {pty} ended before ({facts['shown']})")
     return 1
 
 

@@ -14,7 +14,7 @@ from ptymux.cli.server_lookup import chosen_path
 from ptymux.client.attachment import resume_patiently
 from ptymux.client.matching import Matcher
 from ptymux.client.reconnect import with_server
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import Stream
 from ptymux.core.units import printable
 from ptymux.errors import ConnectionClosedError, InvalidStateError
@@ -127,12 +127,12 @@ class _Silence:
 def _ask(pty: Mapping[str, Any], **wanted: str) -> dict[str, Any]:
     """Have a server wait; return the PTY as it is then."""
 
-    def ask(connection: Connection) -> dict[str, Any]:
+    def ask(connection: ServerConnection) -> dict[str, Any]:
         with connection:
             told: dict[str, Any] = connection.call("wait", pty=pty["pty_id"], **wanted)["pty"]
             return told
 
-    return with_server(lambda: Connection(chosen_path()), ask)
+    return with_server(lambda: ServerConnection(chosen_path()), ask)
 
 
 def facts_of(what: str, pty: Mapping[str, Any], *, came_true: bool = True) -> dict[str, Any]:

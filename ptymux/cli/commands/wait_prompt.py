@@ -48,14 +48,14 @@ def for_prompt(pty: Mapping[str, Any], start: int | str | None) -> Outcome:
     watch, found = observe(
         pty["pty_id"],
         "now" if start is None else start,
-        lambda offset: _Watch(pty["pid"], offset, needs_output=start is not None),
+        lambda offset: _PromptWatch(pty["pid"], offset, needs_output=start is not None),
     )
     if isinstance(found, Exit):
         return None, facts_of("prompt", found.pty, came_true=False)
     return str(watch.offset), facts_of("prompt", pty) | {"offset": watch.offset, "sign": found}
 
 
-class _Watch:
+class _PromptWatch:
     """Looks at output and leader in turn, also across servers."""
 
     def __init__(self, pid: int | None, offset: int, *, needs_output: bool) -> None:

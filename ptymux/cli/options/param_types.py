@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import click
 
 from ptymux.core.units import parse_duration, parse_size, parse_window_size
 from ptymux.errors import InvalidValueError
 
-__all__ = ["DURATION", "SIZE", "VARIABLE", "WINDOW_SIZE"]
+__all__ = ["JSON_OPTION", "DURATION", "SIZE", "VARIABLE", "WINDOW_SIZE"]
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ else:
     _ParamType = click.ParamType  # older versions of click cannot subscript it
 
 
-class Value(_ParamType, Generic[T]):
+class ParamValue(_ParamType, Generic[T]):
     """A click type made of a parser that raises InvalidValueError."""
 
     def __init__(self, name: str, parse: Callable[[str], T]) -> None:
@@ -47,7 +47,7 @@ def _parse_variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-class _Variable(Value[tuple[str, str]]):
+class _Variable(ParamValue[tuple[str, str]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, str] | Any:
@@ -57,7 +57,9 @@ class _Variable(Value[tuple[str, str]]):
             self.fail(f"{error.value!r} must be {error.expected}", param, ctx)
 
 
-SIZE = Value("SIZE", parse_size)
-DURATION = Value("TIME", parse_duration)
-WINDOW_SIZE = Value("COLSxROWS", parse_window_size)
+SIZE = ParamValue("SIZE", parse_size)
+DURATION = ParamValue("TIME", parse_duration)
+WINDOW_SIZE = ParamValue("COLSxROWS", parse_window_size)
 VARIABLE = _Variable("NAME=VALUE", _parse_variable)
+
+JSON_OPTION: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -38,14 +38,14 @@ def similar_pty(word: str) -> str | None:
 def _all_quickly(ctx: click.Context | None) -> list[dict[str, Any]]:
     """Return all PTYs, or fail soon: this is a courtesy."""
     from ptymux.cli.server_lookup import every_pty
-    from ptymux.client.server_connection import Connection, socket_path
+    from ptymux.client.server_connection import ServerConnection, socket_path
 
     path = socket_path(None if ctx is None else ctx.find_root().params.get("socket"))
-    with Connection(path, _PATIENCE_SECONDS, reply_timeout=_PATIENCE_SECONDS) as connection:
+    with ServerConnection(path, _PATIENCE_SECONDS, reply_timeout=_PATIENCE_SECONDS) as connection:
         return every_pty(connection, all=True)[0]
 
 
-class _Known(_ParamType):
+class _KnownName(_ParamType):
     """What the server knows; a shell is told which of it begin so."""
 
     def shell_complete(
@@ -64,7 +64,7 @@ class _Known(_ParamType):
         raise NotImplementedError
 
 
-class _Pty(_Known):
+class _PtyName(_KnownName):
     """A PTY by id, number or name."""
 
     name = "PTY"
@@ -82,7 +82,7 @@ class _Pty(_Known):
                 yield word, printable(" ".join(pty["command"]))[:40]
 
 
-class _Lane(_Known):
+class _LaneName(_KnownName):
     """A lane that some PTY is in."""
 
     name = "LANE"
@@ -92,7 +92,7 @@ class _Lane(_Known):
             yield lane, ""
 
 
-PTY: Final = _Pty()  # one that lives
-ANY_PTY: Final = _Pty(ended=True)  # for what looks only
-ENDED_PTY: Final = _Pty(live=False, ended=True)
-LANE: Final = _Lane()
+PTY: Final = _PtyName()  # one that lives
+ANY_PTY: Final = _PtyName(ended=True)  # for what looks only
+ENDED_PTY: Final = _PtyName(live=False, ended=True)
+LANE: Final = _LaneName()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Final
 
-from ptymux.cli.output.stderr import tell
+from ptymux.cli.output.stderr import print_message
 from ptymux.cli.terminal.outlet import Outlet
 from ptymux.client.attachment import resume_patiently
 from ptymux.client.plain_text import Plain, Run
@@ -70,7 +70,7 @@ class Printer:
             ClosedOutputError: it cannot be written.
         """
         if isinstance(piece, Gap):
-            self._tell_gap(piece)
+            self._print_gap(piece)
         elif self._plain is None:
             self._write(piece.data)
         else:
@@ -86,7 +86,7 @@ class Printer:
             self._outlet.write(data)
             self._at_line_start = data.endswith(b"\n")
 
-    def _tell_gap(self, gap: Gap) -> None:
+    def _print_gap(self, gap: Gap) -> None:
         if self._plain is not None:
             self._write_runs(self._plain.skip(gap.end))
         text = f"{gap.end - gap.start:,} bytes of output are missing here, from {gap.start:,} on"
@@ -95,7 +95,7 @@ class Printer:
             start = b"" if self._at_line_start else b"\n"
             self._write(colour + start + f"[ptymux: {text}]\n".encode())
         else:
-            tell(text)
+            print_message(text)
 
 
 def follow(

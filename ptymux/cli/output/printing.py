@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 __all__ = [
+    "count_of",
     "SCHEMA",
     "cells",
     "cut",
@@ -44,6 +45,11 @@ def print_text(text: str) -> None:
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
     sys.stdout.flush()
+
+
+def count_of(count: int, noun: str) -> str:
+    """Return `1 PTY` or `3 PTYs`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def has_colour() -> bool:

@@ -10,13 +10,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["tell"]
+__all__ = ["print_message"]
 
 _STUCK_SECONDS: Final = 1.0  # after which a stderr that nobody reads is told nothing
 _HALF: Final = 300  # characters of a long text that are said from either end
 
 
-def tell(text: str, who: str = "ptymux") -> None:
+def print_message(text: str, who: str = "ptymux") -> None:
     """Say something in one line on stderr, unless nobody would take it.
 
     What a terminal would act upon is taken out, so that a name cannot draw.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ptymux.cli.output.exit_summary import summary
 from ptymux.cli.output.printing import SCHEMA, json_line
-from ptymux.cli.output.stderr import tell
+from ptymux.cli.output.stderr import print_message
 from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.cli.terminal.outlet import Outlet
 from ptymux.client.attachment import Attachment
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ptymux.cli.options.key_names import DetachKeys
     from ptymux.core.model import SpawnOptions
 
-__all__ = ["run_in_pipe", "run_on_terminal", "tell_end"]
+__all__ = ["run_in_pipe", "run_on_terminal", "print_end"]
 
 _STUCK_SECONDS: Final = 1.0  # after which a stderr that nobody reads is told nothing
 
@@ -55,10 +55,10 @@ def run_in_pipe(
     return passage.run(), passage.end
 
 
-def tell_end(pty: Mapping[str, Any], *, as_json: bool, is_kept: bool) -> None:
+def print_end(pty: Mapping[str, Any], *, as_json: bool, is_kept: bool) -> None:
     """Say on stderr how a PTY ended."""
     if not as_json:
-        tell(summary(pty, is_kept=is_kept), who="")
+        print_message(summary(pty, is_kept=is_kept), who="")
         return
     outlet = Outlet(2)
     with contextlib.suppress(BrokenPipeError, ClosedOutputError):

@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ptymux.cli.output.exit_summary import exit_code
-from ptymux.cli.output.stderr import tell
+from ptymux.cli.output.stderr import print_message
 from ptymux.cli.terminal.outlet import Outlet
 from ptymux.client.attachment import RETRY_SECONDS, Attachment, Patience, bear
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import ClosedOutputError, ConnectionClosedError, PtymuxError
 from ptymux.posix.signals import SignalInbox, stop_ourselves
 from ptymux.protocol.framing import Exit, Frame, Gap, Out
@@ -46,7 +46,7 @@ class PipePassage:
         self.end: Mapping[str, Any] | None = None  # the PTY, once it ended
         self._attachment = attachment
         self._output: bytes | memoryview = b""  # received, and not taken by stdout
-        self._gaps = _Gaps()
+        self._gaps = _PipeGaps()
         self._steps: deque[Callable[[], None]] = deque()  # to be done in order; some need a server
         self._patience: Patience | None = None  # with the server that the first of them needs
         self._ended_by: int | None = None
@@ -65,7 +65,7 @@ class PipePassage:
             stack.callback(self._outlet.close)
             self._inbox = stack.enter_context(SignalInbox((*_FORWARDED, signal.SIGTSTP)))
             status = self._pass()
-        self._gaps.tell_rest()
+        self._gaps.print_rest()
         return status
 
     def _pass(self) -> int:
@@ -76,12 +76,12 @@ class PipePassage:
         except BrokenPipeError:
             return _CLOSED_PIPE
         except ClosedOutputError as error:
-            tell(str(error))
+            print_message(str(error))
             return _FAILED
         except _NobodyReadsError:
             assert self._ended_by is not None
             size = self._unwritten()
-            tell(f"nobody reads stdout; {size:,} bytes of output were not written")
+            print_message(f"nobody reads stdout; {size:,} bytes of output were not written")
             return 128 + self._ended_by
         if self.end is None:
             raise ConnectionClosedError("the server left this command without telling its end")
@@ -121,7 +121,7 @@ class PipePassage:
     def _take(self, frames: list[Frame]) -> None:
         for frame in frames:
             if isinstance(frame, Gap):
-                self._gaps.tell(frame)
+                self._gaps.print_message(frame)
             elif isinstance(frame, Exit):
                 self.end = frame.pty
         pieces = [frame.data for frame in frames if isinstance(frame, Out)]
@@ -156,7 +156,10 @@ class PipePassage:
         """Return how many bytes were written by the command and not by us."""
         received = self._attachment.offset
         total = received
-        with contextlib.suppress(PtymuxError), Connection(self._attachment.path) as connection:
+        with (
+            contextlib.suppress(PtymuxError),
+            ServerConnection(self._attachment.path) as connection,
+        ):
             pty = connection.call("get", pty=self._attachment.pty_id)["pty"]
             total = int(pty["buffer"]["total_written"])
         return total - received + len(self._output)
@@ -194,7 +197,7 @@ class PipePassage:
 
     def _send(self, signum: int, *, session: bool = False) -> None:
         """Have the server send a signal to the command, unless it ended meanwhile."""
-        with Connection(self._attachment.path) as connection:
+        with ServerConnection(self._attachment.path) as connection:
             try:
                 name = signal.Signals(signum).name
                 connection.call("signal", pty=self._attachment.pty_id, signal=name, session=session)
@@ -204,7 +207,7 @@ class PipePassage:
                 return
 
 
-class _Gaps:
+class _PipeGaps:
     """Tells on stderr what is missing: the first place at once, many in few lines."""
 
     _SECONDS: Final = 1.0  # between two lines
@@ -213,20 +216,20 @@ class _Gaps:
         self._count = self._size = 0  # not told yet
         self._told_at = float("-inf")
 
-    def tell(self, gap: Gap) -> None:
+    def print_message(self, gap: Gap) -> None:
         """Tell it, or later."""
         size = gap.end - gap.start
         if time.monotonic() < self._told_at + self._SECONDS:
             self._count += 1
             self._size += size
             return
-        self.tell_rest()
-        tell(f"{size:,} bytes of output are missing here, from offset {gap.start:,} on")
+        self.print_rest()
+        print_message(f"{size:,} bytes of output are missing here, from offset {gap.start:,} on")
         self._told_at = time.monotonic()
 
-    def tell_rest(self) -> None:
+    def print_rest(self) -> None:
         """Tell what was not told yet."""
         if self._count:
             places = f"{self._count:,} places" if self._count > 1 else "one place"
-            tell(f"{self._size:,} more bytes of output are missing, in {places}")
+            print_message(f"{self._size:,} more bytes of output are missing, in {places}")
             self._count = self._size = 0

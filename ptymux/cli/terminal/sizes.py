@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from ptymux.client.server_connection import Connection
+from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import WindowSize
 from ptymux.errors import NotATerminalError, PtymuxError
 from ptymux.posix.tty import read_size
@@ -25,14 +25,14 @@ class SizeWatch:
     def __init__(self, path: str, pty: str) -> None:
         self._path = path
         self._pty = pty
-        self._connection: Connection | None = None
+        self._connection: ServerConnection | None = None
         self.open()
 
     def open(self) -> None:
         """Listen, again if the server went away."""
         self.close()
         try:
-            connection = Connection(self._path)
+            connection = ServerConnection(self._path)
         except PtymuxError:
             return
         try:

@@ -1,0 +1,25 @@
+"""`ptymux resize`: changes the size of the terminal of a PTY."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ptymux.cli.options.param_types import JSON_OPTION, WINDOW_SIZE
+from ptymux.cli.options.pty_names import PTY
+from ptymux.cli.request import change_pty
+
+if TYPE_CHECKING:
+    from ptymux.core.model import WindowSize
+
+__all__ = ["resize"]
+
+
+@click.command(epilog="Example: ptymux resize web 120x40")
+@click.argument("pty", type=PTY)
+@click.argument("size", type=WINDOW_SIZE)
+@JSON_OPTION
+def resize(pty: str, size: WindowSize, as_json: bool) -> None:
+    """Change the size of a PTY's terminal: columns by rows."""
+    change_pty("resize", as_json, pty=pty, cols=size.cols, rows=size.rows)
