@@ -20,8 +20,7 @@ from ptymux.engine.engine import Engine
 from ptymux.engine.reports import Closed, Exited, Report
 from ptymux.errors import SignalError
 from ptymux.posix.process import ExitStatus, send, session_members
-
-_DEADLINE_SECONDS = 20.0
+from tests.timing import Wait
 
 R = TypeVar("R", bound=Report)
 
@@ -68,9 +67,8 @@ class Driver:
 
     def turns_until(self, condition: Callable[[], object]) -> Iterator[None]:
         """Turn until the condition comes true, and give control after each turn."""
-        deadline = time.monotonic() + _DEADLINE_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true"
+        wait = Wait(condition)
+        while not wait.is_over():
             self.turn()
             yield
 
