@@ -21,18 +21,15 @@ import time
 from typing import Final, Protocol
 
 from ptymux.core.ring import RingBuffer
+from ptymux.core.windows import Windows
 from ptymux.engine.input import Handler, Input
 from ptymux.engine.reports import Closed, Exited, LifelineEnded, Output, Report
 from ptymux.posix.process import ExitStatus, reap
 
-__all__ = ["PAUSED_END_SECONDS", "TAIL_SECONDS", "TAIL_SILENCE_SECONDS", "Host", "Terminal"]
+__all__ = ["Host", "Terminal"]
 
-TAIL_SILENCE_SECONDS: Final = 0.2
-TAIL_SECONDS: Final = 1.0
-PAUSED_END_SECONDS: Final = 10.0  # that an ended PTY in `block` waits for its consumer
 
 _REAP_SECONDS: Final = 3.0  # for the parent of a child that is not ours to reap it
-_COUNT_PAUSED_SECONDS: Final = 0.5  # between two updates of `held_ms` while a PTY is held
 _SHORT: Final = 512  # an echo, a line: a terminal gives 4 KB at a time when there is more
 _READS: Final = 4  # in one go when a closing PTY is emptied, some 16 KB
 # At most, of what was written and not read yet. Source: some 8 KB of flip buffers (the limit that
@@ -48,6 +45,7 @@ _EDGE: Final = select.EPOLLET
 class Host(Protocol):
     """What a terminal needs of its engine."""
 
+    windows: Windows
     reports: list[Report]
     deadlines: dict[int, float]  # by slot, on time.monotonic: when `Terminal.expire` is due
     busy: dict[Terminal, None]  # an ordered set: have something to read in this turn
@@ -85,6 +83,7 @@ class Terminal:
         "_seen",
         "_tail_until",
         "_unreaped_until",
+        "_windows",
         "input",
         "master",
         "memfd",
@@ -100,6 +99,7 @@ class Terminal:
         self, host: Host, slot: int, master: int, pidfd: int, memfd: int, ring: RingBuffer
     ) -> None:
         self._host = host
+        self._windows = host.windows
         self.slot = slot
         self.master = master  # -1 once closed
         self.pidfd = pidfd  # -1 once reaped
@@ -192,7 +192,7 @@ class Terminal:
         self._seen = total
 
     def _await_silence(self) -> None:
-        silence = time.monotonic() + TAIL_SILENCE_SECONDS
+        silence = time.monotonic() + self._windows.tail_silence
         self._host.deadlines[self.slot] = min(silence, self._tail_until)
 
     def report_output(self) -> None:
@@ -258,9 +258,9 @@ class Terminal:
             self._complete(tail_pending=True)
 
     def _await_credit(self) -> None:
-        due = time.monotonic() + _COUNT_PAUSED_SECONDS
+        due = time.monotonic() + self._windows.count_paused
         if self.status is not None:
-            due = min(due, self._ended_at + PAUSED_END_SECONDS)
+            due = min(due, self._ended_at + self._windows.paused_end)
         self._host.deadlines[self.slot] = due
 
     def _count_paused(self) -> None:
@@ -296,7 +296,7 @@ class Terminal:
     def _take_status(self, status: ExitStatus) -> None:
         self.status = status
         self._ended_at = time.monotonic()
-        self._tail_until = self._ended_at + TAIL_SECONDS
+        self._tail_until = self._ended_at + self._windows.tail
         self._complete_at = self.ring.total + _TERMINAL_HOLDS
         self._phase = _Phase.DRAINING
         self.input.close()
@@ -336,7 +336,7 @@ class Terminal:
             self._on_exit(0)
         elif self._paused_since is None:
             self.close()
-        elif self.status is None or time.monotonic() < self._ended_at + PAUSED_END_SECONDS:
+        elif self.status is None or time.monotonic() < self._ended_at + self._windows.paused_end:
             self._count_paused()
             self._await_credit()
         else:

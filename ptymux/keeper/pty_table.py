@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ptymux.core.windows import Windows
 from ptymux.engine.engine import Engine
 from ptymux.engine.reports import Closed, Exited, Report, Suspended, report_as_json
 from ptymux.errors import BadDirectoryError, LimitReachedError
@@ -24,8 +25,8 @@ __all__ = ["PtyTable"]
 class PtyTable:
     """The engine and, by slot, the records that servers gave to keep."""
 
-    def __init__(self, state: ChildRecords) -> None:
-        self.engine = Engine()
+    def __init__(self, state: ChildRecords, windows: Windows) -> None:
+        self.engine = Engine(windows)
         self.state = state
         self.next_slot = 1  # no number is given out twice, whichever server does it
         self._records: dict[int, bytes] = {}

@@ -16,6 +16,7 @@ import pytest
 
 from ptymux.core.model import SpawnOptions
 from ptymux.core.ring import Cursor, RingBuffer
+from ptymux.core.windows import Windows
 from ptymux.engine.engine import Engine
 from ptymux.engine.reports import Closed, Exited, Report
 from ptymux.errors import SignalError
@@ -35,8 +36,9 @@ def seeded() -> random.Random:
 class Driver:
     """Turns an engine and keeps all it reported."""
 
-    def __init__(self) -> None:
-        self.engine = Engine()
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
+        self.engine = Engine(windows)
         self.reports: list[Report] = []
         self.pids: dict[int, int] = {}
         self.rings: dict[int, RingBuffer] = {}
@@ -135,7 +137,13 @@ class Driver:
 
 
 @pytest.fixture
-def driver() -> Iterator[Driver]:
-    driver = Driver()
+def windows() -> Windows:
+    """The time windows of the engine; a module or a test that has others overrides this."""
+    return Windows()
+
+
+@pytest.fixture
+def driver(windows: Windows) -> Iterator[Driver]:
+    driver = Driver(windows)
     yield driver
     driver.end()
