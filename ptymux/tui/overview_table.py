@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 
-from ptymux.core.units import format_size
+from ptymux.core.units import format_age, format_size
 from ptymux.tui.choice import Sort
 from ptymux.tui.pty_samples import SampleRow
 from ptymux.tui.widgets import (
@@ -27,7 +27,6 @@ from ptymux.tui.widgets import (
     Line,
     bar,
     fit,
-    format_age,
     sparkline,
 )
 

@@ -22,7 +22,6 @@ __all__ = [
     "Line",
     "bar",
     "fit",
-    "format_age",
     "plain",
     "sparkline",
     "spread",
@@ -131,14 +130,3 @@ def sparkline(
 
 def _level(rate: float) -> int:
     return 0 if rate <= 0 else max(1, min(8, int(math.log10(max(1.0, rate)))))
-
-
-def format_age(seconds: float) -> str:
-    """Return a time in at most six characters: 41s, 2m05s, 1h02m, 3d04h, 412d."""
-    whole = max(0, math.floor(seconds))
-    for size, unit, smaller, part in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m")):
-        if whole >= 100 * size:
-            return f"{whole // size}{unit}"
-        if whole >= size:
-            return f"{whole // size}{unit}{whole % size // smaller:02}{part}"
-    return f"{whole // 60}m{whole % 60:02}s" if whole >= 60 else f"{whole}s"
