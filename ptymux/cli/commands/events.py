@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ptymux.cli.output.printing import cut, json_line, print_text
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.output.printing import cut, json_line, print_message, print_text
 from ptymux.cli.server_lookup import PTY, chosen_path, connect, every_pty
 from ptymux.client.event_follower import EventFollower
 from ptymux.core.escalation import signal_name

@@ -9,8 +9,7 @@ import click
 
 from ptymux.cli.options.param_types import DURATION, JSON_OPTION
 from ptymux.cli.options.pty_names import LANE, PTY
-from ptymux.cli.output.printing import count_of, print_json
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.output.printing import count_of, print_json, print_message
 from ptymux.cli.server_lookup import every_pty, repeating
 from ptymux.errors import UnknownPtyError
 
@@ -52,7 +51,7 @@ def kill(
     if as_json:
         print_json(ptys=ended)
     elif not ptys:
-        print_message(f"{count_of(count, 'PTY')} ended", who="")
+        print_message(f"{count_of(count, 'PTY')} ended", prefix="")
 
 
 def _id_of(pty: str, connection: ServerConnection) -> str:

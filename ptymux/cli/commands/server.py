@@ -9,9 +9,8 @@ from typing import Any, Final
 
 import click
 
-from ptymux.cli.output.printing import print_json, print_text
+from ptymux.cli.output.printing import print_json, print_message, print_text
 from ptymux.cli.output.stats_report import times
-from ptymux.cli.output.stderr import print_message
 from ptymux.cli.server_lookup import chosen_path, connect, reach
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.units import format_duration, format_size
@@ -64,7 +63,7 @@ def stop(force: bool, as_json: bool) -> None:
             live = _stop(connection, force)
     except NoServerError:
         live = None
-        print_message(f"no server runs at {chosen_path()}", who="")
+        print_message(f"no server runs at {chosen_path()}", prefix="")
     if as_json:
         print_json(stopped=live is not None, ended=live or 0)
 

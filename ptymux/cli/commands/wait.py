@@ -12,8 +12,7 @@ import click
 
 from ptymux.cli.options.param_types import DURATION
 from ptymux.cli.options.pty_names import ANY_PTY
-from ptymux.cli.output.printing import print_json, print_text
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.output.printing import print_json, print_message, print_text
 from ptymux.cli.server_lookup import repeating
 from ptymux.errors import InvalidValueError
 

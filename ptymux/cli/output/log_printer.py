@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Final
 
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.output.printing import print_message
 from ptymux.cli.terminal.outlet import Outlet
 from ptymux.client.attachment import resume_patiently
 from ptymux.client.plain_text import Plain, Run

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ptymux.cli.output.exit_summary import exit_code
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.output.printing import print_message
 from ptymux.cli.terminal.outlet import Outlet
 from ptymux.client.attachment import RETRY_SECONDS, Attachment, Patience, bear
 from ptymux.client.server_connection import ServerConnection

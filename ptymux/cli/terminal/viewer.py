@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ptymux.cli.options.key_names import DetachKeys
 from ptymux.cli.output.exit_summary import exit_code, title
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.output.printing import print_message
 from ptymux.cli.terminal.gaps import Gaps
 from ptymux.cli.terminal.modes import Modes
 from ptymux.cli.terminal.outlet import Outlet
@@ -102,7 +102,8 @@ class Viewer:
             return 128 + self._ended_by
         pty = self._attachment.pty
         print_message(
-            f"[detached from {pty['number']} ({title(pty)}); ptymux attach {pty['number']}]", who=""
+            f"[detached from {pty['number']} ({title(pty)}); ptymux attach {pty['number']}]",
+            prefix="",
         )
         return 0
 
