@@ -21,7 +21,7 @@ from ptymux.protocol.messages import Notification
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["PTY", "chosen_path", "connect", "every_pty", "reach", "repeating"]
+__all__ = ["PTY", "chosen_path", "connect", "reach", "repeating"]
 
 _T = TypeVar("_T")
 
@@ -97,18 +97,6 @@ def repeating(act: Callable[[ServerConnection], _T]) -> _T:
         return act(connection)
     with Requests(connection) as requests:
         return requests.repeating(act)
-
-
-def every_pty(connection: ServerConnection, **chosen: object) -> tuple[list[dict[str, Any]], int]:
-    """Return the PTYs that a `list` with these parameters gives, all pages, and how many ended."""
-    found: list[dict[str, Any]] = []
-    after: int | None = None
-    while True:
-        page = connection.call("list", after=after, **chosen)
-        found += page["ptys"]
-        after = page.get("next")
-        if after is None:
-            return found, page["ended"]
 
 
 def _connect_soon(path: str) -> ServerConnection:

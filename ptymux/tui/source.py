@@ -13,12 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from ptymux.client.listing import Listing
 from ptymux.client.server_connection import HELLO_SECONDS, ServerConnection
 from ptymux.errors import (
     ConnectionClosedError,
     LimitReachedError,
     NoServerError,
-    ProtocolError,
     PtymuxError,
     UnreachableError,
 )
@@ -117,7 +117,7 @@ class Source:
         self._samples: Channel | None = None
         self._events: Channel | None = None
         self._actions: dict[Channel, Call] = {}
-        self._page: list[dict[str, Any]] = []  # of the sample on its way
+        self._listing = Listing(all=True)  # the sample on its way
         self._asked_at: float | None = None  # when, if no answer came yet
         self._lost_at = float("-inf")
         self._epoch = ""
@@ -146,7 +146,7 @@ class Source:
         if self._samples is None:
             return
         if self._asked_at is None:
-            self._ask(None)
+            self._begin_sample()
         elif time.monotonic() - self._asked_at > _LATE_SECONDS:
             self._say_trouble("no answer")
 
@@ -228,14 +228,16 @@ class Source:
 
     # Answers ---------------------------------------------------------------------------------
 
-    def _ask(self, after: int | None) -> None:
+    def _begin_sample(self) -> None:
+        self._listing = Listing(all=True)
+        self._asked_at = time.monotonic()
+        self._ask_for_page()
+
+    def _ask_for_page(self) -> None:
         assert self._samples is not None
-        if after is None:
-            self._page = []
-            self._asked_at = time.monotonic()
+        assert self._listing.request is not None
         try:
-            more = {} if after is None else {"after": after}
-            self._samples.ask("list", all=True, **more)
+            self._samples.ask("list", **self._listing.request)
         except ConnectionClosedError:
             self._lose("no server")
 
@@ -250,16 +252,12 @@ class Source:
             self._lose("no server")
 
     def _take_page(self, result: dict[str, Any]) -> None:
-        ptys, after = result.get("ptys"), result.get("next")
-        if not isinstance(ptys, list):
-            raise ProtocolError("the server's list has no PTYs")
-        self._page += ptys
-        if after is not None:
-            self._ask(after)
+        self._listing.take(result)
+        if self._listing.request is not None:
+            self._ask_for_page()
             return
         self._asked_at = None
-        self._model.take(self._page, time.monotonic())
-        self._page = []
+        self._model.take(self._listing.ptys, time.monotonic())
         self.trouble = ""
         self.samples_taken += 1
         self._on_change()

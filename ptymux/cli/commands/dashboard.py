@@ -11,7 +11,8 @@ import click
 
 from ptymux.cli.options.pty_names import LANE
 from ptymux.cli.output.printing import print_json, print_text, takes_blocks
-from ptymux.cli.server_lookup import chosen_path, connect, every_pty
+from ptymux.cli.server_lookup import chosen_path, connect
+from ptymux.client.listing import list_ptys
 
 if TYPE_CHECKING:
     from ptymux.tui.overview import Overview
@@ -85,11 +86,11 @@ def _can_be_live() -> bool:
 def _two_samples() -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
     """Return all PTYs twice, and the seconds between."""
     with connect() as connection:
-        before, _ended = every_pty(connection, all=True)
+        before = list_ptys(connection.call, all=True).ptys
         first_at = time.monotonic()
         if before:
             time.sleep(_BETWEEN_SECONDS)  # what a rate is measured over
-        after, _ended = every_pty(connection, all=True)
+        after = list_ptys(connection.call, all=True).ptys
         return before, after, max(time.monotonic() - first_at, 1e-6)
 
 

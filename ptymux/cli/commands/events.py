@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ptymux.cli.output.printing import cut, json_line, print_message, print_text
-from ptymux.cli.server_lookup import PTY, chosen_path, connect, every_pty
+from ptymux.cli.server_lookup import PTY, chosen_path, connect
 from ptymux.client.event_follower import EventFollower
+from ptymux.client.listing import list_ptys
 from ptymux.core.escalation import signal_name
 from ptymux.core.event_log import Topic
 from ptymux.core.units import format_size, printable
@@ -94,7 +95,7 @@ def _check_somebody_reads() -> None:
 
 def _names(connection: ServerConnection) -> dict[str, str]:
     """Return what people call each PTY, by its id."""
-    return {pty["pty_id"]: _called(pty) for pty in every_pty(connection, all=True)[0]}
+    return {pty["pty_id"]: _called(pty) for pty in list_ptys(connection.call, all=True).ptys}
 
 
 def _called(pty: Mapping[str, Any]) -> str:

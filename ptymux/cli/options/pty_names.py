@@ -37,12 +37,12 @@ def similar_pty(word: str) -> str | None:
 
 def _all_quickly(ctx: click.Context | None) -> list[dict[str, Any]]:
     """Return all PTYs, or fail soon: this is a courtesy."""
-    from ptymux.cli.server_lookup import every_pty
+    from ptymux.client.listing import list_ptys
     from ptymux.client.server_connection import ServerConnection, socket_path
 
     path = socket_path(None if ctx is None else ctx.find_root().params.get("socket"))
     with ServerConnection(path, _PATIENCE_SECONDS, reply_timeout=_PATIENCE_SECONDS) as connection:
-        return every_pty(connection, all=True)[0]
+        return list_ptys(connection.call, all=True).ptys
 
 
 class _KnownName(_ParamType):
