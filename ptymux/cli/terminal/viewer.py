@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ptymux.cli.options.key_names import DetachKeys
 from ptymux.cli.output.exit_summary import exit_code, title
+from ptymux.cli.output.gaps import ScreenGaps
 from ptymux.cli.output.printing import print_message
-from ptymux.cli.terminal.gaps import Gaps
 from ptymux.cli.terminal.modes import Modes
 from ptymux.cli.terminal.outlet import Outlet
 from ptymux.cli.terminal.sizes import SizeWatch, terminal_size
@@ -77,7 +77,7 @@ class Viewer:
         self._input = b""  # typed, and not taken by the lifeline
         self._output: bytes | memoryview = b""  # received, and not taken by the terminal
         self._left_out = 0  # bytes that were there before, not told yet
-        self._gaps = Gaps()  # among the output that waits
+        self._gaps = ScreenGaps()  # among the output that waits
         self._is_detached = False
         self._modes = Modes()
         self._at_line_start = True
