@@ -27,13 +27,12 @@ from rich.text import Text
 from ptymux.core.units import format_capacity, format_duration, format_size
 from ptymux.stress.chaos import ChaosJudged, ChaosPlan, ReaderMeasured
 from ptymux.stress.live_display import bar
-from ptymux.stress.report import SCHEMA, complaints_of, verdicts_as_json
+from ptymux.stress.report import SCHEMA, complaints_of, counts_as_json, verdicts_as_json
 from ptymux.stress.result_table import PLAIN_WIDTH, STYLES, to_plain
 from ptymux.stress.verdict import Verdict, VerdictOutcome
 
 __all__ = ["chaos_as_json", "chaos_frame", "render_chaos", "render_chaos_plain"]
 
-_COUNTED: Final = ("written", "consumed", "dropped", "trimmed", "retained", "unread")
 _HEADINGS: Final = (
     *("Reader", "Buffer", "Kills", "Delivered", "Skipped", "Dropped", "Silence", "Verdict"),
 )
@@ -78,17 +77,9 @@ def _reader_json(r: ReaderMeasured, verdict: Verdict) -> dict[str, object]:
         "failure": r.failure,
         "delivered": r.check.size,
         "skipped": r.check.skipped,
-        **dict(zip(_COUNTED, _counted(r), strict=True)),
+        **counts_as_json(r.stats),
         "longest_silence_ms": 1000 * r.silence_seconds,
     }
-
-
-def _counted(r: ReaderMeasured) -> tuple[int | None, ...]:
-    s = r.stats
-    if s is None:
-        return (None,) * len(_COUNTED)
-    consumed, dropped = s.total_consumed, s.total_dropped
-    return (s.total_written, consumed, dropped, s.trimmed, s.retained, s.unread)
 
 
 # For people ------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Final
 
+from ptymux.core.notifications import BufferStats
 from ptymux.core.units import format_capacity, format_duration, format_size
 from ptymux.stress.measurements import Measured
 from ptymux.stress.plan import THRESHOLD, Plan
@@ -39,12 +40,23 @@ __all__ = [
     "columns",
     "complaints",
     "complaints_of",
+    "counts_as_json",
     "summary",
     "verdicts_as_json",
     "word",
 ]
 
 SCHEMA: Final = 1
+
+# Member of a report, and the counter of the PTY that it has.
+_COUNTERS: Final[Mapping[str, str]] = {
+    "written": "total_written",
+    "consumed": "total_consumed",
+    "dropped": "total_dropped",
+    "trimmed": "trimmed",
+    "retained": "retained",
+    "unread": "unread",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +102,14 @@ def verdicts_as_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
     ]
 
 
+def counts_as_json(stats: BufferStats | None) -> dict[str, int | None]:
+    """Return where the bytes of a PTY went; null for all when nobody knows."""
+    return {
+        name: None if stats is None else getattr(stats, counter)
+        for name, counter in _COUNTERS.items()
+    }
+
+
 def _scenario_json(result: Result) -> dict[str, object]:
     m, scenario, stats = result.measured, result.measured.scenario, result.measured.stats
     late = m.lateness
@@ -108,12 +128,7 @@ def _scenario_json(result: Result) -> dict[str, object]:
         "consumed_seconds": m.consumed_seconds,
         "write_rate": m.write_rate,
         "consume_rate": m.consume_rate,
-        "written": stats.total_written,
-        "consumed": stats.total_consumed,
-        "dropped": stats.total_dropped,
-        "trimmed": stats.trimmed,
-        "retained": stats.retained,
-        "unread": stats.unread,
+        **counts_as_json(stats),
         "skipped": m.skipped,
         "overrun": m.overrun,
         "peak_utilization": m.peak_utilization,
