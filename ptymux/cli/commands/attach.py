@@ -8,8 +8,9 @@ from typing import Any, Final
 import click
 
 from ptymux.cli.options.key_names import DEFAULT_DETACH, DetachKeys
+from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.printing import print_message
-from ptymux.cli.server_lookup import PTY, chosen_path, connect
+from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.errors import NotATerminalError, PtymuxError
 
 __all__ = ["attach"]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.printing import cut, json_line, print_message, print_text
-from ptymux.cli.server_lookup import PTY, chosen_path, connect
+from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.client.event_follower import EventFollower
 from ptymux.client.listing import list_ptys
 from ptymux.core.escalation import signal_name
