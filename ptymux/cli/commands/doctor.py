@@ -42,12 +42,12 @@ _LABEL: Final = 22  # cells before the text of a check
 def doctor(dry_run: bool, as_json: bool) -> int:
     """Check this machine and what ptymux has there; nothing is changed."""
     from ptymux.cli.doctor.machine import check_machine
-    from ptymux.cli.doctor.premises import Premises
+    from ptymux.cli.doctor.user_setup import UserSetup
 
     path = chosen_path()
-    premises = Premises(path)
-    checks = [*check_machine(os.path.dirname(path)), *premises.check()]
-    found = [*premises.left.proven, *premises.left.unproven]
+    setup = UserSetup(path)
+    checks = [*check_machine(os.path.dirname(path)), *setup.check()]
+    found = [*setup.left.proven, *setup.left.unproven]
     if as_json:
         print_json(
             socket=path,

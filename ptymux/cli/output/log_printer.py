@@ -12,8 +12,8 @@ from contextlib import nullcontext
 from typing import Final
 
 from ptymux.cli.output.gaps import gap_text
+from ptymux.cli.output.outlet import Outlet
 from ptymux.cli.output.printing import print_message
-from ptymux.cli.terminal.outlet import Outlet
 from ptymux.client.attachment import resume_patiently
 from ptymux.client.plain_text import Plain, Run
 from ptymux.client.stream import Stream

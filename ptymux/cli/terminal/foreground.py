@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ptymux.cli.output.exit_summary import summary
+from ptymux.cli.output.outlet import Outlet
 from ptymux.cli.output.printing import SCHEMA, STUCK_SECONDS, json_line, print_message
 from ptymux.cli.server_lookup import chosen_path, connect
-from ptymux.cli.terminal.outlet import Outlet
 from ptymux.client.attachment import Attachment
 from ptymux.client.reconnect import persistently
 from ptymux.client.spawn_request import new_request

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from ptymux.cli.output.exit_summary import exit_code
 from ptymux.cli.output.gaps import PipeGaps
+from ptymux.cli.output.outlet import Outlet
 from ptymux.cli.output.printing import print_message
-from ptymux.cli.terminal.outlet import Outlet
 from ptymux.client.attachment import RETRY_SECONDS, Attachment, Patience, bear
 from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import ClosedOutputError, ConnectionClosedError, PtymuxError

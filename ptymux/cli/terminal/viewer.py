@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ptymux.cli.options.key_names import DetachKeys
 from ptymux.cli.output.exit_summary import exit_code, title
 from ptymux.cli.output.gaps import ScreenGaps
+from ptymux.cli.output.outlet import Outlet
 from ptymux.cli.output.printing import print_message
 from ptymux.cli.terminal.modes import Modes
-from ptymux.cli.terminal.outlet import Outlet
 from ptymux.cli.terminal.sizes import SizeWatch, terminal_size
 from ptymux.client.attachment import RETRY_SECONDS, Attachment
 from ptymux.core.model import WindowSize

@@ -23,13 +23,13 @@ from ptymux.handover.state_file import read_proofs
 from ptymux.posix.orphans import Findings, find
 from ptymux.posix.runtime import ensure_directory, state_path
 
-__all__ = ["Premises"]
+__all__ = ["UserSetup"]
 
 _RESTLESS: Final = 5  # replacements of the server that restarts by hand do not explain
 _MOST_NAMES: Final = 5
 
 
-class Premises:
+class UserSetup:
     """Looks at the socket `path` and what belongs to it; `left` is there after the checks."""
 
     def __init__(self, path: str) -> None:
