@@ -49,11 +49,12 @@ def attach(pty: str, raw: bool, read_only: bool, detach_keys: str) -> int:
 
 
 def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
-    from ptymux.cli.output.exit_summary import ENDED_STATES, exit_code, summary, title
+    from ptymux.cli.output.exit_summary import exit_code, summary, title
     from ptymux.cli.terminal.sizes import terminal_size
     from ptymux.cli.terminal.viewer import Viewer
     from ptymux.client.attachment import Attachment
     from ptymux.client.stream import attach as attach_stream
+    from ptymux.core.model import ENDED_STATES
 
     connection = connect()
     with connection:

@@ -76,8 +76,12 @@ def _overview(lane: str | None, sort: str) -> Overview:
 
 
 def _can_be_live() -> bool:
-    is_dumb = os.environ.get("TERM", "dumb") in ("", "dumb", "unknown")
-    return os.isatty(0) and os.isatty(1) and not is_dumb
+    return os.isatty(0) and os.isatty(1) and not _is_dumb()
+
+
+def _is_dumb() -> bool:
+    """Whether the terminal, if there is one, knows no escape codes."""
+    return os.environ.get("TERM", "dumb") in ("", "dumb", "unknown")
 
 
 # One picture ---------------------------------------------------------------------------------
@@ -126,7 +130,7 @@ def _print(overview: Overview) -> None:
     from ptymux.tui.painter import color_system, to_text
 
     is_terminal = sys.stdout.isatty()
-    styled = is_terminal and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
+    styled = is_terminal and not _is_dumb()
     lines = draw_list(overview, _width(is_terminal), time.time(), _glyphs())
     colors = color_system(os.environ)
     print_text("\n".join(to_text(line, colors, styled=styled) for line in lines))

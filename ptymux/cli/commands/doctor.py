@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ptymux.cli.options.param_types import JSON_OPTION
 from ptymux.cli.output.printing import has_colour, paint, print_json, print_text, wrap
 from ptymux.cli.server_lookup import chosen_path
 from ptymux.core.units import printable
@@ -38,7 +39,7 @@ _LABEL: Final = 22  # cells before the text of a check
     is_flag=True,
     help="Only tell what a new server would do with processes that were left behind.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON_OPTION
 def doctor(dry_run: bool, as_json: bool) -> int:
     """Check this machine and what ptymux has there; nothing is changed."""
     from ptymux.cli.doctor.machine import check_machine

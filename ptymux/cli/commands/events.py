@@ -68,16 +68,16 @@ def events(
             return
         if not as_json:
             names |= _names(connection)
-    told_to = EventFollower(chosen_path(), since=since, topics=topics, pty=pty, follow=follow)
-    with contextlib.closing(told_to):
-        while not told_to.is_over:
-            told = told_to.read(_LOOK_SECONDS)
-            if told is None:
+    follower = EventFollower(chosen_path(), since=since, topics=topics, pty=pty, follow=follow)
+    with contextlib.closing(follower):
+        while not follower.is_over:
+            event = follower.read(_LOOK_SECONDS)
+            if event is None:
                 _check_somebody_reads()
-            elif "missed" in told:
-                _print_missed(int(told["missed"]), as_json=as_json)
+            elif "missed" in event:
+                _print_missed(int(event["missed"]), as_json=as_json)
             else:
-                print_text(json_line(told) if as_json else _line(told, names))
+                print_text(json_line(event) if as_json else _line(event, names))
 
 
 def _print_missed(count: int, *, as_json: bool) -> None:
@@ -89,7 +89,7 @@ def _print_missed(count: int, *, as_json: bool) -> None:
 def _check_somebody_reads() -> None:
     """Raise BrokenPipeError once stdout is a pipe that nobody will read from any more."""
     poll = select.poll()
-    poll.register(1, 0)  # for what is told unasked: an error
+    poll.register(1, 0)  # errors are reported unasked
     if poll.poll(0):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from ptymux.cli.options.param_types import DURATION
+from ptymux.cli.options.param_types import DURATION, JSON_OPTION
 from ptymux.cli.options.pty_names import ANY_PTY
 from ptymux.cli.output.printing import print_json, print_message, print_text
 from ptymux.cli.server_lookup import repeating
@@ -64,7 +64,7 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str | None) -> i
     help="With --text or --prompt, what to look at; by default all that is kept, or now.",
 )
 @click.option("--timeout", type=DURATION, help="Give up after so long.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON_OPTION
 def wait(
     pty: str,
     for_exit: bool,

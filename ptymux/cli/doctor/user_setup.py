@@ -15,7 +15,7 @@ from typing import Any, Final
 from ptymux import __version__
 from ptymux.cli.doctor.machine import Check
 from ptymux.cli.options.config import config_path, load
-from ptymux.cli.output.stats_report import times
+from ptymux.cli.output.printing import count_of, times
 from ptymux.cli.server_lookup import reach
 from ptymux.core.units import format_duration, printable
 from ptymux.errors import ConfigError, NoServerError, PtymuxError, UnsafeDirectoryError
@@ -143,7 +143,7 @@ def _of(pid: int | None) -> str:
 
 
 def _processes(count: int) -> str:
-    return f"{count} process{'' if count == 1 else 'es'}"
+    return count_of(count, "process", "processes")
 
 
 def _is_stale(path: str) -> bool:
@@ -155,7 +155,7 @@ def _is_stale(path: str) -> bool:
         return not _is_listened_at(path)
     if not (path.endswith(".lock") and stat.S_ISREG(mode)) or _holder(path) is not None:
         return False
-    # Of a lock that a dead process took and a living one inherited, no pid may be told.
+    # The kernel may name no pid for a lock that a dead process took and a living one shares.
     return not _is_listened_at(path.removesuffix(".lock") + ".sock")
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "print_message",
     "print_text",
     "takes_blocks",
+    "times",
     "wrap",
 ]
 
@@ -70,9 +71,14 @@ def print_message(text: str, prefix: str = "ptymux") -> None:
             os.write(2, line.encode(errors="replace"))
 
 
-def count_of(count: int, noun: str) -> str:
+def count_of(count: int, noun: str, plural: str = "") -> str:
     """Return `1 PTY` or `3 PTYs`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def times(count: int) -> str:
+    """Return how often something was: never, once or `3 times`."""
+    return "never" if not count else "once" if count == 1 else f"{count:,} times"
 
 
 def has_colour() -> bool:
