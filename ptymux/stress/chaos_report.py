@@ -1,4 +1,4 @@
-"""What a run of `--chaos` came to: for people, for machines, and while it lasts.
+"""What a run of `ptymux stress --chaos` came to, as a table for people and as JSON for machines.
 
 JSON, schema 1. Numbers are raw: bytes, seconds, and milliseconds where the name says so.
 
@@ -16,7 +16,7 @@ JSON, schema 1. Numbers are raw: bytes, seconds, and milliseconds where the name
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
@@ -26,12 +26,11 @@ from rich.text import Text
 
 from ptymux.core.units import format_capacity, format_duration, format_size
 from ptymux.stress.chaos import ChaosJudged, ChaosPlan, ReaderMeasured
-from ptymux.stress.live_display import bar
 from ptymux.stress.report import SCHEMA, complaints_of, counts_as_json, verdicts_as_json
 from ptymux.stress.result_table import PLAIN_WIDTH, STYLES, to_plain
 from ptymux.stress.verdict import Verdict, VerdictOutcome
 
-__all__ = ["chaos_as_json", "chaos_frame", "render_chaos", "render_chaos_plain"]
+__all__ = ["chaos_as_json", "render_chaos", "render_chaos_plain"]
 
 _HEADINGS: Final = (
     *("Reader", "Buffer", "Kills", "Delivered", "Skipped", "Dropped", "Silence", "Verdict"),
@@ -130,34 +129,3 @@ def _summary(judged: ChaosJudged) -> str:
         f"the server was killed {times}, {took}: {delivered} delivered, {gaps}, every byte "
         f"accounted for; the longest silence was {1000 * m.silence_seconds:.0f} ms"
     )
-
-
-# While it lasts --------------------------------------------------------------------------------
-
-
-def chaos_frame(
-    plan: ChaosPlan, kills: int, offsets: Sequence[int], silence_seconds: float, width: int
-) -> Group:
-    """Return what the screen shows now, within `width` columns."""
-    room = max(4, min(width, 100) - 18)
-    lines = [
-        Text.assemble(
-            (plan.title, "bold"),
-            f"  server killed {kills} of {plan.kills} times, ",
-            f"longest silence {1000 * silence_seconds:.0f} ms",
-            no_wrap=True,
-            overflow="crop",
-        )
-    ]
-    for reader, offset in zip(plan.readers, offsets, strict=True):
-        share = offset / plan.child_bytes
-        lines.append(
-            Text.assemble(
-                (f"{reader.name:<9}", "dim"),
-                bar(share, room),
-                f"{100 * share:>5.0f} %",
-                no_wrap=True,
-                overflow="crop",
-            )
-        )
-    return Group(*lines)
