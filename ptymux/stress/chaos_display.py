@@ -1,4 +1,4 @@
-"""Progress of `ptymux stress --chaos` while it lasts: gauges on a terminal, else a line a kill."""
+"""The progress of `ptymux stress --chaos`: gauges on a terminal, else a line for each kill."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ChaosDisplay(Stage):
 def chaos_frame(
     plan: ChaosPlan, kills: int, offsets: Sequence[int], silence_seconds: float, width: int
 ) -> Group:
-    """Return what the screen shows now, within `width` columns."""
+    """Return the picture of a run that goes on, at most `width` columns wide."""
     room = max(4, min(width, 100) - 18)
     lines = [
         Text.assemble(

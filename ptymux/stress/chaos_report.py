@@ -1,4 +1,4 @@
-"""What a run of `ptymux stress --chaos` came to, as a table for people and as JSON for machines.
+"""The report of `ptymux stress --chaos`: a table for people, JSON for machines.
 
 JSON, schema 1. Numbers are raw: bytes, seconds, and milliseconds where the name says so.
 
@@ -41,7 +41,7 @@ _HEADINGS: Final = (
 
 
 def chaos_as_json(judged: ChaosJudged, machine: Mapping[str, object]) -> dict[str, object]:
-    """Return the run as the schema above has it; `machine` says where it ran."""
+    """Return the report as JSON values, as listed above; `machine` says where it ran."""
     m = judged.measured
     return {
         "schema": SCHEMA,
@@ -85,7 +85,7 @@ def _reader_json(r: ReaderMeasured, verdict: Verdict) -> dict[str, object]:
 
 
 def render_chaos(judged: ChaosJudged) -> RenderableType:
-    """Return the table of the readers, what was wrong, and the run in one line."""
+    """Return the report: a table of the readers, what was wrong, and a line that sums it up."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for heading in _HEADINGS:
         is_text = heading in ("Reader", "Verdict")
@@ -102,7 +102,7 @@ def render_chaos(judged: ChaosJudged) -> RenderableType:
 
 
 def render_chaos_plain(judged: ChaosJudged, width: int = PLAIN_WIDTH) -> str:
-    """Return the same as text without any escape sequence."""
+    """Return the same report as text without escape codes."""
     return to_plain(render_chaos(judged), width)
 
 

@@ -35,7 +35,7 @@ _STOP_SECONDS: Final = 0.1  # in which a reader sees that it is to stop
 
 @dataclass(frozen=True, slots=True)
 class ChaosProgress:
-    """Where a run stands: bytes that each reader got or missed, in the order of the plan."""
+    """How far a run is: the offset of each reader, in the order of the plan."""
 
     kills: int
     offsets: tuple[int, ...]
@@ -46,7 +46,7 @@ OnChaosProgress = Callable[[ChaosProgress], None]
 
 
 def run_chaos(plan: ChaosPlan, on_progress: OnChaosProgress) -> ChaosMeasured:
-    """Run the plan on a keeper and a server of its own; nothing of them is left, however it ends.
+    """Run the plan on a keeper and a server of its own; both are gone afterwards, whatever happens.
 
     Raises:
         PtymuxError: no server or no child can be started.
@@ -59,7 +59,7 @@ def run_chaos(plan: ChaosPlan, on_progress: OnChaosProgress) -> ChaosMeasured:
 
 
 class _ChaosReader:
-    """One PTY and who reads it, in a thread of its own."""
+    """Reads one PTY, in a thread of its own, and checks what it gets."""
 
     def __init__(self, plan: ReaderPlan, total: int, path: str, pty_id: str) -> None:
         self.plan = plan
@@ -79,22 +79,22 @@ class _ChaosReader:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more comes."""
+        """Whether all was read."""
         return not self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Read no more, and hang the PTY up."""
+        """Stop reading, and hang the PTY up: its command gets HUP."""
         self._is_stopping = True
         if self._thread.is_alive():
             self._thread.join()
         self._attachment.close(detach=False)
 
     def note_kill(self) -> None:
-        """Note that the server was killed now."""
+        """Count a kill, if it hit this reader before it had all."""
         self.kills += self.check.end < self._total
 
     def _run(self) -> None:
@@ -142,7 +142,7 @@ class _ChaosReader:
 
 
 class _ChaosRun:
-    """Kills when it is time, and looks at the end."""
+    """One run: kills the server when a kill is due, and asks for the statistics at the end."""
 
     def __init__(self, plan: ChaosPlan, path: str, on_progress: OnChaosProgress) -> None:
         self._plan = plan
@@ -152,7 +152,7 @@ class _ChaosRun:
         self._readers: list[_ChaosReader] = []
 
     def measure(self) -> ChaosMeasured:
-        """Return what the run measured."""
+        """Run, and return the figures."""
         started = time.monotonic()
         try:
             for each in self._plan.readers:
