@@ -1,4 +1,4 @@
-"""Where the overview gets its samples and events, and what it asks for; never waits for a reply.
+"""Gets the dashboard its samples and events from a server, without ever waiting for a reply.
 
 Each connection carries one kind of request, as a server answers in order and `kill` may take
 long: one for samples, one for events, one for each action.
@@ -93,7 +93,7 @@ class Channel:
 
 
 class Source:
-    """Keeps a model and the news true while a server lives, and finds the one that replaces it.
+    """Keeps a model and the news up to date, also when the server is replaced by another one.
 
     `on_change` is called when there is something new to draw, `on_message` with how an action
     ended.
@@ -151,7 +151,7 @@ class Source:
             self._say_trouble("no answer")
 
     def act(self, call: Call) -> None:
-        """Ask for an action; what comes of it is told."""
+        """Ask the server for an action; `on_message` gets how it ended."""
         try:
             channel = Channel(ServerConnection(self._path, _RECONNECT_SECONDS))
         except PtymuxError as error:
@@ -283,10 +283,10 @@ class Source:
         except PtymuxError as error:
             self._end_action(channel, str(error))
 
-    def _end_action(self, channel: Channel, told: str) -> None:
+    def _end_action(self, channel: Channel, message: str) -> None:
         self._drop(channel)
         self._actions.pop(channel, None)
-        self._on_message(told)
+        self._on_message(message)
         self.tick()  # what was done is to be seen
 
 
@@ -305,7 +305,7 @@ def _take_news(notification: Notification, news: News) -> None:
 
 
 def last_events(path: str, count: int, news: News, timeout: float = HELLO_SECONDS) -> int:
-    """Add the last `count` events, and return the seq of the very last one.
+    """Add the last `count` events to `news`; return the number of the very last one.
 
     Raises:
         PtymuxError: as `ServerConnection`.

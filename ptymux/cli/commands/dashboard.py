@@ -62,9 +62,9 @@ def dashboard(lane: str | None, sort: str, once: bool, svg: str | None, as_json:
         _sample(overview)
         _print(overview)
     else:
-        from ptymux.tui.overview_loop import Live
+        from ptymux.tui.overview_loop import OverviewLoop
 
-        return Live(chosen_path(), overview, _glyphs()).run()
+        return OverviewLoop(chosen_path(), overview, _glyphs()).run()
     return 0
 
 
