@@ -29,6 +29,8 @@ class OffReason(enum.Enum):
 class BufferStats:
     """What one PTY's buffer did so far; bytes unless the name says otherwise.
 
+    This is the list of the statistics: tests hold `client/answers.py` and the JSON schema to it.
+
     `backlog` is that of the furthest-behind consumer that counts, `high_water` the most that was
     ever waiting, at most `capacity`. `backpressure_events` counts how often it went on.
     """
