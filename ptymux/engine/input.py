@@ -170,7 +170,7 @@ class Input:
 
     def restore(self, number: int, sock: socket.socket) -> int:
         """Go on with a lifeline of an engine that died; return how much is unknown of its input."""
-        known = self._ring.lines().get(number)
+        known = self._ring.lifelines().get(number)
         if known is None:  # it had ended, and that may not have been told
             sock.close()
             self._ended(number, True)
@@ -195,7 +195,7 @@ class Input:
         Each step may be the last one of this engine, too.
         """
         unknown = 0
-        number, size, before = self._ring.in_hand
+        number, size, before = self._ring.being_typed
         if size and number == line.number:
             peeked = line.sock.getsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF)
             typed = line.taken - before
@@ -205,7 +205,7 @@ class Input:
             _discard(line.sock, typed - (size - peeked))
             line.taken = before + typed
             self._note(line)
-            self._ring.put_down()
+            self._ring.end_typing()
         line.sock.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0)
         return unknown
 
@@ -248,7 +248,7 @@ class Input:
 
     def _note(self, line: EngineLifeline) -> None:
         """Have a successor know how much of a lifeline was typed."""
-        self._ring.set_line(
+        self._ring.set_lifeline(
             line.index, line.number, line.taken, echoes=line.echoes, is_unsure=line.is_unsure
         )
 
@@ -296,7 +296,7 @@ class Input:
         The order is what `_finish_typing` relies on.
         """
         ring = self._ring
-        ring.take_in_hand(line.number, len(data), line.taken)
+        ring.begin_typing(line.number, len(data), line.taken)
         try:
             taken = os.write(self._master, data)
         except BlockingIOError:
@@ -307,7 +307,7 @@ class Input:
             line.taken += taken
             self._note(line)
             _discard(line.sock, taken)
-        ring.put_down()
+        ring.end_typing()
         return taken
 
     def _end(self, line: EngineLifeline, *, by_client: bool) -> None:
@@ -323,7 +323,7 @@ class Input:
             line.sock.send(line.last_word, socket.MSG_NOSIGNAL)
             line.sock.shutdown(socket.SHUT_RDWR)  # whoever else holds a duplicate
         line.sock.close()
-        self._ring.set_line(line.index, 0, 0)
+        self._ring.set_lifeline(line.index, 0, 0)
         self._report(line, by_client=by_client)
 
     def _report(self, line: EngineLifeline, *, by_client: bool) -> None:

@@ -344,7 +344,7 @@ def _use(ring: RingBuffer, size: int) -> None:
         lambda: ring.recover(),
         lambda: len(ring.copy(ring.edge, ring.total - ring.edge)),
         lambda: Account.from_words(ring.load_account() or []),
-        lambda: ring.lines(),
+        lambda: ring.lifelines(),
         lambda: ring.write(bytes(100)),
         lambda: len(Cursor(ring).read().data),
         lambda: OutputBuffer(ring, 0.75, OnFull.BLOCK, resumes=True).stats(),
