@@ -238,7 +238,7 @@ class ServerKeeper(KeeperService):
         self.on_ready()
 
     def _op_settled(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
-        self._table.state.settle()
+        self._table.state.forget_left()
 
     def _op_stop(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
         self._is_stopping = True

@@ -72,7 +72,7 @@ class SocketLock:
             is_new = True
         if not os.path.lexists(state_path(self._path, "state")):
             before, self.state = self.state, StateFile(state_path(self._path, "state"), _SLOTS)
-            self.state.take_over(before)
+            self.state.copy_from(before)
         if self._is_bound():
             return is_new
         listener = listen(self._path)
