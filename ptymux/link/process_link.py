@@ -30,7 +30,7 @@ from ptymux.handover.wire import (
     options_as_json,
     pack_strings,
 )
-from ptymux.link.in_process import OnReport
+from ptymux.link.interface import OnReport
 from ptymux.link.keeper_channel import KeeperChannel
 from ptymux.link.launch import has_ended
 from ptymux.posix.reserve_fds import reserve_fds

@@ -17,7 +17,7 @@ from ptymux.core.notifications import BufferNotification
 from ptymux.core.output import OutputBuffer
 from ptymux.core.reader import Reader
 from ptymux.core.ring import Cursor, Part, RingBuffer
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 
 __all__ = ["Flow", "Listener"]
 

@@ -19,7 +19,7 @@ from ptymux.core.registry import Changes, Registry
 from ptymux.core.ring import RingBuffer
 from ptymux.engine.engine import SpawnedPty
 from ptymux.engine.reports import Closed, Exited, LifelineEnded, Output, Report, Suspended
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 from ptymux.manager.attachments import LifelineAttachment, absent
 from ptymux.manager.flow import Flow
 from ptymux.manager.publisher import Json, Publisher

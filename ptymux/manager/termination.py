@@ -24,7 +24,7 @@ from ptymux.core.event_log import Topic
 from ptymux.core.model import CorrelationId, PtyId
 from ptymux.engine.terminal import PAUSED_END_SECONDS
 from ptymux.errors import OutOfResourcesError, ProcessGoneError, PtymuxError
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 from ptymux.manager.managed_pty import ManagedPty
 from ptymux.manager.session_scanner import SessionScanner
 from ptymux.posix.process import ProcessId, open_pidfd, send
