@@ -29,6 +29,8 @@ class OffReason(enum.Enum):
 class BufferStats:
     """The statistics of one PTY's buffer; in bytes, unless the name says otherwise.
 
+    This is the list of the statistics: tests hold `client/answers.py` and the JSON schema to it.
+
     `backlog` is that of the consumer that is furthest behind, of those that count for
     backpressure. `high_water` is the highest backlog ever seen, at most `capacity`.
     `backpressure_events` counts how often backpressure went on.

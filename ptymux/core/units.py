@@ -22,6 +22,7 @@ __all__ = [
     "format_size",
     "format_capacity",
     "format_duration",
+    "format_age",
     "command_words",
     "printable",
 ]
@@ -34,6 +35,7 @@ _SECONDS = {
     "m": Fraction(60),
     "h": Fraction(3600),
 }
+_AGE_UNITS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 # At most 18 digits: computing with a number of a million digits would take long.
 _NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"
 _SIZE = re.compile(rf"{_NUMBER}(?:([kmgt])(?:ib)?|b)?", re.IGNORECASE | re.ASCII)
@@ -118,6 +120,20 @@ def format_duration(seconds: float) -> str:
     if whole < 86_400:
         return f"{whole // 3600} h {whole % 3600 // 60} m"
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def format_age(seconds: float) -> str:
+    """Return a time for a column of a table, in at most six characters: 41s, 2m05s, 1h02m, 412d.
+
+    What is cut off is not rounded up. A negative time, from a clock that was set back, is none.
+    """
+    whole = max(0, math.floor(seconds))
+    for size, unit, smaller, part in _AGE_UNITS:
+        if whole >= 100 * size:
+            return f"{whole // size}{unit}"
+        if whole >= size:
+            return f"{whole // size}{unit}{whole % size // smaller:02}{part}"
+    return f"{whole}s"
 
 
 def command_words(words: Sequence[str]) -> str:

@@ -34,6 +34,7 @@ from typing import Final
 
 from ptymux.core.model import OnFull, SpawnOptions, WindowSize
 from ptymux.core.ring import RingBuffer, ring_size
+from ptymux.core.windows import Windows
 from ptymux.engine.input import Handler
 from ptymux.engine.reports import Report, Suspended
 from ptymux.engine.terminal import Terminal
@@ -50,7 +51,6 @@ _TURN_SECONDS: Final = 0.0002  # reading time of one turn
 _READS: Final = 8  # in one round, for all PTYs together
 _BRIEF_SECONDS: Final = 0.00003  # reading time of one turn while somebody types
 _UNREPORTED_SECONDS: Final = 0.002  # from an echo to the report of that output
-_TYPING_SECONDS: Final = 0.1  # after a key, somebody counts as typing
 _ANSWER_SECONDS: Final = 0.0001  # most programs answer a key within this time
 
 
@@ -69,7 +69,8 @@ class Engine:
     A PTY is identified by its `slot`, a number that the caller chooses and never reuses.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, windows: Windows | None = None) -> None:
+        self.windows = windows or Windows()
         self.reports: list[Report] = []
         self.deadlines: dict[int, float] = {}
         self.busy: dict[Terminal, None] = {}
@@ -144,7 +145,7 @@ class Engine:
         if now >= self._next_answer:
             self._answer_until = now + _ANSWER_SECONDS
             self._next_answer = now + 2 * _ANSWER_SECONDS
-        self.typing_until = now + _TYPING_SECONDS
+        self.typing_until = now + self.windows.typing
         return self.typing_until
 
     def _report_echoes(self) -> None:

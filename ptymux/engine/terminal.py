@@ -23,18 +23,14 @@ import time
 from typing import Final, Protocol
 
 from ptymux.core.ring import RingBuffer
+from ptymux.core.windows import Windows
 from ptymux.engine.input import Handler, Input
 from ptymux.engine.reports import Closed, Exited, LifelineEnded, Output, Report
 from ptymux.posix.process import ExitStatus, reap
 
-__all__ = ["PAUSED_END_SECONDS", "TAIL_SECONDS", "TAIL_SILENCE_SECONDS", "Host", "Terminal"]
-
-TAIL_SILENCE_SECONDS: Final = 0.2
-TAIL_SECONDS: Final = 1.0
-PAUSED_END_SECONDS: Final = 10.0  # an ended PTY in `block` mode waits so long for its consumer
+__all__ = ["Host", "Terminal"]
 
 _REAP_SECONDS: Final = 3.0  # for the parent of a child that is not ours to reap it
-_COUNT_PAUSED_SECONDS: Final = 0.5  # between two updates of `held_ms` while a PTY is paused
 _SHORT: Final = 512  # a shorter read is an echo or a line; a flood gives 4 KB at a time
 _READS: Final = 4  # in a row, some 16 KB, while a closing PTY is emptied
 # The most that a terminal can hold of output that was not read. Source: some 8 KB of flip buffers
@@ -50,6 +46,7 @@ _EDGE: Final = select.EPOLLET
 class Host(Protocol):
     """The part of an engine that a terminal uses."""
 
+    windows: Windows
     reports: list[Report]
     deadlines: dict[int, float]  # by slot, on time.monotonic: when to call `Terminal.expire`
     busy: dict[Terminal, None]  # an ordered set: those with something to read in this turn
@@ -87,6 +84,7 @@ class Terminal:
         "_seen",
         "_tail_until",
         "_unreaped_until",
+        "_windows",
         "input",
         "master",
         "memfd",
@@ -102,6 +100,7 @@ class Terminal:
         self, host: Host, slot: int, master: int, pidfd: int, memfd: int, ring: RingBuffer
     ) -> None:
         self._host = host
+        self._windows = host.windows
         self.slot = slot
         self.master = master  # -1 once closed
         self.pidfd = pidfd  # -1 once reaped
@@ -195,7 +194,7 @@ class Terminal:
         self._seen = total
 
     def _await_silence(self) -> None:
-        silence = time.monotonic() + TAIL_SILENCE_SECONDS
+        silence = time.monotonic() + self._windows.tail_silence
         self._host.deadlines[self.slot] = min(silence, self._tail_until)
 
     def report_output(self) -> None:
@@ -261,9 +260,9 @@ class Terminal:
             self._complete(tail_pending=True)
 
     def _await_credit(self) -> None:
-        due = time.monotonic() + _COUNT_PAUSED_SECONDS
+        due = time.monotonic() + self._windows.count_paused
         if self.status is not None:
-            due = min(due, self._ended_at + PAUSED_END_SECONDS)
+            due = min(due, self._ended_at + self._windows.paused_end)
         self._host.deadlines[self.slot] = due
 
     def _count_paused(self) -> None:
@@ -299,7 +298,7 @@ class Terminal:
     def _take_status(self, status: ExitStatus) -> None:
         self.status = status
         self._ended_at = time.monotonic()
-        self._tail_until = self._ended_at + TAIL_SECONDS
+        self._tail_until = self._ended_at + self._windows.tail
         self._complete_at = self.ring.total + _TERMINAL_HOLDS
         self._phase = _Phase.DRAINING
         self.input.close()
@@ -339,7 +338,7 @@ class Terminal:
             self._on_exit(0)
         elif self._paused_since is None:
             self.close()
-        elif self.status is None or time.monotonic() < self._ended_at + PAUSED_END_SECONDS:
+        elif self.status is None or time.monotonic() < self._ended_at + self._windows.paused_end:
             self._count_paused()
             self._await_credit()
         else:

@@ -16,6 +16,7 @@ import signal
 import socket
 import time
 
+from ptymux.core.windows import Windows
 from ptymux.engine.session_end import end_sessions
 from ptymux.errors import PtymuxError
 from ptymux.handover.snapshot import PtySnapshot
@@ -37,7 +38,7 @@ class PrivateKeeper(KeeperService):
     """A keeper for the one program at the other end of its link."""
 
     def __init__(self) -> None:
-        super().__init__(PtyTable(NoChildRecords()))
+        super().__init__(PtyTable(NoChildRecords(), Windows.from_environment(os.environ)))
         self._is_over = False
 
     @classmethod

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ptymux.core.windows import Windows
 from ptymux.engine.engine import Engine
 from ptymux.engine.reports import Closed, Exited, Report, Suspended, report_as_json
 from ptymux.errors import BadDirectoryError, LimitReachedError
@@ -27,8 +28,8 @@ class PtyTable:
     A new server gets all of it as snapshots (`handover/snapshot.py`).
     """
 
-    def __init__(self, state: ChildRecords) -> None:
-        self.engine = Engine()
+    def __init__(self, state: ChildRecords, windows: Windows) -> None:
+        self.engine = Engine(windows)
         self.state = state
         self.next_slot = 1  # numbers are never reused, also not by the next server
         self._records: dict[int, bytes] = {}

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from ptymux.core.model import Limits
+from ptymux.core.windows import Windows
 from ptymux.engine.session_end import end_sessions
 from ptymux.errors import AlreadyRunningError, PtymuxError
 from ptymux.handover.snapshot import PtySnapshot
@@ -38,7 +39,7 @@ class ServerKeeper(KeeperService):
 
     def __init__(self, path: str, socket_lock: SocketLock, event_log: int) -> None:
         """Keep PTYs for the server at `path`; `event_log` is the memory of its event log."""
-        super().__init__(PtyTable(socket_lock.state))
+        super().__init__(PtyTable(socket_lock.state, Windows.from_environment(os.environ)))
         self.on_ready: Callable[[], None] = lambda: None  # called when a server serves
         self._socket_lock = socket_lock
         self._log = event_log

@@ -385,7 +385,6 @@ def config(content: bytes) -> None:
 
 TARGETS: Final[Mapping[str, Target]] = {
     target.__name__: settings(
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )(target)
     for target in (
