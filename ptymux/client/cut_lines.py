@@ -24,8 +24,8 @@ class Lines:
         sizes = line_sizes(data)
         sizes[0] += self._begun
         if max(sizes) > LONGEST_LINE and self._pid is not None:
-            from ptymux.posix.tty import collects_lines
+            from ptymux.posix.tty import process_is_canonical
 
-            if collects_lines(self._pid):
+            if process_is_canonical(self._pid):
                 raise LineTooLongError(max(sizes), LONGEST_LINE)
         self._begun = sizes[-1]

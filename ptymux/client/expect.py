@@ -24,7 +24,7 @@ from ptymux.client.pty_reader import PtyReader
 from ptymux.core.model import ENDED_STATES
 from ptymux.core.ring import Part
 from ptymux.errors import PtymuxError, UnknownPtyError, WaitTimeoutError
-from ptymux.posix.tty import echoes, make_echo
+from ptymux.posix.tty import process_has_echo, set_process_echo
 
 if TYPE_CHECKING:
     from ptymux.client.blocking import Client
@@ -358,11 +358,11 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
 
     def getecho(self) -> bool:
         """Whether the terminal shows what is typed; raises NotATerminalError after the end."""
-        return echoes(self.pid or 0)
+        return process_has_echo(self.pid or 0)
 
     def setecho(self, state: bool) -> None:
         """Have the terminal show what is typed, or not; raises NotATerminalError after the end."""
-        make_echo(self.pid or 0, state)
+        set_process_echo(self.pid or 0, state)
         self.echo = state
 
     def waitnoecho(self, timeout: float | None = -1) -> bool:

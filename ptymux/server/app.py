@@ -28,7 +28,7 @@ from ptymux.handover.snapshot import Greeting
 from ptymux.link.server_link import ServerLink
 from ptymux.manager.server_manager import ServerManager
 from ptymux.posix.memory import map_ring_memory, raise_open_files_limit, resident_memory
-from ptymux.posix.reserve_fds import keep_reserve_fds, reserve_fds
+from ptymux.posix.reserve_fds import keep_reserve, released_reserve
 from ptymux.posix.runtime import peer, state_path
 from ptymux.protocol.messages import (
     PROTOCOL,
@@ -299,7 +299,7 @@ class App:
 def _refuse_for_lack_of_files(listener: socket.socket) -> bool:
     """Tell the next client that waits why it is not served; False: not even that can be done."""
     refusal = OutOfResourcesError("open files of the server", "end some PTYs or clients")
-    with reserve_fds(), contextlib.suppress(OSError):
+    with released_reserve(), contextlib.suppress(OSError):
         sock, _address = listener.accept()
         with sock:
             sock.send(encode_error(None, refusal))
@@ -374,5 +374,5 @@ def serve(path: str, link: socket.socket, listener: socket.socket) -> None:
     logging.getLogger("ptymux").addHandler(log_handler(state_path(path, "log")))
     logging.getLogger("ptymux").setLevel(logging.INFO)
     raise_open_files_limit()
-    keep_reserve_fds()
+    keep_reserve()
     asyncio.run(_serve(path, link, listener))

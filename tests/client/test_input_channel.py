@@ -104,7 +104,7 @@ def test_lines_count_what_was_sent_before(monkeypatch: pytest.MonkeyPatch) -> No
         looked.append(pid)
         return False
 
-    monkeypatch.setattr("ptymux.posix.tty.collects_lines", collects)
+    monkeypatch.setattr("ptymux.posix.tty.process_is_canonical", collects)
     lines = Lines(7)
 
     lines.check(b"x" * 4000)
