@@ -166,7 +166,7 @@ class Flow:
         """Tell first, then let the account say so: who is killed in between is completed."""
         if notifications:
             self._listener.on_notifications(notifications)
-            self.buffer.publish()
+            self.buffer.store()
             self._listener.on_published()
 
     def _judge_silence(self, now: float) -> None:

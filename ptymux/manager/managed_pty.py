@@ -238,12 +238,12 @@ class ManagedPty:
         consumers, lossless = absent(self.attached.values())
         wait = wait and consumers > 0
         buffer = self.output
-        if (consumers, wait) != (buffer.expected, buffer.is_waiting):
+        if (consumers, wait) != (buffer.expected, buffer.defers_losses):
             self.flow.change(lambda now: buffer.expect(consumers, lossless, now, wait=wait))
 
     def _on_line_end(self, number: int, *, by_client: bool) -> None:
         self.attached.pop(number, None)
-        self.expect(wait=self.flow.buffer.is_waiting)
+        self.expect(wait=self.flow.buffer.defers_losses)
         if self.owner == number and by_client and self.is_live:
             self._on_orphaned(self)
         self._on_change(self)
@@ -374,7 +374,7 @@ class ManagedPty:
 
     def on_published(self) -> None:
         """The account in the ring says what was told."""
-        self._publisher.bus.settle()
+        self._publisher.bus.set_checkpoint()
 
     @property
     def wants_ranges(self) -> bool:

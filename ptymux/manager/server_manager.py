@@ -177,7 +177,7 @@ class ServerManager(PtyManager):
         if number is None or number not in pty.attached:
             return None
         pty.attached[number].readers += 1
-        pty.expect(wait=pty.output.is_waiting)
+        pty.expect(wait=pty.output.defers_losses)
         return number
 
     def go_away(self, pty_id: PtyId, number: int) -> None:
@@ -275,14 +275,14 @@ class ServerManager(PtyManager):
         Called once, before anything else.
         """
         self._spawner.reserve(greeting.next_slot)
-        unsettled = self._log.unsettled()
+        replayed = self._log.after_checkpoint()
         # In the order in which they ended, in which they age out.
         for each in sorted(restored, key=lambda each: float(each.record["updated_at"])):
             try:
-                self._restore_pty(each, [e for e in unsettled if e.pty_id == each.record["pty_id"]])
+                self._restore_pty(each, [e for e in replayed if e.pty_id == each.record["pty_id"]])
             except (LookupError, TypeError, ValueError, PtymuxError):
                 _log.exception("PTY %s cannot be taken over", each.slot)
-        self._bus.settle()
+        self._bus.set_checkpoint()
         return self.live_count
 
     def _restore_pty(self, restored: RestoredPty, told: Sequence[EventEnvelope]) -> None:
@@ -332,7 +332,7 @@ class ServerManager(PtyManager):
         """Publish what became of PTYs that were there before this server."""
         payload = {"found": found, "reattached": reattached, "terminated": terminated}
         self._bus.publish(Topic.RECONCILED, id=new_id("evt"), at=time.time(), payload=payload)
-        self._bus.settle()
+        self._bus.set_checkpoint()
 
     def _stop_waiting(self, pty: ManagedPty) -> None:
         """Judge what was lost without those who did not come back; hang up what nobody took."""
@@ -351,4 +351,4 @@ class ServerManager(PtyManager):
     def _remember(self, pty: ManagedPty) -> None:
         if not pty.is_removed:
             self._keeper_link.remember(pty.slot, as_memory(pty))
-            self._bus.settle()
+            self._bus.set_checkpoint()

@@ -309,7 +309,7 @@ def event_log(
             missed, events = log.since(0)
             assert missed + len(events) == log.last_seq
         with suppress(InvalidValueError):
-            log.unsettled()
+            log.after_checkpoint()
         Bus(log.epoch, log).publish(Topic.RESIZED, id="new", at=2.0, payload={})
 
 
