@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Tty, World, wait_until
+from tests.e2e.conftest import Tty, World
 from tests.e2e.server import Server, running_server
+from tests.timing import wait_until
 
 COLOURED = r"printf 'one\n\033[31mtwo\033[0m\033[6n\033]0;title\007\nthree'"
 
