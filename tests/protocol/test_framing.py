@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import ptymux.protocol
 from ptymux.errors import ProtocolError
+from ptymux.protocol.frame_header import encode_taken
 from ptymux.protocol.framing import (
     HEADER_SIZE,
     LARGEST_DATA,
@@ -190,6 +191,11 @@ def test_frames_are_laid_out_as_documented() -> None:
 @given(U64, SMALL)
 def test_a_header_and_the_output_are_a_frame(offset: int, data: bytes) -> None:
     assert out_header(offset, len(data)) + data == Out(offset, data).encode()
+
+
+@given(U64)
+def test_what_a_keeper_sends_at_the_end_of_a_lifeline_is_a_frame(size: int) -> None:
+    assert encode_taken(size) == Taken(size).encode()
 
 
 @given(st.one_of(FRAMES, st.builds(Out, U64, SMALL)), SMALL)
