@@ -32,13 +32,12 @@ from ptymux.posix.reserve_fds import keep_reserve_fds, reserve_fds
 from ptymux.posix.runtime import peer, state_path
 from ptymux.protocol.messages import (
     PROTOCOL,
-    Params,
     Request,
-    agree,
     decode_request,
     encode_error,
     encode_result,
 )
+from ptymux.protocol.params import Params, agree
 from ptymux.server.client_connection import ClientConnection
 from ptymux.server.log_file import log_handler
 from ptymux.server.methods import COMMANDS

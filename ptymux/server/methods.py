@@ -33,10 +33,10 @@ from ptymux.errors import InvalidStateError, InvalidValueError, PtymuxError
 from ptymux.handover.wire import PassedOptions
 from ptymux.protocol.messages import (
     LARGEST_PAYLOAD,
-    Params,
     decode_payload,
     encode_notification,
 )
+from ptymux.protocol.params import Params
 from ptymux.server.attach_method import attach
 from ptymux.server.client_connection import ClientConnection
 from ptymux.server.reply import Answer
