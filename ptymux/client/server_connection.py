@@ -26,7 +26,7 @@ from ptymux.errors import (
     UnreachableError,
     VersionError,
 )
-from ptymux.protocol.framing import LineDecoder
+from ptymux.protocol.lines import LineDecoder
 from ptymux.protocol.messages import (
     OLDEST_PROTOCOL,
     PROTOCOL,

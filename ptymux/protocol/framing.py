@@ -1,10 +1,7 @@
-"""Decoders that turn bytes into lines and frames, and the frames themselves; no I/O.
+"""The frames of an attachment, and a decoder that turns bytes into them; no I/O.
 
-Feed a decoder a piece as the socket gave it, take from it until it has nothing whole any more, then
-feed the next piece. It never holds more than the largest line or frame and one piece.
-
-A connection begins with lines. A `spawn` is followed by a payload, and an `attach` turns the
-connection into frames. Bytes that were fed behind the last line are kept for either.
+Feed the decoder a piece as the socket gave it, take from it until it has nothing whole any more,
+then feed the next piece. It never holds more than the largest frame and one piece.
 
 A frame is 1 byte of type, 4 bytes of length, big-endian, and so many bytes. Types that this
 version does not know are skipped, and so is what follows the fields of one that it knows.
@@ -32,11 +29,9 @@ if TYPE_CHECKING:
     from typing import Any, Final, Self
 
 __all__ = [
-    "LARGEST_LINE",
     "LARGEST_FRAME",
     "LARGEST_DATA",
     "HEADER_SIZE",
-    "LineDecoder",
     "Frame",
     "Out",
     "In",
@@ -53,69 +48,11 @@ __all__ = [
     "out_header",
 ]
 
-LARGEST_LINE: Final = 1024 * 1024  # with its newline
 HEADER_SIZE: Final = HEADER.size
 
 _OFFSET: Final = Struct(">Q")
 _RANGE: Final = Struct(">QQ")
 _SIZE: Final = Struct(">HH")
-
-
-class LineDecoder:
-    """Cuts the bytes of a connection into lines, until it carries something else."""
-
-    def __init__(self, largest: int = LARGEST_LINE) -> None:
-        self._largest = largest
-        self._allowed = largest  # bytes held before a piece; more while a payload is awaited
-        self._held = bytearray()
-        self._searched = 0  # bytes held that are known to have no newline
-
-    @property
-    def held(self) -> int:
-        """Bytes that were fed and not taken."""
-        return len(self._held)
-
-    def feed(self, piece: bytes) -> None:
-        """Add a piece.
-
-        Raises:
-            ProtocolError: more than the largest line waits to be taken already.
-        """
-        if len(self._held) > self._allowed:
-            raise ProtocolError(f"more than {self._allowed} bytes were sent ahead of the answers")
-        self._held += piece
-
-    def next_line(self) -> bytes | None:
-        """Return the next line without its newline; None when none is whole yet.
-
-        Raises:
-            ProtocolError: the line is longer than the largest.
-        """
-        end = self._held.find(b"\n", self._searched, self._largest)
-        if end < 0:
-            if len(self._held) >= self._largest:
-                raise ProtocolError(f"a line is longer than {self._largest} bytes")
-            self._searched = len(self._held)
-            return None
-        return self._cut(end + 1)[:-1]
-
-    def take_payload(self, size: int) -> bytes | None:
-        """Return the next `size` bytes, whatever they are; None when not all are here yet."""
-        if len(self._held) < size:
-            self._allowed = max(self._largest, size)
-            return None
-        self._allowed = self._largest
-        return self._cut(size)
-
-    def take_rest(self) -> bytes:
-        """Return all bytes that were fed and not taken."""
-        return self._cut(len(self._held))
-
-    def _cut(self, size: int) -> bytes:
-        cut = bytes(self._held[:size])
-        del self._held[:size]
-        self._searched = 0
-        return cut
 
 
 class Frame(Value):

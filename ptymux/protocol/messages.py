@@ -15,7 +15,7 @@ from ptymux.errors import (
     UnknownMethodError,
     error_from_wire,
 )
-from ptymux.protocol.framing import LARGEST_LINE
+from ptymux.protocol.lines import LARGEST_LINE
 from ptymux.protocol.values import Value, Word, dump_object, parse_object
 
 TYPE_CHECKING = False

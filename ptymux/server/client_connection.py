@@ -28,7 +28,7 @@ from ptymux.errors import (
     ProtocolError,
     PtymuxError,
 )
-from ptymux.protocol.framing import LineDecoder
+from ptymux.protocol.lines import LineDecoder
 
 __all__ = ["ClientConnection"]
 

@@ -22,7 +22,7 @@ from ptymux.errors import (
     PtymuxError,
     UnreachableError,
 )
-from ptymux.protocol.framing import LineDecoder
+from ptymux.protocol.lines import LineDecoder
 from ptymux.protocol.messages import Failure, Notification, Reply, decode_answer, encode_request
 from ptymux.tui.choice import Call
 from ptymux.tui.pty_samples import Model

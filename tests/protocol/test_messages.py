@@ -19,7 +19,7 @@ from ptymux.errors import (
     UnknownPtyError,
     error_from_wire,
 )
-from ptymux.protocol.framing import LARGEST_LINE
+from ptymux.protocol.lines import LARGEST_LINE
 from ptymux.protocol.messages import (
     Failure,
     Notification,
