@@ -52,14 +52,27 @@ _LONGEST_ID: Final = 128
 
 
 class Request(Value):
-    """A method that a client calls, and its parameters."""
+    """A method that a client calls, and its parameters.
 
-    __slots__ = ("id", "method", "params")
+    `payload` and `fds` are what came with a spawn, else empty; `fds` is None when they were sent
+    but not all of them arrived. Whoever gets a request owns its fds.
+    """
 
-    def __init__(self, id: int | str | None, method: str, params: dict[str, Any]) -> None:
+    __slots__ = ("fds", "id", "method", "params", "payload")
+
+    def __init__(
+        self,
+        id: int | str | None,
+        method: str,
+        params: dict[str, Any],
+        payload: bytes = b"",
+        fds: tuple[int, ...] | None = (),
+    ) -> None:
         self.id = id
         self.method = method
         self.params = params
+        self.payload = payload
+        self.fds = fds
 
 
 class Notification(Value):
@@ -73,13 +86,16 @@ class Notification(Value):
 
 
 class Reply(Value):
-    """The result of a request."""
+    """The result of a request, and the fds that came with it; whoever gets it owns them."""
 
-    __slots__ = ("id", "result")
+    __slots__ = ("fds", "id", "result")
 
-    def __init__(self, id: int | str | None, result: dict[str, Any]) -> None:
+    def __init__(
+        self, id: int | str | None, result: dict[str, Any], fds: tuple[int, ...] = ()
+    ) -> None:
         self.id = id
         self.result = result
+        self.fds = fds
 
 
 class Failure(Value):

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 
 from ptymux.errors import InvalidValueError, VersionError
-from ptymux.protocol.messages import OLDEST_PROTOCOL, PROTOCOL
+from ptymux.protocol.messages import LARGEST_PAYLOAD, OLDEST_PROTOCOL, PROTOCOL
 from ptymux.protocol.values import Word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Params", "agree"]
+__all__ = ["Params", "agree", "payload_size"]
 
 
 class Params:
@@ -144,6 +144,15 @@ def agree(params: Params) -> int:
     if common < max(first, OLDEST_PROTOCOL):
         raise VersionError(f"{OLDEST_PROTOCOL} to {PROTOCOL}", f"{first} to {last}")
     return common
+
+
+def payload_size(params: Params) -> int:
+    """Return how many bytes follow the line of a spawn with these parameters.
+
+    Raises:
+        InvalidValueError: they do not say, or it is more than may follow.
+    """
+    return params.number("payload_bytes", 0, LARGEST_PAYLOAD)
 
 
 def _shown(value: object) -> object:
