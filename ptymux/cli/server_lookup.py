@@ -16,7 +16,7 @@ from ptymux.errors import (
     UnreachableError,
 )
 from ptymux.posix.runtime import check_is_socket, state_path
-from ptymux.protocol.messages import Notification
+from ptymux.protocol.messages import Notification, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -151,14 +151,14 @@ class _Nobody(ServerConnection):
         timeout: float | None,
         payload: bytes = b"",
         fds: Sequence[int] = (),
-    ) -> tuple[dict[str, Any], list[int]]:
+    ) -> Reply:
         named = [params["pty"]] if params.get("pty") else params.get("ptys") or []
         if named:
             raise UnknownPtyError(named[0])
         if method == "list":
-            return {"ptys": [], "ended": 0, "next": None}, []
+            return Reply(None, {"ptys": [], "ended": 0, "next": None})
         if method in ("kill", "remove"):
-            return {"ptys": [], "removed": []}, []
+            return Reply(None, {"ptys": [], "removed": []})
         if method == "events" and not params.get("follow"):
-            return {"missed": 0, "epoch": "", "last_seq": 0}, []
+            return Reply(None, {"missed": 0, "epoch": "", "last_seq": 0})
         raise self._error
