@@ -1,4 +1,4 @@
-"""How a command finds its server, and what it hears when none runs."""
+"""How a command finds its server and asks it, and what it gets when none runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ptymux.errors import (
     UnreachableError,
 )
 from ptymux.posix.runtime import check_is_socket, state_path
-from ptymux.protocol.messages import Notification
+from ptymux.protocol.messages import Notification, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,9 +85,9 @@ def reach(path: str) -> ServerConnection:
 
 
 def repeating(act: Callable[[ServerConnection], _T]) -> _T:
-    """Return what `act` returns, called again on another connection if the server is replaced.
+    """Return what `act` returns with a connection; call it again if the server is replaced.
 
-    It asks for what may be asked for twice.
+    So `act` must be harmless to do twice.
 
     Raises:
         PtymuxError: as `connect`, or there was no server for too long.
@@ -102,7 +102,7 @@ def repeating(act: Callable[[ServerConnection], _T]) -> _T:
 
 
 def change_pty(method: str, as_json: bool, **params: object) -> None:
-    """Ask the server for what may be done twice and is answered by the PTY; print that as JSON.
+    """Have the server change a PTY, again if it is replaced; print the PTY if JSON is wanted.
 
     Raises:
         PtymuxError: the server refused, or there is none.
@@ -113,7 +113,7 @@ def change_pty(method: str, as_json: bool, **params: object) -> None:
 
 
 def _connect_soon(path: str) -> ServerConnection:
-    """Connect to a server that serves, or is about to as somebody else has just started it."""
+    """Connect to a server that serves, or will soon as somebody has just started it."""
     deadline = time.monotonic() + _COME_UP_SECONDS
     while True:
         try:
@@ -125,7 +125,7 @@ def _connect_soon(path: str) -> ServerConnection:
 
 
 class _Nobody(ServerConnection):
-    """What stands for a server where none runs."""
+    """Takes the place of a connection where no server runs: there are no PTYs."""
 
     def __init__(self, path: str, error: NoServerError) -> None:
         self.path = path
@@ -141,7 +141,7 @@ class _Nobody(ServerConnection):
         return -1
 
     def notification(self, timeout: float | None = None) -> Notification | None:
-        """Return what a server says last."""
+        """Return the notification that ends a list of events."""
         return Notification("end", {})
 
     def _ask(
@@ -151,14 +151,14 @@ class _Nobody(ServerConnection):
         timeout: float | None,
         payload: bytes = b"",
         fds: Sequence[int] = (),
-    ) -> tuple[dict[str, Any], list[int]]:
+    ) -> Reply:
         named = [params["pty"]] if params.get("pty") else params.get("ptys") or []
         if named:
             raise UnknownPtyError(named[0])
         if method == "list":
-            return {"ptys": [], "ended": 0, "next": None}, []
+            return Reply(None, {"ptys": [], "ended": 0, "next": None})
         if method in ("kill", "remove"):
-            return {"ptys": [], "removed": []}, []
+            return Reply(None, {"ptys": [], "removed": []})
         if method == "events" and not params.get("follow"):
-            return {"missed": 0, "epoch": "", "last_seq": 0}, []
+            return Reply(None, {"missed": 0, "epoch": "", "last_seq": 0})
         raise self._error

@@ -33,8 +33,10 @@ from ptymux.errors import ProtocolError as Refused
 from ptymux.handover.state_file import StateFile, read_proofs
 from ptymux.handover.wire import Inbox, Outbox
 from ptymux.protocol.framing import HEADER_SIZE as FRAME_HEADER
-from ptymux.protocol.framing import LARGEST_FRAME, FrameDecoder, LineDecoder
-from ptymux.protocol.messages import Params, agree, decode_answer, decode_payload, decode_request
+from ptymux.protocol.framing import LARGEST_FRAME, FrameDecoder
+from ptymux.protocol.lines import LineDecoder
+from ptymux.protocol.messages import decode_answer, decode_payload, decode_request
+from ptymux.protocol.params import Params, agree
 
 __all__ = ["TARGETS", "Target"]
 

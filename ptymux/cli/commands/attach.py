@@ -1,4 +1,4 @@
-"""`ptymux attach`: a PTY that is there already, on this terminal."""
+"""`ptymux attach`: shows a PTY that is there already on this terminal, and types into it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ptymux server`: start, stop or restart the server, or look at it."""
+"""`ptymux server`: starts, stops or restarts the server, or shows its status."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def stop(force: bool, as_json: bool) -> None:
 
 
 def _stop(connection: ServerConnection, force: bool) -> int:
-    """Return how many PTYs ended with the server, once both of its processes are gone."""
+    """Stop the server, and return how many PTYs ended with it, once both processes are gone."""
     status = connection.call("status")
     handles = [_handle(status[who]) for who in ("pid", "keeper_pid")]
     try:
@@ -158,7 +158,7 @@ def restart(as_json: bool) -> None:
 
 
 def _await_replacement(path: str, old: int) -> dict[str, Any]:
-    """Return the status of the server that comes after the one with the pid `old`."""
+    """Return the status of the server that replaces the one with the pid `old`."""
     deadline = time.monotonic() + _RESTART_SECONDS
     while True:
         left = deadline - time.monotonic()

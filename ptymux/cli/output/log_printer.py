@@ -1,4 +1,4 @@
-"""Output on its way from a server to stdout, what is missing told in its place."""
+"""Gets the output of a PTY from a server, and prints it with a message for each gap."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _NO_COLOUR: Final = b"\x1b[0m"
 
 
 class Printer:
-    """Prints pieces on an fd: `raw`, as `plain` text, or as text with `colours`.
+    """Prints output on an fd: `raw`, as `plain` text, or as text with `colours`.
 
-    Gaps are told on stderr, or with `inline` between the lines.
+    A gap is reported on stderr, or with `inline` between the lines.
     """
 
     def __init__(self, fd: int, view: str, *, inline: bool) -> None:

@@ -1,4 +1,4 @@
-"""`ptymux run` in the foreground: the server runs the command, and we show it to its end."""
+"""`ptymux run` in the foreground: starts a command in the server, and passes its output on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_on_terminal(
 def run_in_pipe(
     options: SpawnOptions, *, keep: bool, remove: bool
 ) -> tuple[int, Mapping[str, Any] | None]:
-    """Run a command and pass its output on to stdout; return and raise as `run_on_terminal`."""
+    """Run a command, and pass its output on to stdout; returns and raises as `run_on_terminal`."""
     from ptymux.cli.terminal.pipe import PipePassage
 
     attachment = _start(options, "lossless", keep=keep, remove=remove)
@@ -53,7 +53,7 @@ def run_in_pipe(
 
 
 def print_end(pty: Mapping[str, Any], *, as_json: bool, is_kept: bool) -> None:
-    """Say on stderr how a PTY ended."""
+    """Print on stderr how a PTY ended."""
     if not as_json:
         print_message(summary(pty, is_kept=is_kept), prefix="")
         return

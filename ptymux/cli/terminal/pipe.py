@@ -1,4 +1,4 @@
-"""A command in a pipe: its bytes as it wrote them, all of them, however slow their reader is.
+"""A command in a pipe: passes on all bytes that it writes, however slow their reader is.
 
 Its output is received only while stdout has taken all that came before, so that a slow reader makes
 the command wait. Whoever asks us to end by a signal gets it: the signal goes to the command, and
@@ -38,9 +38,10 @@ class _NobodyReadsError(Exception):
 
 
 class PipePassage:
-    """Passes one attachment's output on to stdout, and our signals to the command; owns it.
+    """Passes the output of one attachment on to stdout, and our signals to the command.
 
-    What is missing, which it may only be by request or long after the end, is told on stderr.
+    It owns the attachment. Output that is missing is reported on stderr; that is so only on
+    request (`--on-full drop`), or when it is read long after the end.
     """
 
     def __init__(self, attachment: Attachment, grace_seconds: float) -> None:

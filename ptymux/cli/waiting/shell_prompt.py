@@ -1,4 +1,4 @@
-"""Waiting until a shell is back at its prompt, with nothing but what every shell does.
+"""Waits until a shell is back at its prompt, without any setup of the shell.
 
 Two signs: the mark that shells with integration put before a prompt (OSC 133;A), which counts at
 once, or the leader of the session being the terminal's foreground again, waiting for somebody to
@@ -33,18 +33,18 @@ class Marks:
         self._rest = b""
 
     def feed(self, data: bytes) -> bool:
-        """Whether a mark ends in this output."""
+        """Take output; return whether a mark ends in it."""
         text = self._rest + data
         self._rest = text[1 - len(b"\x1b]133;A") :]
         return _MARK.search(text) is not None
 
     def skip(self) -> None:
-        """Go on behind a gap."""
+        """Take notice of a gap: no mark goes across it."""
         self._rest = b""
 
 
 def for_prompt(pty: Mapping[str, Any], start: int | str | None) -> Outcome:
-    """Return once the prompt is there; with a `start` only after some output from there on."""
+    """Return once the prompt is there; with a `start` only after output from that offset on."""
     watch, found = observe(
         pty["pty_id"],
         "now" if start is None else start,
