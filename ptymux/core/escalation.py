@@ -1,9 +1,10 @@
-"""Signals: their names, the record of each delivery, and how a session is made to end.
+"""Signals: their names, the record of each delivery, and the plan by which a session is ended.
 
-An `Escalation` decides only: the caller scans the session, calls `step` with what it found, does
-what the answer says and comes back at `deadline`. Its clock is the caller's and must never go
-back. Processes are whatever the caller can hash and signal, such as a pidfd's holder: equal
-only when they are the same process, or a reused pid would count as told already.
+An `Escalation` only decides; `engine.session_end.perform` acts on real processes. A caller scans
+the session, calls `step` with what it found, does what the answer says and comes back at
+`deadline`. The clock is the caller's and must never go back. A process is any hashable value that
+the caller can signal. Two are equal only if they are the same process: otherwise a new process
+with a reused pid would count as one that got its TERM already.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import signal as signals
 from collections import deque
 from collections.abc import Hashable, Iterator, Set
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
-from ptymux.core.model import Limits, PtyId
+from ptymux.core.model import DEFAULT_GRACE_SECONDS, Limits, PtyId
 from ptymux.errors import InvalidValueError, UnknownSignalError
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "GRACE_SCAN_SECONDS",
     "KILL_SCAN_SECONDS",
     "GIVE_UP_SECONDS",
+    "END_TIMING",
+    "EndTiming",
     "Send",
     "GiveUp",
     "Done",
@@ -39,6 +42,19 @@ __all__ = [
 GRACE_SCAN_SECONDS = 0.1  # between two scans for new processes while the grace lasts
 KILL_SCAN_SECONDS = 0.02  # between two scans once KILL was sent
 GIVE_UP_SECONDS = 1.0  # from the first KILL to closing by force
+
+
+@dataclass(frozen=True, slots=True)
+class EndTiming:
+    """How long the stages of an end last that no option sets; tests give shorter ones."""
+
+    hangup_seconds: float = 0.3  # from HUP to TERM: a program that cleans up at HUP dies of a TERM
+    grace_seconds: float = DEFAULT_GRACE_SECONDS  # from TERM to KILL, of a PTY without a manager
+    close_seconds: float = 1.5  # for the engine to close the terminal of a session that is gone
+    step_seconds: float = 0.01  # between two scans of a keeper that ends what it has
+
+
+END_TIMING: Final = EndTiming()
 
 P = TypeVar("P", bound=Hashable)
 
@@ -127,7 +143,7 @@ class Send(Generic[P]):
 
 @dataclass(frozen=True, slots=True)
 class GiveUp(Generic[P]):
-    """Close the record by force and say so: these processes outlived a second of KILL."""
+    """Close the terminal by force and report it: these processes outlived a second of KILL."""
 
     left: frozenset[P]
 
@@ -162,6 +178,7 @@ class Escalation(Generic[P]):
         self._asked: set[P] = set()
         self._killed_at: float | None = None
         self._is_over = False
+        self._left: frozenset[P] = frozenset()
 
     @property
     def escalated(self) -> bool:
@@ -172,6 +189,11 @@ class Escalation(Generic[P]):
     def is_over(self) -> bool:
         """`Done` or `GiveUp` was returned; later steps return nothing."""
         return self._is_over
+
+    @property
+    def left(self) -> frozenset[P]:
+        """The processes that outlived KILL when the plan gave up; empty if it did not."""
+        return self._left
 
     def shorten(self, now: float, grace_seconds: float) -> None:
         """End the grace `grace_seconds` from now, unless it ends earlier: a second request.
@@ -224,8 +246,9 @@ class Escalation(Generic[P]):
         if now < self._killed_at + GIVE_UP_SECONDS:
             return kills
         self._is_over = True
+        self._left = frozenset(alive)
         # A step that came late may see processes that got no KILL yet.
-        return (*kills, GiveUp(frozenset(alive)))
+        return (*kills, GiveUp(self._left))
 
 
 def check_grace(grace_seconds: float) -> float:

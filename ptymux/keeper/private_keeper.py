@@ -16,6 +16,7 @@ import signal
 import socket
 import time
 
+from ptymux.core.escalation import END_TIMING, EndTiming
 from ptymux.engine.session_end import end_sessions
 from ptymux.errors import PtymuxError
 from ptymux.handover.snapshot import PtySnapshot
@@ -36,12 +37,13 @@ _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal
 class PrivateKeeper(KeeperService):
     """Keeps for the program at the other end of the link."""
 
-    def __init__(self) -> None:
+    def __init__(self, timing: EndTiming = END_TIMING) -> None:
         super().__init__(PtyTable(NoChildRecords()))
+        self._timing = timing
         self._is_over = False
 
     @classmethod
-    def take_over(cls) -> PrivateKeeper:
+    def take_over(cls, timing: EndTiming = END_TIMING) -> PrivateKeeper:
         """Begin with what is handed over through LINK_FD.
 
         Raises:
@@ -52,7 +54,7 @@ class PrivateKeeper(KeeperService):
         link.setblocking(False)
         inbox = Inbox(link)
         hello, slots, others = handed_over(link, inbox)
-        keeper = cls()
+        keeper = cls(timing)
         keeper._serve_link(link, inbox)
         keeper._restore(hello.body, [PtySnapshot.of(message) for message in slots])
         for message in others:
@@ -75,7 +77,7 @@ class PrivateKeeper(KeeperService):
                 self._engine.check_stopped()  # no signal tells it of children that are not ours
                 next_check = time.monotonic() + CHECK_SECONDS
         with reserve_fds():
-            end_sessions(self._table.leaders, self._close)
+            end_sessions(self._table.leaders, self._close, self._timing)
 
     def _on_hang_up(self) -> None:
         self._is_over = True
@@ -84,7 +86,7 @@ class PrivateKeeper(KeeperService):
         self._send({"op": "log", "text": text})
 
 
-def main() -> None:
+def main(timing: EndTiming = END_TIMING) -> None:
     """Be the keeper of our parent."""
     os.closerange(LINK_FD + 1, 1 << 16)
     os.set_inheritable(LINK_FD, False)
@@ -96,7 +98,7 @@ def main() -> None:
     keep_reserve_fds()
     become_subreaper()
     try:
-        keeper = PrivateKeeper.take_over()
+        keeper = PrivateKeeper.take_over(timing)
     except PtymuxError:
         os._exit(1)  # the program gets to know that there is no hello
     keeper.run()

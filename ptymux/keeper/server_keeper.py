@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from ptymux.core.escalation import END_TIMING
 from ptymux.core.model import Limits
 from ptymux.engine.session_end import end_sessions
 from ptymux.errors import AlreadyRunningError, PtymuxError
@@ -40,6 +41,7 @@ class ServerKeeper(KeeperService):
         """Keep for the server at `path`; `event_log` is the memory of its event log."""
         super().__init__(PtyTable(socket_lock.state))
         self.on_ready: Callable[[], None] = lambda: None  # a server serves
+        self.timing = END_TIMING  # of the sessions that are left at its end
         self._socket_lock = socket_lock
         self._log = event_log
         self._server = Supervisor(path)
@@ -111,7 +113,7 @@ class ServerKeeper(KeeperService):
             self._end_wait(self._awaited).close()
         self._server.zygote.close()
         with reserve_fds():  # there are sessions when the server was killed before it ended them
-            end_sessions(self._table.leaders, super()._close)
+            end_sessions(self._table.leaders, super()._close, self.timing)
         self._socket_lock.close()  # last: the next server knows them by its state file
         os.close(self._log)
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
+from ptymux.core.escalation import END_TIMING, EndTiming
 from ptymux.core.event_log import EventEnvelope, EventLog, Topic
 from ptymux.core.lifecycle import LifecycleEvent, State
 from ptymux.core.model import (
@@ -50,8 +51,9 @@ class ServerManager(PtyManager):
         socket_path: str,
         limits: Limits | None = None,
         event_log: EventLog | None = None,
+        timing: EndTiming = END_TIMING,
     ) -> None:
-        super().__init__(link=link, limits=limits, log=event_log)
+        super().__init__(link=link, limits=limits, log=event_log, timing=timing)
         self._keeper_link = link
         self._spawner.socket_path = socket_path
         self._spawner.on_change = self._remember
@@ -251,7 +253,8 @@ class ServerManager(PtyManager):
         """
         pty = self._roster.get(pty_id)
         if pty.is_live and pty.has_run:
-            await hang_up(self._link, pty, CorrelationId(new_id("req")))
+            cause = CorrelationId(new_id("req"))
+            await hang_up(self._link, pty, cause, self._timing.hangup_seconds)
             await self.terminate(pty_id)
 
     def _on_orphaned(self, pty: ManagedPty) -> None:

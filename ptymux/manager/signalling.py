@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal as signals
 import time
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from ptymux.core.escalation import Outcome, SignalEnvelope, parse_signal
 from ptymux.core.model import CorrelationId, OnFull
@@ -16,8 +16,6 @@ from ptymux.manager.managed_pty import ManagedPty
 from ptymux.posix.process import FOREGROUND_SIGNALS, group_members, send, session_members
 
 __all__ = ["deliver", "hang_up"]
-
-_HANGUP_SECONDS: Final = 0.3  # for what cleans up at HUP; a TERM would end it then
 
 _Sent: TypeAlias = "list[tuple[int, str | None]]"  # to whom, and why it failed
 
@@ -53,13 +51,13 @@ async def deliver(
     return envelopes
 
 
-async def hang_up(link: Link, pty: ManagedPty, cause: CorrelationId) -> None:
-    """Tell a PTY's session that its terminal is gone; return once it is, or after a moment."""
-    pty.flow.set_on_full(OnFull.DROP)  # nobody is there for whom it should wait
+async def hang_up(link: Link, pty: ManagedPty, cause: CorrelationId, hangup_seconds: float) -> None:
+    """Send HUP and CONT to a PTY's session; return once the PTY is gone or the time is over."""
+    pty.flow.set_on_full(OnFull.DROP)  # nobody is left who could read
     for signum in (signals.SIGHUP, signals.SIGCONT):
         await deliver(link, pty, signum, session=True, cause=cause)
     with contextlib.suppress(TimeoutError):
-        seconds = min(_HANGUP_SECONDS, pty.options.grace_seconds)
+        seconds = min(hangup_seconds, pty.options.grace_seconds)
         await asyncio.wait_for(pty.gone.wait(), seconds)
 
 
