@@ -64,11 +64,11 @@ class ServerLink(ProcessLink):
 
     # Requests --------------------------------------------------------------------------------
 
-    def remember(self, slot: int, record: Mapping[str, Any]) -> None:
-        """Have the keeper keep what a successor of this server needs to know of a PTY."""
-        memory = json.dumps(record).encode()
-        self._snapshots.remember(slot, memory)
-        self._post({"op": "record", "slot": slot}, memory)
+    def persist(self, slot: int, record: Mapping[str, Any]) -> None:
+        """Have the keeper keep the record from which a replacement server restores a PTY."""
+        data = json.dumps(record).encode()
+        self._snapshots.remember(slot, data)
+        self._post({"op": "record", "slot": slot}, data)
 
     def settled(self) -> None:
         """Tell the keeper that what an earlier one left behind was seen to."""

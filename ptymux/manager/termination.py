@@ -75,12 +75,11 @@ class Termination:
 
     async def _run(self) -> None:
         pty = self._pty
-        await pty.settled.wait()
-        if pty.gone.is_set():
+        await pty.milestones.settled.wait()
+        if pty.is_gone:
             return
-        if not pty.terminating:  # else the server before this one published it
-            pty.terminating = True
-            pty.end_cause = self._cause
+        if not pty.end.is_terminating:  # else the server before this one published it
+            pty.end.begin_termination(self._cause)
             pty.publish(Topic.TERMINATING, {"grace_seconds": self._grace_seconds}, self._cause)
             pty.note_change()
         self._plan = Escalation(time.monotonic(), self._grace_seconds)
@@ -94,7 +93,7 @@ class Termination:
         sid = self._pty.record.pid
         assert sid is not None
         with contextlib.suppress(OutOfResourcesError):
-            self._pty.escaped = await self._scanner.escaped(sid)
+            self._pty.end.escaped = await self._scanner.escaped(sid)
         blind_until = time.monotonic() + self._grace_seconds + GIVE_UP_SECONDS
         seconds: float | None = 0.0
         while seconds is not None:
@@ -127,7 +126,7 @@ class Termination:
 
         A paused one may take as long as the engine waits for its consumer.
         """
-        gone = self._pty.gone
+        gone = self._pty.milestones.gone
         patience = time.monotonic() + PAUSED_END_SECONDS
         while not gone.is_set():
             with contextlib.suppress(TimeoutError):
