@@ -11,7 +11,7 @@ Three ideas hold it together:
 
 The map; a folder imports only from those below it, which `tests/test_layers.py` enforces:
 
-    cli/       the command: commands/ (a file each), options/, output/, terminal/, doctor/
+    cli/       the command: commands/ (a file each), options/, output/, terminal/, waiting/, doctor/
     tui/       the dashboard: what is drawn full-screen; rich, no asyncio
     stress/    `ptymux stress`: scenarios, what they must show, how it is reported
     server/    the server process: connections, requests, attachments

@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.output.printing import print_message
 from ptymux.errors import PtymuxError, UnknownPtyError
 from ptymux.posix.resource_errors import resource_error
 
@@ -90,7 +90,7 @@ def _run(on_interrupt: object) -> int:
 
 
 def _fail(error: Exception) -> int:
-    """Tell a failure in words; return the exit code."""
+    """Print what went wrong; return the exit code."""
     if isinstance(error, OSError):
         if error.errno in _UNWRITABLE:
             return _print_unwritable(error)
@@ -128,8 +128,8 @@ def _print_usage(error: click.UsageError) -> int:
         text = f"no option {error.option_name!r}, did you mean {meant!r}"
     # Of an option without its value click does not say whose it is.
     words = [word for word in sys.argv[1:2] if word in COMMANDS]
-    who = error.ctx.command_path if error.ctx else " ".join(("ptymux", *words))
-    return _print_line(f"{text}; see `{who} --help`", EXIT_USAGE, who)
+    command = error.ctx.command_path if error.ctx else " ".join(("ptymux", *words))
+    return _print_line(f"{text}; see `{command} --help`", EXIT_USAGE, command)
 
 
 def _print_unwritable(error: OSError) -> int:
@@ -141,8 +141,8 @@ def _print_unwritable(error: OSError) -> int:
     )
 
 
-def _print_line(text: str, status: int, who: str = "ptymux") -> int:
-    print_message(text, who)
+def _print_line(text: str, status: int, prefix: str = "ptymux") -> int:
+    print_message(text, prefix)
     return status
 
 

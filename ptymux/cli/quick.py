@@ -30,8 +30,8 @@ def run_quickly(words: Sequence[str]) -> int | None:
         return None
     try:
         with ServerConnection(socket_path(), HELLO_SECONDS) as connection:
-            told = connection.call("stats", pty=pty)["pty"]
+            found = connection.call("stats", pty=pty)["pty"]
     except (NoServerError, UnknownPtyError, ConnectionClosedError):
         return None
-    print_json(pty=told)
+    print_json(pty=found)
     return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from ptymux.cli.options.pty_names import PTY
+from ptymux.cli.output.printing import print_json
 from ptymux.client.server_connection import ServerConnection, socket_path
 from ptymux.errors import (
     ConnectionClosedError,
@@ -21,7 +21,7 @@ from ptymux.protocol.messages import Notification
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["PTY", "chosen_path", "connect", "every_pty", "reach", "repeating"]
+__all__ = ["change_pty", "chosen_path", "connect", "reach", "repeating"]
 
 _T = TypeVar("_T")
 
@@ -30,13 +30,15 @@ _HELLO_SECONDS: Final = 1.8  # so that with our own start a silent server costs 
 _RETRY_SECONDS: Final = 0.01
 
 
-def chosen_path() -> str:
+def chosen_path(context: click.Context | None = None) -> str:
     """Return the path of the socket: of `--socket`, else PTYMUX_SOCKET, else the default.
+
+    The option is that of `context`, by default of the command that runs.
 
     Raises:
         InvalidValueError: no socket can have such a path.
     """
-    context = click.get_current_context(silent=True)
+    context = context or click.get_current_context(silent=True)
     return socket_path(None if context is None else context.find_root().params.get("socket"))
 
 
@@ -99,16 +101,15 @@ def repeating(act: Callable[[ServerConnection], _T]) -> _T:
         return requests.repeating(act)
 
 
-def every_pty(connection: ServerConnection, **chosen: object) -> tuple[list[dict[str, Any]], int]:
-    """Return the PTYs that a `list` with these parameters gives, all pages, and how many ended."""
-    found: list[dict[str, Any]] = []
-    after: int | None = None
-    while True:
-        page = connection.call("list", after=after, **chosen)
-        found += page["ptys"]
-        after = page.get("next")
-        if after is None:
-            return found, page["ended"]
+def change_pty(method: str, as_json: bool, **params: object) -> None:
+    """Ask the server for what may be done twice and is answered by the PTY; print that as JSON.
+
+    Raises:
+        PtymuxError: the server refused, or there is none.
+    """
+    pty = repeating(lambda connection: connection.call(method, **params)["pty"])
+    if as_json:
+        print_json(pty=pty)
 
 
 def _connect_soon(path: str) -> ServerConnection:

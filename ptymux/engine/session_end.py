@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Protocol
 
-from ptymux.core.escalation import END_TIMING, EndTiming, Escalation, Send
+from ptymux.core.escalation import Escalation, Send
+from ptymux.core.windows import Windows
 from ptymux.errors import PtymuxError
 from ptymux.posix.process import (
     Identity,
@@ -27,6 +28,7 @@ from ptymux.posix.tty import lock_terminal, terminal_session
 __all__ = ["Target", "end_newborn", "end_sessions", "perform", "send_if_possible"]
 
 _NEWBORN_SCANS: Final = 10
+_NEWBORN_SCAN_SECONDS: Final = 0.01
 
 
 class Target(Identity, Protocol):
@@ -67,7 +69,7 @@ def perform(
 def end_sessions(
     leaders: Mapping[int, int | None],
     close_terminals: Callable[[], None],
-    timing: EndTiming = END_TIMING,
+    windows: Windows,
 ) -> None:
     """Return once nothing of these sessions is alive, or a second after KILL was sent.
 
@@ -83,22 +85,22 @@ def end_sessions(
         for member in members:
             send_if_possible(member, signum)
     close_terminals()
-    until = time.monotonic() + timing.hangup_seconds
+    until = time.monotonic() + windows.hangup
     while _members(leaders):
         if time.monotonic() >= until:
-            _escalate(leaders, timing)
+            _escalate(leaders, windows)
             return
-        time.sleep(timing.step_seconds)
+        time.sleep(windows.scan)
 
 
-def _escalate(leaders: Mapping[int, int | None], timing: EndTiming) -> None:
-    plan: Escalation[ProcessId] = Escalation(time.monotonic(), timing.grace_seconds)
+def _escalate(leaders: Mapping[int, int | None], windows: Windows) -> None:
+    plan: Escalation[ProcessId] = Escalation(time.monotonic(), windows.grace)
     while (seconds := perform(plan, _members(leaders))) is not None:
         # Nobody wakes us when a process ends, so look more often than the plan needs.
-        time.sleep(min(seconds, timing.step_seconds))
+        time.sleep(min(seconds, windows.scan))
 
 
-def end_newborn(master: int, timing: EndTiming = END_TIMING) -> None:
+def end_newborn(master: int) -> None:
     """Kill what a keeper started on this terminal if it died before it could report that.
 
     The terminal is locked first. A child that has not opened it yet fails to, and ends by itself.
@@ -113,7 +115,7 @@ def end_newborn(master: int, timing: EndTiming = END_TIMING) -> None:
             send_if_possible(member, signal.SIGKILL)
         if not members:
             return
-        time.sleep(timing.step_seconds)
+        time.sleep(_NEWBORN_SCAN_SECONDS)
 
 
 def _members(leaders: Mapping[int, int | None]) -> Collection[SessionMember]:

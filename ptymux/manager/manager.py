@@ -11,7 +11,7 @@ from typing import Final
 from weakref import WeakSet
 
 from ptymux.core.bus import Bus
-from ptymux.core.escalation import END_TIMING, EndTiming, SignalEnvelope, check_grace
+from ptymux.core.escalation import SignalEnvelope, check_grace
 from ptymux.core.event_log import KEPT, EventEnvelope, EventLog, Topic
 from ptymux.core.lifecycle import State, Transition
 from ptymux.core.model import (
@@ -28,6 +28,7 @@ from ptymux.core.model import (
 from ptymux.core.notifications import BufferStats
 from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import Part
+from ptymux.core.windows import Windows
 from ptymux.engine.reports import Report
 from ptymux.errors import InvalidStateError, LinkClosedError
 from ptymux.link.in_process import Link
@@ -64,7 +65,7 @@ class PtyManager:
         limits: Limits | None = None,
         link: Link | None = None,
         log: EventLog | None = None,
-        timing: EndTiming = END_TIMING,
+        windows: Windows | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self._link = link or PrivateLink()
@@ -72,8 +73,8 @@ class PtyManager:
         self._log = log or EventLog(self.limits.event_log, epoch=os.urandom(8).hex())
         self._bus = Bus(self._log.epoch, self._log, self.limits)
         self._publisher = Publisher(self._bus)
-        self._timing = timing
-        self._terminations = Terminations(self._link, timing)
+        self.windows = windows or Windows.from_environment(os.environ)
+        self._terminations = Terminations(self._link, self.windows)
         self._spawner = Spawner(self._roster, self._link, self._publisher, self._terminations)
         self._streams: WeakSet[EventStream] = WeakSet()
         self._closing: asyncio.Task[None] | None = None

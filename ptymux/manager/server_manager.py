@@ -8,9 +8,8 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any
 
-from ptymux.core.escalation import END_TIMING, EndTiming
 from ptymux.core.event_log import EventEnvelope, EventLog, Topic
 from ptymux.core.lifecycle import LifecycleEvent, State
 from ptymux.core.model import (
@@ -23,6 +22,7 @@ from ptymux.core.model import (
     WindowSize,
     check_name,
 )
+from ptymux.core.windows import Windows
 from ptymux.errors import PtymuxError
 from ptymux.handover.snapshot import Greeting, RestoredPty
 from ptymux.link.server_link import ServerLink
@@ -43,9 +43,6 @@ __all__ = ["ServerManager"]
 
 _log = logging.getLogger("ptymux")
 
-_NUDGE_SECONDS: Final = 0.05
-_RETURN_SECONDS: Final = 10.0  # for the clients of a server that died to connect again
-
 
 class ServerManager(PtyManager):
     """A PtyManager whose PTYs a keeper has; each change of a PTY is persisted at the keeper."""
@@ -56,9 +53,9 @@ class ServerManager(PtyManager):
         socket_path: str,
         limits: Limits | None = None,
         event_log: EventLog | None = None,
-        timing: EndTiming = END_TIMING,
+        windows: Windows | None = None,
     ) -> None:
-        super().__init__(link=link, limits=limits, log=event_log, timing=timing)
+        super().__init__(link=link, limits=limits, log=event_log, windows=windows)
         self._keeper_link = link
         self._spawner.socket_path = socket_path
         self._spawner.host.on_change = self._persist
@@ -147,7 +144,7 @@ class ServerManager(PtyManager):
             size = pty.record.size
             rows = size.rows - 1 if size.rows > 1 else 2
             await self._link.resize(pty.slot, WindowSize(size.cols, rows))
-            await asyncio.sleep(_NUDGE_SECONDS)  # a shell looks at the size when it gets to it
+            await asyncio.sleep(self.windows.nudge)  # a shell looks at the size when it gets to it
             await self._link.resize(pty.slot, pty.record.size)
         finally:
             self._nudging.discard(pty_id)
@@ -239,7 +236,7 @@ class ServerManager(PtyManager):
 
     async def _remove_later(self, pty_id: PtyId) -> None:
         """Forget a PTY once it has ended and its clients had the time to read how."""
-        await asyncio.sleep(_RETURN_SECONDS)
+        await asyncio.sleep(self.windows.clients_return)
         await self._remove_at_end(pty_id)
 
     async def hang_up(self, pty_id: PtyId) -> None:
@@ -254,7 +251,7 @@ class ServerManager(PtyManager):
         pty = self._roster.get(pty_id)
         if pty.is_live and pty.has_run:
             cause = CorrelationId(new_id("req"))
-            await hang_up(self._link, pty, cause, self._timing.hangup_seconds)
+            await hang_up(self._link, pty, cause, self.windows.hangup)
             await self.terminate(pty_id)
 
     def _on_orphaned(self, pty: ManagedPty) -> None:
@@ -303,7 +300,7 @@ class ServerManager(PtyManager):
         if pty.is_gone:
             return
         pty.attachments.expect_readers(wait=True)
-        asyncio.get_running_loop().call_later(_RETURN_SECONDS, self._stop_waiting, pty)
+        asyncio.get_running_loop().call_later(self.windows.clients_return, self._stop_waiting, pty)
         pty.flow.refresh()
         if pty.end.is_terminating:
             grace = pty.options.grace_seconds

@@ -12,17 +12,15 @@ from collections.abc import Iterable
 from typing import Final
 
 from ptymux.core.escalation import (
-    END_TIMING,
     GIVE_UP_SECONDS,
-    EndTiming,
     Escalation,
     Outcome,
     SignalEnvelope,
 )
 from ptymux.core.event_log import Topic
 from ptymux.core.model import CorrelationId, PtyId
+from ptymux.core.windows import Windows
 from ptymux.engine.session_end import perform
-from ptymux.engine.terminal import PAUSED_END_SECONDS
 from ptymux.errors import OutOfResourcesError, ProcessGoneError, PtymuxError
 from ptymux.link.in_process import Link
 from ptymux.manager.managed_pty import ManagedPty
@@ -49,14 +47,14 @@ class Termination:
         scanner: SessionScanner,
         grace_seconds: float,
         cause: CorrelationId,
-        timing: EndTiming,
+        windows: Windows,
     ) -> None:
         self._pty = pty
         self._link = link
         self._scanner = scanner
         self._grace_seconds = grace_seconds
         self._cause = cause
-        self._timing = timing
+        self._windows = windows
         self._plan: Escalation[ProcessId] | None = None
         self._changed = asyncio.Event()
         self._pidfds: dict[ProcessId, int] = {}
@@ -127,10 +125,10 @@ class Termination:
         A paused one may take as long as the engine waits for its consumer.
         """
         gone = self._pty.milestones.gone
-        patience = time.monotonic() + PAUSED_END_SECONDS
+        patience = time.monotonic() + self._windows.paused_end
         while not gone.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(gone.wait(), self._timing.close_seconds)
+                await asyncio.wait_for(gone.wait(), self._windows.close)
             is_awaited = self.is_patient and self._pty.awaits_consumer
             if not is_awaited or time.monotonic() > patience:
                 break
@@ -194,9 +192,9 @@ class Termination:
 class Terminations:
     """The terminations in progress, one for each PTY."""
 
-    def __init__(self, link: Link, timing: EndTiming = END_TIMING) -> None:
+    def __init__(self, link: Link, windows: Windows) -> None:
         self._link = link
-        self._timing = timing
+        self._windows = windows
         self._scanner = SessionScanner()
         self._running: dict[PtyId, Termination] = {}
 
@@ -207,7 +205,7 @@ class Terminations:
     def begin(self, pty: ManagedPty, grace_seconds: float, cause: CorrelationId) -> Termination:
         """Begin to end a PTY, once its spawn is over."""
         termination = Termination(
-            pty, self._link, self._scanner, grace_seconds, cause, self._timing
+            pty, self._link, self._scanner, grace_seconds, cause, self._windows
         )
         self._running[pty.pty_id] = termination
         termination.task.add_done_callback(lambda _task: self._running.pop(pty.pty_id))

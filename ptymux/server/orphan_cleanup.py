@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Sequence
 
-from ptymux.core.escalation import END_TIMING, Escalation
+from ptymux.core.escalation import Escalation
 from ptymux.engine.session_end import perform
 from ptymux.errors import PtymuxError
 from ptymux.handover.snapshot import Greeting
@@ -28,18 +28,14 @@ _log = logging.getLogger("ptymux")
 
 
 async def reconcile(
-    manager: ServerManager,
-    link: ServerLink,
-    greeting: Greeting,
-    reattached: int,
-    grace_seconds: float = END_TIMING.grace_seconds,
+    manager: ServerManager, link: ServerLink, greeting: Greeting, reattached: int
 ) -> None:
     """End what is proven to be left behind, then publish how many PTYs were found and ended."""
     numbers: set[int] = set()
     if greeting.left:
         try:
             numbers = _numbers(greeting.left)
-            await _end(greeting.left, grace_seconds)
+            await _end(greeting.left, manager.windows.grace)
         except PtymuxError as error:
             _log.error("what an earlier keeper left behind cannot be ended: %s", error)
             return

@@ -1,4 +1,4 @@
-"""Where the overview gets its samples and events, and what it asks for; never waits for a reply.
+"""Gets the dashboard its samples and events from a server, without ever waiting for a reply.
 
 Each connection carries one kind of request, as a server answers in order and `kill` may take
 long: one for samples, one for events, one for each action.
@@ -13,12 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from ptymux.client.listing import Listing
 from ptymux.client.server_connection import HELLO_SECONDS, ServerConnection
 from ptymux.errors import (
     ConnectionClosedError,
     LimitReachedError,
     NoServerError,
-    ProtocolError,
     PtymuxError,
     UnreachableError,
 )
@@ -93,7 +93,7 @@ class Channel:
 
 
 class Source:
-    """Keeps a model and the news true while a server lives, and finds the one that replaces it.
+    """Keeps a model and the news up to date, also when the server is replaced by another one.
 
     `on_change` is called when there is something new to draw, `on_message` with how an action
     ended.
@@ -117,7 +117,7 @@ class Source:
         self._samples: Channel | None = None
         self._events: Channel | None = None
         self._actions: dict[Channel, Call] = {}
-        self._page: list[dict[str, Any]] = []  # of the sample on its way
+        self._listing = Listing(all=True)  # the sample on its way
         self._asked_at: float | None = None  # when, if no answer came yet
         self._lost_at = float("-inf")
         self._epoch = ""
@@ -146,12 +146,12 @@ class Source:
         if self._samples is None:
             return
         if self._asked_at is None:
-            self._ask(None)
+            self._begin_sample()
         elif time.monotonic() - self._asked_at > _LATE_SECONDS:
             self._say_trouble("no answer")
 
     def act(self, call: Call) -> None:
-        """Ask for an action; what comes of it is told."""
+        """Ask the server for an action; `on_message` gets how it ended."""
         try:
             channel = Channel(ServerConnection(self._path, _RECONNECT_SECONDS))
         except PtymuxError as error:
@@ -228,14 +228,16 @@ class Source:
 
     # Answers ---------------------------------------------------------------------------------
 
-    def _ask(self, after: int | None) -> None:
+    def _begin_sample(self) -> None:
+        self._listing = Listing(all=True)
+        self._asked_at = time.monotonic()
+        self._ask_for_page()
+
+    def _ask_for_page(self) -> None:
         assert self._samples is not None
-        if after is None:
-            self._page = []
-            self._asked_at = time.monotonic()
+        assert self._listing.request is not None
         try:
-            more = {} if after is None else {"after": after}
-            self._samples.ask("list", all=True, **more)
+            self._samples.ask("list", **self._listing.request)
         except ConnectionClosedError:
             self._lose("no server")
 
@@ -250,16 +252,12 @@ class Source:
             self._lose("no server")
 
     def _take_page(self, result: dict[str, Any]) -> None:
-        ptys, after = result.get("ptys"), result.get("next")
-        if not isinstance(ptys, list):
-            raise ProtocolError("the server's list has no PTYs")
-        self._page += ptys
-        if after is not None:
-            self._ask(after)
+        self._listing.take(result)
+        if self._listing.request is not None:
+            self._ask_for_page()
             return
         self._asked_at = None
-        self._model.take(self._page, time.monotonic())
-        self._page = []
+        self._model.take(self._listing.ptys, time.monotonic())
         self.trouble = ""
         self.samples_taken += 1
         self._on_change()
@@ -285,10 +283,10 @@ class Source:
         except PtymuxError as error:
             self._end_action(channel, str(error))
 
-    def _end_action(self, channel: Channel, told: str) -> None:
+    def _end_action(self, channel: Channel, message: str) -> None:
         self._drop(channel)
         self._actions.pop(channel, None)
-        self._on_message(told)
+        self._on_message(message)
         self.tick()  # what was done is to be seen
 
 
@@ -307,7 +305,7 @@ def _take_news(notification: Notification, news: News) -> None:
 
 
 def last_events(path: str, count: int, news: News, timeout: float = HELLO_SECONDS) -> int:
-    """Add the last `count` events, and return the seq of the very last one.
+    """Add the last `count` events to `news`; return the number of the very last one.
 
     Raises:
         PtymuxError: as `ServerConnection`.

@@ -7,18 +7,22 @@ import select
 import signal
 import time
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from ptymux.core.escalation import END_TIMING, GRACE_SCAN_SECONDS, EndTiming, Escalation
+from ptymux.core.escalation import GRACE_SCAN_SECONDS, Escalation
 from ptymux.core.model import SpawnOptions, WindowSize
+from ptymux.core.windows import Windows
 from ptymux.engine.session_end import end_newborn, end_sessions, perform
 from ptymux.posix.process import ProcessId, SessionMember, session_members, start_time
 from ptymux.posix.spawn import open_pty, spawn
 from tests.engine.conftest import Driver
 
+_WINDOWS: Final = Windows()
 
-def _end(driver: Driver, *slots: int, timing: EndTiming = END_TIMING) -> float:
+
+def _end(driver: Driver, *slots: int, windows: Windows = _WINDOWS) -> float:
     """End the sessions of these PTYs; return how long that took."""
 
     def close_terminals() -> None:
@@ -27,7 +31,7 @@ def _end(driver: Driver, *slots: int, timing: EndTiming = END_TIMING) -> float:
 
     leaders = {driver.pids[slot]: start_time(driver.pids[slot]) for slot in slots}
     began = time.monotonic()
-    end_sessions(leaders, close_terminals, timing)
+    end_sessions(leaders, close_terminals, windows)
     return time.monotonic() - began
 
 
@@ -80,19 +84,19 @@ def test_hang_up_is_enough_for_most_also_for_what_is_stopped(driver: Driver) -> 
 
     seconds = _end(driver, obeying, stopped)
 
-    assert seconds < END_TIMING.grace_seconds
+    assert seconds < _WINDOWS.grace
     assert driver.status(obeying).signal == driver.status(stopped).signal == signal.SIGHUP
 
 
 @pytest.mark.requirement("FR-007")
 def test_what_ignores_all_is_killed_after_the_grace_with_its_jobs(driver: Driver) -> None:
-    timing = EndTiming(grace_seconds=0.3)
+    windows = Windows(grace=0.3)
     slot = driver.shell("trap '' HUP TERM; sleep 60 & echo ready; while :; do sleep 1; done")
     driver.until_output(slot, b"ready")
 
-    seconds = _end(driver, slot, timing=timing)
+    seconds = _end(driver, slot, windows=windows)
 
-    assert seconds > timing.hangup_seconds + timing.grace_seconds
+    assert seconds > windows.hangup + windows.grace
     assert not session_members(driver.pids[slot])
     assert driver.status(slot).signal == signal.SIGKILL
 
@@ -116,7 +120,7 @@ def test_session_with_the_id_of_an_ended_child_is_left_alone(driver: Driver) -> 
     slot = driver.spawn("/bin/cat")
     pid = driver.pids[slot]
 
-    end_sessions({pid: (start_time(pid) or 0) - 1}, lambda: None)
+    end_sessions({pid: (start_time(pid) or 0) - 1}, lambda: None, _WINDOWS)
 
     assert session_members(pid)
 
@@ -124,7 +128,7 @@ def test_session_with_the_id_of_an_ended_child_is_left_alone(driver: Driver) -> 
 def test_without_sessions_only_the_terminals_are_closed() -> None:
     closed = []
 
-    end_sessions({}, lambda: closed.append(True))
+    end_sessions({}, lambda: closed.append(True), _WINDOWS)
 
     assert closed == [True]
 

@@ -266,7 +266,7 @@ def state_file(content: bytes, slots: int) -> None:
         assert len(read_proofs(path)) <= len(content) // 64
         file = StateFile(path, slots)
         assert len(file.left) <= slots
-        file.settle()
+        file.forget_left()
         if not file.is_full:
             file.enter(1 << 40, os.getpid(), 1)
             assert (1 << 40) in [proof.number for proof in read_proofs(path)]
@@ -344,7 +344,7 @@ def _use(ring: RingBuffer, size: int) -> None:
         lambda: ring.recover(),
         lambda: len(ring.copy(ring.edge, ring.total - ring.edge)),
         lambda: Account.from_words(ring.load_account() or []),
-        lambda: ring.lines(),
+        lambda: ring.lifelines(),
         lambda: ring.write(bytes(100)),
         lambda: len(Cursor(ring).read().data),
         lambda: OutputBuffer(ring, 0.75, OnFull.BLOCK, resumes=True).stats(),
@@ -385,7 +385,6 @@ def config(content: bytes) -> None:
 
 TARGETS: Final[Mapping[str, Target]] = {
     target.__name__: settings(
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )(target)
     for target in (

@@ -6,11 +6,11 @@ from typing import Final
 
 import pytest
 
-from ptymux.core.escalation import EndTiming
+from ptymux.core.windows import Windows
 from tests.manager.fake_engine import FakeEngine
 
 # Scripted children have no processes, so that their session is gone at once.
-QUICK: Final = EndTiming(close_seconds=0.05)
+QUICK: Final = Windows(close=0.05)
 
 
 @pytest.fixture

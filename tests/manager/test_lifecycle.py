@@ -26,9 +26,10 @@ from ptymux.errors import (
 )
 from ptymux.manager import PtyManager
 from ptymux.manager.managed_pty import ManagedPty
-from tests.integration.conftest import Events, asynchronous, command, eventually, within
+from tests.integration.conftest import Events, asynchronous, command, in_time
 from tests.manager.conftest import QUICK
 from tests.manager.fake_engine import FakeEngine
+from tests.timing import wait_until_async
 
 _CAT = command("cat")
 
@@ -36,7 +37,7 @@ _CAT = command("cat")
 @pytest.mark.requirement("FR-003", "FR-006", "SC-004")
 @asynchronous
 async def test_every_step_of_a_good_life_is_told_once_and_in_order(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(_CAT, correlation_id=CorrelationId("req_1"))
         assert record.state == "active"
@@ -65,7 +66,7 @@ async def test_every_step_of_a_good_life_is_told_once_and_in_order(engine: FakeE
 async def test_a_bad_end_is_told_with_its_error(
     engine: FakeEngine, code: int | None, signum: int | None
 ) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(_CAT)
 
@@ -92,7 +93,7 @@ async def test_a_bad_end_is_told_with_its_error(
 )
 @asynchronous
 async def test_failed_spawn_is_told_like_any_end(engine: FakeEngine, failure: Exception) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         engine.failures.append(failure)
 
@@ -105,8 +106,8 @@ async def test_failed_spawn_is_told_like_any_end(engine: FakeEngine, failure: Ex
         assert events.topics(record)[-2:] == [Topic.ERROR, Topic.STOPPED]
         assert events.one(record, Topic.ERROR).payload["error"] == str(failure)
         assert events.one(record, Topic.STOPPED).payload["final_state"] == "errored"
-        assert await within(1, manager.terminate(record.pty_id)) == record
-        assert await within(1, manager.wait_exited(record.pty_id)) == record
+        assert await in_time(manager.terminate(record.pty_id)) == record
+        assert await in_time(manager.wait_exited(record.pty_id)) == record
         assert manager.read(record.pty_id).data == b""
         assert manager.get_buffer_stats(record.pty_id).total_written == 0
         assert (await manager.spawn(_CAT)).state == "active"
@@ -115,11 +116,11 @@ async def test_failed_spawn_is_told_like_any_end(engine: FakeEngine, failure: Ex
 @pytest.mark.requirement("FR-007")
 @asynchronous
 async def test_terminate_waits_for_a_spawn_in_progress(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         engine.gate = asyncio.Event()
         spawning = asyncio.create_task(manager.spawn(_CAT))
-        await eventually(manager.list)
+        await wait_until_async(manager.list)
         (record,) = manager.list()
         assert record.state == "spawning"
         ending = asyncio.create_task(
@@ -129,7 +130,7 @@ async def test_terminate_waits_for_a_spawn_in_progress(engine: FakeEngine) -> No
         assert Topic.TERMINATING not in events.topics(record)
 
         engine.gate.set()
-        ended = await within(5, ending)
+        ended = await in_time(ending)
 
         assert (await spawning).pid == ended.pid
         assert events.steps(record) == ["idle", "spawning", "active", "stopped"]
@@ -142,12 +143,12 @@ async def test_terminate_waits_for_a_spawn_in_progress(engine: FakeEngine) -> No
 @pytest.mark.requirement("FR-007", "FR-001")
 @asynchronous
 async def test_spawn_that_fails_while_it_is_terminated_never_ran(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         engine.gate = asyncio.Event()
         engine.failures.append(CommandNotFoundError("nope"))
         spawning = asyncio.create_task(manager.spawn(_CAT))
-        await eventually(manager.list)
+        await wait_until_async(manager.list)
         (record,) = manager.list()
         ending = asyncio.create_task(manager.terminate(record.pty_id))
         await asyncio.sleep(0)
@@ -156,7 +157,7 @@ async def test_spawn_that_fails_while_it_is_terminated_never_ran(engine: FakeEng
         with pytest.raises(CommandNotFoundError):
             await spawning
 
-        assert (await within(5, ending)).state == "stopped"
+        assert (await in_time(ending)).state == "stopped"
         assert events.steps(record) == ["idle", "spawning", "stopped"]
         assert len(events.of(record, Topic.STOPPED)) == 1
         assert not events.of(record, Topic.ERROR)
@@ -165,33 +166,33 @@ async def test_spawn_that_fails_while_it_is_terminated_never_ran(engine: FakeEng
 @pytest.mark.requirement("FR-003")
 @asynchronous
 async def test_what_a_cancelled_spawn_starts_ends_as_soon_as_it_runs(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         engine.gate = asyncio.Event()
         spawning = asyncio.create_task(manager.spawn(_CAT))
-        await eventually(manager.list)
+        await wait_until_async(manager.list)
         (record,) = manager.list()
 
         spawning.cancel()
         with pytest.raises(asyncio.CancelledError):
             await spawning
         engine.gate.set()
-        record = await within(5, manager.wait_gone(record.pty_id))
+        record = await in_time(manager.wait_gone(record.pty_id))
 
         assert record.state == "stopped"
         assert len(events.of(record, Topic.STOPPED)) == 1
-        await eventually(lambda: engine.forgotten == [record.number])
+        await wait_until_async(lambda: engine.forgotten == [record.number])
 
 
 @pytest.mark.requirement("FR-006")
 @asynchronous
 async def test_reports_that_overtake_the_answer_to_a_spawn_wait_for_it(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         engine.reports_first = True
 
         record = await manager.spawn(_CAT)
-        record = await within(1, manager.wait_gone(record.pty_id))
+        record = await in_time(manager.wait_gone(record.pty_id))
 
         assert events.steps(record) == ["idle", "spawning", "active", "errored"]
         assert record.exit_code == 3
@@ -203,7 +204,7 @@ async def test_reports_that_overtake_the_answer_to_a_spawn_wait_for_it(engine: F
 async def test_the_exit_is_announced_first_and_the_end_when_the_terminal_is_closed(
     engine: FakeEngine,
 ) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(_CAT)
 
@@ -228,7 +229,7 @@ async def test_the_exit_is_announced_first_and_the_end_when_the_terminal_is_clos
 @pytest.mark.requirement("FR-001", "FR-004")
 @asynchronous
 async def test_an_end_that_was_asked_for_is_not_alarming(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         typed = await manager.spawn(_CAT)
         signalled = await manager.spawn(_CAT)
         other = await manager.spawn(_CAT)
@@ -253,7 +254,7 @@ async def test_an_end_that_was_asked_for_is_not_alarming(engine: FakeEngine) -> 
 @pytest.mark.requirement("FR-004")
 @asynchronous
 async def test_signal_that_reached_nobody_does_not_excuse_a_death(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
 
         (envelope,) = await manager.signal(record.pty_id, "KILL")  # it has no process
@@ -268,7 +269,7 @@ async def test_signal_that_reached_nobody_does_not_excuse_a_death(engine: FakeEn
 async def test_signal_to_an_ended_pty_is_a_failed_envelope_with_the_reason(
     engine: FakeEngine,
 ) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(_CAT)
         engine.exit(record.number, 1)
@@ -288,7 +289,7 @@ async def test_signal_to_an_ended_pty_is_a_failed_envelope_with_the_reason(
 @pytest.mark.requirement("FR-004")
 @asynchronous
 async def test_fifty_envelopes_are_kept(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
 
         for _ in range(60):
@@ -300,7 +301,7 @@ async def test_fifty_envelopes_are_kept(engine: FakeEngine) -> None:
 @pytest.mark.requirement("SC-004")
 @asynchronous
 async def test_what_the_child_does_by_itself_goes_back_to_its_spawn(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(
             command("cat", buffer_size=100), correlation_id=CorrelationId("req_spawn")
@@ -310,7 +311,7 @@ async def test_what_the_child_does_by_itself_goes_back_to_its_spawn(engine: Fake
         await manager.signal(record.pty_id, "INT", correlation_id=CorrelationId("req_int"))
 
         engine.write(record.number, b"x" * 300)
-        await eventually(lambda: events.of(record, Topic.BUFFER_OVERFLOW))
+        await wait_until_async(lambda: events.of(record, Topic.BUFFER_OVERFLOW))
         engine.exit(record.number, 0)
         await manager.wait_gone(record.pty_id)
 
@@ -325,7 +326,7 @@ async def test_what_the_child_does_by_itself_goes_back_to_its_spawn(engine: Fake
 @pytest.mark.requirement("FR-007")
 @asynchronous
 async def test_terminate_is_idempotent_and_shared(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(_CAT)
 
@@ -346,14 +347,14 @@ async def test_terminate_is_idempotent_and_shared(engine: FakeEngine) -> None:
 @pytest.mark.requirement("FR-007")
 @asynchronous
 async def test_terminate_whose_caller_left_goes_on(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
 
         ending = asyncio.create_task(manager.terminate(record.pty_id))
         await asyncio.sleep(0)
         ending.cancel()
 
-        assert (await within(5, manager.wait_gone(record.pty_id))).state == "stopped"
+        assert (await in_time(manager.wait_gone(record.pty_id))).state == "stopped"
 
 
 @pytest.mark.requirement("FR-007")
@@ -361,7 +362,7 @@ async def test_terminate_whose_caller_left_goes_on(engine: FakeEngine) -> None:
 async def test_pty_closed_by_force_says_so_and_may_be_removed_before_its_child_ends(
     engine: FakeEngine,
 ) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(_CAT)
         engine.children[record.number].survives_close = True
@@ -372,14 +373,14 @@ async def test_pty_closed_by_force_says_so_and_may_be_removed_before_its_child_e
         manager.remove(record.pty_id)
         engine.exit(record.number, None, signal.SIGKILL)
 
-        await eventually(lambda: engine.forgotten == [record.number])
+        await wait_until_async(lambda: engine.forgotten == [record.number])
         assert len(events.of(record, Topic.STOPPED)) == 1
 
 
 @pytest.mark.requirement("FR-012")
 @asynchronous
 async def test_status_of_a_child_that_outlived_its_terminal_is_kept(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
         engine.children[record.number].survives_close = True
         await manager.terminate(record.pty_id)
@@ -393,16 +394,16 @@ async def test_status_of_a_child_that_outlived_its_terminal_is_kept(engine: Fake
 @pytest.mark.requirement("FR-004")
 @asynchronous
 async def test_suspended_is_a_flag_that_ends_with_the_child(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
 
         engine.suspend(record.number, True)
-        await eventually(lambda: manager.get(record.pty_id).suspended)
+        await wait_until_async(lambda: manager.get(record.pty_id).suspended)
         assert manager.get(record.pty_id).state == "active"
         engine.suspend(record.number, False)
-        await eventually(lambda: not manager.get(record.pty_id).suspended)
+        await wait_until_async(lambda: not manager.get(record.pty_id).suspended)
         engine.suspend(record.number, True)
-        await eventually(lambda: manager.get(record.pty_id).suspended)
+        await wait_until_async(lambda: manager.get(record.pty_id).suspended)
         engine.exit(record.number, None, signal.SIGKILL)
 
         assert not (await manager.wait_gone(record.pty_id)).suspended
@@ -411,7 +412,7 @@ async def test_suspended_is_a_flag_that_ends_with_the_child(engine: FakeEngine) 
 @pytest.mark.requirement("FR-002")
 @asynchronous
 async def test_ptys_are_found_by_id_number_name_lane_and_session(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         web = await manager.spawn(
             command("cat", name="web", lane=LaneId("a"), session=SessionId("s1"))
         )
@@ -433,7 +434,7 @@ async def test_ptys_are_found_by_id_number_name_lane_and_session(engine: FakeEng
 @pytest.mark.requirement("FR-002", "NFR-003")
 @asynchronous
 async def test_capacity_is_that_of_live_ptys(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK, limits=Limits(ptys=2)) as manager:
+    async with PtyManager(link=engine, windows=QUICK, limits=Limits(ptys=2)) as manager:
         first = await manager.spawn(_CAT)
         await manager.spawn(_CAT)
 
@@ -450,7 +451,7 @@ async def test_capacity_is_that_of_live_ptys(engine: FakeEngine) -> None:
 @pytest.mark.requirement("FR-012")
 @asynchronous
 async def test_ended_ptys_age_out_by_their_count(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK, limits=Limits(ended_ptys=3)) as manager:
+    async with PtyManager(link=engine, windows=QUICK, limits=Limits(ended_ptys=3)) as manager:
         live = await manager.spawn(_CAT)
         ended = []
         for _ in range(5):
@@ -466,7 +467,7 @@ async def test_ended_ptys_age_out_by_their_count(engine: FakeEngine) -> None:
 async def test_ended_ptys_age_out_by_their_output_and_the_last_one_stays(
     engine: FakeEngine,
 ) -> None:
-    async with PtyManager(link=engine, timing=QUICK, limits=Limits(ended_bytes=1000)) as manager:
+    async with PtyManager(link=engine, windows=QUICK, limits=Limits(ended_bytes=1000)) as manager:
         for size in (400, 400, 400, 2000):
             record = await manager.spawn(_CAT)
             engine.write(record.number, b"x" * size)
@@ -485,7 +486,7 @@ async def test_memory_that_rings_could_need_is_held_against_what_there_is(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("ptymux.manager.roster.available_memory", lambda: 10_000_000)
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         first = await manager.spawn(_CAT)
         assert not caplog.records
         await manager.spawn(_CAT)
@@ -512,7 +513,7 @@ async def test_exception_of_one_pty_touches_no_sibling(
             raise RuntimeError("a bug")
         real(pty, report)  # type: ignore[arg-type]
 
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         broken = await manager.spawn(_CAT)
         sibling = await manager.spawn(_CAT)
         monkeypatch.setattr(ManagedPty, "handle", failing)
@@ -530,7 +531,7 @@ async def test_exception_of_one_pty_touches_no_sibling(
 @pytest.mark.requirement("FR-007")
 @asynchronous
 async def test_close_ends_everything_and_again_is_no_error(engine: FakeEngine) -> None:
-    manager = PtyManager(link=engine, timing=QUICK)
+    manager = PtyManager(link=engine, windows=QUICK)
     events = Events(manager)
     records = [await manager.spawn(_CAT) for _ in range(5)]
     engine.exit(records[0].number, 0)
@@ -553,7 +554,7 @@ async def test_close_ends_everything_and_again_is_no_error(engine: FakeEngine) -
 
 @asynchronous
 async def test_close_with_a_bad_grace_does_nothing(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         with pytest.raises(InvalidValueError):
             await manager.close(grace_seconds=-1)
 
@@ -562,16 +563,16 @@ async def test_close_with_a_bad_grace_does_nothing(engine: FakeEngine) -> None:
 
 @asynchronous
 async def test_close_waits_for_a_spawn_in_progress(engine: FakeEngine) -> None:
-    manager = PtyManager(link=engine, timing=QUICK)
+    manager = PtyManager(link=engine, windows=QUICK)
     engine.gate = asyncio.Event()
     spawning = asyncio.create_task(manager.spawn(_CAT))
-    await eventually(manager.list)
+    await wait_until_async(manager.list)
     closing = asyncio.create_task(manager.close())
     await asyncio.sleep(0)
     assert not closing.done()
 
     engine.gate.set()
-    await within(5, closing)
+    await in_time(closing)
 
     assert (await spawning).state in ("active", "stopped")
     assert manager.list()[0].state == "stopped"
@@ -582,7 +583,7 @@ async def test_close_waits_for_a_spawn_in_progress(engine: FakeEngine) -> None:
 async def test_close_goes_on_when_one_pty_cannot_be_ended(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    manager = PtyManager(link=engine, timing=QUICK)
+    manager = PtyManager(link=engine, windows=QUICK)
     records = [await manager.spawn(_CAT) for _ in range(3)]
     real = engine.close_pty
 
@@ -593,7 +594,7 @@ async def test_close_goes_on_when_one_pty_cannot_be_ended(
 
     monkeypatch.setattr(engine, "close_pty", failing)
 
-    await within(5, manager.close())
+    await in_time(manager.close())
 
     assert "no answer" in caplog.text
     assert engine.is_closed
@@ -604,7 +605,7 @@ async def test_close_goes_on_when_one_pty_cannot_be_ended(
 async def test_termination_that_failed_can_be_asked_for_again(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
         with monkeypatch.context() as patch:
 
@@ -621,7 +622,7 @@ async def test_termination_that_failed_can_be_asked_for_again(
 @pytest.mark.requirement("FR-006", "EVENTS")
 @asynchronous
 async def test_close_ends_event_streams_after_their_last_event(engine: FakeEngine) -> None:
-    manager = PtyManager(link=engine, timing=QUICK)
+    manager = PtyManager(link=engine, windows=QUICK)
     stream = manager.subscribe([Topic.STOPPED])
     record = await manager.spawn(_CAT)
 
@@ -630,7 +631,7 @@ async def test_close_ends_event_streams_after_their_last_event(engine: FakeEngin
 
     following = asyncio.create_task(follow())
     await manager.close()
-    got = await within(1, following)
+    got = await in_time(following)
 
     assert [getattr(event, "pty_id", None) for event in got] == [record.pty_id]
 
@@ -638,7 +639,7 @@ async def test_close_ends_event_streams_after_their_last_event(engine: FakeEngin
 @pytest.mark.requirement("EVENTS")
 @asynchronous
 async def test_closed_stream_gives_what_is_left_then_ends(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         stream = manager.subscribe()
         await manager.spawn(_CAT)
 
@@ -652,7 +653,7 @@ async def test_closed_stream_gives_what_is_left_then_ends(engine: FakeEngine) ->
 @pytest.mark.requirement("EVENT-LOG")
 @asynchronous
 async def test_past_events_can_be_asked_for(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
 
         missed, events = manager.events_since(1)
@@ -665,7 +666,7 @@ async def test_past_events_can_be_asked_for(engine: FakeEngine) -> None:
 @pytest.mark.requirement("FR-010")
 @asynchronous
 async def test_input_is_typed_in_the_order_of_the_calls(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
 
         sizes = await asyncio.gather(
@@ -681,10 +682,10 @@ async def test_input_is_typed_in_the_order_of_the_calls(engine: FakeEngine) -> N
 @pytest.mark.requirement("FR-010", "FR-011")
 @asynchronous
 async def test_what_needs_a_running_child_is_refused_without_one(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         engine.gate = asyncio.Event()
         spawning = asyncio.create_task(manager.spawn(_CAT))
-        await eventually(manager.list)
+        await wait_until_async(manager.list)
         (record,) = manager.list()
 
         async def refused() -> None:
@@ -710,7 +711,7 @@ async def test_what_needs_a_running_child_is_refused_without_one(engine: FakeEng
 @pytest.mark.requirement("FR-001")
 @asynchronous
 async def test_history_tells_the_steps(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
         engine.exit(record.number, 0)
         await manager.wait_gone(record.pty_id)
@@ -723,7 +724,7 @@ async def test_history_tells_the_steps(engine: FakeEngine) -> None:
 @pytest.mark.requirement("FR-002", "FR-003")
 @asynchronous
 async def test_names_of_the_environment_are_kept_and_no_value(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         options = SpawnOptions(argv=("cat",), env={"SECRET": "hush-hush", "A": "1"})
 

@@ -14,9 +14,10 @@ from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import NO_LIMIT, Part
 from ptymux.errors import InvalidValueError, LimitReachedError
 from ptymux.manager import OutputReader, PtyManager
-from tests.integration.conftest import Events, asynchronous, command, eventually, within
+from tests.integration.conftest import Events, asynchronous, command, in_time
 from tests.manager.conftest import QUICK
 from tests.manager.fake_engine import FakeEngine
+from tests.timing import wait_until_async
 
 
 async def _collect(reader: OutputReader) -> bytes:
@@ -29,7 +30,7 @@ async def _collect(reader: OutputReader) -> bytes:
 @pytest.mark.requirement("FR-005", "LAW-READER")
 @asynchronous
 async def test_follower_sees_everything_up_to_the_end(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         reader = manager.reader(record.pty_id)
         following = asyncio.create_task(_collect(reader))
@@ -42,7 +43,7 @@ async def test_follower_sees_everything_up_to_the_end(engine: FakeEngine) -> Non
         engine.close_terminal(record.number)
 
         expected = b"".join(b"%d," % number for number in range(200)) + b"tail"
-        assert await within(5, following) == expected
+        assert await in_time(following) == expected
         assert reader.at_end
         assert (reader.delivered, reader.skipped, reader.backlog) == (len(expected), 0, 0)
         assert await reader.wait() is False
@@ -50,19 +51,19 @@ async def test_follower_sees_everything_up_to_the_end(engine: FakeEngine) -> Non
 
 @asynchronous
 async def test_closing_a_reader_ends_who_follows_it(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         reader = manager.reader(record.pty_id)
         following = asyncio.create_task(_collect(reader))
         await asyncio.sleep(0)
 
         engine.write(record.number, b"seen")
-        await eventually(lambda: reader.delivered == 4)
+        await wait_until_async(lambda: reader.delivered == 4)
         reader.close()
         reader.close()
         engine.write(record.number, b"unseen")
 
-        assert await within(1, following) == b"seen"
+        assert await in_time(following) == b"seen"
         assert reader.consume() == reader.read() == Part(4, 0, b"")
         assert await reader.wait() is False
         reader.accept(Part(4, 0, b"unseen"))
@@ -71,22 +72,22 @@ async def test_closing_a_reader_ends_who_follows_it(engine: FakeEngine) -> None:
 
 @asynchronous
 async def test_wait_that_is_cancelled_leaves_nothing(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         with manager.reader(record.pty_id) as reader:
             with pytest.raises(TimeoutError):
-                await within(0.01, reader.wait())
+                await asyncio.wait_for(reader.wait(), 0.01)
 
             engine.write(record.number, b"x")
 
-            assert await within(1, reader.wait()) is True
+            assert await in_time(reader.wait()) is True
             assert reader.consume().data == b"x"
 
 
 @pytest.mark.requirement("LAW-READER")
 @asynchronous
 async def test_reader_of_a_removed_pty_keeps_its_output(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         reader = manager.reader(record.pty_id)
         engine.write(record.number, b"kept")
@@ -96,26 +97,26 @@ async def test_reader_of_a_removed_pty_keeps_its_output(engine: FakeEngine) -> N
         manager.remove(record.pty_id)
 
         assert reader.backlog == 4
-        assert await within(1, _collect(reader)) == b"kept"
+        assert await in_time(_collect(reader)) == b"kept"
         reader.close()
         assert (reader.delivered, reader.backlog) == (4, 0)
 
 
 @asynchronous
 async def test_reader_of_a_closed_manager_keeps_what_is_retained(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         reader = manager.reader(record.pty_id)
         engine.write(record.number, b"kept")
 
-    assert await within(1, _collect(reader)) == b"kept"
+    assert await in_time(_collect(reader)) == b"kept"
     reader.close()
 
 
 @pytest.mark.requirement("FR-005", "STATS")
 @asynchronous
 async def test_read_looks_and_consume_takes(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         pty_id = record.pty_id
         engine.write(record.number, b"0123456789")
@@ -135,7 +136,7 @@ async def test_read_looks_and_consume_takes(engine: FakeEngine) -> None:
 
 @asynchronous
 async def test_reader_beyond_the_output_is_refused(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
 
         with pytest.raises(InvalidValueError):
@@ -153,7 +154,7 @@ async def test_reader_beyond_the_output_is_refused(engine: FakeEngine) -> None:
 @pytest.mark.requirement("BLOCK")
 @asynchronous
 async def test_lossless_consumer_holds_the_child_and_gets_every_byte(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         options = command("cat", buffer_size=100, on_full=OnFull.BLOCK)
         record = await manager.spawn(options)
         child = engine.children[record.number]
@@ -164,7 +165,7 @@ async def test_lossless_consumer_holds_the_child_and_gets_every_byte(engine: Fak
 
             got = b""
             while len(got) < len(data):
-                assert await within(1, reader.wait())
+                assert await in_time(reader.wait())
                 part = reader.consume(7)
                 assert not part.skipped
                 got += part.data
@@ -177,7 +178,7 @@ async def test_lossless_consumer_holds_the_child_and_gets_every_byte(engine: Fak
 @pytest.mark.requirement("BLOCK")
 @asynchronous
 async def test_on_full_is_switched_on_a_live_pty(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat", buffer_size=100))
         child = engine.children[record.number]
         engine.write(record.number, b"x" * 250)
@@ -198,7 +199,7 @@ async def test_on_full_is_switched_on_a_live_pty(engine: FakeEngine) -> None:
 @pytest.mark.requirement("BLOCK")
 @asynchronous
 async def test_clearing_lets_a_held_child_go_on(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat", buffer_size=100, on_full=OnFull.BLOCK))
         child = engine.children[record.number]
         engine.write(record.number, b"x" * 150)
@@ -214,20 +215,20 @@ async def test_clearing_lets_a_held_child_go_on(engine: FakeEngine) -> None:
 async def test_terminate_waits_for_a_lossless_consumer_and_close_does_not(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         options = command("cat", buffer_size=100, on_full=OnFull.BLOCK)
         record = await manager.spawn(options)
         reader = manager.reader(record.pty_id, ReaderKind.LOSSLESS)
 
         ending = asyncio.create_task(manager.terminate(record.pty_id))
         with pytest.raises(TimeoutError):
-            await within(0.3, asyncio.shield(ending))  # six times what another gets
+            await asyncio.wait_for(asyncio.shield(ending), 0.3)  # six times what another gets
         reader.close()
-        assert (await within(2, ending)).state == "stopped"
+        assert (await in_time(ending)).state == "stopped"
 
         other = await manager.spawn(options)
         with manager.reader(other.pty_id, ReaderKind.LOSSLESS):
-            await within(2, manager.close())
+            await in_time(manager.close())
 
 
 # Idleness ----------------------------------------------------------------------------------------
@@ -236,16 +237,16 @@ async def test_terminate_waits_for_a_lossless_consumer_and_close_does_not(
 @pytest.mark.requirement("FR-009", "SC-004")
 @asynchronous
 async def test_silence_throttles_and_output_resumes(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(command("cat", idle_timeout_seconds=0.1))
 
-        await eventually(lambda: manager.get(record.pty_id).state == "throttled")
+        await wait_until_async(lambda: manager.get(record.pty_id).state == "throttled")
         told = events.one(record, Topic.IDLE_TIMEOUT)
         assert 0.1 <= told.payload["idle_seconds"] < 5  # type: ignore[operator]
         engine.write(record.number, b"x")
-        await eventually(lambda: manager.get(record.pty_id).state == "active")
-        await eventually(lambda: len(events.of(record, Topic.IDLE_TIMEOUT)) == 2)
+        await wait_until_async(lambda: manager.get(record.pty_id).state == "active")
+        await wait_until_async(lambda: len(events.of(record, Topic.IDLE_TIMEOUT)) == 2)
         assert await manager.write_input(record.pty_id, b"to a quiet one") == 14
         engine.exit(record.number, 0)
         await manager.wait_gone(record.pty_id)
@@ -258,7 +259,7 @@ async def test_silence_throttles_and_output_resumes(engine: FakeEngine) -> None:
 @pytest.mark.requirement("FR-009")
 @asynchronous
 async def test_busy_pty_is_not_idle(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(command("cat", idle_timeout_seconds=0.3))
         loop = asyncio.get_running_loop()
@@ -268,20 +269,20 @@ async def test_busy_pty_is_not_idle(engine: FakeEngine) -> None:
             engine.write(record.number, b"x")
             return loop.time() > end
 
-        await eventually(write)
+        await wait_until_async(write)
 
         assert not events.of(record, Topic.IDLE_TIMEOUT)
-        await eventually(lambda: events.of(record, Topic.IDLE_TIMEOUT))
+        await wait_until_async(lambda: events.of(record, Topic.IDLE_TIMEOUT))
 
 
 @pytest.mark.requirement("FR-009")
 @asynchronous
 async def test_idle_timeout_of_zero_means_never(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         never = await manager.spawn(command("cat", idle_timeout_seconds=0))
         other = await manager.spawn(command("cat", idle_timeout_seconds=0.05))
 
-        await eventually(lambda: manager.get(other.pty_id).state == "throttled")
+        await wait_until_async(lambda: manager.get(other.pty_id).state == "throttled")
         await asyncio.sleep(0.1)  # in which another would have been throttled twice
 
         assert manager.get(never.pty_id).state == "active"
@@ -290,14 +291,14 @@ async def test_idle_timeout_of_zero_means_never(engine: FakeEngine) -> None:
 @pytest.mark.requirement("FR-009")
 @asynchronous
 async def test_ended_pty_is_not_idle(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(command("cat", idle_timeout_seconds=0.05))
         engine.exit(record.number, 0, tail=True)
         await manager.wait_exited(record.pty_id)
         other = await manager.spawn(command("cat", idle_timeout_seconds=0.05))
 
-        await eventually(lambda: events.of(other, Topic.IDLE_TIMEOUT))
+        await wait_until_async(lambda: events.of(other, Topic.IDLE_TIMEOUT))
 
         assert not events.of(record, Topic.IDLE_TIMEOUT)
         engine.close_terminal(record.number)
@@ -311,7 +312,7 @@ async def test_ended_pty_is_not_idle(engine: FakeEngine) -> None:
 async def test_overflow_is_told_with_its_sum_and_logged_once(
     engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(command("cat", buffer_size=1000))
 
@@ -338,7 +339,7 @@ async def test_overflow_is_told_with_its_sum_and_logged_once(
 @pytest.mark.requirement("STATS", "LAW-PTY")
 @asynchronous
 async def test_final_statistics_stay_until_the_pty_is_removed(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat", buffer_size=1000))
         engine.write(record.number, b"x" * 800)
         manager.consume(record.pty_id, 500)
@@ -358,7 +359,7 @@ async def test_final_statistics_stay_until_the_pty_is_removed(engine: FakeEngine
 @pytest.mark.requirement("BACKPRESSURE")
 @asynchronous
 async def test_backpressure_is_told_by_the_byte_that_crosses_the_mark(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(command("cat", buffer_size=1000))
         with manager.reader(record.pty_id) as reader:
@@ -366,7 +367,7 @@ async def test_backpressure_is_told_by_the_byte_that_crosses_the_mark(engine: Fa
             await asyncio.sleep(0.01)  # in which it would have been told
             assert not events.of(record, Topic.BACKPRESSURE_ON)
             engine.write(record.number, b"x")
-            await eventually(lambda: events.of(record, Topic.BACKPRESSURE_ON))
+            await wait_until_async(lambda: events.of(record, Topic.BACKPRESSURE_ON))
 
             reader.consume()
 
@@ -378,7 +379,7 @@ async def test_backpressure_is_told_by_the_byte_that_crosses_the_mark(engine: Fa
 async def test_reader_that_falls_behind_is_told_and_its_skips_are_announced(
     engine: FakeEngine,
 ) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(command("cat", buffer_size=100))
         with manager.reader(record.pty_id) as reader:
@@ -395,7 +396,7 @@ async def test_reader_that_falls_behind_is_told_and_its_skips_are_announced(
 
 @asynchronous
 async def test_ring_without_capacity_drops_and_tells_everything(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat", buffer_size=0))
         with manager.reader(record.pty_id) as reader:
             following = asyncio.create_task(_collect(reader))
@@ -404,7 +405,7 @@ async def test_ring_without_capacity_drops_and_tells_everything(engine: FakeEngi
                 await asyncio.sleep(0)
             engine.exit(record.number, 0)
 
-            assert await within(1, following) == b""
+            assert await in_time(following) == b""
             assert reader.skipped == 500
 
 
@@ -414,7 +415,7 @@ async def test_ring_without_capacity_drops_and_tells_everything(engine: FakeEngi
 @pytest.mark.requirement("EVENTS")
 @asynchronous
 async def test_output_is_announced_in_ranges_at_most_four_a_second(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         engine.write(record.number, b"before anybody asked")
         await asyncio.sleep(0)
@@ -427,7 +428,7 @@ async def test_output_is_announced_in_ranges_at_most_four_a_second(engine: FakeE
             engine.write(record.number, b"x" * 10)
             return loop.time() > end
 
-        await eventually(write)
+        await wait_until_async(write)
         engine.exit(record.number, 0)
         await manager.wait_gone(record.pty_id)
 
@@ -445,14 +446,14 @@ async def test_output_is_announced_in_ranges_at_most_four_a_second(engine: FakeE
 @pytest.mark.requirement("EVENTS")
 @asynchronous
 async def test_first_output_after_subscribing_is_announced_at_once(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         other = await manager.spawn(command("cat"))
         stream = manager.subscribe([Topic.OUTPUT], pty_id=record.pty_id)
 
         engine.write(record.number, b"x")
         engine.write(other.number, b"x")
-        event = await within(1, anext(aiter(stream)))
+        event = await in_time(anext(aiter(stream)))
 
         assert isinstance(event, EventEnvelope)
         assert (event.pty_id, event.payload) == (record.pty_id, {"from": 0, "to": 1})
@@ -462,7 +463,7 @@ async def test_first_output_after_subscribing_is_announced_at_once(engine: FakeE
 @pytest.mark.requirement("EVENTS")
 @asynchronous
 async def test_no_output_is_announced_while_nobody_subscribed(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)  # of every kept topic
         record = await manager.spawn(command("cat"))
 

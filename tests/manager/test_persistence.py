@@ -59,7 +59,7 @@ async def _spawned(manager: PtyManager, options: SpawnOptions = _OPTIONS) -> Man
 async def test_what_is_written_of_a_restored_pty_is_what_it_was_restored_from(
     engine: FakeEngine,
 ) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         pty = await _spawned(manager)
         await manager.signal(pty.pty_id, "INT")
         pty.note(SignalEnvelope(pty.pty_id, 1, 15, 2.0, Outcome.FAILED, "gone"), None)
@@ -87,7 +87,7 @@ async def test_what_is_written_of_a_restored_pty_is_what_it_was_restored_from(
 async def test_the_owner_is_written_as_none_0_or_the_number_of_its_lifeline(
     engine: FakeEngine, owner: Owner, number: int | None, told: bool
 ) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         pty = await _spawned(manager)
         pty.attachments.owner = owner
         written = pty_as_json(pty)
@@ -98,7 +98,7 @@ async def test_the_owner_is_written_as_none_0_or_the_number_of_its_lifeline(
 
 @asynchronous
 async def test_an_owner_of_a_record_that_does_not_say_so_was_notified(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         pty = await _spawned(manager)
         written = pty_as_json(pty) | {"owner": 3}
         del written["owner_told"]
@@ -108,7 +108,7 @@ async def test_an_owner_of_a_record_that_does_not_say_so_was_notified(engine: Fa
 
 @asynchronous
 async def test_only_attachments_whose_lifeline_is_open_are_restored(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         pty = await _spawned(manager)
         for line in (1, 2):
             attachment = LifelineAttachment(ReaderKind.CONSUMER, readers=1)
@@ -123,7 +123,7 @@ async def test_only_attachments_whose_lifeline_is_open_are_restored(engine: Fake
 async def test_an_event_that_was_published_and_not_written_is_applied_once(
     engine: FakeEngine,
 ) -> None:
-    async with PtyManager(link=engine, timing=QUICK) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         pty = await _spawned(manager)
         written = pty_as_json(pty)

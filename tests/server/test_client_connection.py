@@ -11,6 +11,7 @@ import pytest
 
 from ptymux.errors import ConnectionClosedError
 from ptymux.server.client_connection import ClientConnection
+from tests.timing import deadline_seconds
 
 _LARGE = bytes(range(256)) * 4096  # more than a socket takes at once
 
@@ -33,7 +34,7 @@ async def connected() -> AsyncIterator[tuple[ClientConnection, socket.socket]]:
 
 async def received(sock: socket.socket, size: int) -> bytes:
     data = b""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(deadline_seconds()):
         while len(data) < size:
             data += await asyncio.get_running_loop().sock_recv(sock, 1 << 16)
     return data
@@ -88,6 +89,6 @@ def test_who_waits_learns_that_the_client_is_gone() -> None:
 
         for taken in (first, second):
             with pytest.raises(ConnectionClosedError):
-                await asyncio.wait_for(taken, 20)
+                await asyncio.wait_for(taken, deadline_seconds())
 
     run(test)

@@ -7,7 +7,8 @@ from typing import Final
 
 import click
 
-from ptymux.cli.server_lookup import PTY, chosen_path, connect
+from ptymux.cli.options.pty_names import PTY
+from ptymux.cli.server_lookup import chosen_path, connect
 
 __all__ = ["logs"]
 

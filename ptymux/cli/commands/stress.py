@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -135,7 +137,7 @@ def _run(ctx: click.Context, plan: Plan, *, timing: bool) -> StressReport:
         await run(plan, display.update)
 
     started = time.monotonic()
-    with Display(plan, timing=timing, say=lambda line: click.echo(line, err=True)) as display:
+    with Display(plan, timing=timing, say=_say) as display:
         try:
             asyncio.run(act())
         except asyncio.CancelledError:
@@ -162,11 +164,12 @@ def _stress_chaos(
 ) -> bool:
     """Run and print; return whether all verdicts let it pass."""
     from ptymux.stress.chaos import judge_chaos, make_chaos_plan
+    from ptymux.stress.chaos_display import ChaosDisplay
     from ptymux.stress.chaos_report import chaos_as_json, render_chaos, render_chaos_plain
-    from ptymux.stress.chaos_run import ChaosDisplay, run_chaos
+    from ptymux.stress.chaos_runner import run_chaos
 
     plan = make_chaos_plan(kills, child_bytes, sizes)
-    with ChaosDisplay(plan) as display:
+    with _ended_in_order(), ChaosDisplay(plan, _say) as display:
         judged = judge_chaos(run_chaos(plan, display.update))
     if as_json:
         import json
@@ -175,6 +178,27 @@ def _stress_chaos(
     else:
         _show(render_chaos(judged), render_chaos_plain(judged, _plain_width()))
     return judged.has_passed
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Have a TERM or HUP end the block as ^C does, with its own exit code."""
+    import signal
+
+    def end(signum: int, _frame: object) -> None:
+        raise click.exceptions.Exit(128 + signum)
+
+    signums = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(signum, end) for signum in signums]
+    try:
+        yield
+    finally:
+        for signum, handler in zip(signums, before, strict=True):
+            signal.signal(signum, handler)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _machine() -> dict[str, object]:

@@ -27,7 +27,7 @@ def similar_pty(word: str) -> str | None:
     from difflib import get_close_matches
 
     try:
-        ptys = _all_quickly(click.get_current_context(silent=True))
+        ptys = _all_quickly()
     except PtymuxError:
         return None  # the mistake itself is told
     names = {pty["name"] for pty in ptys if pty["name"]} - {word}  # which has ended
@@ -35,14 +35,15 @@ def similar_pty(word: str) -> str | None:
     return close[0] if close else None
 
 
-def _all_quickly(ctx: click.Context | None) -> list[dict[str, Any]]:
+def _all_quickly(ctx: click.Context | None = None) -> list[dict[str, Any]]:
     """Return all PTYs, or fail soon: this is a courtesy."""
-    from ptymux.cli.server_lookup import every_pty
-    from ptymux.client.server_connection import ServerConnection, socket_path
+    from ptymux.cli.server_lookup import chosen_path
+    from ptymux.client.listing import list_ptys
+    from ptymux.client.server_connection import ServerConnection
 
-    path = socket_path(None if ctx is None else ctx.find_root().params.get("socket"))
-    with ServerConnection(path, _PATIENCE_SECONDS, reply_timeout=_PATIENCE_SECONDS) as connection:
-        return every_pty(connection, all=True)[0]
+    path, patience = chosen_path(ctx), _PATIENCE_SECONDS
+    with ServerConnection(path, patience, reply_timeout=patience) as connection:
+        return list_ptys(connection.call, all=True).ptys
 
 
 class _KnownName(_ParamType):

@@ -6,10 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ptymux.core.model import ENDED_STATES
 from ptymux.core.units import format_duration, format_size, printable
 
-__all__ = ["ENDED_STATES", "exit_code", "summary", "title"]
+__all__ = ["exit_code", "summary", "title"]
 
 _UNKNOWN: Final = 125
 _NAME_LENGTH: Final = 40

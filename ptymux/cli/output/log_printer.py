@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Final
 
-from ptymux.cli.output.stderr import print_message
-from ptymux.cli.terminal.outlet import Outlet
+from ptymux.cli.output.gaps import gap_text
+from ptymux.cli.output.outlet import Outlet
+from ptymux.cli.output.printing import print_message
 from ptymux.client.attachment import resume_patiently
 from ptymux.client.plain_text import Plain, Run
 from ptymux.client.stream import Stream
@@ -89,7 +90,7 @@ class Printer:
     def _print_gap(self, gap: Gap) -> None:
         if self._plain is not None:
             self._write_runs(self._plain.skip(gap.end))
-        text = f"{gap.end - gap.start:,} bytes of output are missing here, from {gap.start:,} on"
+        text = gap_text(gap.end - gap.start, gap.start)
         if self._inline:
             colour = _NO_COLOUR if self._is_coloured else b""
             start = b"" if self._at_line_start else b"\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,9 +9,9 @@ from typing import Any, Final
 from ptymux.cli.output.printing import cells, cut, paint
 from ptymux.core.lifecycle import State, is_alarming
 from ptymux.core.model import DEFAULT_LANE, ENDED_STATES
-from ptymux.core.units import command_words, format_size, printable
+from ptymux.core.units import command_words, format_age, format_size, printable
 
-__all__ = ["draw_table", "format_age", "held_words", "state_style"]
+__all__ = ["draw_table", "held_words", "state_style"]
 
 _GAP: Final = 2  # cells between columns
 _NOTHING: Final = "-"
@@ -27,15 +26,6 @@ class _Column:
     right: bool = False
     least: int = 0  # cells it can be cut to; 0 for never
     style: Callable[[Pty], str] = lambda _pty: ""
-
-
-def format_age(seconds: float) -> str:
-    """Return a time in at most four characters: 5s, 41s, 12m, 3h, 104d."""
-    whole = max(0, math.floor(seconds))
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if whole >= size:
-            return f"{whole // size}{unit}"
-    return f"{whole}s"
 
 
 def held_words(pty: Pty) -> str:

@@ -1,9 +1,11 @@
-"""What commands print on stdout: JSON with its schema's number, or text with a little colour."""
+"""What commands print: JSON or text on stdout, messages about themselves on stderr."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import sys
 
 TYPE_CHECKING = False
@@ -12,21 +14,26 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 __all__ = [
-    "count_of",
     "SCHEMA",
+    "STUCK_SECONDS",
     "cells",
+    "count_of",
     "cut",
     "has_colour",
     "json_line",
     "paint",
     "print_json",
+    "print_message",
     "print_text",
     "takes_blocks",
+    "times",
     "wrap",
 ]
 
 SCHEMA: Final = 1  # of all JSON that commands print; `schema.json` has it
+STUCK_SECONDS: Final = 1.0  # for which a full stderr is waited for; then the message is left out
 
+_HALF: Final = 300  # characters that are kept of either end of a long message
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32"}
 
 
@@ -47,9 +54,31 @@ def print_text(text: str) -> None:
     sys.stdout.flush()
 
 
-def count_of(count: int, noun: str) -> str:
+def print_message(text: str, prefix: str = "ptymux") -> None:
+    """Print one line on stderr, after `prefix` and a colon; leave it out if stderr takes nothing.
+
+    What a terminal would act upon is taken out, so that a name cannot draw.
+    """
+    words = "".join(char for char in " ".join(text.split()) if char.isprintable())
+    if len(words) > 2 * _HALF:
+        words = f"{words[:_HALF]} ... {words[-_HALF:]}"
+    line = f"{prefix}: {words}\n" if prefix else f"{words}\n"
+    poll = select.poll()
+    poll.register(2, select.POLLOUT)
+    with contextlib.suppress(OSError):
+        # Past sys.stderr, whose buffer would be tried again at exit and change the exit code.
+        if poll.poll(1000 * STUCK_SECONDS):
+            os.write(2, line.encode(errors="replace"))
+
+
+def count_of(count: int, noun: str, plural: str = "") -> str:
     """Return `1 PTY` or `3 PTYs`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def times(count: int) -> str:
+    """Return how often something was: never, once or `3 times`."""
+    return "never" if not count else "once" if count == 1 else f"{count:,} times"
 
 
 def has_colour() -> bool:

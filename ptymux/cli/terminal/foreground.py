@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ptymux.cli.output.exit_summary import summary
-from ptymux.cli.output.printing import SCHEMA, json_line
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.output.outlet import Outlet
+from ptymux.cli.output.printing import SCHEMA, STUCK_SECONDS, json_line, print_message
 from ptymux.cli.server_lookup import chosen_path, connect
-from ptymux.cli.terminal.outlet import Outlet
 from ptymux.client.attachment import Attachment
 from ptymux.client.reconnect import persistently
 from ptymux.client.spawn_request import new_request
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from ptymux.core.model import SpawnOptions
 
 __all__ = ["run_in_pipe", "run_on_terminal", "print_end"]
-
-_STUCK_SECONDS: Final = 1.0  # after which a stderr that nobody reads is told nothing
 
 
 def run_on_terminal(
@@ -58,11 +55,11 @@ def run_in_pipe(
 def print_end(pty: Mapping[str, Any], *, as_json: bool, is_kept: bool) -> None:
     """Say on stderr how a PTY ended."""
     if not as_json:
-        print_message(summary(pty, is_kept=is_kept), who="")
+        print_message(summary(pty, is_kept=is_kept), prefix="")
         return
     outlet = Outlet(2)
     with contextlib.suppress(BrokenPipeError, ClosedOutputError):
-        outlet.write(json_line({"schema": SCHEMA, "pty": pty}).encode() + b"\n", _STUCK_SECONDS)
+        outlet.write(json_line({"schema": SCHEMA, "pty": pty}).encode() + b"\n", STUCK_SECONDS)
     outlet.close()
 
 

@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ptymux.cli.output.exit_summary import exit_code
-from ptymux.cli.output.stderr import print_message
-from ptymux.cli.terminal.outlet import Outlet
+from ptymux.cli.output.gaps import PipeGaps
+from ptymux.cli.output.outlet import Outlet
+from ptymux.cli.output.printing import print_message
 from ptymux.client.attachment import RETRY_SECONDS, Attachment, Patience, bear
 from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import ClosedOutputError, ConnectionClosedError, PtymuxError
@@ -46,7 +47,7 @@ class PipePassage:
         self.end: Mapping[str, Any] | None = None  # the PTY, once it ended
         self._attachment = attachment
         self._output: bytes | memoryview = b""  # received, and not taken by stdout
-        self._gaps = _PipeGaps()
+        self._gaps = PipeGaps()
         self._steps: deque[Callable[[], None]] = deque()  # to be done in order; some need a server
         self._patience: Patience | None = None  # with the server that the first of them needs
         self._ended_by: int | None = None
@@ -121,7 +122,7 @@ class PipePassage:
     def _take(self, frames: list[Frame]) -> None:
         for frame in frames:
             if isinstance(frame, Gap):
-                self._gaps.print_message(frame)
+                self._gaps.add(frame.start, frame.end)
             elif isinstance(frame, Exit):
                 self.end = frame.pty
         pieces = [frame.data for frame in frames if isinstance(frame, Out)]
@@ -205,31 +206,3 @@ class PipePassage:
                 raise
             except PtymuxError:
                 return
-
-
-class _PipeGaps:
-    """Tells on stderr what is missing: the first place at once, many in few lines."""
-
-    _SECONDS: Final = 1.0  # between two lines
-
-    def __init__(self) -> None:
-        self._count = self._size = 0  # not told yet
-        self._told_at = float("-inf")
-
-    def print_message(self, gap: Gap) -> None:
-        """Tell it, or later."""
-        size = gap.end - gap.start
-        if time.monotonic() < self._told_at + self._SECONDS:
-            self._count += 1
-            self._size += size
-            return
-        self.print_rest()
-        print_message(f"{size:,} bytes of output are missing here, from offset {gap.start:,} on")
-        self._told_at = time.monotonic()
-
-    def print_rest(self) -> None:
-        """Tell what was not told yet."""
-        if self._count:
-            places = f"{self._count:,} places" if self._count > 1 else "one place"
-            print_message(f"{self._size:,} more bytes of output are missing, in {places}")
-            self._count = self._size = 0

@@ -50,11 +50,11 @@ class SizeWatch:
         """Return the sizes that it was given since the last call."""
         sizes = []
         try:
-            while self._connection is not None and (told := self._connection.notification(0)):
-                if told.method == "event":
-                    new = told.params["payload"]["new"]
+            while self._connection is not None and (news := self._connection.notification(0)):
+                if news.method == "event":
+                    new = news.params["payload"]["new"]
                     sizes.append(WindowSize(int(new["cols"]), int(new["rows"])))
-        except PtymuxError:  # the server went away; the stream tells too
+        except PtymuxError:  # the server went away; the stream ends, too
             self.close()
         return sizes
 

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ptymux.cli.options.key_names import DetachKeys
 from ptymux.cli.output.exit_summary import exit_code, title
-from ptymux.cli.output.stderr import print_message
-from ptymux.cli.terminal.gaps import Gaps
+from ptymux.cli.output.gaps import ScreenGaps
+from ptymux.cli.output.outlet import Outlet
+from ptymux.cli.output.printing import print_message
 from ptymux.cli.terminal.modes import Modes
-from ptymux.cli.terminal.outlet import Outlet
 from ptymux.cli.terminal.sizes import SizeWatch, terminal_size
 from ptymux.client.attachment import RETRY_SECONDS, Attachment
 from ptymux.core.model import WindowSize
@@ -77,7 +77,7 @@ class Viewer:
         self._input = b""  # typed, and not taken by the lifeline
         self._output: bytes | memoryview = b""  # received, and not taken by the terminal
         self._left_out = 0  # bytes that were there before, not told yet
-        self._gaps = Gaps()  # among the output that waits
+        self._gaps = ScreenGaps()  # among the output that waits
         self._is_detached = False
         self._modes = Modes()
         self._at_line_start = True
@@ -102,7 +102,8 @@ class Viewer:
             return 128 + self._ended_by
         pty = self._attachment.pty
         print_message(
-            f"[detached from {pty['number']} ({title(pty)}); ptymux attach {pty['number']}]", who=""
+            f"[detached from {pty['number']} ({title(pty)}); ptymux attach {pty['number']}]",
+            prefix="",
         )
         return 0
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from ptymux import __version__
 from ptymux.cli.doctor.machine import Check
 from ptymux.cli.options.config import config_path, load
-from ptymux.cli.output.stats_report import times
+from ptymux.cli.output.printing import count_of, times
 from ptymux.cli.server_lookup import reach
 from ptymux.core.units import format_duration, printable
 from ptymux.errors import ConfigError, NoServerError, PtymuxError, UnsafeDirectoryError
@@ -23,13 +23,13 @@ from ptymux.handover.state_file import read_proofs
 from ptymux.posix.orphans import Findings, find
 from ptymux.posix.runtime import ensure_directory, state_path
 
-__all__ = ["Premises"]
+__all__ = ["UserSetup"]
 
 _RESTLESS: Final = 5  # replacements of the server that restarts by hand do not explain
 _MOST_NAMES: Final = 5
 
 
-class Premises:
+class UserSetup:
     """Looks at the socket `path` and what belongs to it; `left` is there after the checks."""
 
     def __init__(self, path: str) -> None:
@@ -143,7 +143,7 @@ def _of(pid: int | None) -> str:
 
 
 def _processes(count: int) -> str:
-    return f"{count} process{'' if count == 1 else 'es'}"
+    return count_of(count, "process", "processes")
 
 
 def _is_stale(path: str) -> bool:
@@ -155,7 +155,7 @@ def _is_stale(path: str) -> bool:
         return not _is_listened_at(path)
     if not (path.endswith(".lock") and stat.S_ISREG(mode)) or _holder(path) is not None:
         return False
-    # Of a lock that a dead process took and a living one inherited, no pid may be told.
+    # The kernel may name no pid for a lock that a dead process took and a living one shares.
     return not _is_listened_at(path.removesuffix(".lock") + ".sock")
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ptymux.cli.commands.wait_conditions import Outcome, facts_of, observe
+from ptymux.cli.waiting.conditions import Outcome, facts_of, observe
 from ptymux.client.stream import Stream
 from ptymux.posix.prompt import waits_for_typing
 from ptymux.protocol.framing import Exit, Gap, Out

@@ -129,8 +129,8 @@ def _ask(pty: Mapping[str, Any], **wanted: str) -> dict[str, Any]:
 
     def ask(connection: ServerConnection) -> dict[str, Any]:
         with connection:
-            told: dict[str, Any] = connection.call("wait", pty=pty["pty_id"], **wanted)["pty"]
-            return told
+            found: dict[str, Any] = connection.call("wait", pty=pty["pty_id"], **wanted)["pty"]
+            return found
 
     return with_server(lambda: ServerConnection(chosen_path()), ask)
 
