@@ -285,7 +285,7 @@ class ServerManager(PtyManager):
         self._bus.set_checkpoint()
         return self.live_count
 
-    def _restore_pty(self, restored: RestoredPty, unsettled: Sequence[EventEnvelope]) -> None:
+    def _restore_pty(self, restored: RestoredPty, replayed: Sequence[EventEnvelope]) -> None:
         values = restored.record
         record, options, cause = registration_from_json(values)
         assert record.number == restored.slot
@@ -294,7 +294,7 @@ class ServerManager(PtyManager):
         pty.resume(restored.ring, exited=values["exited"], gone=values["gone"])
         if pty.is_removed_at_end:
             self._in_background(self._remove_later(pty.pty_id))
-        for event in unsettled:
+        for event in replayed:
             apply_published(pty, event)
         self._complete_spawn(pty)
         if pty.is_gone:
