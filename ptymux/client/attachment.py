@@ -93,7 +93,7 @@ class Attachment:
             PtymuxError: it does not know the PTY any more.
         """
         assert self._patience is not None
-        living = None if self.lifeline is None or _has_ended(self.lifeline) else self.lifeline
+        living = None if self.lifeline is None or self.lifeline.has_ended() else self.lifeline
         try:
             stream = resume(
                 self.path,
@@ -199,9 +199,3 @@ def resume_patiently(
 def bear(patience: Patience, error: PtymuxError) -> None:
     """Return at once if trying again may help; raises as `Patience.bear`."""
     patience.bear(error, deadline=0.0)
-
-
-def _has_ended(lifeline: Lifeline) -> bool:
-    poll = select.poll()
-    poll.register(lifeline, select.POLLRDHUP)
-    return bool(poll.poll(0))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import select
-import time
 from collections.abc import Callable
 from typing import Final
 
 from ptymux.client.closing import Closing
 from ptymux.client.cut_lines import Lines
-from ptymux.client.reconnect import is_readable
 from ptymux.client.stream import Lifeline
 from ptymux.errors import ConnectionClosedError, InputCutError
 
@@ -67,7 +64,7 @@ class Typist(Closing):
             raise
 
     def _usable(self) -> Lifeline:
-        if self._lifeline is not None and _has_ended(self._lifeline):
+        if self._lifeline is not None and self._lifeline.has_ended():
             try:
                 self._lifeline.finish()
             except ConnectionClosedError as error:
@@ -77,7 +74,3 @@ class Typist(Closing):
         if self._lifeline is None:
             self._lifeline, self._sent = self._open_lifeline(), 0
         return self._lifeline
-
-
-def _has_ended(lifeline: Lifeline) -> bool:
-    return is_readable(lifeline, time.monotonic(), select.POLLIN | select.POLLRDHUP)

@@ -153,9 +153,9 @@ def attach_to(
         raise
 
 
-def is_readable(source: _HasFd, deadline: float | None, events: int = select.POLLIN) -> bool:
+def is_readable(source: _HasFd, deadline: float | None) -> bool:
     """Return True once there is something to read or it has ended; False after the deadline."""
     poll = select.poll()  # select() has no room for fds above 1023
-    poll.register(source.fileno(), events)
+    poll.register(source.fileno(), select.POLLIN)
     left = None if deadline is None else 1000 * max(0.0, deadline - time.monotonic())
     return bool(poll.poll(left))

@@ -60,6 +60,18 @@ class Lifeline(Closing):
         """End the attachment; again is no error."""
         self._sock.close()
 
+    def has_ended(self) -> bool:
+        """Whether the keeper ended it, as the PTY has ended, or died; input would go nowhere.
+
+        The end is that the other side sends no more (RDHUP), and not that there is something to
+        read: that may be an echo which nobody has read yet. The keeper sends its last word just
+        before the end, so that nothing but echoes can be there without an end for long.
+        Source: POLLRDHUP in poll(2); `engine/input.py` sends the last word and shuts down at once.
+        """
+        poll = select.poll()  # select() has no room for fds above 1023
+        poll.register(self._sock, select.POLLRDHUP)
+        return bool(poll.poll(0))
+
     def offer(self, data: bytes | memoryview) -> int | None:
         """Write what the socket takes now and return its size; None: the PTY takes no more."""
         try:

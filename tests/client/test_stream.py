@@ -302,6 +302,27 @@ def test_a_keeper_that_died_leaves_it_unknown_what_was_taken() -> None:
             lifeline.finish()
 
 
+def test_a_lifeline_has_ended_once_the_other_side_sends_no_more() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, Lifeline(theirs.detach()) as lifeline:
+        assert not lifeline.has_ended()
+
+        ours.sendall(Out(0, b"x").encode())
+        assert not lifeline.has_ended()  # an echo that nobody has read yet
+
+        ours.sendall((7).to_bytes(8, "little"))
+        ours.shutdown(socket.SHUT_RDWR)  # a replaced keeper's server may hold a duplicate
+        assert lifeline.has_ended()
+
+
+def test_a_lifeline_has_ended_once_its_keeper_died() -> None:
+    ours, theirs = socket.socketpair()
+    with Lifeline(theirs.detach()) as lifeline:
+        ours.close()
+
+        assert lifeline.has_ended()
+
+
 def serve_input(take: int | None) -> tuple[list[object], Callable[[Peer], None]]:
     """Return the requests to come, and what answers each with a lifeline."""
     asked: list[object] = []
