@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import select
 import time
+from dataclasses import replace
 from typing import Final
 
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.reconnect import Patience
 from ptymux.client.reconnect import attach_to as resume
 from ptymux.client.stream import Lifeline, Stream, unseen
@@ -30,24 +32,19 @@ class Attachment:
         self,
         path: str,
         stream: Stream,
-        kind: str = "consumer",
-        *,
-        wants_input: bool = True,
-        hangup: bool = False,
+        request: AttachRequest,
     ) -> None:
-        """Take over the stream."""
+        """Take over the stream that the server at `path` gave for `request`."""
         self.path = path
         self.pty_id = str(stream.pty["pty_id"])
         self.pty = stream.pty  # as of the last attach
-        self.hangup = hangup
+        self.hangup = request.hangup
         self.stream: Stream | None = stream  # None while there is no server
         self.lifeline: Lifeline | None
         self.lifeline, stream.lifeline = stream.lifeline, None
         self.offset = stream.offset  # of the next byte, whichever way it comes
         self.is_over = False  # the server said its last word
-        self._kind = kind
-        self._wants_input = wants_input
-        self._received_from: int | None = None  # up to where a server was lost
+        self._request = replace(request, pty=self.pty_id)
         self._patience: Patience | None = None
 
     def pending(self) -> list[Frame]:
@@ -93,20 +90,8 @@ class Attachment:
             PtymuxError: it does not know the PTY any more.
         """
         assert self._patience is not None
-        living = None if self.lifeline is None or self.lifeline.has_ended() else self.lifeline
         try:
-            stream = resume(
-                self.path,
-                self.pty_id,
-                self.offset,
-                self._kind,
-                wants_input=living is None and self._wants_input,
-                echo=self._wants_input,
-                lifeline=living is None and self.hangup,
-                line=None if living is None else living.number,
-                received_from=self._received_from,
-                hangup=self.hangup,
-            )
+            stream = resume(self.path, self._next_request())
         except PtymuxError as error:
             bear(self._patience, error)
             return False
@@ -148,10 +133,21 @@ class Attachment:
                 return
             self.receive()
 
+    def _next_request(self) -> AttachRequest:
+        """Return how to attach to the next server: with the lifeline that is open, or a new one."""
+        living = None if self.lifeline is None or self.lifeline.has_ended() else self.lifeline
+        return replace(
+            self._request,
+            offset=self.offset,
+            wants_input=living is None and self._request.wants_input,
+            lifeline=living is None and self._request.hangup,
+            line=None if living is None else living.number,
+        )
+
     def _lose_server(self) -> None:
         assert self.stream is not None
         self.stream.close()
-        self._received_from = self.stream.received_from
+        self._request = self._request.going_on(self.stream.offset, self.stream.received_from)
         self.stream, self._patience = None, Patience()
 
     def _go_on(self, stream: Stream) -> None:
@@ -165,17 +161,8 @@ class Attachment:
         return news
 
 
-def resume_patiently(
-    path: str,
-    pty: str,
-    offset: int | str,
-    kind: str,
-    *,
-    lifeline: bool = False,
-    line: int | None = None,
-    received_from: int | None = None,
-) -> Stream:
-    """Attach, without input, as soon as there is a server, or again one.
+def resume_patiently(path: str, request: AttachRequest) -> Stream:
+    """Attach as soon as there is a server, or again one.
 
     Raises:
         PtymuxError: there is none for too long, or it does not know the PTY any more.
@@ -183,15 +170,7 @@ def resume_patiently(
     patience = Patience()
     while True:
         try:
-            return resume(
-                path,
-                pty,
-                offset,
-                kind,
-                lifeline=lifeline,
-                line=line,
-                received_from=received_from,
-            )
+            return resume(path, request)
         except PtymuxError as error:
             patience.bear(error)
 

@@ -15,6 +15,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from ptymux.client.answers import Pty, PtyRef, PtyStats, SignalDelivery, Status
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.autostart import start_server
 from ptymux.client.closing import Closing
 from ptymux.client.cut_lines import Lines
@@ -175,7 +176,8 @@ class Client(Closing):
         from its `end` on tells of them.
         """
         start = "oldest" if from_offset is None else from_offset
-        with PtyReader(self.path, _word(pty), offset=start, kind="one-shot") as reader:
+        request = AttachRequest.to_read(_word(pty), "one-shot", start)
+        with PtyReader(self.path, request) as reader:
             last = reader.pty["buffer"]["total_written"]
             offset, skipped = reader.offset, 0
             pieces: builtins.list[bytes] = []
@@ -198,7 +200,7 @@ class Client(Closing):
         It tells what it missed, and goes on where it was when the server is replaced. In block
         mode the command waits for one that is "lossless"; an "observer" does not count as reading.
         """
-        reader = PtyReader(self.path, _word(pty), offset=offset, kind=kind)
+        reader = PtyReader(self.path, AttachRequest.to_read(_word(pty), kind, offset))
         self._made.add(reader)
         return reader
 

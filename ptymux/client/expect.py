@@ -17,6 +17,7 @@ from pexpect import EOF, TIMEOUT, ExceptionPexpect  # type: ignore[import-untype
 from pexpect.spawnbase import SpawnBase  # type: ignore[import-untyped]
 
 from ptymux.client.answers import Pty
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.cut_lines import Lines
 from ptymux.client.input_channel import Typist
 from ptymux.client.interaction import CONTROLS, pass_through, write_all
@@ -73,7 +74,8 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
         self.delayafterread: float | None = None
         self.skipped = 0
         self._client = client
-        self._reader = PtyReader(client.path, pty_id, offset=from_offset, wants_input=True)
+        request = AttachRequest.to_read(pty_id, offset=from_offset, wants_input=True)
+        self._reader = PtyReader(client.path, request)
         self._typist = Typist(pty_id, self._reader.lifeline, lambda: client.open_input(pty_id))
         self._rest = bytearray()  # received, and not read
         self._behind_gap: Part | None = None  # received, to be read after the rest

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from ptymux.client.answers import Pty
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.closing import Closing
 from ptymux.client.reconnect import Patience, attach_to, is_readable, persistently
 from ptymux.client.stream import Lifeline, Stream
@@ -19,44 +20,30 @@ __all__ = ["PtyReader"]
 
 
 class PtyReader(Closing):
-    """Attached to a PTY from `offset` on, a number, "oldest" or "now"; iterate, or call `read`.
+    """A reader attached as `request` says, which is best made by `AttachRequest.to_read`.
 
-    `pty` is what the PTY was at first, `end` what it was at its end, None before; `skipped` counts
-    the bytes that were missed in all. A consumer has a `lifeline`, unless the PTY had ended; it
-    outlives servers, and only with `wants_input` something may be typed into it.
+    Iterate, or call `read`. `pty` is what the PTY was at first, `end` what it was at its end, None
+    before; `skipped` counts the bytes that were missed in all. If the request asks for a `lifeline`
+    there is one, unless the PTY had ended; it outlives servers.
 
     Raises:
         PtymuxError: there is no such PTY, or no server.
     """
 
-    def __init__(
-        self,
-        path: str,
-        pty: str,
-        *,
-        offset: int | str = "oldest",
-        kind: str = "consumer",
-        wants_input: bool = False,
-    ) -> None:
+    def __init__(self, path: str, request: AttachRequest) -> None:
         self._stream: Stream | None = None
         self._parts: deque[Part] = deque()
         self._missed = 0  # bytes just before the next part
-        self._received_from: int | None = None  # up to where a server was lost
         self._patience: Patience | None = None  # while there is no server
         self._path = path
-        self._kind = kind
         self.lifeline: Lifeline | None = None
         self.is_over = self.is_closed = False
         self.skipped = 0
         self.end: Pty | None = None
-        lives_by_line = kind in ("consumer", "lossless")
-        stream = persistently(
-            lambda: attach_to(
-                path, pty, offset, kind, wants_input=wants_input, lifeline=lives_by_line
-            )
-        )
+        stream = persistently(lambda: attach_to(path, request))
         self.pty: Pty = cast(Pty, stream.pty)
         self.lifeline, stream.lifeline = stream.lifeline, None
+        self._request = request.living_by(None if self.lifeline is None else self.lifeline.number)
         self._go_on(stream)
 
     def __del__(self) -> None:
@@ -121,21 +108,13 @@ class PtyReader(Closing):
             self._take(stream, stream.receive())
         except ConnectionClosedError:
             stream.close()
-            self._received_from = stream.received_from
+            self._request = self._request.going_on(stream.offset, stream.received_from)
             self._stream, self._patience = None, Patience()
 
     def _look_for_server(self, deadline: float | None) -> None:
         assert self._patience is not None
         try:
-            stream = attach_to(
-                self._path,
-                self.pty["pty_id"],
-                self._offset,
-                self._kind,
-                line=None if self.lifeline is None else self.lifeline.number,
-                received_from=self._received_from,
-                deadline=deadline,
-            )
+            stream = attach_to(self._path, self._request, deadline)
         except PtymuxError as error:
             self._patience.bear(error, deadline)
             return

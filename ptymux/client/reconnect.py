@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.server_connection import HELLO_SECONDS, ServerConnection
 from ptymux.client.stream import Stream, attach
 from ptymux.errors import ConnectionClosedError, NoServerError, PtymuxError, UnreachableError
@@ -114,20 +115,7 @@ def persistently(act: Callable[[], _T]) -> _T:
             patience.bear(error)
 
 
-def attach_to(
-    path: str,
-    pty: str,
-    offset: int | str,
-    kind: str,
-    *,
-    wants_input: bool = False,
-    echo: bool = False,
-    lifeline: bool = False,
-    line: int | None = None,
-    received_from: int | None = None,
-    hangup: bool = False,
-    deadline: float | None = None,
-) -> Stream:
+def attach_to(path: str, request: AttachRequest, deadline: float | None = None) -> Stream:
     """Attach on a connection of its own; a server is given less time to say hello if there is less.
 
     Raises:
@@ -136,18 +124,7 @@ def attach_to(
     left = HELLO_SECONDS if deadline is None else deadline - time.monotonic()
     connection = ServerConnection(path, min(HELLO_SECONDS, max(_HASTE_SECONDS, left)))
     try:
-        return attach(
-            connection,
-            pty,
-            kind=kind,
-            offset=offset,
-            wants_input=wants_input,
-            echo=echo,
-            lifeline=lifeline,
-            line=line,
-            received_from=received_from,
-            hangup=hangup,
-        )
+        return attach(connection, request)
     except BaseException:
         connection.close()
         raise

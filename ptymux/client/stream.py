@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Final
 
+    from ptymux.client.attach_request import AttachRequest
     from ptymux.client.server_connection import ServerConnection
     from ptymux.protocol.framing import Frame
 
@@ -279,52 +280,18 @@ def unseen(frame: Frame, offset: int) -> Frame | None:
     return frame
 
 
-def attach(
-    connection: ServerConnection,
-    pty: str,
-    *,
-    kind: str = "consumer",
-    offset: int | str = "oldest",
-    wants_input: bool = True,
-    echo: bool = False,
-    cols: int | None = None,
-    rows: int | None = None,
-    lifeline: bool = False,
-    line: int | None = None,
-    received_from: int | None = None,
-    hangup: bool = False,
-) -> Stream:
-    """Attach to `pty` from `offset`, "oldest" or "now" on; the connection becomes the stream.
-
-    With `echo` the lifeline carries the answers to keys ahead of the stream (`Lifeline.receive`).
-    A `lifeline` comes with input and can be asked for without: while it is open the attachment
-    lives, whatever becomes of servers; who comes back names it by its number, `line`, and says from
-    where on it has all output, up to `offset`: that server may not know what the one before it
-    sent last. With `hangup` its end hangs the PTY up, unless `detach` was called before.
+def attach(connection: ServerConnection, request: AttachRequest) -> Stream:
+    """Attach as `request` says, and return the stream, which the connection becomes.
 
     Raises:
         PtymuxError: as `ServerConnection.call`; the connection is as it was.
     """
-    result, given = _ask(
-        connection,
-        "attach",
-        pty=pty,
-        kind=kind,
-        offset=offset,
-        input=wants_input,
-        echo=echo or None,
-        cols=cols,
-        rows=rows,
-        lifeline=lifeline or None,
-        line=line,
-        received_from=received_from,
-        hangup=hangup or None,
-    )
-    start = _start(result, connection, given)
-    if given is not None:
-        given.number = result.get("line")
+    result, lifeline = _ask(connection, "attach", **request.params())
+    start = _start(result, connection, lifeline)
+    if lifeline is not None:
+        lifeline.number = result.get("line")
     sock, piece = connection.upgrade()
-    return Stream(sock, piece, pty=result.get("pty"), offset=start, lifeline=given)
+    return Stream(sock, piece, pty=result.get("pty"), offset=start, lifeline=lifeline)
 
 
 def open_input(

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import click
 
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.attachment import RETRY_SECONDS, Attachment
 from ptymux.client.event_follower import EventFollower
 from ptymux.client.reconnect import attach_to, connect_patiently, is_readable
@@ -115,8 +116,10 @@ class _ChaosReader:
         self._missed = 0  # just before the next part
         self._asked = self._started = time.monotonic()
         self._is_stopping = False
-        stream = attach_to(path, pty_id, 0, plan.kind.value, lifeline=True, hangup=True)
-        self._attachment = Attachment(path, stream, plan.kind.value, wants_input=False, hangup=True)
+        request = AttachRequest(
+            pty_id, plan.kind.value, offset=0, wants_input=False, lifeline=True, hangup=True
+        )
+        self._attachment = Attachment(path, attach_to(path, request), request)
         self._thread = threading.Thread(target=self._run, name=plan.name)
 
     @property

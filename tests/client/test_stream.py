@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import Lifeline, Stream, attach, open_input, send
 from ptymux.errors import (
@@ -205,7 +206,7 @@ def test_attaching_turns_the_connection_into_frames_and_brings_a_lifeline(tmp_pa
     with (
         StubServer(path, serve),
         ServerConnection(path) as connection,
-        attach(connection, "web", kind="lossless", offset=5, cols=80, rows=24) as stream,
+        attach(connection, AttachRequest("web", "lossless", 5, cols=80, rows=24)) as stream,
     ):
         assert stream.pty == {"pty_id": "pty_1"}
         assert stream.pending() == [Out(5, b"at once")]
@@ -229,8 +230,8 @@ def test_a_refused_attach_leaves_the_connection_usable(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     with StubServer(path, serve), ServerConnection(path) as connection:
         with pytest.raises(UnknownPtyError):
-            attach(connection, "web")
-        with attach(connection, "3", wants_input=False) as stream:
+            attach(connection, AttachRequest("web"))
+        with attach(connection, AttachRequest("3", wants_input=False)) as stream:
             assert stream.lifeline is None
             assert list(stream) == [END]
 
@@ -252,7 +253,7 @@ def test_a_reply_without_an_offset_is_refused_and_leaks_nothing(
         ServerConnection(path) as connection,
         pytest.raises(ProtocolError, match="offset"),
     ):
-        attach(connection, "web")
+        attach(connection, AttachRequest("web"))
 
 
 # Lifelines --------------------------------------------------------------------------------------

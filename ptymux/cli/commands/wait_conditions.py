@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from ptymux.cli.output.exit_summary import exit_code
 from ptymux.cli.output.log_printer import follow
 from ptymux.cli.server_lookup import chosen_path
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.attachment import resume_patiently
 from ptymux.client.matching import Matcher
 from ptymux.client.reconnect import with_server
@@ -91,12 +92,14 @@ def observe(
     It goes on where it was with whichever server is there.
     """
     path = chosen_path()
-    stream = resume_patiently(path, pty_id, start, "observer")
+    request = AttachRequest.to_read(pty_id, "observer", start)
+    stream = resume_patiently(path, request)
     watch = begin(stream.offset)
     while True:
         with stream, suppress(ConnectionClosedError):
             return watch, watch.wait(stream)
-        stream = resume_patiently(path, pty_id, watch.offset, "observer")
+        request = request.going_on(stream.offset, stream.received_from)
+        stream = resume_patiently(path, request)
 
 
 class _Silence:

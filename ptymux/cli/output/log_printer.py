@@ -13,6 +13,7 @@ from typing import Final
 
 from ptymux.cli.output.stderr import print_message
 from ptymux.cli.terminal.outlet import Outlet
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.attachment import resume_patiently
 from ptymux.client.plain_text import Plain, Run
 from ptymux.client.stream import Stream
@@ -110,11 +111,11 @@ def follow(
         BrokenPipeError: nobody reads from `printer` any more.
         PtymuxError: the server went away for good, or refuses.
     """
-    attaches = kind in ("consumer", "lossless")
-    stream = resume_patiently(path, pty_id, offset, kind, lifeline=attaches)
+    request = AttachRequest.to_read(pty_id, kind, offset)
+    stream = resume_patiently(path, request)
     last = int(stream.pty["buffer"]["total_written"]) if kind == "one-shot" else None
     lifeline, stream.lifeline = stream.lifeline, None  # we are attached, whatever server there is
-    line = None if lifeline is None else lifeline.number
+    request = request.living_by(None if lifeline is None else lifeline.number)
     with nullcontext() if lifeline is None else lifeline:
         while True:
             with stream:
@@ -122,8 +123,8 @@ def follow(
                     yield from _frames(stream, printer, last)
                     return
                 except ConnectionClosedError:
-                    at, since = stream.offset, stream.received_from
-            stream = resume_patiently(path, pty_id, at, kind, line=line, received_from=since)
+                    request = request.going_on(stream.offset, stream.received_from)
+            stream = resume_patiently(path, request)
 
 
 def _frames(

@@ -11,6 +11,7 @@ from ptymux.cli.output.printing import SCHEMA, json_line
 from ptymux.cli.output.stderr import print_message
 from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.cli.terminal.outlet import Outlet
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.attachment import Attachment
 from ptymux.client.reconnect import persistently
 from ptymux.client.spawn_request import new_request
@@ -72,21 +73,21 @@ def _start(options: SpawnOptions, kind: str, *, keep: bool, remove: bool) -> Att
     types = kind == "consumer"
     request = new_request()
 
-    def start() -> Stream:
+    def start() -> tuple[Stream, AttachRequest]:
         with connect(start=True) as connection:
             spawned = connection.spawn(
                 options, remove=remove, hangup=not keep, attaches=True, request=request
             )
-            return attach(
-                connection,
+            wanted = AttachRequest(
                 spawned["pty"]["pty_id"],
-                kind=kind,
+                kind,
                 offset=0,
                 wants_input=types,
                 echo=types,
                 lifeline=True,
                 hangup=not keep,
             )
+            return attach(connection, wanted), wanted
 
-    stream = persistently(start)
-    return Attachment(path, stream, kind, wants_input=types, hangup=not keep)
+    stream, wanted = persistently(start)
+    return Attachment(path, stream, wanted)
