@@ -1,4 +1,4 @@
-"""How a command finds its server, and what it hears when none runs."""
+"""A command's connection to its server: found, started, or stood in for when none runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RETRY_SECONDS: Final = 0.01
 
 
 def chosen_path() -> str:
-    """Return the path of the socket: of `--socket`, else PTYMUX_SOCKET, else the default.
+    """Return the socket's path: that of `--socket`, else PTYMUX_SOCKET, else the default.
 
     Raises:
         InvalidValueError: no socket can have such a path.
@@ -41,13 +41,13 @@ def chosen_path() -> str:
 
 
 def connect(*, start: bool = False) -> ServerConnection:
-    """Return a connection to the server, which `start` starts if none runs.
+    """Return a connection to the server; with `start` one is started if none runs.
 
-    Without a server it is a connection to one without PTYs: lists are empty and every PTY is
-    unknown. What only a real server can answer raises NoServerError.
+    Without a server it acts as a connection to one that has no PTYs: lists are empty and every PTY
+    is unknown. A request that only a real server can answer raises NoServerError.
 
     Raises:
-        PtymuxError: there is something at the socket that cannot be talked to, or it did not start.
+        PtymuxError: what is at the socket does not answer as a server, or none could be started.
     """
     path = chosen_path()
     try:
@@ -68,24 +68,32 @@ def reach(path: str) -> ServerConnection:
 
     Raises:
         NoServerError: none runs.
-        PtymuxError: there is something that cannot be talked to.
+        PtymuxError: what is there does not answer as a server.
     """
+    from ptymux.client.reconnect import RetryPolicy, repeat
+
     deadline = time.monotonic() + _HELLO_SECONDS
-    while True:
-        try:
-            return ServerConnection(path, max(deadline - time.monotonic(), _RETRY_SECONDS))
-        except ConnectionClosedError as error:  # before it said hello: nothing was asked yet
-            if time.monotonic() > deadline:
-                log = state_path(path, "log")
-                reason = f"it hangs up on whoever comes; {log} may say why"
-                raise UnreachableError(path, reason) from error
-        time.sleep(_RETRY_SECONDS)
+
+    def connect() -> ServerConnection:
+        return ServerConnection(path, max(deadline - time.monotonic(), _RETRY_SECONDS))
+
+    policy = RetryPolicy(
+        died_seconds=_HELLO_SECONDS,
+        pause_seconds=_RETRY_SECONDS,
+        passing=(ConnectionClosedError,),  # before it said hello: nothing was asked yet
+        says_how_long=False,
+    )
+    try:
+        return repeat(connect, lambda connection: connection, policy)
+    except ConnectionClosedError as error:
+        reason = f"it hangs up on whoever comes; {state_path(path, 'log')} may say why"
+        raise UnreachableError(path, reason) from error
 
 
 def repeating(act: Callable[[ServerConnection], _T]) -> _T:
     """Return what `act` returns, called again on another connection if the server is replaced.
 
-    It asks for what may be asked for twice.
+    So `act` may only request what does no harm twice.
 
     Raises:
         PtymuxError: as `connect`, or there was no server for too long.
@@ -112,19 +120,20 @@ def every_pty(connection: ServerConnection, **chosen: object) -> tuple[list[dict
 
 
 def _connect_soon(path: str) -> ServerConnection:
-    """Connect to a server that serves, or is about to as somebody else has just started it."""
-    deadline = time.monotonic() + _COME_UP_SECONDS
-    while True:
-        try:
-            return ServerConnection(path)
-        except NoServerError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(_RETRY_SECONDS)
+    """Return a connection to a server that was started just now, maybe by somebody else."""
+    from ptymux.client.reconnect import RetryPolicy, ServerReconnect
+
+    policy = RetryPolicy(
+        gone_seconds=_COME_UP_SECONDS,
+        pause_seconds=_RETRY_SECONDS,
+        passing=(NoServerError,),
+        says_how_long=False,
+    )
+    return ServerReconnect(path, policy).wait()
 
 
 class _Nobody(ServerConnection):
-    """What stands for a server where none runs."""
+    """What stands in for a connection when no server runs."""
 
     def __init__(self, path: str, error: NoServerError) -> None:
         self.path = path
@@ -136,11 +145,11 @@ class _Nobody(ServerConnection):
         """Do nothing."""
 
     def fileno(self) -> int:
-        """Return -1: there is nothing to wait for."""
+        """Return -1, as there is nothing to wait for."""
         return -1
 
     def notification(self, timeout: float | None = None) -> Notification | None:
-        """Return what a server says last."""
+        """Return the notification that is a server's last."""
         return Notification("end", {})
 
     def _ask(

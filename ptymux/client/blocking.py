@@ -22,7 +22,7 @@ from ptymux.client.cut_lines import Lines
 from ptymux.client.event_follower import EventFollower
 from ptymux.client.matching import Found, Matcher, search
 from ptymux.client.pty_reader import PtyReader
-from ptymux.client.reconnect import connect_patiently
+from ptymux.client.reconnect import RETRY_POLICY, RetryPolicy, ServerReconnect
 from ptymux.client.requests import Requests
 from ptymux.client.server_connection import ServerConnection, socket_path
 from ptymux.client.spawn_request import new_request
@@ -64,7 +64,7 @@ def connect(path: str | os.PathLike[str] | None = None, *, start: bool = True) -
         if not start:
             raise
     start_server(chosen)
-    return Client(connect_patiently(chosen))
+    return Client(ServerReconnect(chosen).wait())
 
 
 class Client(Closing):
@@ -76,9 +76,11 @@ class Client(Closing):
     the readers, events and dialogues that it made, and no PTY.
     """
 
-    def __init__(self, connection: ServerConnection) -> None:
+    def __init__(self, connection: ServerConnection, policy: RetryPolicy = RETRY_POLICY) -> None:
+        """Take over `connection`; `policy`: for how long a server may be away."""
         self.path = connection.path
-        self._requests = Requests(connection)
+        self._policy = policy
+        self._requests = Requests(connection, policy)
         self._ask = self._requests.ask
         self._made: weakref.WeakSet[Closing | PtyExpect] = weakref.WeakSet()
 
@@ -177,7 +179,7 @@ class Client(Closing):
         """
         start = "oldest" if from_offset is None else from_offset
         request = AttachRequest.to_read(_word(pty), "one-shot", start)
-        with PtyReader(self.path, request) as reader:
+        with PtyReader(self.path, request, self._policy) as reader:
             last = reader.pty["buffer"]["total_written"]
             offset, skipped = reader.offset, 0
             pieces: builtins.list[bytes] = []
@@ -200,7 +202,8 @@ class Client(Closing):
         It tells what it missed, and goes on where it was when the server is replaced. In block
         mode the command waits for one that is "lossless"; an "observer" does not count as reading.
         """
-        reader = PtyReader(self.path, AttachRequest.to_read(_word(pty), kind, offset))
+        request = AttachRequest.to_read(_word(pty), kind, offset)
+        reader = PtyReader(self.path, request, self._policy)
         self._made.add(reader)
         return reader
 
@@ -218,7 +221,9 @@ class Client(Closing):
         tells how many events were lost in its place.
         """
         name = None if pty is None else _word(pty)
-        events = EventFollower(self.path, since=since, topics=topics, pty=name, follow=follow)
+        events = EventFollower(
+            self.path, since=since, topics=topics, pty=name, follow=follow, policy=self._policy
+        )
         self._made.add(events)
         return events
 

@@ -19,7 +19,7 @@ from pexpect.spawnbase import SpawnBase  # type: ignore[import-untyped]
 from ptymux.client.answers import Pty
 from ptymux.client.attach_request import AttachRequest
 from ptymux.client.cut_lines import Lines
-from ptymux.client.input_channel import Typist
+from ptymux.client.input_channel import InputChannel
 from ptymux.client.interaction import CONTROLS, pass_through, write_all
 from ptymux.client.pty_reader import PtyReader
 from ptymux.core.model import ENDED_STATES
@@ -76,7 +76,7 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
         self._client = client
         request = AttachRequest.to_read(pty_id, offset=from_offset, wants_input=True)
         self._reader = PtyReader(client.path, request)
-        self._typist = Typist(pty_id, self._reader.lifeline, lambda: client.open_input(pty_id))
+        self._input = InputChannel(pty_id, self._reader.lifeline, lambda: client.open_input(pty_id))
         self._rest = bytearray()  # received, and not read
         self._behind_gap: Part | None = None  # received, to be read after the rest
         self._may_be_cut = self._reader.offset > 0  # what comes next may begin within a letter
@@ -219,7 +219,7 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
         Raises:
             InvalidStateError: the PTY has ended.
             LineTooLongError: the terminal would cut it; nothing was sent.
-            InputCutError, ConnectionClosedError: as `Typist.send`.
+            InputCutError, ConnectionClosedError: as `InputChannel.send`.
         """
         if self.closed:
             raise ValueError("I/O operation on closed file.")
@@ -228,7 +228,7 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
         text = self._coerce_send_string(s)
         self._log(text, "send")
         data: bytes = self._encoder.encode(text, final=False)
-        self._typist.send(data, self._lines)
+        self._input.send(data, self._lines)
         return len(data)
 
     def sendline(self, s: str | bytes = "") -> int:
@@ -259,7 +259,7 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
 
     def _send_control(self, data: bytes) -> int:
         self._log(data if self.encoding is None else data.decode("ascii"), "send")
-        self._typist.send(data, self._lines)
+        self._input.send(data, self._lines)
         return len(data)
 
     def interact(
@@ -290,7 +290,7 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
             keys = keys if end < 0 else keys[:end]
             self._log(keys if self.encoding is None else keys.decode(errors="replace"), "send")
             with suppress(PtymuxError):  # it ended, as the next look at the output tells
-                self._typist.send(keys)
+                self._input.send(keys)
             return end < 0
 
         pass_through(self.STDIN_FILENO, self._reader, show, type_)
@@ -341,7 +341,7 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
             raise ExceptionPexpect("Could not terminate the child.")
         with suppress(PtymuxError):
             self.isalive()
-        self._typist.close()
+        self._input.close()
         self._reader.close()
         self.closed = True
 

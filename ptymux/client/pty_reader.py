@@ -1,4 +1,4 @@
-"""A reader of one PTY's output, which goes on with whichever server is there."""
+"""The output of one PTY for programs that block: parts as they come, whichever server is there."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import cast
 from ptymux.client.answers import Pty
 from ptymux.client.attach_request import AttachRequest
 from ptymux.client.closing import Closing
-from ptymux.client.reconnect import Patience, attach_to, is_readable, persistently
+from ptymux.client.followed_stream import FollowedStream
+from ptymux.client.reconnect import RETRY_POLICY, RetryPolicy
 from ptymux.client.stream import Lifeline, Stream
 from ptymux.core.ring import Part
-from ptymux.errors import ConnectionClosedError, PtymuxError
+from ptymux.errors import ConnectionClosedError
 from ptymux.protocol.framing import Exit, Frame, Gap, Out
 
 __all__ = ["PtyReader"]
@@ -30,20 +31,19 @@ class PtyReader(Closing):
         PtymuxError: there is no such PTY, or no server.
     """
 
-    def __init__(self, path: str, request: AttachRequest) -> None:
-        self._stream: Stream | None = None
+    def __init__(
+        self, path: str, request: AttachRequest, policy: RetryPolicy = RETRY_POLICY
+    ) -> None:
         self._parts: deque[Part] = deque()
         self._missed = 0  # bytes just before the next part
-        self._patience: Patience | None = None  # while there is no server
-        self._path = path
+        self._followed = FollowedStream(path, request, policy)
         self.lifeline: Lifeline | None = None
         self.is_over = self.is_closed = False
         self.skipped = 0
         self.end: Pty | None = None
-        stream = persistently(lambda: attach_to(path, request))
+        stream = self._followed.begin()
         self.pty: Pty = cast(Pty, stream.pty)
-        self.lifeline, stream.lifeline = stream.lifeline, None
-        self._request = request.living_by(None if self.lifeline is None else self.lifeline.number)
+        self.lifeline = self._followed.take_lifeline()
         self._go_on(stream)
 
     def __del__(self) -> None:
@@ -60,29 +60,27 @@ class PtyReader(Closing):
 
     @property
     def offset(self) -> int:
-        """Where the next byte will be."""
+        """The offset of the next byte that `read` returns."""
         return self._parts[0].offset if self._parts else self._offset
 
     def fileno(self) -> int:
         """Return an fd that is readable when `read` may have something; -1 when there is none.
 
-        What was received already does not show there: `read(0)` until it gives None comes first.
+        What was received already does not show there: call `read(0)` until it returns None first.
         """
-        return -1 if self._stream is None else self._stream.fileno()
+        return -1 if self._followed.current is None else self._followed.current.fileno()
 
     def close(self) -> None:
         """End the attachment; again is no error."""
         self.is_closed = True
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        self._followed.close()
         if self.lifeline is not None:
             self.lifeline.close()
 
     def read(self, timeout: float | None = None) -> Part | None:
         """Return the next part; None when none came within `timeout` seconds, or at the end.
 
-        The last part of a PTY whose end was missed has no data.
+        If the last bytes of a PTY were missed, its last part has no data.
 
         Raises:
             ConnectionClosedError: the server went away and none came in its place, or this was
@@ -93,35 +91,28 @@ class PtyReader(Closing):
         while not self._parts and not self.is_over:
             if self.is_closed:
                 raise ConnectionClosedError("this reader was closed")
-            if self._stream is None:
+            stream = self._followed.current
+            if stream is None:
                 self._look_for_server(deadline)
-            elif is_readable(self._stream, deadline):
-                self._receive(self._stream)
-            elif deadline is not None:
+            elif stream.wait(deadline):
+                self._receive()
+            else:
                 return None
-            if self._stream is None and deadline is not None and time.monotonic() >= deadline:
+            is_late = deadline is not None and time.monotonic() >= deadline
+            if self._followed.current is None and is_late:
                 return None
         return self._parts.popleft() if self._parts else None
 
-    def _receive(self, stream: Stream) -> None:
-        try:
+    def _receive(self) -> None:
+        with self._followed.until_lost() as stream:
             self._take(stream, stream.receive())
-        except ConnectionClosedError:
-            stream.close()
-            self._request = self._request.going_on(stream.offset, stream.received_from)
-            self._stream, self._patience = None, Patience()
 
     def _look_for_server(self, deadline: float | None) -> None:
-        assert self._patience is not None
-        try:
-            stream = attach_to(self._path, self._request, deadline)
-        except PtymuxError as error:
-            self._patience.bear(error, deadline)
-            return
-        self._go_on(stream)
+        stream = self._followed.try_and_pause(deadline)
+        if stream is not None:
+            self._go_on(stream)
 
     def _go_on(self, stream: Stream) -> None:
-        self._stream, self._patience = stream, None
         self._offset = stream.offset  # behind all that was received
         self._take(stream, stream.pending())
 

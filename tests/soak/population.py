@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from ptymux.client.attach_request import AttachRequest
 from ptymux.client.blocking import Client, connect
+from ptymux.client.followed_stream import attach_to
 from ptymux.client.pty_reader import PtyReader
-from ptymux.client.reconnect import attach_to
 from ptymux.core.model import KIB
 from ptymux.errors import ConnectionClosedError, NoServerError, UnknownPtyError, UnreachableError
 from ptymux.stress.child import ChildKind, argv

@@ -1,4 +1,4 @@
-"""`ptymux run` in the foreground: the server runs the command, and we show it to its end."""
+"""`ptymux run` in the foreground: the server runs the command, we show its output to the end."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.cli.terminal.outlet import Outlet
 from ptymux.client.attach_request import AttachRequest
 from ptymux.client.attachment import Attachment
-from ptymux.client.reconnect import persistently
+from ptymux.client.reconnect import RETRY_POLICY, repeat
 from ptymux.client.spawn_request import new_request
 from ptymux.client.stream import Stream, attach
 from ptymux.errors import ClosedOutputError
 
 if TYPE_CHECKING:
     from ptymux.cli.options.key_names import DetachKeys
+    from ptymux.client.server_connection import ServerConnection
     from ptymux.core.model import SpawnOptions
 
 __all__ = ["run_in_pipe", "run_on_terminal", "print_end"]
 
-_STUCK_SECONDS: Final = 1.0  # after which a stderr that nobody reads is told nothing
+_STUCK_SECONDS: Final = 1.0  # after which we write nothing to a stderr that nobody reads
 
 
 def run_on_terminal(
@@ -57,7 +58,7 @@ def run_in_pipe(
 
 
 def print_end(pty: Mapping[str, Any], *, as_json: bool, is_kept: bool) -> None:
-    """Say on stderr how a PTY ended."""
+    """Print on stderr how a PTY ended."""
     if not as_json:
         print_message(summary(pty, is_kept=is_kept), who="")
         return
@@ -69,16 +70,15 @@ def print_end(pty: Mapping[str, Any], *, as_json: bool, is_kept: bool) -> None:
 
 def _start(options: SpawnOptions, kind: str, *, keep: bool, remove: bool) -> Attachment:
     """Have the server start a command, and attach to its output from the first byte on."""
-    path = chosen_path()
     types = kind == "consumer"
-    request = new_request()
+    spawn_id = new_request()  # by which a replacement knows that the command runs already
 
-    def start() -> tuple[Stream, AttachRequest]:
-        with connect(start=True) as connection:
+    def start(connection: ServerConnection) -> tuple[Stream, AttachRequest]:
+        with connection:
             spawned = connection.spawn(
-                options, remove=remove, hangup=not keep, attaches=True, request=request
+                options, remove=remove, hangup=not keep, attaches=True, request=spawn_id
             )
-            wanted = AttachRequest(
+            request = AttachRequest(
                 spawned["pty"]["pty_id"],
                 kind,
                 offset=0,
@@ -87,7 +87,7 @@ def _start(options: SpawnOptions, kind: str, *, keep: bool, remove: bool) -> Att
                 lifeline=True,
                 hangup=not keep,
             )
-            return attach(connection, wanted), wanted
+            return attach(connection, request), request
 
-    stream, wanted = persistently(start)
-    return Attachment(path, stream, wanted)
+    stream, request = repeat(lambda: connect(start=True), start, RETRY_POLICY.at_first)
+    return Attachment(chosen_path(), stream, request)
