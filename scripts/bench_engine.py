@@ -21,7 +21,7 @@ from ptymux.core.model import KIB, MIB, Limits, OnFull, PtyRecord, SpawnOptions
 from ptymux.core.output import OutputBuffer
 from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import SLACK, Part, RingBuffer, ring_size
-from ptymux.engine.engine import Spawned
+from ptymux.engine.engine import SpawnedPty
 from ptymux.link.private_link import PrivateLink
 from ptymux.manager import OutputReader, PtyManager
 from ptymux.posix.memory import create_ring_memory, raise_open_files_limit
@@ -131,7 +131,7 @@ class RingLink(PrivateLink):
         super().__init__()
         self.rings: list[RingBuffer] = []
 
-    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> Spawned:
+    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
         spawned = await super().spawn(slot, options, env)
         self.rings.append(spawned.ring)
         return spawned

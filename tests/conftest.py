@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import io
 import os
 import signal
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator
-from pathlib import Path
 
+import hypothesis
 import pytest
+
+from tests.processes import children_of, fds_of, kill_all
+from tests.timing import wait_until
+
+# How long an example takes says something about the machine only, and so does a slow generator.
+hypothesis.settings.register_profile(
+    "ptymux",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("ptymux")
 
 # Modules that decide what people see of a PTY are held to more than the overall gate.
 GATES = {"ptymux/core/lifecycle.py": 95.0, "ptymux/core/registry.py": 95.0}
@@ -113,39 +123,33 @@ def _missed_gates() -> list[str]:
     return missed
 
 
-def _open_fds() -> dict[int, str]:
-    fds = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            fds[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-        except OSError:
-            continue  # the listing's own
-    return fds
-
-
-def _children() -> set[str]:
-    found = set()
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # a thread that ended during the look
-            found |= set((task / "children").read_text().split())
-    return found
-
-
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Fail a test that ends with a new fd, child process or thread."""
-    fds, children, threads = _open_fds(), _children(), set(threading.enumerate())
+    """Fail a test that ends with a new fd, child process or thread.
+
+    Children that are left are killed, so that they do not fail the tests that follow.
+    """
+    before = _own_things()
     yield
-    deadline = time.monotonic() + 5
-    while True:
-        left = {
-            "fds": {k: v for k, v in _open_fds().items() if fds.get(k) != v},
-            "children": _children() - children,
-            "threads": set(threading.enumerate()) - threads,
-        }
-        if not any(left.values()):
-            return
-        if time.monotonic() > deadline:
-            pytest.fail(f"left behind: { {k: v for k, v in left.items() if v} }")
+    try:
+        wait_until(lambda: not _new_things(before), "an end that leaves nothing behind", units=0.5)
+    except AssertionError:
+        left = _new_things(before)
+        kill_all(set(children_of(os.getpid())) - before["children"])
+        pytest.fail(f"left behind: {left}")
+
+
+def _own_things() -> dict[str, set[object]]:
+    return {
+        "fds": set(fds_of(os.getpid()).items()),
+        "children": set(children_of(os.getpid())),
+        "threads": set(threading.enumerate()),
+    }
+
+
+def _new_things(before: dict[str, set[object]]) -> dict[str, set[object]]:
+    """Return what is there and was not; what only waits for the garbage collector is not there."""
+    left = {kind: now - before[kind] for kind, now in _own_things().items() if now - before[kind]}
+    if left:
         gc.collect()
-        time.sleep(0.01)  # polls the condition above
+    return left

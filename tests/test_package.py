@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import ptymux
+from tests.timing import deadline_seconds
 
 ROOT = Path(__file__).parent.parent
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
@@ -30,7 +31,7 @@ def call(*words: str | Path, cwd: Path | None = None) -> str:
         env=env,
         stdin=subprocess.DEVNULL,
         text=True,
-        timeout=100,
+        timeout=deadline_seconds(4),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

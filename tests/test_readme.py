@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.conftest import Place, fresh
+from tests.timing import deadline_seconds
 
 __all__ = ["fresh"]
 
@@ -25,7 +26,7 @@ def test_the_example_runs_as_shown(section: str, fresh: Place) -> None:
         [sys.executable, "-W", "error", "-c", program],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=deadline_seconds(),
         check=False,
         env={"PATH": "/usr/bin:/bin", "PTYMUX_SOCKET": fresh.path},
     )

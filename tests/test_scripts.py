@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.timing import deadline_seconds
+
 BENCH = Path(__file__).parent.parent / "scripts" / "bench.py"
 ENGINE = ["memory", "one", "eight", "ring", "spawn", "block", "account"]
 SERVED = ["nobody", "attached", "echo", "start", "stats", "interrupt", "overview", "idle"]
@@ -15,7 +17,9 @@ SERVED = ["nobody", "attached", "echo", "start", "stats", "interrupt", "overview
 
 def bench(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCH), "--quick", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, **options)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=deadline_seconds(8), **options
+    )
 
 
 @pytest.mark.parametrize("parts", [ENGINE, [*SERVED, "hostile"]], ids=["engine", "served"])

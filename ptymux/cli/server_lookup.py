@@ -1,4 +1,4 @@
-"""A command's connection to its server: found, started, or stood in for when none runs."""
+"""How a command finds its server and asks it, and what it gets when none runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from ptymux.cli.options.pty_names import PTY
+from ptymux.cli.output.printing import print_json
 from ptymux.client.server_connection import ServerConnection, socket_path
 from ptymux.errors import (
     ConnectionClosedError,
@@ -16,12 +16,12 @@ from ptymux.errors import (
     UnreachableError,
 )
 from ptymux.posix.runtime import check_is_socket, state_path
-from ptymux.protocol.messages import Notification
+from ptymux.protocol.messages import Notification, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["PTY", "chosen_path", "connect", "every_pty", "reach", "repeating"]
+__all__ = ["change_pty", "chosen_path", "connect", "reach", "repeating"]
 
 _T = TypeVar("_T")
 
@@ -30,13 +30,15 @@ _HELLO_SECONDS: Final = 1.8  # so that with our own start a silent server costs 
 _RETRY_SECONDS: Final = 0.01
 
 
-def chosen_path() -> str:
-    """Return the socket's path: that of `--socket`, else PTYMUX_SOCKET, else the default.
+def chosen_path(context: click.Context | None = None) -> str:
+    """Return the path of the socket: of `--socket`, else PTYMUX_SOCKET, else the default.
+
+    The option is that of `context`, by default of the command that runs.
 
     Raises:
         InvalidValueError: no socket can have such a path.
     """
-    context = click.get_current_context(silent=True)
+    context = context or click.get_current_context(silent=True)
     return socket_path(None if context is None else context.find_root().params.get("socket"))
 
 
@@ -91,9 +93,9 @@ def reach(path: str) -> ServerConnection:
 
 
 def repeating(act: Callable[[ServerConnection], _T]) -> _T:
-    """Return what `act` returns, called again on another connection if the server is replaced.
+    """Return what `act` returns with a connection; call it again if the server is replaced.
 
-    So `act` may only request what does no harm twice.
+    So `act` must be harmless to do twice.
 
     Raises:
         PtymuxError: as `connect`, or there was no server for too long.
@@ -107,20 +109,19 @@ def repeating(act: Callable[[ServerConnection], _T]) -> _T:
         return requests.repeating(act)
 
 
-def every_pty(connection: ServerConnection, **chosen: object) -> tuple[list[dict[str, Any]], int]:
-    """Return the PTYs that a `list` with these parameters gives, all pages, and how many ended."""
-    found: list[dict[str, Any]] = []
-    after: int | None = None
-    while True:
-        page = connection.call("list", after=after, **chosen)
-        found += page["ptys"]
-        after = page.get("next")
-        if after is None:
-            return found, page["ended"]
+def change_pty(method: str, as_json: bool, **params: object) -> None:
+    """Have the server change a PTY, again if it is replaced; print the PTY if JSON is wanted.
+
+    Raises:
+        PtymuxError: the server refused, or there is none.
+    """
+    pty = repeating(lambda connection: connection.call(method, **params)["pty"])
+    if as_json:
+        print_json(pty=pty)
 
 
 def _connect_soon(path: str) -> ServerConnection:
-    """Return a connection to a server that was started just now, maybe by somebody else."""
+    """Connect to a server that serves, or will soon as somebody has just started it."""
     from ptymux.client.reconnect import RetryPolicy, ServerReconnect
 
     policy = RetryPolicy(
@@ -133,7 +134,7 @@ def _connect_soon(path: str) -> ServerConnection:
 
 
 class _Nobody(ServerConnection):
-    """What stands in for a connection when no server runs."""
+    """Takes the place of a connection where no server runs: there are no PTYs."""
 
     def __init__(self, path: str, error: NoServerError) -> None:
         self.path = path
@@ -149,7 +150,7 @@ class _Nobody(ServerConnection):
         return -1
 
     def notification(self, timeout: float | None = None) -> Notification | None:
-        """Return the notification that is a server's last."""
+        """Return the notification that ends a list of events."""
         return Notification("end", {})
 
     def _ask(
@@ -159,14 +160,14 @@ class _Nobody(ServerConnection):
         timeout: float | None,
         payload: bytes = b"",
         fds: Sequence[int] = (),
-    ) -> tuple[dict[str, Any], list[int]]:
+    ) -> Reply:
         named = [params["pty"]] if params.get("pty") else params.get("ptys") or []
         if named:
             raise UnknownPtyError(named[0])
         if method == "list":
-            return {"ptys": [], "ended": 0, "next": None}, []
+            return Reply(None, {"ptys": [], "ended": 0, "next": None})
         if method in ("kill", "remove"):
-            return {"ptys": [], "removed": []}, []
+            return Reply(None, {"ptys": [], "removed": []})
         if method == "events" and not params.get("follow"):
-            return {"missed": 0, "epoch": "", "last_seq": 0}, []
+            return Reply(None, {"missed": 0, "epoch": "", "last_seq": 0})
         raise self._error

@@ -26,7 +26,7 @@ _KEEPER: Final = "from ptymux.keeper.daemon import main; main()"
 _READY_SECONDS: Final = 10.0
 _OTHER_SECONDS: Final = 2.0  # for somebody else's server to be there
 _LOOK_SECONDS: Final = 0.01
-_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PTYMUX_LEAVE_SECONDS")
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PTYMUX_LEAVE_SECONDS", "PTYMUX_WINDOWS")
 
 
 def start_server(path: str, *, leave_seconds: float | None = None) -> bool:

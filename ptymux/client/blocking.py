@@ -21,6 +21,7 @@ from ptymux.client.autostart import start_server
 from ptymux.client.closing import Closing
 from ptymux.client.cut_lines import Lines
 from ptymux.client.event_follower import EventFollower
+from ptymux.client.listing import list_ptys
 from ptymux.client.matching import Found, Matcher, search
 from ptymux.client.pty_reader import PtyReader
 from ptymux.client.reconnect import RETRY_POLICY, RetryPolicy, ServerReconnect
@@ -146,14 +147,8 @@ class Client(Closing):
         self, *, lane: str | None = None, session: str | None = None, all: bool = False
     ) -> builtins.list[Pty]:
         """Return the live PTYs, with `all` also those that have ended, oldest first."""
-        found: builtins.list[Pty] = []
-        after: int | None = None
-        while True:
-            page = self._ask("list", lane=lane, session=session, all=all, after=after)
-            found += page["ptys"]
-            after = page.get("next")
-            if after is None:
-                return found
+        listing = list_ptys(self._ask, lane=lane, session=session, all=all)
+        return cast("builtins.list[Pty]", listing.ptys)
 
     def get(self, pty: PtyRef) -> Pty:
         """Return a PTY as it is now.

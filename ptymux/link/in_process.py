@@ -70,11 +70,12 @@ class Link(Protocol):
 
 
 class InProcessLink:
-    """An engine in this process, turned by the running event loop.
+    """A link to an engine in this process, which the running event loop drives.
 
-    For a program that no interpreter can be started for, a frozen one say. It reaps only its own
-    children, each by its pidfd; but they inherit what the program leaks, `posix.spawn` says what
-    its threads notice, and a kill of the program ends only what a hang-up ends.
+    It is for programs for which no Python interpreter can be started, such as frozen ones. It
+    reaps only its own children, each by its pidfd. Limits: children get the fds that the program
+    leaves open across an exec; `posix.spawn.spawn` says what the program's threads notice; if the
+    program is killed, its children only get HUP.
     """
 
     keeps_ended = False
@@ -96,7 +97,7 @@ class InProcessLink:
 
     async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
         """Start a child in a new PTY."""
-        await asyncio.sleep(0)  # many spawns in a row must not hold up the loop
+        await asyncio.sleep(0)  # so that many spawns in a row do not block the loop
         return self._open().spawn(slot, options, env)
 
     async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
@@ -146,13 +147,13 @@ class InProcessLink:
         return self._engine
 
     def _soon(self) -> None:
-        """Hand over, a turn later, what a request made the engine report."""
+        """Deliver the reports that a request has caused, in the next iteration of the loop."""
         assert self._loop is not None
         if self._open().deadline == 0.0:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Turn the engine until nothing is ready or the turn is up."""
+        """Run the engine for one turn and deliver its reports."""
         engine, deliver = self._engine, self._on_report
         if engine is None or deliver is None:
             return

@@ -22,7 +22,7 @@ from ptymux.core.escalation import (
 )
 from ptymux.core.event_log import Topic
 from ptymux.core.model import CorrelationId, PtyId
-from ptymux.engine.terminal import PAUSED_END_SECONDS
+from ptymux.core.windows import Windows
 from ptymux.errors import OutOfResourcesError, ProcessGoneError, PtymuxError
 from ptymux.link.in_process import Link
 from ptymux.manager.managed_pty import ManagedPty
@@ -128,7 +128,7 @@ class Termination:
         A held one may take as long as the engine waits for its consumer.
         """
         gone = self._pty.gone
-        patience = time.monotonic() + PAUSED_END_SECONDS
+        patience = time.monotonic() + Windows().paused_end
         while not gone.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(gone.wait(), _CLOSE_SECONDS)

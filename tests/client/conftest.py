@@ -8,7 +8,9 @@ import pytest
 
 import ptymux
 from ptymux import Client
+from tests.processes import kill
 from tests.server.conftest import Place, fresh, place
+from tests.timing import wait_until
 
 __all__ = ["client", "fresh", "kill_server", "place"]
 
@@ -22,8 +24,7 @@ def client(place: Place) -> Iterator[Client]:
 
 def kill_server(place: Place) -> None:
     """Kill the server's process; return once another one is there."""
-    from tests.server.conftest import kill, until
 
     before = place.status()["pid"]
     kill(before)
-    until(lambda: place.status()["pid"] != before)
+    wait_until(lambda: place.status()["pid"] != before)

@@ -11,11 +11,12 @@ from contextlib import suppress
 from typing import Self
 
 from ptymux.errors import PtymuxError
-from ptymux.protocol.framing import Frame, FrameDecoder, LineDecoder
+from ptymux.protocol.framing import Frame, FrameDecoder
+from ptymux.protocol.lines import LineDecoder
 from ptymux.protocol.messages import Request, decode_request, encode_error, encode_result
+from tests.timing import deadline_seconds
 
 HELLO = {"protocol": 1, "server": "0.1.0", "epoch": "e1", "pid": 123}
-_PATIENCE_SECONDS = 10.0
 
 
 class HungUpError(Exception):
@@ -123,7 +124,7 @@ class StubServer:
     def _run(self, sock: socket.socket) -> None:
         peer = Peer(sock)
         with sock:
-            sock.settimeout(_PATIENCE_SECONDS)
+            sock.settimeout(deadline_seconds())
             try:
                 self._serve(peer)
             except (HungUpError, ConnectionError):
@@ -140,7 +141,7 @@ def engine_end(take: int | None = None) -> tuple[int, threading.Thread]:
     It takes everything, or hangs up once it took `take` bytes, and says how many.
     """
     ours, theirs = socket.socketpair()
-    ours.settimeout(_PATIENCE_SECONDS)
+    ours.settimeout(deadline_seconds())
 
     def run() -> None:
         taken = 0

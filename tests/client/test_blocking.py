@@ -37,7 +37,9 @@ from ptymux.errors import (
 from ptymux.protocol.messages import encode_notification
 from tests.client.conftest import kill_server
 from tests.client.stub import Peer, StubServer
-from tests.server.conftest import Place, is_alive, kill, until
+from tests.processes import is_alive, kill
+from tests.server.conftest import Place
+from tests.timing import deadline_seconds, wait_until
 
 SCHEMA = json.loads(resources.files("ptymux.cli.output").joinpath("schema.json").read_text())[
     "$defs"
@@ -45,7 +47,7 @@ SCHEMA = json.loads(resources.files("ptymux.cli.output").joinpath("schema.json")
 
 
 def ended(client: Client, line: str, **options: Any) -> Pty:
-    return client.wait(client.run(line, **options), timeout=20)
+    return client.wait(client.run(line, **options), timeout=deadline_seconds())
 
 
 # Connect ----------------------------------------------------------------------------------------
@@ -100,7 +102,7 @@ def test_closing_a_client_ends_its_readers_and_events_and_no_pty(
     for made in (reader, events):
         with pytest.raises(ConnectionClosedError):
             made.read()
-    until(lambda: place.get(dict(pty))["clients"] == 0)
+    wait_until(lambda: place.get(dict(pty))["clients"] == 0)
     assert place.get(dict(pty))["shown"] == "running"
 
 
@@ -141,7 +143,7 @@ def test_run_passes_on_what_it_is_told(client: Client, tmp_path: Path) -> None:
 def test_a_pty_that_is_to_be_removed_is_forgotten(client: Client) -> None:
     pty = client.run("true", remove=True)
 
-    until(lambda: client.list(all=True) == [])
+    wait_until(lambda: client.list(all=True) == [])
     with pytest.raises(UnknownPtyError):
         client.get(pty)
 
@@ -227,7 +229,7 @@ def test_read_gives_what_is_kept_and_what_was_missed(client: Client) -> None:
 
 def test_read_of_a_live_pty_returns_at_once(client: Client) -> None:
     pty = client.run("printf ready; exec sleep 1000")
-    until(lambda: client.get(pty)["buffer"]["total_written"] == 5)
+    wait_until(lambda: client.get(pty)["buffer"]["total_written"] == 5)
 
     assert client.read(pty) == Part(0, 0, b"ready")
 
@@ -251,11 +253,11 @@ def test_follow_tells_what_it_missed(client: Client) -> None:
 
 def test_follow_begins_when_it_is_called(client: Client) -> None:
     pty = client.run("printf old; read x; printf new")
-    until(lambda: client.get(pty)["buffer"]["total_written"] == 3)
+    wait_until(lambda: client.get(pty)["buffer"]["total_written"] == 3)
 
     reader = client.follow(pty, offset="now")
     client.send(pty, "\r")
-    client.wait(pty, timeout=20)
+    client.wait(pty, timeout=deadline_seconds())
 
     assert b"".join(part.data for part in reader) == b"\r\nnew"
 
@@ -276,7 +278,7 @@ def test_a_loop_that_is_left_leaves_nothing_behind(client: Client) -> None:
         break
     gc.collect()
 
-    until(lambda: client.get(pty)["clients"] == 0)
+    wait_until(lambda: client.get(pty)["clients"] == 0)
 
 
 def test_an_observer_does_not_count_as_reading(client: Client) -> None:
@@ -304,10 +306,10 @@ def test_in_block_mode_a_lossless_reader_gets_every_byte(client: Client) -> None
 
 def test_send_returns_the_offset_before_it_once_all_was_taken(client: Client) -> None:
     pty = client.run('stty -echo; printf ready; read x; printf "<$x>"')
-    until(lambda: client.get(pty)["buffer"]["total_written"] == 5)
+    wait_until(lambda: client.get(pty)["buffer"]["total_written"] == 5)
 
     offset = client.send(pty, "wörld\r")
-    client.wait(pty, timeout=20)
+    client.wait(pty, timeout=deadline_seconds())
 
     assert offset == 5
     assert client.read(pty, offset).data.endswith("<wörld>".encode())
@@ -343,7 +345,7 @@ def test_wait_gives_up_and_the_client_goes_on(client: Client) -> None:
 def test_text_is_found_without_escape_codes_at_its_offset(client: Client) -> None:
     pty = client.run("printf 'a\\033[1mb\\033[0mc'; read x; echo over")
 
-    assert client.wait_text(pty, "b.", timeout=20) == ("bc", 5, 11)
+    assert client.wait_text(pty, "b.", timeout=deadline_seconds()) == ("bc", 5, 11)
     with pytest.raises(WaitTimeoutError):
         client.wait_text(pty, "b", from_offset="now", timeout=0.05)
 
@@ -367,7 +369,7 @@ def test_text_is_waited_for_until_the_end(client: Client) -> None:
 
 def test_a_pty_is_changed_and_ended(client: Client) -> None:
     pty = client.run("trap '' TERM HUP; printf x; while :; do sleep 0.1; done", name="a")
-    until(lambda: client.get("a")["buffer"]["total_written"] == 1)
+    wait_until(lambda: client.get("a")["buffer"]["total_written"] == 1)
 
     assert client.rename("a", "b")["name"] == "b"
     assert client.resize("b", 120, 40)["cols"] == 120
@@ -407,7 +409,7 @@ def test_events_begin_when_they_are_asked_for(client: Client) -> None:
     with client.events(topics=["pty.stopped"]) as events:
         assert events.read(timeout=0) is None
         pty = ended(client, "exit 1")
-        event = events.read(timeout=20)
+        event = events.read(timeout=deadline_seconds())
 
     assert event is not None
     assert "topic" in event
@@ -494,7 +496,7 @@ def test_readers_and_events_begin_while_the_server_is_replaced(
         for _ in range(5):
             kill(place.status()["pid"])
             begun.clear()
-            until(lambda: len(begun) > 5 or not beginning.is_alive())
+            wait_until(lambda: len(begun) > 5 or not beginning.is_alive())
     finally:
         is_over.set()
         beginning.join()
@@ -507,12 +509,14 @@ def test_a_wait_goes_on_with_another_server(place: Place, client: Client) -> Non
     pty = client.run("read x; exit 4")
     before = place.status()["pid"]
     outcome: list[Pty] = []
-    waiting = threading.Thread(target=lambda: outcome.append(client.wait(pty, timeout=30)))
+    waiting = threading.Thread(
+        target=lambda: outcome.append(client.wait(pty, timeout=deadline_seconds()))
+    )
     waiting.start()
-    until(lambda: client._requests._connection.patience is not None)
+    wait_until(lambda: client._requests._connection.patience is not None)
 
     kill(before)
-    until(lambda: place.status()["pid"] != before)
+    wait_until(lambda: place.status()["pid"] != before)
     place.call("get", pty=pty["pty_id"])
     with ptymux.connect(place.path) as other:
         other.send(pty, "\r")
@@ -540,7 +544,7 @@ def test_events_go_on_with_another_server(place: Place, client: Client) -> None:
     with client.events(topics=["pty.resized"], pty=pty) as events:
         for cols in (100, 101, 102):
             client.resize(pty, cols, 30)
-            event = events.read(timeout=20)
+            event = events.read(timeout=deadline_seconds())
             assert event is not None
             assert "topic" in event
             sizes.append(event["payload"]["new"]["cols"])

@@ -27,9 +27,11 @@ from ptymux.errors import (
     NotATerminalError,
 )
 from tests.client.conftest import kill_server
-from tests.server.conftest import Place, kill, until
+from tests.processes import kill
+from tests.server.conftest import Place
+from tests.timing import deadline_seconds, wait_until
 
-SECONDS = 20
+SECONDS = deadline_seconds()
 
 
 @contextmanager
@@ -222,7 +224,7 @@ def test_logs_have_what_was_read_and_sent(client: Client) -> None:
 
 def test_a_dialogue_may_begin_anywhere(client: Client) -> None:
     pty = client.run("printf 'old äold'; read x; printf new")
-    until(lambda: client.get(pty)["buffer"]["total_written"] == 9)
+    wait_until(lambda: client.get(pty)["buffer"]["total_written"] == 9)
 
     with (
         client.expect(pty, timeout=SECONDS, encoding="utf-8") as all_of_it,
@@ -356,7 +358,7 @@ def test_what_is_waited_for_comes_though_the_server_is_killed(place: Place, clie
         waiting.start()
         before = place.status()["pid"]
         kill(before)
-        until(lambda: place.status()["pid"] != before)
+        wait_until(lambda: place.status()["pid"] != before)
         ours.sendline()
         waiting.join()
 
@@ -390,7 +392,7 @@ def test_interact_passes_the_terminal_through_until_the_escape(client: Client) -
             target=ours.interact, kwargs={"input_filter": bytes.upper, "output_filter": _doubled}
         )
         interacting.start()
-        until(lambda: not termios.tcgetattr(slave)[3] & termios.ICANON)
+        wait_until(lambda: not termios.tcgetattr(slave)[3] & termios.ICANON)
         os.write(master, b"abc\r")
         while b"<ABC>" not in seen.replace(b"  ", b""):
             seen += os.read(master, 100).replace(b" ", b"")
@@ -413,7 +415,7 @@ def test_interact_ends_with_the_pty_or_the_terminal(client: Client, ending: str)
         ours.STDIN_FILENO = ours.STDOUT_FILENO = slave
         interacting = threading.Thread(target=ours.interact)
         interacting.start()
-        until(lambda: not termios.tcgetattr(slave)[3] & termios.ICANON)
+        wait_until(lambda: not termios.tcgetattr(slave)[3] & termios.ICANON)
         if ending == "pty":
             os.write(master, b"\r")
         else:

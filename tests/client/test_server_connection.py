@@ -41,6 +41,7 @@ from ptymux.protocol.messages import (
     encode_result,
 )
 from tests.client.stub import HELLO, Peer, StubServer
+from tests.timing import deadline_seconds
 
 
 @pytest.fixture
@@ -491,7 +492,7 @@ def test_waiting_for_a_notification_can_be_limited(path: str) -> None:
         connection.call("events", follow=True)
         assert connection.notification(0.05) is None
         go_on.set()
-        assert connection.notification(10) == Notification("event", {})
+        assert connection.notification(deadline_seconds()) == Notification("event", {})
 
 
 def test_a_server_that_dies_is_not_the_last_notification(path: str) -> None:

@@ -35,6 +35,7 @@ from ptymux.protocol.framing import (
 )
 from ptymux.protocol.messages import encode_result
 from tests.client.stub import Peer, StubServer, engine_end
+from tests.timing import deadline_seconds
 
 END = Exit({"pty_id": "pty_1", "exit_code": 0})
 
@@ -43,7 +44,7 @@ END = Exit({"pty_id": "pty_1", "exit_code": 0})
 def ends() -> Iterator[tuple[Stream, Peer]]:
     ours, theirs = socket.socketpair()
     with Stream(ours, offset=10) as stream, theirs:
-        theirs.settimeout(10)
+        theirs.settimeout(deadline_seconds())
         yield stream, Peer(theirs)
 
 

@@ -241,7 +241,6 @@ STEPS = st.lists(
 
 
 @pytest.mark.requirement("LAW-PTY", "HOLES")
-@settings(deadline=None)
 @given(steps=STEPS)
 def test_any_sequence_agrees_with_counting_byte_by_byte(steps: list[tuple[str, int, int]]) -> None:
     account, truth = Account(), ByteByByte()
@@ -273,7 +272,7 @@ def test_any_sequence_agrees_with_counting_byte_by_byte(steps: list[tuple[str, i
 
 
 @pytest.mark.requirement("LAW-PTY", "HOLES")
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 1 << 32))
 def test_with_too_many_holes_loss_is_overstated_never_understated(seed: int) -> None:
     random = Random(seed)

@@ -1518,7 +1518,7 @@ class AnyLife(RuleBasedStateMachine):
 TestAnyLife = pytest.mark.requirement(
     "STATS", "LAW-PTY", "LAW-READER", "BACKPRESSURE", "OVERFLOW", "BLOCK"
 )(AnyLife.TestCase)
-TestAnyLife.settings = settings(deadline=None, max_examples=150, stateful_step_count=40)
+TestAnyLife.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 # Speed -----------------------------------------------------------------------------------------

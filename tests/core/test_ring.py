@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ptymux.core.model import MIB, Limits
@@ -236,7 +236,6 @@ STEPS = st.lists(
 
 
 @pytest.mark.requirement("RING", "LAW-RING")
-@settings(deadline=None)
 @given(capacity=CAPACITIES, lead=st.integers(0, 2 * SLACK + 2100), steps=STEPS)
 def test_any_sequence_agrees_with_a_naive_model(
     capacity: int, lead: int, steps: list[tuple[str, int | None]]
@@ -429,7 +428,6 @@ def test_released_ring_lets_its_memory_be_closed() -> None:
 
 
 @pytest.mark.requirement("RING")
-@settings(deadline=None)
 @given(
     capacity=CAPACITIES,
     reads=st.lists(
@@ -525,7 +523,6 @@ class Terminal:
 
 
 @pytest.mark.requirement("RING", "LAW-RING")
-@settings(deadline=None)
 @given(
     capacity=CAPACITIES,
     sizes=st.lists(st.integers(0, 5000) | st.just(SLACK), max_size=14),
@@ -742,7 +739,6 @@ def test_a_copy_that_was_not_overtaken_is_used_though_the_ring_went_on() -> None
 
 
 @pytest.mark.requirement("LAW-READER")
-@settings(deadline=None)
 @given(
     capacity=st.sampled_from([0, 1, 7, 100, SLACK]),
     start=st.integers(0, 300),

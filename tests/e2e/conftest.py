@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import termios
@@ -21,34 +20,17 @@ import pytest
 
 from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import PtymuxError
-from tests.e2e.serving import Served, is_running
+from tests.e2e.serving import Served
+from tests.processes import kill_all, marked, wait_gone
 from tests.program import Program
+from tests.timing import Wait, deadline_seconds, wait_until
 
 PTYMUX = str(Path(sys.executable).parent / "ptymux")
-_DEADLINE_SECONDS = 20.0
 Shell: TypeAlias = Any  # a pexpect.spawn, which has no types
 _MEASURED = "COVERAGE_PROCESS_CONFIG"
 _KINDS = {"run", "ls", "stats", "logs", "send", "wait", "kill", "rm", "events", "server", "status"}
 _SEEN: Counter[str] = Counter()  # kinds of commands, in all tests
 _MARK = "PTYMUX_E2E"  # in the environment of all that a test starts
-
-
-def wait_until(condition: Callable[[], object], seconds: float = _DEADLINE_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.005)  # polls the condition above
-
-
-def marked(mark: str) -> dict[int, str]:
-    """Return pid and command of every living process that was started by the test `mark`."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if f"{_MARK}={mark}".encode() in (folder / "environ").read_bytes():
-                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-                found[int(folder.name)] = words.decode(errors="replace")
-    return found
 
 
 class World:
@@ -90,37 +72,29 @@ class World:
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
         with self.start(*argv, **options) as process:
-            out, err = process.communicate(input, timeout=_DEADLINE_SECONDS)
+            out, err = process.communicate(input)
         return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
     def processes(self) -> dict[int, str]:
         """Return pid and command of all that was started here and lives."""
-        return marked(self.mark)
+        return marked(f"{_MARK}={self.mark}")
 
     def _stop_server(self) -> None:
         with suppress(PtymuxError), ServerConnection(str(self.socket)) as connection:
             status = connection.call("status")
             pids = (int(status["keeper_pid"]), int(status["pid"]))
             connection.call("shutdown", force=True)
-            wait_until(lambda: not any(is_running(pid) for pid in pids), 5)
+            wait_gone(*pids)
 
     def _servers(self) -> dict[int, str]:
         """Return pid and command of every keeper and server at the world's socket."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-                if os.fsencode(self.socket) in words:
-                    found[int(folder.name)] = b" ".join(words).decode(errors="replace")
-        return found
+        return marked(f"{self.socket}\0")
 
     def end(self) -> None:
         """Stop the server that was started, if any; kill and reap what a failed test left."""
         if self.socket.exists():
             self._stop_server()
-        for pid in self.processes() | self._servers():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all(self.processes() | self._servers())
         for process in self._started:
             with process:
                 pass
@@ -132,11 +106,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world = World(tmp_path_factory.mktemp("s") / "s")
     try:
         yield world
-        deadline = time.monotonic() + 5
-        while left := world.processes():
-            if time.monotonic() > deadline:
-                pytest.fail(f"still running: {left}")
-            time.sleep(0.005)  # polls the condition above
+        wait_until(lambda: not world.processes())
     finally:
         world.end()
 
@@ -178,7 +148,7 @@ class Tty:
                 self.read()
             return not keys
 
-        wait_until(gone)
+        wait_until(gone, "a terminal that takes what is typed")
 
     def read(self) -> bool:
         """Take what is shown now; return whether there was something."""
@@ -193,27 +163,37 @@ class Tty:
         except OSError:  # EAGAIN: nothing now; EIO: nobody has the slave open
             return b""
 
+    def read_slowly(self, condition: Callable[[], object]) -> None:
+        """Read as a slow terminal does, some 4 KB each 5 ms, until the condition comes true."""
+        wait = Wait(condition)
+        while not wait.is_over():
+            self.shown += self.read_some()
+            time.sleep(0.005)  # what a slow terminal is
+
     def wait_for(self, text: bytes) -> None:
+        def is_shown() -> bool:
+            return text in self.shown or (self.read() and text in self.shown)
+
         try:
-            wait_until(lambda: text in self.shown or (self.read() and text in self.shown))
-        except AssertionError:
-            pytest.fail(f"{text!r} was not shown: {self.shown[-2000:]!r}")
+            wait_until(is_shown, f"{text!r} on the terminal")
+        except AssertionError as error:
+            pytest.fail(f"{error}; shown: {self.shown[-2000:]!r}")
 
     def wait_raw(self) -> None:
-        wait_until(lambda: not self.is_canonical)
+        wait_until(lambda: not self.is_canonical, "a terminal in raw mode")
 
     @property
     def is_canonical(self) -> bool:
         return bool(termios.tcgetattr(self.slave)[3] & termios.ICANON)
 
-    def wait(self, seconds: float = _DEADLINE_SECONDS) -> int:
+    def wait(self) -> int:
         """Return the exit code once it ended, and have read everything."""
 
         def ended() -> bool:
             self.read()
             return self.process.poll() is not None
 
-        wait_until(ended, seconds)
+        wait_until(ended, "the end of the command")
         while self.read():
             pass
         return self.process.returncode
@@ -242,7 +222,7 @@ def shell(world: World) -> Iterator[Shell]:
     env = world.env | {"PS1": "$ ", "PS2": "", "HISTFILE": ""}
     env["PATH"] = f"{Path(PTYMUX).parent}:{env['PATH']}"
     words = ["--norc", "--noprofile", "-i"]
-    shell = pexpect.spawn("/bin/bash", words, env=env, echo=False, timeout=10)
+    shell = pexpect.spawn("/bin/bash", words, env=env, echo=False, timeout=deadline_seconds())
     shell.expect_exact("$ ")
     yield shell
     shell.sendline("exit")
@@ -257,7 +237,7 @@ def served(world: World) -> Iterator[Served]:
     try:
         yield served
         served.stop()
-        wait_until(lambda: not served.processes(), 5)
+        wait_until(lambda: not served.processes())
         assert {Path(name).suffix for name in os.listdir(served.folder)} <= {".log", ".lock"}
     finally:
         served.clear()

@@ -12,8 +12,9 @@ from typing import Any
 from ptymux.client.autostart import start_server
 from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import PtymuxError
-from tests.e2e.conftest import World, wait_until
-from tests.e2e.serving import is_running
+from tests.e2e.conftest import World
+from tests.processes import wait_gone
+from tests.timing import deadline_text, wait_until
 
 
 class Server:
@@ -55,7 +56,7 @@ class Server:
 
     def text(self, *words: str) -> str:
         """Return what a command printed, which must succeed."""
-        limit = ("--timeout", "10s") if words[0] == "wait" else ()
+        limit = ("--timeout", deadline_text()) if words[0] == "wait" else ()
         done = self.world.run(*words, *limit)
         assert done.returncode == 0, (words, done.returncode, done.stderr)
         return done.stdout.decode()
@@ -63,7 +64,7 @@ class Server:
     def end(self) -> None:
         with suppress(PtymuxError):
             self.call("shutdown", force=True)
-        wait_until(lambda: not any(is_running(pid) for pid in self._pids))
+        wait_gone(*self._pids)
 
 
 @contextmanager

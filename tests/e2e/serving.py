@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import tempfile
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tests.processes import kill_all, marked
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import World
 
-__all__ = ["Served", "is_running"]
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process runs; one that only waits for init to collect it does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
+__all__ = ["Served"]
 
 
 class Served:
@@ -67,13 +56,7 @@ class Served:
 
     def processes(self) -> dict[int, str]:
         """Return pid and command of the keeper, the server and all that runs in a PTY of theirs."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                words = (folder / "cmdline").read_bytes()
-                if self.path.encode() in words + (folder / "environ").read_bytes():
-                    found[int(folder.name)] = words.replace(b"\0", b" ").decode(errors="replace")
-        return found
+        return marked(self.path)
 
     def stop(self) -> None:
         """End the server with all its PTYs."""
@@ -81,7 +64,5 @@ class Served:
 
     def clear(self) -> None:
         """Kill what a failed test left, and remove the files."""
-        for pid in self.processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all(self.processes())
         shutil.rmtree(self.folder)

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import Shell, Tty, World, wait_until
+from tests.e2e.conftest import Shell, Tty, World
 from tests.e2e.server import Server, running_server
-from tests.e2e.test_terminal import stopped
+from tests.processes import is_stopped
+from tests.timing import wait_until
 
 ECHOES = "stty -echo; echo up; while read line; do echo got $line; done"
 TELLS_SIZE = "trap 'stty size' WINCH; echo up; while :; do sleep 0.02; done"
@@ -232,7 +233,7 @@ def test_stopped_from_outside_and_continued(server: Server, shell: Shell) -> Non
     os.kill(attached, signal.SIGTSTP)
     shell.expect_exact("Stopped")
     shell.expect_exact("$ ")
-    assert stopped(attached)
+    assert is_stopped(attached)
     shell.sendline("echo between")
     shell.expect_exact("between")
     shell.sendline("fg")
@@ -315,15 +316,10 @@ def test_interrupt_key_ends_a_flood_on_a_slow_terminal(server: Server, tty: Tty)
     attach(tty, "f")
     tty.type(b"\r")
 
-    def read_slowly() -> bytes:
-        piece = tty.read_some()
-        tty.shown += piece
-        return piece
-
-    wait_until(lambda: read_slowly() and len(tty.shown) > 200_000)
+    tty.read_slowly(lambda: len(tty.shown) > 200_000)
     before = len(tty.shown)
     tty.type(b"\x03", reading=False)
-    wait_until(lambda: read_slowly() and b"ended" in tty.shown)
+    tty.read_slowly(lambda: b"ended" in tty.shown)
 
     assert len(tty.shown) - before < 2_000_000
     assert tty.wait() == 5

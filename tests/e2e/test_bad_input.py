@@ -147,7 +147,7 @@ def test_reader_that_left_is_quietly_obeyed(world: World, words: list[str]) -> N
 
     process.stdout.close()
 
-    assert process.wait(timeout=10) == 141
+    assert process.wait() == 141
     assert process.stderr.read() == b""
     process.stderr.close()
 

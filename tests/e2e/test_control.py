@@ -8,8 +8,8 @@ import pytest
 
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import Limits, SpawnOptions
-from tests.e2e.conftest import wait_until
 from tests.e2e.serving import Served
+from tests.timing import wait_until
 
 READY = "echo ready; exec sleep 1000"
 

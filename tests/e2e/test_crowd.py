@@ -12,8 +12,9 @@ from ptymux.client.autostart import start_server
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import MIB, LaneId, Limits, SpawnOptions
 from ptymux.errors import LimitReachedError
-from tests.e2e.conftest import wait_until
-from tests.e2e.serving import Served, is_running
+from tests.e2e.serving import Served
+from tests.processes import is_alive
+from tests.timing import wait_until
 
 CROWD = Limits().ptys
 MOST_MEMORY = 40 * MIB  # of keeper, zygote and server together, in proportional shares
@@ -59,7 +60,7 @@ def spawn_crowd(connection: ServerConnection) -> list[dict[str, Any]]:
 def check_all_gone(served: Served, pids: list[int], its: Processes, fds: tuple[int, int]) -> None:
     """Check that nothing of the crowd is left but what `ls -a` tells, and then not even that."""
     assert served.live() == []
-    assert not any(is_running(pid) for pid in pids)
+    assert not any(is_alive(pid) for pid in pids)
     assert its.children() == [its.zygote]
     assert len(served.json("ls", "-a")["ptys"]) == Limits().ended_ptys
     served.world.run("rm", "--all")

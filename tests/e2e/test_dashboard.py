@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Shell, Tty, World, wait_until
+from tests.e2e.conftest import Shell, Tty, World
 from tests.e2e.server import Server, running_server
-from tests.e2e.test_terminal import stopped
+from tests.processes import is_stopped
+from tests.timing import wait_until
 
 ENTERED = b"\x1b[?1049h"
 LEFT = b"\x1b[?1049l"
@@ -98,7 +99,7 @@ def test_it_ends_when_its_terminal_hangs_up(server: Server, tty: Tty) -> None:
 
     tty.hang_up()
 
-    assert tty.process.wait(10) == 129
+    assert tty.process.wait() == 129
 
 
 def test_kill_asks_first(server: Server, tty: Tty) -> None:
@@ -184,7 +185,7 @@ def test_a_server_that_is_stopped_keeps_nobody(server: Server, tty: Tty) -> None
         tty.wait_for(b"no answer")
         tty.type(b"q")
 
-        assert tty.wait(2.0) == 0
+        assert tty.wait() == 0
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -214,7 +215,7 @@ def test_it_stops_and_goes_on_as_a_job(server: Server, shell: Shell) -> None:
     shell.expect("Stopped")
     shell.expect_exact("$ ")
     pid = _child(shell.pid)
-    wait_until(lambda: stopped(pid))
+    wait_until(lambda: is_stopped(pid))
 
     shell.sendline("fg")
     shell.expect_exact(ENTERED.decode())

@@ -10,8 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.conftest import Tty, wait_until
-from tests.e2e.serving import Served, is_running
+from tests.e2e.conftest import Tty
+from tests.e2e.serving import Served
+from tests.processes import is_alive
+from tests.timing import wait_until
 
 
 def check_of(served: Served, name: str) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def end(pids: set[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not any(map(is_running, pids)))
+    wait_until(lambda: not any(map(is_alive, pids)))
 
 
 def test_what_a_dead_keeper_left_is_listed_and_not_touched(served: Served) -> None:
@@ -139,7 +141,7 @@ def test_what_a_dead_keeper_left_is_listed_and_not_touched(served: Served) -> No
     assert f"leave process {left} (sleep)" in planned
     assert "2 processes of PTYs whose keeper died" in shown
     assert "hush" not in shown + planned
-    assert all(map(is_running, found))
+    assert all(map(is_alive, found))
     end(set(found))
     served.ok("server", "start")  # which tidies the directory up
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import PTYMUX, wait_until
+from tests.e2e.conftest import PTYMUX
 from tests.e2e.serving import Served
+from tests.timing import wait_until
 
 
 def lines(served: Served, *words: str) -> list[Any]:
@@ -116,7 +117,7 @@ def test_following_ends_with_the_server(served: Served) -> None:
         assert following.stderr
         following.stdout.readline()
         served.stop()
-        rest, said = following.communicate(timeout=20)
+        rest, said = following.communicate()
 
     assert b"pty.stopped" in rest
     assert (following.returncode, said) == (0, b"")
@@ -135,6 +136,6 @@ def test_following_goes_on_with_the_next_server(served: Served) -> None:
         while second not in told:
             told.append(json.loads(following.stdout.readline())["pty_id"])
         served.stop()
-        assert following.wait(20) == 0
+        assert following.wait() == 0
 
     assert told.count(second) == 1

@@ -18,8 +18,10 @@ from ptymux.client.autostart import start_server
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import Limits, SpawnOptions
 from ptymux.errors import OutOfResourcesError
-from tests.e2e.conftest import PTYMUX, wait_until
-from tests.e2e.serving import Served, is_running
+from tests.e2e.conftest import PTYMUX
+from tests.e2e.serving import Served
+from tests.processes import is_alive
+from tests.timing import deadline_text, wait_until
 
 FEW = 256
 PER_PTY = 4  # in the keeper and in the server, at least
@@ -82,7 +84,9 @@ def test_at_a_low_limit_spawns_are_refused_and_everything_else_goes_on(served: S
         assert len(served.live()) == 1 + len(ptys)
         assert served.pty("2")["shown"] == "running"
         offset = stream.send(connection, "1", b"still here\n")
-        served.ok("wait", "1", "--text", "still here", "--from", str(offset), "--timeout", "10s")
+        served.ok(
+            "wait", "1", "--text", "still here", "--from", str(offset), "--timeout", deadline_text()
+        )
         assert connection.call("get", pty="1")["pty"]["pty_id"] == echo["pty_id"]
 
         connection.call("kill", ptys=[pty["pty_id"] for pty in ptys[:3]])
@@ -91,7 +95,7 @@ def test_at_a_low_limit_spawns_are_refused_and_everything_else_goes_on(served: S
         assert served.pty("late")["shown"] == "running"
 
         connection.call("kill", all=True)
-        assert not any(is_running(pty["pid"]) for pty in ptys)
+        assert not any(is_alive(pty["pid"]) for pty in ptys)
         connection.call("remove", all=True)
         wait_until(lambda: fds_of(status["keeper_pid"]) <= before[0])
         wait_until(lambda: fds_of(status["pid"]) <= before[1])
@@ -116,7 +120,7 @@ def test_whichever_file_is_one_too_many_a_spawn_is_whole_or_nothing(
                     refused.append(spare)
                 else:
                     connection.call("kill", ptys=[pty["pty_id"]])
-                    assert not is_running(pty["pid"])
+                    assert not is_alive(pty["pid"])
             connection.call("remove", all=True)
             wait_until(lambda: [fds_of(pid) for pid in pids] == before)
             assert connection.call("get", pty="1")["pty"]["pid"] == first["pid"]
@@ -137,7 +141,7 @@ def test_without_a_single_open_file_left_a_server_still_ends_ptys(served: Served
 
     assert [each["outcome"] for each in told] == ["delivered"] * 2
     assert [pty["shown"] for pty in killed] == ["killed (TERM)"] * 3
-    assert not any(is_running(pty["pid"]) for pty in ptys)
+    assert not any(is_alive(pty["pid"]) for pty in ptys)
 
 
 def test_a_keeper_without_a_single_open_file_left_still_starts_another_server(
@@ -149,13 +153,13 @@ def test_a_keeper_without_a_single_open_file_left_still_starts_another_server(
         pty = spawn(connection, "sleep", "1000")
     with open_files(status["keeper_pid"], fds_of(status["keeper_pid"])):
         os.kill(status["pid"], signal.SIGKILL)
-        wait_until(lambda: not is_running(status["pid"]))
+        wait_until(lambda: not is_alive(status["pid"]))
 
         found = served.pty("1")
         served.ok("kill", "1")
 
     assert found["pid"] == pty["pid"]
-    assert not is_running(pty["pid"])
+    assert not is_alive(pty["pid"])
 
 
 def test_a_client_for_which_no_open_file_is_left_is_told_so(served: Served) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.e2e.conftest import PTYMUX, Tty, wait_until
+from tests.e2e.conftest import PTYMUX, Tty
 from tests.e2e.serving import Served
+from tests.timing import wait_until
 
 _COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Tty, World, wait_until
+from tests.e2e.conftest import Tty, World
 from tests.e2e.server import Server, running_server
+from tests.timing import wait_until
 
 COLOURED = r"printf 'one\n\033[31mtwo\033[0m\033[6n\033]0;title\007\nthree'"
 
@@ -108,9 +109,9 @@ def test_gap_is_told(server: Server, tty: Tty) -> None:
     tty.run("logs", "--from", "0", pty)
 
     assert len(done.stdout) == 65536
-    assert done.stderr == b"ptymux: 734,464 bytes of output are missing here, from 0 on\n"
+    assert done.stderr == b"ptymux: 734,464 bytes of output are missing here, from offset 0 on\n"
     assert tty.wait() == 0
-    assert b"[ptymux: 734,464 bytes of output are missing here, from 0 on]\r\n" in tty.shown
+    assert b"[ptymux: 734,464 bytes of output are missing here, from offset 0 on]\r\n" in tty.shown
 
 
 @pytest.mark.requirement("BLOCK")

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import PTYMUX, Shell, World, wait_until
+from tests.e2e.conftest import PTYMUX, Shell, World
+from tests.timing import wait_until
 
 LINES = b"".join(b"%078d\n" % number for number in range(250_000))  # 20 MB that tell their place
 
@@ -217,7 +218,7 @@ def test_signal_reaches_the_command(world: World, signum: signal.Signals) -> Non
 
     process.send_signal(signum)
 
-    assert process.communicate(timeout=10)[0] == b""
+    assert process.communicate()[0] == b""
     assert process.returncode == 128 + signum
 
 
@@ -230,7 +231,7 @@ def test_what_the_command_makes_of_a_signal_decides(world: World) -> None:
 
     process.terminate()
 
-    assert process.communicate(timeout=10)[0] == b"bye\n"
+    assert process.communicate()[0] == b"bye\n"
     assert process.returncode == 9
 
 
@@ -247,7 +248,7 @@ def test_signal_that_we_were_started_to_ignore_is_ignored(world: World) -> None:
 
     process.send_signal(signal.SIGHUP)
 
-    assert process.communicate(b"here\n", timeout=10)[0] == b"here\n"
+    assert process.communicate(b"here\n")[0] == b"here\n"
     assert process.returncode == 0
 
 
@@ -276,7 +277,7 @@ def test_closed_pipe_hangs_up_quietly(world: World, tmp_path: Path) -> None:
 
     process.stdout.close()
 
-    assert process.wait(timeout=10) == 141
+    assert process.wait() == 141
     assert process.stderr.read() == b""
     process.stderr.close()
     told = tmp_path / "told"
@@ -292,7 +293,7 @@ def test_command_that_ignores_a_closed_pipe_is_killed_after_the_grace(world: Wor
 
     process.stdout.close()
 
-    assert process.wait(timeout=10) == 141
+    assert process.wait() == 141
 
 
 @pytest.mark.requirement("FR-007", "BLOCK")
@@ -305,7 +306,7 @@ def test_reader_that_never_reads_does_not_outlast_a_signal(
 
     process.send_signal(signum)
 
-    _, told = process.communicate(timeout=10)
+    _, told = process.communicate()
     assert process.returncode == 128 + signum
     assert re.fullmatch(rb"ptymux: nobody reads stdout; [\d,]+ bytes of .* not written\n", told)
 
@@ -347,7 +348,7 @@ def test_our_own_death_hangs_the_command_up(world: World) -> None:
 
     process.kill()
 
-    process.communicate(timeout=10)
+    process.communicate()
     wait_until(lambda: not world.processes())
 
 
@@ -375,7 +376,7 @@ def test_closed_socket_is_a_closed_pipe(world: World) -> None:
         ours.recv(10)
         ours.close()
 
-        assert process.communicate(timeout=10)[1] == b""
+        assert process.communicate()[1] == b""
         assert process.returncode == 141
 
 
@@ -403,7 +404,7 @@ def test_flags_of_a_pipe_stay_as_they_are(world: World, pipe: tuple[int, int]) -
     during = fcntl.fcntl(pipe[1], fcntl.F_GETFL)
     os.close(pipe[0])
 
-    assert process.wait(timeout=10) == 141
+    assert process.wait() == 141
     assert before == during
 
 
@@ -428,7 +429,7 @@ def test_stdout_may_be_an_end_of_another_terminal(world: World, end: int) -> Non
     termios.tcsetattr(ends[1], termios.TCSANOW, modes)
     try:
         process = world.start("run", "echo", "hi", stdin=subprocess.DEVNULL, stdout=ends[end])
-        assert process.wait(timeout=10) == 0
+        assert process.wait() == 0
         assert os.read(ends[1 - end], 99) == (b"hi\n" if end == 0 else b"hi\r\n")
     finally:
         for fd in ends:

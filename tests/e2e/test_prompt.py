@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.e2e.serving import Served
+from tests.timing import deadline_text
 
 
 def start_shell(served: Served) -> None:
@@ -16,7 +17,7 @@ def test_it_returns_once_the_command_is_done(served: Served) -> None:
     start_shell(served)
     offset = served.ok("send", "sh", "sleep 0.7; echo do''ne", "--enter").strip()
 
-    told = served.json("wait", "sh", "--prompt", "--from", offset, "--timeout", "15s")
+    told = served.json("wait", "sh", "--prompt", "--from", offset, "--timeout", deadline_text())
 
     assert "done" in served.ok("logs", "sh", "--plain")
     assert (told["waited_for"], told["came_true"], told["sign"]) == ("prompt", True, "foreground")
@@ -55,7 +56,7 @@ def test_output_from_an_offset_on_has_to_come_first(served: Served) -> None:
 def test_a_mark_of_the_shell_counts_at_once(served: Served) -> None:
     served.start("--name", "x", "-c", r"printf 'hello\033]133;A\007$ '; sleep 1000; true")
 
-    told = served.json("wait", "x", "--prompt", "--from", "0", "--timeout", "15s")
+    told = served.json("wait", "x", "--prompt", "--from", "0", "--timeout", deadline_text())
 
     assert told["sign"] == "mark"
 

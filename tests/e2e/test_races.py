@@ -12,6 +12,7 @@ from ptymux.client.autostart import start_server
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import SpawnOptions
 from tests.e2e.serving import Served
+from tests.timing import deadline_text
 
 # Commands take three times as long while coverage is measured.
 ROUNDS = 15 if "COVERAGE_PROCESS_CONFIG" in os.environ else 50
@@ -30,7 +31,7 @@ def test_waiting_for_a_text_never_misses_it_whenever_it_comes(served: Served) ->
             options = SpawnOptions(argv=("/bin/sh", "-c", script), name="srv", env={}, cwd="/")
             pty = connection.spawn(options)["pty"]
 
-            found = served.json("wait", "srv", "--text", "READY", "--timeout", "10s")
+            found = served.json("wait", "srv", "--text", "READY", "--timeout", deadline_text())
 
             assert (found["came_true"], found["text"]) == (True, "READY"), seed
             connection.call("kill", ptys=[pty["pty_id"]])
@@ -46,11 +47,11 @@ def test_waiting_from_where_input_was_sent_never_finds_what_was_said_before(
     with ServerConnection(served.path) as connection:
         options = SpawnOptions(argv=("/bin/sh", "-c", script), name="a", env={}, cwd="/")
         connection.spawn(options)
-        served.ok("wait", "a", "--text", "got 0", "--timeout", "10s")
+        served.ok("wait", "a", "--text", "got 0", "--timeout", deadline_text())
         for number in range(1, 1 + ROUNDS // 2):
             offset = stream.send(connection, "a", b"%d\n" % number)
 
-            words = ("--from", str(offset), "--timeout", "10s")
+            words = ("--from", str(offset), "--timeout", deadline_text())
             found = served.json("wait", "a", "--text", "got [0-9]+", *words)
 
             assert found["text"] == f"got {number}"

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import PTYMUX, Tty, World, wait_until
+from tests.e2e.conftest import PTYMUX, Tty, World
 from tests.e2e.server import Server, running_server
+from tests.timing import wait_until
 
 ECHOES = "stty -echo; echo up; while read line; do echo got $line; done"
 SLEEPS = "echo up; exec sleep 100"
@@ -108,7 +109,7 @@ def test_it_is_listed_and_its_output_stays(server: Server, world: World) -> None
     assert (pty["name"], pty["shown"], pty["attended"]) == ("n", "running", True)
     server.text("send", "n", "--enter", "x")
 
-    assert process.communicate(timeout=10)[0] == b""
+    assert process.communicate()[0] == b""
     assert process.returncode == 3
     assert server.call("list") == {"ptys": [], "ended": 1, "next": None}
     assert server.text("logs", "1") == "up\n"
@@ -213,7 +214,7 @@ def test_with_keep_a_terminal_that_hangs_up_ends_only_us(server: Server, tty: Tt
 
     tty.hang_up()
 
-    assert tty.process.wait(timeout=10) == 128 + signal.SIGHUP
+    assert tty.process.wait() == 128 + signal.SIGHUP
     wait_until(lambda: server.pty("1")["clients"] == 0)
     server.text("send", "1", "--enter", "still here")
     server.text("wait", "1", "--text", "got still here")
@@ -225,7 +226,7 @@ def test_our_death_in_a_pipe_hangs_up(server: Server, world: World) -> None:
 
     process.kill()
 
-    process.communicate(timeout=10)
+    process.communicate()
     wait_until(lambda: server.call("list")["ptys"] == [])
     assert server.pty("1")["shown"] == "killed (HUP)"
 
@@ -235,7 +236,7 @@ def test_with_keep_our_death_in_a_pipe_ends_only_us(server: Server, world: World
 
     process.kill()
 
-    process.communicate(timeout=10)
+    process.communicate()
     wait_until(lambda: server.pty("1")["clients"] == 0)
     assert server.pty("1")["shown"] == "running"
 
@@ -248,7 +249,7 @@ def test_with_keep_a_closed_pipe_ends_only_us(server: Server, world: World) -> N
 
     server.text("send", "1", "--enter", "x")
 
-    assert process.wait(timeout=10) == 141
+    assert process.wait() == 141
     assert process.stderr is not None
     assert process.stderr.read() == b""
     process.stderr.close()
@@ -261,7 +262,7 @@ def test_death_while_the_server_is_replaced_hangs_up(server: Server, world: Worl
     os.kill(int(server.call("status")["pid"]), signal.SIGKILL)
     process.kill()
 
-    process.communicate(timeout=10)
+    process.communicate()
     wait_until(lambda: not world.processes())
 
 
@@ -285,7 +286,7 @@ def test_kill_of_the_server_changes_nothing_in_a_pipe(server: Server, world: Wor
         whole.update(piece)
         size += len(piece)
 
-    assert process.wait(timeout=10) == 0
+    assert process.wait() == 0
     process.stdout.close()
     wanted = b"".join(b"%d\n" % number for number in range(1, 1_000_001))
     assert (size, whole.digest()) == (len(wanted), hashlib.sha256(wanted).digest())
@@ -318,7 +319,7 @@ def test_after_a_kill_of_the_server_our_death_hangs_up_still(
     process.kill()
     tty.process.kill()
 
-    process.communicate(timeout=10)
+    process.communicate()
     tty.wait()
     wait_until(lambda: not world.processes())
 
@@ -330,7 +331,7 @@ def test_signal_arrives_although_the_server_is_being_replaced(server: Server, wo
     os.kill(int(server.call("status")["pid"]), signal.SIGKILL)
     process.terminate()
 
-    process.communicate(timeout=10)
+    process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
 
 
@@ -343,6 +344,6 @@ def test_without_any_server_left_it_is_told(server: Server, world: World, tty: T
     assert tty.wait() == 125
     assert restored(tty)
     assert tty.shown.splitlines()[-1].startswith(b"ptymux: ")
-    told = process.communicate(timeout=10)[1]
+    told = process.communicate()[1]
     assert process.returncode == 125
     assert (told.startswith(b"ptymux: the server went away"), told.count(b"\n")) == (True, 1)

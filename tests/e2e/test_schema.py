@@ -11,8 +11,9 @@ import pytest
 
 from ptymux.cli.root import cli
 from tests.cli.test_main import every_command
-from tests.e2e.conftest import World, wait_until
+from tests.e2e.conftest import World
 from tests.e2e.serving import Served
+from tests.timing import wait_until
 
 SCHEMA = json.loads(resources.files("ptymux.cli.output").joinpath("schema.json").read_text())
 TYPES: dict[str, type | tuple[type, ...]] = {

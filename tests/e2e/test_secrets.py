@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Shell, wait_until
+from tests.e2e.conftest import Shell
 from tests.e2e.serving import Served
+from tests.timing import deadline_text, wait_until
 
 READING = [
     ["ls"],
@@ -41,9 +42,9 @@ def test_no_value_of_the_environment_and_no_input_gets_anywhere(served: Served) 
     secret = secrets.token_hex(16)
     served.world.env["HIDDEN"] = secret
     served.start("-e", f"MORE={secret}", "-c", "stty -echo; echo ready; read a; echo $a >/dev/null")
-    served.ok("wait", "1", "--text", "ready", "--timeout", "10s")
+    served.ok("wait", "1", "--text", "ready", "--timeout", deadline_text())
     served.ok("send", "1", secret, "--enter")
-    served.ok("wait", "1", "--timeout", "10s")
+    served.ok("wait", "1", "--timeout", deadline_text())
     refused = [
         served.world.run("run", "-d", "-e", f"MORE={secret}", "no-such-program"),
         served.world.run("run", "-d", "-e", f"={secret}", "true"),
@@ -77,7 +78,7 @@ def test_what_is_listed_cannot_draw(served: Served, tmp_path: Path) -> None:
     folder.mkdir()
     served.start("--cwd", str(folder), "sh", "-c", "exec sleep 100", EVIL)
     served.start("--cwd", str(folder), "sh", "-c", "exit 3", EVIL)
-    served.ok("wait", "2", "--timeout", "10s")
+    served.ok("wait", "2", "--timeout", deadline_text())
     for words in (("--name", f"a{EVIL}"), ("--lane", EVIL), ("--session", EVIL)):
         code, line = served.refused("run", "-d", *words, "true")
         assert code in (2, 125)

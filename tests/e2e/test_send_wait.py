@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import World, wait_until
+from tests.e2e.conftest import World
 from tests.e2e.server import Server, objects, running_server
+from tests.timing import wait_until
 
 ANSWERS = "while read line; do echo got $line; done"
 
@@ -168,7 +169,7 @@ def test_from_now_looks_at_no_past(server: Server) -> None:
     with server.world.start(*words, stdout=subprocess.PIPE) as waiting:
         wait_until(lambda: server.call("status")["connections"] > 1)
         server.text("send", "a", "--enter")
-        out, _err = waiting.communicate(timeout=10)
+        out, _err = waiting.communicate()
 
     assert out.endswith(b" later mark\n")
 
@@ -184,5 +185,5 @@ def test_waiting_goes_on_when_the_server_is_killed(server: Server) -> None:
         server.kill()
         server.text("send", "a", "--enter")  # whether they are back already or not
 
-        assert said.communicate(timeout=10)[0].endswith(b" said\n")
-        assert ended.communicate(timeout=10)[0] == b"6\n"
+        assert said.communicate()[0].endswith(b" said\n")
+        assert ended.communicate()[0] == b"6\n"

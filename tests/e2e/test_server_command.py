@@ -7,8 +7,8 @@ import socket
 import time
 from pathlib import Path
 
-from tests.e2e.conftest import wait_until
 from tests.e2e.serving import Served
+from tests.timing import wait_until
 
 
 def test_start_starts_one_and_again_changes_nothing(served: Served) -> None:

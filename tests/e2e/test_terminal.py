@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import PTYMUX, Shell, Tty, World, wait_until
+from tests.e2e.conftest import PTYMUX, Shell, Tty, World
+from tests.timing import wait_until
 
 RAW_READER = """
 import hashlib, os, sys, tty
@@ -111,17 +112,17 @@ def test_interrupt_key_ends_a_flood_at_once(tty: Tty) -> None:
 
     tty.type(b"\x03")
 
-    assert tty.wait(seconds=5) == 130
+    assert tty.wait() == 130
 
 
 @pytest.mark.requirement("FR-004")
 def test_interrupt_key_ends_a_flood_on_a_slow_terminal(tty: Tty) -> None:
     tty.run("run", "yes")
-    wait_until(lambda: read_slowly(tty) > 200_000)
+    tty.read_slowly(lambda: len(tty.shown) > 200_000)
 
     tty.type(b"\x03", reading=False)
     typed_at = time.monotonic()
-    wait_until(lambda: read_slowly(tty) and tty.process.poll() is not None)
+    tty.read_slowly(lambda: tty.process.poll() is not None)
 
     assert tty.process.returncode == 130
     assert time.monotonic() - typed_at < 1.5  # 5 s, when all that waits is shown
@@ -131,7 +132,7 @@ def test_interrupt_key_ends_a_flood_on_a_slow_terminal(tty: Tty) -> None:
 @pytest.mark.requirement("LAW-READER")
 def test_what_an_interrupt_key_leaves_out_is_told(tty: Tty) -> None:
     tty.run("run", "--buffer-size", "16M", "-c", "stty -opost -echo -isig; seq 1000000")
-    wait_until(lambda: read_slowly(tty) > 200_000)
+    tty.read_slowly(lambda: len(tty.shown) > 200_000)
 
     tty.type(b"\x03", reading=False)
 
@@ -143,12 +144,6 @@ def test_what_an_interrupt_key_leaves_out_is_told(tty: Tty) -> None:
     assert missing
     assert len(shown) + sum(missing) == len(whole)
     assert shown.endswith(whole[-1000:])
-
-
-def read_slowly(tty: Tty) -> int:
-    """Read some 4 KB and return how much was shown; `wait_until` calls it each 5 ms."""
-    tty.shown += tty.read_some()
-    return len(tty.shown)
 
 
 @pytest.mark.requirement("FR-003")
@@ -332,7 +327,7 @@ def test_terminal_that_hangs_up_ends_the_command(tty: Tty, tmp_path: Path) -> No
 
     tty.hang_up()
 
-    assert tty.process.wait(timeout=10) == 129
+    assert tty.process.wait() == 129
     wait_until(lambda: told.exists() and told.read_text() == "hup\n")
 
 
@@ -397,7 +392,7 @@ def test_terminal_that_never_reads_does_not_outlast_a_signal(tty: Tty) -> None:
 
     tty.process.send_signal(signal.SIGTERM)
 
-    assert tty.process.wait(timeout=10) == 143
+    assert tty.process.wait() == 143
     assert termios.tcgetattr(tty.slave) == tty.modes
 
 

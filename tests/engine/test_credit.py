@@ -9,6 +9,7 @@ import pytest
 
 from ptymux.core.model import OnFull
 from ptymux.core.ring import NO_LIMIT, Cursor
+from ptymux.core.windows import Windows
 from ptymux.engine.reports import Closed, Exited
 from tests.engine.conftest import Driver, seeded
 
@@ -63,10 +64,10 @@ def test_new_pty_in_block_mode_is_held_at_its_capacity(driver: Driver) -> None:
 
 
 @pytest.mark.requirement("BLOCK")
+@pytest.mark.parametrize("windows", [Windows(count_paused=0.05)])
 def test_held_time_is_counted_while_it_lasts_and_while_there_is_something_to_read(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch
+    driver: Driver,
 ) -> None:
-    monkeypatch.setattr("ptymux.engine.terminal._COUNT_PAUSED_SECONDS", 0.05)
     slot = _spawn(driver, "sh", "-c", "printf 0123456789; read x; printf more; exec cat")
     ring = driver.rings[slot]
     ring.limit = 10
@@ -108,10 +109,8 @@ def test_ended_pty_waits_for_its_consumer_and_is_complete(driver: Driver) -> Non
 
 
 @pytest.mark.requirement("BLOCK", "FR-012")
-def test_ended_pty_is_held_for_a_time_then_the_ring_takes_all(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ptymux.engine.terminal.PAUSED_END_SECONDS", 0.4)
+@pytest.mark.parametrize("windows", [Windows(paused_end=0.4)])
+def test_ended_pty_is_held_for_a_time_then_the_ring_takes_all(driver: Driver) -> None:
     slot = _spawn(driver, "seq", "1", "1000", buffer_size=100)
     ring = driver.rings[slot]
 
@@ -128,10 +127,8 @@ def test_ended_pty_is_held_for_a_time_then_the_ring_takes_all(
 
 
 @pytest.mark.requirement("BLOCK", "FR-012")
-def test_slow_consumer_gets_the_whole_tail_of_what_the_child_left_running(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ptymux.engine.terminal.TAIL_SECONDS", 0.3)
+@pytest.mark.parametrize("windows", [Windows(tail=0.3)])
+def test_slow_consumer_gets_the_whole_tail_of_what_the_child_left_running(driver: Driver) -> None:
     slot = _spawn(driver, "sh", "-c", "trap '' HUP; seq 1 1500 & exit 0", buffer_size=100)
     ring = driver.rings[slot]
     cursor = Cursor(ring)

@@ -12,6 +12,7 @@ from ptymux.engine.input import Input
 from ptymux.engine.reports import LifelineEnded, Output
 from ptymux.protocol.framing import Frame, FrameDecoder, Out, Taken
 from tests.engine.conftest import Driver
+from tests.timing import deadline_seconds
 
 RAW_CAT = "stty raw -echo; printf ready; exec cat"
 PROMPT = b"ready"
@@ -80,7 +81,7 @@ def test_keys_are_answered_on_the_way_while_there_is_nothing_to_report(
 def test_keys_without_end_make_no_turn_longer(driver: Driver, slot: int) -> None:
     line = Echoing(driver, slot)
     driver.rings[slot].wake_at = 1 << 40  # nobody wants to be told
-    line.sock.settimeout(10)
+    line.sock.settimeout(deadline_seconds())
     has_returned = threading.Event()
     keys = 0
 
@@ -191,7 +192,7 @@ def test_a_client_that_left_is_no_error(driver: Driver, slot: int) -> None:
 def test_who_takes_over_goes_on_echoing(driver: Driver, slot: int) -> None:
     ours, theirs = socket.socketpair()
     ring = driver.rings[slot]
-    ring.set_line(3, 9, 100, echoes=True)
+    ring.set_lifeline(3, 9, 100, echoes=True)
     successor = Input(
         -1,
         ring,

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from ptymux.core.model import SpawnOptions
+from ptymux.core.windows import Windows
 from ptymux.engine.engine import Engine
 from ptymux.engine.reports import Closed, Exited, Output, Suspended
 from ptymux.errors import OutOfResourcesError
@@ -179,7 +180,7 @@ def test_output_is_told_when_total_reaches_the_mark_and_not_before(driver: Drive
 
 @pytest.mark.requirement("FR-003")
 def test_fds_and_memory_are_flat_over_spawns_and_exits() -> None:
-    driver = Driver()
+    driver = Driver(Windows())
     gc.collect()
     gc.disable()  # nothing may wait for it
     try:
@@ -218,7 +219,7 @@ def test_children_of_the_host_program_are_left_to_it(driver: Driver) -> None:
 
 
 def test_close_of_the_engine_reaps_who_is_dead_already() -> None:
-    driver = Driver()
+    driver = Driver(Windows())
     driver.shell("exit 0")
     pid = driver.pids[1]
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)

@@ -17,7 +17,8 @@ from ptymux.client.attachment import Attachment
 from ptymux.client.stream import attach
 from ptymux.errors import PtymuxError
 from ptymux.protocol.framing import Exit, Frame, Gap, Out
-from tests.server.conftest import Place, until
+from tests.server.conftest import Place
+from tests.timing import deadline_seconds, wait_until
 
 __all__ = ["Client", "FLOOD", "LINE", "PACED", "expected", "goes_on", "streaming"]
 
@@ -133,7 +134,7 @@ class Client(threading.Thread):
     def stop(self, *, detach: bool = False) -> None:
         """End the attachment, with or without taking leave, and check its arithmetic."""
         self._is_stopping.set()
-        self.join(20)
+        self.join(deadline_seconds())
         assert not self.is_alive(), "a client hangs"
         self.attachment.close(detach=detach)
         self.check()
@@ -152,5 +153,5 @@ def streaming(place: Place) -> tuple[dict[str, Any], Client]:
 def goes_on(client: Client) -> None:
     """Return once output arrived that was written after this was called."""
     before = client.offset + 50_000
-    until(lambda: client.offset > before or client.wrong, 12)
+    wait_until(lambda: client.offset > before or client.wrong)
     client.check()

@@ -17,7 +17,9 @@ import pytest
 from ptymux.client import autostart
 from tests.faults.laws import EventFollower, Watch
 from tests.faults.streams import goes_on, streaming
-from tests.server.conftest import Place, is_alive, kill, until
+from tests.processes import is_alive, kill
+from tests.server.conftest import Place
+from tests.timing import wait_until
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 DAY = 86_400
@@ -117,5 +119,5 @@ def test_a_clock_that_is_set_ends_no_server(
         assert last_client.recv(1) == b""
     began = time.monotonic()
     clock.set(jump)
-    until(lambda: not Path(f"/proc/{keeper}").exists())
+    wait_until(lambda: not Path(f"/proc/{keeper}").exists())
     assert 3.9 <= time.monotonic() - began < 20

@@ -18,7 +18,9 @@ from ptymux.client import autostart
 from ptymux.errors import LinkClosedError
 from tests.faults.laws import EventFollower
 from tests.faults.test_keeper_killed import kill_keeper
-from tests.server.conftest import Place, is_alive, kill, until
+from tests.processes import is_alive, kill
+from tests.server.conftest import Place
+from tests.timing import deadline_seconds, wait_until
 
 KEPT = {"PATH": os.environ["PATH"]}
 
@@ -87,8 +89,8 @@ def test_a_client_that_is_killed_hangs_its_pty_up(place: Place, stage: str, when
     else:
         kill(place.status()["keeper_pid"])
         owner.end()
-    until(lambda: gone(place, owner.pty), 15)
-    until(lambda: len(EventFollower(place).of["pty.stopped"]) == 1, 5)
+    wait_until(lambda: gone(place, owner.pty))
+    wait_until(lambda: len(EventFollower(place).of["pty.stopped"]) == 1)
     EventFollower(place).check()
 
 
@@ -127,7 +129,7 @@ def test_whoever_dies_an_owned_pty_ends_with_its_owner(
         for victim in victims:
             victim()
             time.sleep(moments.choice((0, moments.uniform(0, 0.2))))
-        until(lambda owner=owner: gone(place, owner.pty), 15)  # type: ignore[misc]
+        wait_until(lambda owner=owner: gone(place, owner.pty))  # type: ignore[misc]
         place.call("remove", all=True)
     EventFollower(place).check()
 
@@ -154,20 +156,20 @@ def test_what_both_left_behind_is_ended_and_told(place: Place, rounds: int) -> N
                 place.sh("trap '' HUP; sleep 3600 & while :; do sleep 1; done") for _ in range(2)
             ]
             gentle = place.sh("sleep 3600")
-            until(lambda stubborn=stubborn: all(ignores_hup(p["pid"]) for p in stubborn))  # type: ignore[misc]
+            wait_until(lambda stubborn=stubborn: all(ignores_hup(p["pid"]) for p in stubborn))  # type: ignore[misc]
             kill_both(place)
-            until(lambda gentle=gentle: not is_alive(gentle["pid"]))  # type: ignore[misc]
+            wait_until(lambda gentle=gentle: not is_alive(gentle["pid"]))  # type: ignore[misc]
             assert all(is_alive(pty["pid"]) for pty in stubborn)
             began = time.monotonic()
             place.start()
-            until(lambda: EventFollower(place).of["pty.reconciled"], 10)
+            wait_until(lambda: EventFollower(place).of["pty.reconciled"])
             assert time.monotonic() - began < 10
             (told,) = EventFollower(place).of["pty.reconciled"]
             assert told["payload"] == {"found": 2, "reattached": 0, "terminated": 2}
             assert not any(is_alive(pty["pid"]) for pty in stubborn)
             assert place.call("list", all=True)["ptys"] == []
             known = {*place.keepers, *place.own(), stranger.pid}
-            until(lambda known=known: set(place.processes()) <= known)  # type: ignore[misc]
+            wait_until(lambda known=known: set(place.processes()) <= known)  # type: ignore[misc]
             assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -190,12 +192,12 @@ def test_a_stop_is_not_forgotten_while_a_keeper_is_replaced(
         place.start()
         pty = place.sh(script, grace_seconds=0.1) if script else None
         if "trap" in script:
-            until(lambda pty=pty: ignores_hup(pty["pid"]))  # type: ignore[misc]
+            wait_until(lambda pty=pty: ignores_hup(pty["pid"]))  # type: ignore[misc]
         with place.connect() as connection:
             kill(place.status()["keeper_pid"])
             time.sleep(moments.choice((0, 0.008, 0.03, moments.uniform(0, 0.2))))
             connection.call("shutdown", force=True)
-        until(lambda: not place.processes(), 15)
+        wait_until(lambda: not place.processes())
         assert not os.path.exists(place.path)
         assert pty is None or not is_alive(pty["pid"])
 
@@ -203,7 +205,7 @@ def test_a_stop_is_not_forgotten_while_a_keeper_is_replaced(
 @pytest.mark.parametrize("when", ["stopping", "no server"])
 def test_what_no_server_could_end_any_more_the_keeper_ends(place: Place, when: str) -> None:
     pty = place.sh("trap '' HUP TERM; while :; do sleep 1; done", grace_seconds=60.0)
-    until(lambda: ignores_hup(pty["pid"]))
+    wait_until(lambda: ignores_hup(pty["pid"]))
     status = place.status()
     if when == "stopping":
         place.call("shutdown", force=True)
@@ -213,7 +215,7 @@ def test_what_no_server_could_end_any_more_the_keeper_ends(place: Place, when: s
         kill(status["pid"])
         os.kill(status["keeper_pid"], signal.SIGTERM)
         os.kill(status["keeper_pid"], signal.SIGCONT)
-    until(lambda: not place.processes(), 20)
+    wait_until(lambda: not place.processes())
     assert not is_alive(pty["pid"])
 
 
@@ -252,7 +254,7 @@ def test_child_that_no_keeper_told_of_is_ended_whatever_it_ignores(
         fresh.sh("trap '' HUP TERM; while :; do sleep 1; done")
     assert fresh.get(first)["state"] == "active"
     fresh.call("kill", ptys=[first["pty_id"]], grace=0.0)
-    fresh.await_only_own(12)
+    fresh.await_only_own()
 
 
 @pytest.mark.requirement("FR-008")
@@ -277,7 +279,7 @@ def test_a_spawn_under_way_fails_or_is_there_and_nothing_in_between(
         )
         time.sleep(moments.uniform(0.05, 0.3))
         kill(victim)
-        _out, error = run.communicate(timeout=30)
+        _out, error = run.communicate(timeout=deadline_seconds())
         listed = [p["name"] for p in place.call("list")["ptys"]]
         assert listed in ([name], [])
         if run.returncode == 0:
@@ -288,7 +290,7 @@ def test_a_spawn_under_way_fails_or_is_there_and_nothing_in_between(
             assert "Traceback" not in error
             outcomes["failed"] += 1
         place.call("kill", all=True, grace=0.0)
-        place.await_only_own(12)
+        place.await_only_own()
         place.call("remove", all=True)
     print(outcomes)
     EventFollower(place).check()

@@ -13,7 +13,8 @@ import pytest
 from ptymux.errors import OutOfResourcesError
 from tests.faults.streams import goes_on, streaming
 from tests.faults.test_shortage import replaced_again_and_again
-from tests.server.conftest import Place, kill
+from tests.processes import kill
+from tests.server.conftest import Place
 
 PTYMUX = str(Path(sys.executable).parent / "ptymux")
 FEW_TERMINALS = (

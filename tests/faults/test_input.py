@@ -14,7 +14,9 @@ import pytest
 from ptymux.client.stream import Lifeline
 from ptymux.errors import ConnectionClosedError
 from tests.faults.test_keeper_killed import kill_keeper
-from tests.server.conftest import Place, kill, until
+from tests.processes import kill
+from tests.server.conftest import Place
+from tests.timing import deadline_seconds, wait_until
 
 
 class Typist(threading.Thread):
@@ -41,7 +43,7 @@ class Typist(threading.Thread):
     def stop(self) -> int:
         """Return how many bytes the terminal took."""
         self._is_stopping.set()
-        self.join(20)
+        self.join(deadline_seconds())
         return self._lifeline.finish()
 
 
@@ -50,7 +52,7 @@ def typed_in(place: Place, seconds: float, pause: float, kills: Any) -> tuple[by
     got = f"{place.folder}/../{os.path.basename(place.folder)}.got"
     pty = place.sh(f"stty -icanon -echo min 1; echo ready; exec cat > {got}")
     try:
-        until(lambda: place.get(pty)["buffer"]["total_written"])
+        wait_until(lambda: place.get(pty)["buffer"]["total_written"])
         with place.attach(pty) as stream:
             assert stream.lifeline is not None
             typist = Typist(stream.lifeline, pause)
@@ -63,7 +65,7 @@ def typed_in(place: Place, seconds: float, pause: float, kills: Any) -> tuple[by
                 taken = -1
             if taken < 0:  # nobody knows: it may be less by what is told as unknown
                 taken = 9 * typist.lines - sum(unknown_of(place))
-            until(lambda: os.path.getsize(got) >= taken, 5)
+            wait_until(lambda: os.path.getsize(got) >= taken)
             with open(got, "rb") as file:
                 return file.read(), typist.lines, taken
     finally:

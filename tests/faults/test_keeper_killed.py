@@ -13,7 +13,9 @@ import pytest
 from ptymux.core.model import OnFull
 from tests.faults.laws import EventFollower, Watch, memfds_of
 from tests.faults.streams import FLOOD, PACED, Client
-from tests.server.conftest import Place, is_alive, kill, until
+from tests.processes import is_alive, kill
+from tests.server.conftest import Place
+from tests.timing import deadline_seconds, wait_until
 
 KERNEL = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
 TELLS_STATUS = KERNEL >= (6, 15)  # of a child that is not ours
@@ -23,7 +25,7 @@ def kill_keeper(place: Place) -> int:
     """Kill the keeper; return the pid of the next one."""
     before = place.status()["keeper_pid"]
     kill(before)
-    until(lambda: place.status()["keeper_pid"] != before)
+    wait_until(lambda: place.status()["keeper_pid"] != before)
     return int(place.status()["keeper_pid"])
 
 
@@ -46,16 +48,16 @@ def test_kills_of_the_keeper_cost_no_pty_and_no_byte(
         assert {pty["state"] for pty in told} == {"active"}
         now = told[1]["buffer"]["total_written"]
         assert now >= seen
-        until(lambda now=now: raw.offset > now)  # type: ignore[misc]
+        wait_until(lambda now=now: raw.offset > now)  # type: ignore[misc]
         seen = raw.offset
     for number, pty in enumerate(others):
         with place.attach(pty) as stream:
             assert stream.lifeline is not None
             stream.lifeline.send_all(b"%d\n" % number)
-            until(lambda pty=pty: place.get(pty)["buffer"]["total_written"] > 8)  # type: ignore[misc]
+            wait_until(lambda pty=pty: place.get(pty)["buffer"]["total_written"] > 8)  # type: ignore[misc]
     place.call("kill", all=True)
     for client in (pipe, raw):
-        client.join(20)
+        client.join(deadline_seconds())
         client.stop()
     end, paced_end = watch.look(flood, paced)
     assert pipe.skipped == 0
@@ -81,9 +83,9 @@ def test_both_in_turn_cost_no_pty_and_no_byte(
             before = pipe.offset
             time.sleep(2)  # the two are this far apart
             watch.look(pty)
-            until(lambda before=before: pipe.offset > before)  # type: ignore[misc]
+            wait_until(lambda before=before: pipe.offset > before)  # type: ignore[misc]
     place.call("kill", all=True)
-    pipe.join(20)
+    pipe.join(deadline_seconds())
     pipe.stop()
     (end,) = watch.look(pty)
     assert pipe.delivered == end["buffer"]["total_written"] == end["buffer"]["total_consumed"]
@@ -106,28 +108,28 @@ def test_an_exit_status_outlives_the_keeper(
     end = place.get(pty)
     told = (end["exit_code"], end["signal"])
     assert told == ((code, signum) if TELLS_STATUS else (None, None))
-    until(lambda: not is_alive(pty["pid"]))
+    wait_until(lambda: not is_alive(pty["pid"]))
 
 
 def test_a_stop_is_seen_by_the_next_keeper(place: Place) -> None:
     before, during, after = (place.sh("sleep 60") for _ in range(3))
     place.call("signal", pty=before["pty_id"], signal="STOP")
-    until(lambda: place.get(before)["suspended"])
+    wait_until(lambda: place.get(before)["suspended"])
     keeper = place.status()["keeper_pid"]
     kill(keeper)
     os.kill(before["pid"], signal.SIGCONT)
     os.kill(during["pid"], signal.SIGSTOP)
-    until(lambda: place.status()["keeper_pid"] != keeper)
+    wait_until(lambda: place.status()["keeper_pid"] != keeper)
     os.kill(after["pid"], signal.SIGSTOP)
 
     def told() -> list[bool]:
         return [place.get(pty)["suspended"] for pty in (before, during, after)]
 
-    until(lambda: told() == [False, True, True], 4)
+    wait_until(lambda: told() == [False, True, True])
     kill(place.status()["pid"])
     assert told() == [False, True, True]
     os.kill(during["pid"], signal.SIGCONT)
-    until(lambda: told() == [False, False, True], 4)
+    wait_until(lambda: told() == [False, False, True])
     place.call("kill", all=True, grace=0.2)
     assert all(not is_alive(pty["pid"]) for pty in (before, during, after))
 
@@ -135,14 +137,14 @@ def test_a_stop_is_seen_by_the_next_keeper(place: Place) -> None:
 def test_a_stop_that_a_dying_server_did_not_hear_of_is_told(place: Place) -> None:
     pty = place.sh("sleep 60")
     place.call("signal", pty=pty["pty_id"], signal="STOP")
-    until(lambda: place.get(pty)["suspended"])
+    wait_until(lambda: place.get(pty)["suspended"])
     place.call("resize", pty=pty["pty_id"], cols=90, rows=30)  # what is kept says: suspended
     server = place.status()["pid"]
     os.kill(server, signal.SIGSTOP)
     os.kill(pty["pid"], signal.SIGCONT)
     time.sleep(0.3)  # the keeper hears of it, the server does not
     kill(server)
-    until(lambda: not place.get(pty)["suspended"], 4)
+    wait_until(lambda: not place.get(pty)["suspended"])
 
 
 def test_kill_ends_what_an_earlier_keeper_started(place: Place) -> None:

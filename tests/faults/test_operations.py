@@ -21,7 +21,9 @@ from ptymux.client.stream import attach
 from ptymux.errors import PtymuxError
 from ptymux.posix.tty import read_size
 from tests.faults.laws import EventFollower, Watch
-from tests.server.conftest import Place, fds_of, is_alive, kill, until
+from tests.processes import fd_count, is_alive, kill
+from tests.server.conftest import Place
+from tests.timing import deadline_seconds, wait_until
 
 VICTIMS = ("pid", "keeper_pid")
 FEW_OR_MANY = pytest.mark.parametrize("rounds", [1, pytest.param(200, marks=pytest.mark.faults)])
@@ -51,7 +53,7 @@ class Asking(threading.Thread):
 
     def stop(self) -> None:
         self._is_stopping.set()
-        self.join(40)
+        self.join(deadline_seconds())
         assert not self.is_alive()
         assert not self.wrong, self.wrong
         print(f"done {self.done}, refused {self.refused}")
@@ -64,7 +66,7 @@ def killing(place: Place, moments: random.Random, rounds: int) -> None:
         which = moments.choice((*VICTIMS, "zygote"))
         before = place.pid_of(which)
         kill(before)
-        until(lambda which=which, before=before: place.pid_of(which) != before)  # type: ignore[misc]
+        wait_until(lambda which=which, before=before: place.pid_of(which) != before)  # type: ignore[misc]
 
 
 def size_of(pid: int) -> tuple[int, int]:
@@ -99,7 +101,7 @@ def test_registry_and_kernel_agree_on_a_size(
         told = place.get(pty)
         return (told["cols"], told["rows"]) == size_of(pty["pid"])
 
-    until(agree, 3)
+    wait_until(agree)
     events = EventFollower(place)
     events.check()
     resized = [event["payload"] for event in events.of["pty.resized"]]
@@ -126,7 +128,7 @@ def test_lives_are_whole_whatever_is_killed(
     killing(place, moments, rounds)
     asking.stop()
     place.call("kill", all=True, grace=0.0)
-    until(lambda: place.call("list")["ptys"] == [])
+    wait_until(lambda: place.call("list")["ptys"] == [])
     every = place.call("list", all=True)["ptys"]
     events = EventFollower(place)
     events.check()
@@ -141,7 +143,7 @@ def test_lives_are_whole_whatever_is_killed(
             assert steps[:2] == [("idle", "spawning"), ("spawning", "active")], steps
             for before, after in pairwise(steps):
                 assert before[1] == after[0]
-    until(lambda: set(place.processes()) == place.own(), 12)
+    wait_until(lambda: set(place.processes()) == place.own())
 
 
 @FEW_OR_MANY
@@ -161,13 +163,13 @@ def test_restart_while_something_is_killed(
         if autostart.start_server(place.path):
             clean += 1
             assert place.call("list", all=True)["ptys"] == []
-            until(lambda pty=pty: not is_alive(pty["pid"]), 10)  # type: ignore[misc]
+            wait_until(lambda pty=pty: not is_alive(pty["pid"]))  # type: ignore[misc]
             pty = place.sh("while read x; do echo got-$x; done")
         with place.attach(pty) as stream:
             assert stream.lifeline is not None
             before = place.get(pty)["buffer"]["total_written"]
             stream.lifeline.send_all(b"it\n")
-            until(lambda: place.get(pty)["buffer"]["total_written"] > before + 5)  # noqa: B023
+            wait_until(lambda: place.get(pty)["buffer"]["total_written"] > before + 5)  # noqa: B023
         EventFollower(place).check()
     print(f"{clean} clean starts of {rounds}")
 
@@ -206,7 +208,7 @@ class Zombies(threading.Thread):
 
     def stop(self) -> float:
         self._is_stopping.set()
-        self.join(5)
+        self.join(deadline_seconds())
         return self.longest
 
 
@@ -227,8 +229,8 @@ def test_lives_in_a_row_leave_nothing(place: Place, cycles: int) -> None:
             return pty
 
         def look() -> None:
-            until(lambda: not connection.call("list", all=True)["ptys"])
-            figures.append([(fds_of(pid), threads_of(pid), resident_of(pid)) for pid in pids])
+            wait_until(lambda: not connection.call("list", all=True)["ptys"])
+            figures.append([(fd_count(pid), threads_of(pid), resident_of(pid)) for pid in pids])
 
         for number in range(cycles):
             pty = live()

@@ -13,7 +13,9 @@ import pytest
 from ptymux.core.model import OnFull
 from tests.faults.laws import EventFollower, Watch, memfds_of, prefer
 from tests.faults.streams import FLOOD, PACED, Client
-from tests.server.conftest import Place, kill, until
+from tests.processes import kill
+from tests.server.conftest import Place
+from tests.timing import deadline_seconds, wait_until
 
 FEW_OR_MANY = pytest.mark.parametrize("rounds", [2, pytest.param(100, marks=pytest.mark.faults)])
 
@@ -33,7 +35,7 @@ def back_after(client: Client, server: int) -> float:
     before = client.attachments
     began = time.monotonic()
     kill(server)
-    until(lambda: client.attachments > before and client.first_byte_at)
+    wait_until(lambda: client.attachments > before and client.first_byte_at)
     return client.first_byte_at - began
 
 
@@ -69,11 +71,11 @@ def test_kills_of_the_server_cost_no_byte(
             time.sleep(moments.uniform(2, 2.5) if rounds > 10 else moments.uniform(0, 0.2))
             took.append(back_after(raw, place.status()["pid"]))
             watch.look(pty)
-        until(lambda: pipe.attachments > rounds)
+        wait_until(lambda: pipe.attachments > rounds)
     finally:
         place.call("kill", ptys=[pty["pty_id"]])
         for client in clients:
-            client.join(20)
+            client.join(deadline_seconds())
     for client in clients:
         client.stop()
     (end,) = watch.look(pty)
@@ -110,7 +112,7 @@ def test_kills_in_a_row_cost_no_number(place: Place, moments: random.Random, rou
         watch.look(pty, lossy)
     place.call("kill", all=True)
     for client in (pipe, reader):
-        client.join(20)
+        client.join(deadline_seconds())
         client.stop()
     end, lossy_end = watch.look(pty, lossy)
     assert pipe.delivered == end["buffer"]["total_written"] == end["buffer"]["total_consumed"]

@@ -25,7 +25,9 @@ from ptymux.errors import PtymuxError
 from tests.faults.laws import EventFollower, Watch
 from tests.faults.streams import Client, goes_on, streaming
 from tests.faults.test_keeper_killed import kill_keeper
-from tests.server.conftest import Place, fds_of, is_alive, kill, until
+from tests.processes import fd_count, is_alive, kill
+from tests.server.conftest import Place
+from tests.timing import deadline_seconds, wait_until
 
 MIB = 1024 * 1024
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
@@ -56,7 +58,7 @@ def small_disk(place: Place) -> Iterator[None]:
         assert "Traceback" not in place.log()
         # The keeper's log is open a little longer than the keeper has a command line.
         unmount = ["umount", place.folder]
-        until(lambda: not subprocess.run(unmount, capture_output=True).returncode)
+        wait_until(lambda: not subprocess.run(unmount, capture_output=True).returncode)
 
 
 def fill(place: Place) -> None:
@@ -88,7 +90,7 @@ def test_a_successor_comes_once_there_are_files_again(
 def test_without_files_a_request_fails_and_nothing_else(place: Place, which: str) -> None:
     pty, client = streaming(place)
     status = place.status()
-    before = fds_of(status[which])
+    before = fd_count(status[which])
     with place.connect() as connection, few_files(status[which], before + 1):
         for _ in range(5):
             # On connections of their own, which are not tried again when they are refused.
@@ -102,7 +104,7 @@ def test_without_files_a_request_fails_and_nothing_else(place: Place, which: str
     place.call("kill", all=True)
     client.stop()
     place.call("remove", all=True)
-    until(lambda: fds_of(place.status()["pid"]) <= before + 10)
+    wait_until(lambda: fd_count(place.status()["pid"]) <= before + 10)
     now = place.status()
     assert (now["pid"], now["keeper_pid"]) == (status["pid"], status["keeper_pid"])
 
@@ -115,7 +117,7 @@ def test_a_folder_that_is_gone_keeps_no_successor_away(place: Place, killed: str
     kill(status[killed])
     goes_on(client)
     assert place.get(pty)["state"] == "active"
-    until(lambda: os.path.exists(f"{place.folder}/s.state"), 10)
+    wait_until(lambda: os.path.exists(f"{place.folder}/s.state"))
     kill_keeper(place)
     goes_on(client)
     place.call("kill", all=True)
@@ -199,8 +201,8 @@ def test_what_a_dying_keeper_had_just_started_is_ended(place: Place) -> None:
         with open(f"{place.folder}/s.state", "r+b") as file:
             file.write(_SLOT.pack(child.pid, stat.start_time, 77, boot_id().encode()))
         kill_keeper(place)
-        until(lambda: child.poll() is not None, 10)
-        until(lambda: EventFollower(place).of["pty.reconciled"], 5)
+        wait_until(lambda: child.poll() is not None)
+        wait_until(lambda: EventFollower(place).of["pty.reconciled"])
         (told,) = EventFollower(place).of["pty.reconciled"]
         assert told["payload"] == {"found": 1, "reattached": 0, "terminated": 1}
     finally:
@@ -218,12 +220,12 @@ def test_a_hang_up_is_not_forgotten_by_a_spawn_under_way(place: Place) -> None:
     env = {"PATH": os.environ["PATH"], "SECRET": place.secret}
     words = ["python3", "-c", OWNER, root, place.path, "spawned", "sleep", "3600"]
     owner = subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL)
-    until(lambda: [pty["state"] for pty in place.call("list")["ptys"]] == ["spawning"])
+    wait_until(lambda: [pty["state"] for pty in place.call("list")["ptys"]] == ["spawning"])
     kill(status["pid"])
     os.kill(status["keeper_pid"], signal.SIGCONT)
     assert owner.wait(30) != 0
-    until(lambda: not place.call("list")["ptys"], 15)
-    until(lambda: set(place.processes()) == place.own(), 5)
+    wait_until(lambda: not place.call("list")["ptys"])
+    wait_until(lambda: set(place.processes()) == place.own())
     assert place.status()["keeper_pid"] == status["keeper_pid"]
 
 
@@ -232,7 +234,9 @@ import os, resource, sys, time
 sys.path.insert(0, sys.argv[1])
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import PtymuxError
-from tests.server.conftest import Place, is_alive, kill, until
+from tests.processes import is_alive, kill
+from tests.server.conftest import Place
+from tests.timing import wait_until
 
 place = Place()
 try:
@@ -252,10 +256,10 @@ try:
         assert is_alive(pty["pid"])
         assert is_alive(status[limited])
         resource.prlimit(status[limited], resource.RLIMIT_NPROC, before)
-        until(lambda: place.get(pty)["state"] == "active")
+        wait_until(lambda: place.get(pty)["state"] == "active")
     with place.attach(pty) as stream:
         stream.lifeline.send_all(b"it\\n")
-        until(lambda: place.get(pty)["buffer"]["total_written"] > 5)
+        wait_until(lambda: place.get(pty)["buffer"]["total_written"] > 5)
     place.call("kill", all=True)
     place.stop()
     assert "Traceback" not in place.log(), place.log()
@@ -284,7 +288,7 @@ def test_a_successor_comes_once_there_are_processes_again() -> None:
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=deadline_seconds(4),
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1] == "went on"
@@ -310,7 +314,7 @@ def test_without_memory_a_spawn_fails_and_nothing_else(place: Place, which: str)
     assert place.status()[which] == pid
     assert [told["pty_id"] for told in place.call("list")["ptys"]] == [pty["pty_id"]]
     known = place.own() | {pty["pid"]}
-    until(lambda: set(place.processes()) == known, 5)
+    wait_until(lambda: set(place.processes()) == known)
     place.call("kill", all=True)
     client.stop()
 
@@ -341,7 +345,7 @@ def test_a_server_of_another_version_leaves_and_the_ptys_stay(
     pty, client = streaming(fresh)
     keeper = fresh.status()["keeper_pid"]
     kill(fresh.zygote())  # the next is newer, the one after that older
-    until(fresh.zygote)
+    wait_until(fresh.zygote)
     kill(fresh.status()["pid"])
     goes_on(client)
     assert fresh.status()["keeper_pid"] == keeper

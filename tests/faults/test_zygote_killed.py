@@ -14,7 +14,9 @@ import pytest
 from ptymux.posix.procfs import read_stat
 from tests.faults.laws import EventFollower, Watch
 from tests.faults.streams import Client, goes_on, streaming
-from tests.server.conftest import Place, children_of, fds_of, is_alive, kill, until
+from tests.processes import children_of, fd_count, is_alive, kill
+from tests.server.conftest import Place
+from tests.timing import wait_until
 
 VICTIMS = ("zygote", "pid", "keeper_pid")
 
@@ -22,7 +24,7 @@ VICTIMS = ("zygote", "pid", "keeper_pid")
 def stop(pid: int) -> None:
     """Stop a process; return once it stands still."""
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: (stat := read_stat(pid)) is not None and stat.state == "T")
+    wait_until(lambda: (stat := read_stat(pid)) is not None and stat.state == "T")
 
 
 def end(place: Place, client: Client) -> None:
@@ -30,11 +32,11 @@ def end(place: Place, client: Client) -> None:
     place.call("kill", all=True, grace=0.0)
     client.stop()
     EventFollower(place).check()
-    until(lambda: set(place.processes()) == place.own(), 10)
+    wait_until(lambda: set(place.processes()) == place.own())
 
 
 def serves_again(place: Place, server: int) -> None:
-    until(lambda: place.status()["pid"] != server, 15)
+    wait_until(lambda: place.status()["pid"] != server)
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.faults)])
@@ -46,7 +48,7 @@ def test_kills_of_the_zygote_disturb_nobody(
     for _ in range(rounds):
         zygote = place.zygote()
         kill(zygote, moments.choice((signal.SIGKILL, signal.SIGTERM)))
-        until(lambda zygote=zygote: place.zygote() != zygote)  # type: ignore[misc]
+        wait_until(lambda zygote=zygote: place.zygote() != zygote)  # type: ignore[misc]
     goes_on(client)
 
     after = place.status()
@@ -144,7 +146,7 @@ def test_a_socket_bound_again_while_a_server_is_awaited_is_served(place: Place) 
     shutil.rmtree(place.folder)
     kill(server)
 
-    until(lambda: os.path.exists(place.path), 10)
+    wait_until(lambda: os.path.exists(place.path))
     with suppress(ProcessLookupError):  # it may have been given up by then
         os.kill(zygote, signal.SIGCONT)
 
@@ -156,7 +158,7 @@ def test_a_socket_bound_again_while_a_server_is_awaited_is_served(place: Place) 
 @pytest.mark.parametrize("rounds", [20, pytest.param(300, marks=pytest.mark.faults)])
 def test_kills_of_the_server_leave_nothing_in_keeper_and_zygote(place: Place, rounds: int) -> None:
     keeper, zygote = place.status()["keeper_pid"], place.zygote()
-    before = [(fds_of(pid), len(children_of(pid))) for pid in (keeper, zygote)]
+    before = [(fd_count(pid), len(children_of(pid))) for pid in (keeper, zygote)]
     ids = set()
     for _ in range(rounds):
         kill(place.status()["pid"])
@@ -166,7 +168,7 @@ def test_kills_of_the_server_leave_nothing_in_keeper_and_zygote(place: Place, ro
 
     assert (status["keeper_pid"], status["server_replaced"]) == (keeper, rounds)
     assert place.zygote() == zygote
-    assert [(fds_of(pid), len(children_of(pid))) for pid in (keeper, zygote)] == before
+    assert [(fd_count(pid), len(children_of(pid))) for pid in (keeper, zygote)] == before
     assert set(place.processes()) == place.own()
     assert len(ids) == rounds  # what is forked does not draw the same lots
     EventFollower(place).check()
@@ -176,9 +178,9 @@ def test_a_zygote_ends_with_its_keeper_and_the_next_has_its_own(place: Place) ->
     _pty, client = streaming(place)
     before, zygote = place.status(), place.zygote()
     kill(before["keeper_pid"])
-    until(lambda: place.status()["keeper_pid"] != before["keeper_pid"])
+    wait_until(lambda: place.status()["keeper_pid"] != before["keeper_pid"])
 
-    until(lambda: not is_alive(zygote))
+    wait_until(lambda: not is_alive(zygote))
     assert place.zygote() != zygote
     assert place.status()["pid"] == before["pid"]
     kill(before["pid"])  # of the zygote that is gone
@@ -199,7 +201,7 @@ def test_whichever_dies_next_everything_goes_on(
             before = place.pid_of(name)
             kill(before)
             if name != "zygote":  # else whoever is next may die before there is another
-                until(lambda name=name, before=before: place.pid_of(name) != before)  # type: ignore[misc]
+                wait_until(lambda name=name, before=before: place.pid_of(name) != before)  # type: ignore[misc]
             watch.look(pty)
         goes_on(client)
     assert place.status()["server_replaced"] == rounds

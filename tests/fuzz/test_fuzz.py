@@ -18,7 +18,8 @@ from ptymux.protocol.framing import FrameDecoder, Redraw
 from ptymux.server.methods import COMMANDS
 from tests.fuzz.guided import fuzz
 from tests.fuzz.targets import FRAME, JSON, TARGETS
-from tests.server.conftest import Place, fresh, place, resident
+from tests.processes import resident
+from tests.server.conftest import Place, fresh, place
 
 __all__ = ["fresh", "place"]  # the fixtures
 
@@ -41,7 +42,6 @@ def test_no_junk_that_is_looked_for_long_finds_another_way(
 
 
 def test_a_failure_that_junk_can_reach_is_a_finding_once_and_new_edges_are_kept() -> None:
-    @settings(deadline=None)
     @given(FRAME)
     def wary_of_redraws(data: bytes) -> None:
         with suppress(ProtocolError):
@@ -108,7 +108,6 @@ def answer(sock: socket.socket, data: bytes) -> dict[str, Any] | None:
 
 @settings(
     max_examples=400,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(method=st.sampled_from(METHODS), params=PARAMS, payload=st.binary(max_size=60))
@@ -135,7 +134,7 @@ def _is_json(params: dict[str, object]) -> bool:
     return not any(word in text for word in ("NaN", "Infinity"))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda line: line + b"\n"))
 def tell_junk(place: Place, junk: bytes) -> None:
     with greeted(place) as sock:

@@ -14,9 +14,7 @@ from ptymux.core.event_log import EventEnvelope, Topic
 from ptymux.core.model import Limits, PtyId, PtyRecord, SpawnOptions
 from ptymux.manager import PtyManager
 from ptymux.posix.process import session_members
-
-_TEST_SECONDS = 60.0
-_DEADLINE_SECONDS = 15.0
+from tests.timing import deadline_seconds, wait_until_async
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,26 +25,14 @@ def asynchronous(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, No
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), _TEST_SECONDS))
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), deadline_seconds(4)))
 
     return run
 
 
-async def eventually(condition: Callable[[], object]) -> None:
-    """Return once `condition()` is true."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + _DEADLINE_SECONDS
-    while not condition():
-        assert loop.time() < deadline, "the condition did not come true"
-        await asyncio.sleep(0.002)  # polls the condition above
-
-
-def fds_of(pid: int) -> set[str]:
-    return set(os.listdir(f"/proc/{pid}/fd"))
-
-
-async def within(seconds: float, what: Awaitable[T]) -> T:
-    return await asyncio.wait_for(what, seconds)
+async def in_time(what: Awaitable[T]) -> T:
+    """Return what an awaitable gives, which must not hang."""
+    return await asyncio.wait_for(what, deadline_seconds())
 
 
 class Events:
@@ -95,7 +81,7 @@ def command(*argv: str, **options: Any) -> SpawnOptions:
 
 async def output_of(manager: PtyManager, record: PtyRecord, text: bytes) -> bytes:
     """Return the retained output once `text` is in it."""
-    await eventually(lambda: text in manager.read(record.pty_id).data)
+    await wait_until_async(lambda: text in manager.read(record.pty_id).data)
     return manager.read(record.pty_id).data
 
 

@@ -19,7 +19,9 @@ from ptymux.errors import (
     PtymuxError,
 )
 from ptymux.link.private_link import PrivateLink
-from tests.integration.conftest import asynchronous, command, fds_of, managed
+from tests.integration.conftest import asynchronous, command, managed
+from tests.processes import fds_of
+from tests.timing import deadline_seconds
 
 _LANE = LaneId("work")
 
@@ -144,7 +146,10 @@ print("done")
 @pytest.mark.requirement("FR-003", "FR-007")
 def test_out_of_open_files_is_a_clear_error_and_hurts_nothing_else() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _OUT_OF_FILES], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", _OUT_OF_FILES],
+        capture_output=True,
+        text=True,
+        timeout=deadline_seconds(),
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")

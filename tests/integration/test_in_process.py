@@ -16,11 +16,11 @@ from ptymux.posix.process import session_members
 from tests.integration.conftest import (
     asynchronous,
     command,
-    eventually,
     managed,
     output_of,
     shell,
 )
+from tests.timing import wait_until_async
 
 
 @asynchronous
@@ -43,9 +43,9 @@ async def test_stopped_and_interrupted_children_are_told_of() -> None:
         record = await manager.spawn(command("/bin/cat"))
 
         await manager.signal(record.pty_id, "STOP")
-        await eventually(lambda: manager.get(record.pty_id).suspended)
+        await wait_until_async(lambda: manager.get(record.pty_id).suspended)
         await manager.signal(record.pty_id, "CONT")
-        await eventually(lambda: not manager.get(record.pty_id).suspended)
+        await wait_until_async(lambda: not manager.get(record.pty_id).suspended)
         await manager.signal(record.pty_id, "INT")
 
         assert (await manager.wait_gone(record.pty_id)).signal == signal.SIGINT
@@ -76,7 +76,7 @@ async def test_processes_that_hold_a_terminal_are_closed_out_and_children_left_t
         assert (await manager.wait_gone(record.pty_id)).exit_code == 4
         assert await foreign.wait() == 3
         os.killpg(record.pid or 0, signal.SIGKILL)
-        await eventually(lambda: not session_members(record.pid or 0))
+        await wait_until_async(lambda: not session_members(record.pid or 0))
 
 
 @asynchronous

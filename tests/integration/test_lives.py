@@ -22,13 +22,13 @@ from ptymux.posix.process import send, session_members
 from tests.integration.conftest import (
     asynchronous,
     command,
-    eventually,
-    fds_of,
+    in_time,
     managed,
     output_of,
     shell,
-    within,
 )
+from tests.processes import fd_count, fds_of
+from tests.timing import wait_until_async
 
 
 @pytest.mark.requirement("FR-001", "FR-003", "FR-006", "FR-012", "SC-004")
@@ -120,7 +120,7 @@ async def test_child_killed_from_outside_is_errored_with_its_signal() -> None:
         assert record.pid is not None
 
         os.kill(record.pid, signal.SIGKILL)
-        record = await within(5, manager.wait_gone(record.pty_id))
+        record = await in_time(manager.wait_gone(record.pty_id))
 
         assert (record.state, record.exit_code, record.signal) == ("errored", None, signal.SIGKILL)
         assert events.topics(record)[-3:] == [Topic.STATE_CHANGED, Topic.ERROR, Topic.STOPPED]
@@ -166,7 +166,7 @@ async def test_every_kind_of_end_is_kept(
 ) -> None:
     async with managed() as (manager, events):
         record = await manager.spawn(shell(script))
-        record = await within(5, manager.wait_gone(record.pty_id))
+        record = await in_time(manager.wait_gone(record.pty_id))
 
         assert (record.state, record.exit_code, record.signal) == (state, code, signum)
         assert len(events.of(record, Topic.ERROR)) == (state == "errored")
@@ -179,7 +179,7 @@ async def test_output_of_children_that_die_at_once_is_complete() -> None:
         for number in range(200):
             text = f"{number}-" + "x" * (number * 20)
             record = await manager.spawn(command("printf", text))
-            await within(5, manager.wait_exited(record.pty_id))
+            await in_time(manager.wait_exited(record.pty_id))
 
             assert manager.read(record.pty_id).data == text.encode()
 
@@ -192,10 +192,10 @@ async def test_grandchild_that_keeps_the_terminal_delays_the_end_and_not_the_exi
             shell("trap '' HUP; (sleep 0.1; echo tail; exec sleep 60) & echo own")
         )
 
-        record = await within(5, manager.wait_exited(record.pty_id))
+        record = await in_time(manager.wait_exited(record.pty_id))
         assert (record.state, record.tail_pending) == ("stopped", True)
         assert not events.of(record, Topic.STOPPED)
-        record = await within(10, manager.wait_gone(record.pty_id))
+        record = await in_time(manager.wait_gone(record.pty_id))
 
         assert not record.tail_pending
         assert manager.read(record.pty_id).data == b"own\r\ntail\r\n"
@@ -206,7 +206,7 @@ async def _end_session_of(pid: int | None) -> None:
     assert pid is not None
     for member in session_members(pid):
         send(member, signal.SIGKILL)
-    await eventually(lambda: not session_members(pid))
+    await wait_until_async(lambda: not session_members(pid))
 
 
 @pytest.mark.requirement("FR-004")
@@ -216,10 +216,10 @@ async def test_stopped_child_is_suspended_until_it_goes_on() -> None:
         record = await manager.spawn(command("/bin/cat"))
 
         await manager.signal(record.pty_id, "STOP")
-        await eventually(lambda: manager.get(record.pty_id).suspended)
+        await wait_until_async(lambda: manager.get(record.pty_id).suspended)
         assert manager.get(record.pty_id).state == "active"
         await manager.signal(record.pty_id, "CONT")
-        await eventually(lambda: not manager.get(record.pty_id).suspended)
+        await wait_until_async(lambda: not manager.get(record.pty_id).suspended)
 
         delivered = events.of(record, Topic.SIGNAL_DELIVERED)
         assert [e.payload["signal"] for e in delivered] == [signal.SIGSTOP, signal.SIGCONT]
@@ -235,7 +235,7 @@ async def test_death_by_a_typed_key_is_not_alarming(key: bytes, signum: int) -> 
         await output_of(manager, record, b"ready")
 
         await manager.write_input(record.pty_id, key)
-        record = await within(5, manager.wait_gone(record.pty_id))
+        record = await in_time(manager.wait_gone(record.pty_id))
 
         assert (record.state, record.signal) == ("stopped", signum)
         assert not events.of(record, Topic.ERROR)
@@ -258,9 +258,9 @@ async def test_signals_go_to_the_foreground_the_group_or_the_session() -> None:
         assert _has_foreground_other_than(record.pid)
 
         (interrupt,) = await manager.signal(record.pty_id, "INT")
-        await eventually(lambda: not _has_foreground_other_than(record.pid))
+        await wait_until_async(lambda: not _has_foreground_other_than(record.pid))
         hangup = await manager.signal(record.pty_id, "HUP", session=True)
-        record = await within(5, manager.wait_gone(record.pty_id))
+        record = await in_time(manager.wait_gone(record.pty_id))
 
         assert (interrupt.outcome, interrupt.pid != record.pid) == (Outcome.DELIVERED, True)
         assert record.pid in [each.pid for each in hangup]
@@ -292,10 +292,10 @@ async def test_silent_child_is_throttled_and_output_wakes_it() -> None:
     async with managed() as (manager, events):
         record = await manager.spawn(command("/bin/cat", idle_timeout_seconds=0.2))
 
-        await eventually(lambda: events.of(record, Topic.IDLE_TIMEOUT))
+        await wait_until_async(lambda: events.of(record, Topic.IDLE_TIMEOUT))
         assert manager.get(record.pty_id).state == "throttled"
         await manager.write_input(record.pty_id, b"hey\n")
-        await eventually(lambda: events.steps(record)[:5][-1] == "active")
+        await wait_until_async(lambda: events.steps(record)[:5][-1] == "active")
 
 
 @pytest.mark.requirement("FR-010")
@@ -312,8 +312,8 @@ async def test_long_input_to_a_raw_terminal_arrives_whole() -> None:
         record = await manager.spawn(command(sys.executable, "-c", script))
         await output_of(manager, record, b"ready")
 
-        assert await within(20, manager.write_input(record.pty_id, data)) == len(data)
-        await within(5, manager.wait_gone(record.pty_id))
+        assert await in_time(manager.write_input(record.pty_id, data)) == len(data)
+        await in_time(manager.wait_gone(record.pty_id))
 
         assert hashlib.sha256(data).hexdigest().encode() in manager.read(record.pty_id).data
 
@@ -331,7 +331,7 @@ async def test_input_that_cannot_arrive_is_refused_or_counted() -> None:
         ends = await manager.spawn(shell("stty raw -echo; echo ready; head -c 10000 >/dev/null"))
         await output_of(manager, ends, b"ready")
         with pytest.raises(InputCutError) as cut:
-            await within(10, manager.write_input(ends.pty_id, b"x" * 1_000_000))
+            await in_time(manager.write_input(ends.pty_id, b"x" * 1_000_000))
         assert 10_000 <= cut.value.taken < 1_000_000
         await manager.wait_gone(ends.pty_id)
         with pytest.raises(InvalidStateError):
@@ -408,7 +408,7 @@ async def test_fds_are_flat_over_lives_and_nothing_waits_for_the_garbage_collect
         gc.disable()
         try:
             before = fds_of(os.getpid())
-            kept = len(fds_of(link.keeper_pid))
+            kept = fd_count(link.keeper_pid)
             for _ in range(100):
                 record = await manager.spawn(command("/bin/echo", "x"))
                 with manager.reader(record.pty_id) as reader:
@@ -420,7 +420,7 @@ async def test_fds_are_flat_over_lives_and_nothing_waits_for_the_garbage_collect
             gc.enable()
 
         assert after == before
-        await eventually(lambda: len(fds_of(link.keeper_pid)) == kept)
+        await wait_until_async(lambda: fd_count(link.keeper_pid) == kept)
 
 
 @pytest.mark.requirement("NFR-003", "NFR-004")
@@ -436,6 +436,6 @@ async def test_twenty_five_busy_terminals_fit_in_their_memory() -> None:
             written = {(each.total_written, each.retained) for each in stats}
             return written == {(6_000_000, 4 * MIB)}
 
-        await eventually(are_full)
+        await wait_until_async(are_full)
         memory = resident_memory(shared=False) + resident_memory(link.keeper_pid)
         assert memory < 500_000_000

@@ -15,7 +15,8 @@ from ptymux.core.notifications import BufferStats
 from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import Part
 from ptymux.manager import OutputReader, PtyManager
-from tests.integration.conftest import asynchronous, eventually, managed, output_of, shell, within
+from tests.integration.conftest import asynchronous, in_time, managed, output_of, shell
+from tests.timing import wait_until_async
 
 _NUMBERS = 300_000
 _COUNTER = b"".join(b"%d\n" % number for number in range(1, _NUMBERS + 1))  # 2 MB, what seq gives
@@ -44,7 +45,7 @@ async def test_slow_lossless_consumer_gets_every_byte() -> None:
         record = await manager.spawn(_seq(buffer_size=32 * KIB, on_full=OnFull.BLOCK))
         got = bytearray()
         with manager.reader(record.pty_id, ReaderKind.LOSSLESS) as reader:
-            while await within(10, reader.wait()):
+            while await in_time(reader.wait()):
                 assert reader.backlog <= 32 * KIB
                 part = reader.consume(5000)
                 assert not part.skipped
@@ -64,7 +65,7 @@ async def test_slow_lossless_consumer_gets_every_byte() -> None:
 async def test_unattended_child_in_block_mode_waits_for_whoever_comes() -> None:
     async with managed() as (manager, _events):
         record = await manager.spawn(_seq(buffer_size=16 * KIB, on_full=OnFull.BLOCK))
-        await eventually(lambda: manager.get_buffer_stats(record.pty_id).unread == 16 * KIB)
+        await wait_until_async(lambda: manager.get_buffer_stats(record.pty_id).unread == 16 * KIB)
 
         got = bytearray()
         with manager.reader(record.pty_id, ReaderKind.LOSSLESS) as reader:
@@ -101,7 +102,7 @@ async def test_what_a_slow_consumer_missed_is_told_by_gaps_statistics_and_events
         gaps: list[tuple[int, int]] = []
         delivered = 0
         with manager.reader(record.pty_id, offset=0) as reader:
-            while await within(10, reader.wait()):
+            while await in_time(reader.wait()):
                 part = reader.consume(8000)
                 if part.skipped:
                     gaps.append((part.offset - part.skipped, part.offset))
@@ -138,7 +139,7 @@ async def test_what_a_slow_consumer_missed_is_told_by_gaps_statistics_and_events
 async def test_unattended_flood_keeps_the_exact_end_and_counts_the_rest() -> None:
     async with managed() as (manager, events):
         record = await manager.spawn(_seq(buffer_size=10_000))
-        await within(20, manager.wait_gone(record.pty_id))
+        await in_time(manager.wait_gone(record.pty_id))
 
         part = manager.read(record.pty_id)
         assert part == Part(len(_COUNTER) - 10_000, 0, _COUNTER[-10_000:])
@@ -158,7 +159,9 @@ async def test_on_full_is_switched_while_the_child_writes() -> None:
     async with managed() as (manager, _events):
         capacity = 16 * KIB
         record = await manager.spawn(_seq(buffer_size=capacity))
-        await eventually(lambda: manager.get_buffer_stats(record.pty_id).total_written > capacity)
+        await wait_until_async(
+            lambda: manager.get_buffer_stats(record.pty_id).total_written > capacity
+        )
 
         offset = manager.set_on_full(record.pty_id, OnFull.BLOCK)
         held_at = await _standstill(manager, record)
@@ -166,13 +169,13 @@ async def test_on_full_is_switched_while_the_child_writes() -> None:
 
         got = bytearray()
         with manager.reader(record.pty_id, ReaderKind.LOSSLESS, offset=offset) as reader:
-            while reader.offset < held_at + capacity and await within(5, reader.wait()):
+            while reader.offset < held_at + capacity and await in_time(reader.wait()):
                 part = reader.consume(1000)
                 assert not part.skipped
                 got += part.data
             assert bytes(got) == _COUNTER[offset : offset + len(got)]
             manager.set_on_full(record.pty_id, OnFull.DROP)
-            await within(10, manager.wait_gone(record.pty_id))
+            await in_time(manager.wait_gone(record.pty_id))
         stats = manager.get_buffer_stats(record.pty_id)
         _check_laws(stats)
         assert stats.total_written == len(_COUNTER)
@@ -190,7 +193,7 @@ async def _standstill(manager: PtyManager, record: PtyRecord) -> int:
             total, since = written, loop.time()
         return loop.time() - since > 0.2
 
-    await eventually(is_still)
+    await wait_until_async(is_still)
     return total
 
 
@@ -250,7 +253,7 @@ async def test_floods_of_others_do_not_delay_an_echo() -> None:
             for _ in range(50):
                 began = loop.time()
                 await manager.write_input(record.pty_id, b"x\n")
-                await within(5, reader.wait())
+                await in_time(reader.wait())
                 bisect.insort(taken, loop.time() - began)
                 reader.consume()
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,15 +29,13 @@ from ptymux.manager import PtyManager
 from tests.integration.conftest import (
     asynchronous,
     command,
-    eventually,
-    fds_of,
+    in_time,
     managed,
     output_of,
     shell,
-    within,
 )
-
-_END_SECONDS = 7.0  # for everything to be gone after the program
+from tests.processes import children_of, fds_of, parts_of_session
+from tests.timing import wait_until, wait_until_async
 
 # Starts a PTY with the script in argv, forks a worker that holds whatever is open, and says who
 # is who once the PTY has said that it is ready.
@@ -65,25 +62,6 @@ asyncio.run(main())
 """
 
 
-def _session(sid: int) -> set[int]:
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _parent, _group, session = path.read_text().rpartition(")")[2].split()[:4]
-            if int(session) == sid and state != "Z":
-                found.add(int(path.parent.name))
-    return found
-
-
-def _left_after(seconds: float, keeper: int, sid: int) -> set[int]:
-    deadline = time.monotonic() + seconds
-    while left := _session(keeper) | _session(sid):
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.01)  # polls the condition above
-    return left
-
-
 @contextlib.contextmanager
 def _program(script: str) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
     """Run the program; give it, the pid of its keeper and that of its PTY's child."""
@@ -104,11 +82,11 @@ def _program(script: str) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
 def test_killed_program_leaves_no_process_not_even_one_that_ignores_signals() -> None:
     stubborn = "trap '' HUP TERM INT; sleep 99 & echo ready; while :; do sleep 1; done"
     with _program(stubborn) as (program, keeper, child):
-        assert len(_session(child)) > 1
+        assert len(parts_of_session(child)) > 1
 
         program.kill()
 
-        assert not _left_after(_END_SECONDS, keeper, child)
+        wait_until(lambda: not parts_of_session(keeper) | parts_of_session(child))
 
 
 @pytest.mark.requirement("FR-007")
@@ -118,7 +96,7 @@ def test_killed_program_hangs_up_and_what_obeys_may_clean_up(tmp_path: Path) -> 
     with _program(script) as (program, keeper, child):
         program.kill()
 
-        assert not _left_after(_END_SECONDS, keeper, child)
+        wait_until(lambda: not parts_of_session(keeper) | parts_of_session(child))
     assert proof.read_text() == "bye\n"
 
 
@@ -137,7 +115,7 @@ async def test_killed_keeper_is_replaced_and_the_ptys_do_not_notice() -> None:
 
         await output_of(manager, cat, b"here\r\nhere")
         assert link.keeper_pid != first
-        assert (await within(20, manager.wait_gone(flood.pty_id))).exit_code == 7
+        assert (await in_time(manager.wait_gone(flood.pty_id))).exit_code == 7
         data = manager.read(flood.pty_id).data
         assert data == b"".join(b"%d\n" % number for number in range(1, 1_000_001))
         assert (await manager.spawn(command("/bin/cat"))).state == "active"
@@ -150,8 +128,8 @@ class _Murderous(PrivateLink):
 
     kills = 0
 
-    def _take_facts(self, hello: Mapping[str, Any], fds: Sequence[int]) -> None:
-        super()._take_facts(hello, fds)
+    def _use_hello(self, hello: Mapping[str, Any], fds: Sequence[int]) -> None:
+        super()._use_hello(hello, fds)
         if self.kills:
             self.kills -= 1
             os.kill(hello["pid"], signal.SIGKILL)
@@ -166,7 +144,7 @@ async def test_keepers_may_die_as_soon_as_they_come() -> None:
             link.kills = kills
             os.kill(link.keeper_pid, signal.SIGKILL)
 
-            await within(20, manager.write_input(record.pty_id, b"%d\n" % kills))
+            await in_time(manager.write_input(record.pty_id, b"%d\n" % kills))
 
             await output_of(manager, record, b"%d\r\n%d" % (kills, kills))
 
@@ -221,18 +199,13 @@ async def test_stdin_of_the_program_reaches_the_child_and_nothing_else_does() ->
             await manager.wait_gone(record.pty_id)
 
             assert b"/dev/zero" not in output + manager.read(record.pty_id).data
-            files = {_target(link.keeper_pid, fd) for fd in fds_of(link.keeper_pid)}
+            files = set(fds_of(link.keeper_pid).values())
             assert "/dev/zero" not in files
-            assert not files & {_target(os.getpid(), fd) for fd in ("1", "2")} - {"/dev/null"}
+            own = fds_of(os.getpid())
+            assert not files & {own[1], own[2]} - {"/dev/null"}
     finally:
         for fd in (theirs, ours, leaked):
             os.close(fd)
-
-
-def _target(pid: int, fd: str) -> str:
-    with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/fd/{fd}")
-    return ""
 
 
 @pytest.mark.requirement("FR-003")
@@ -252,7 +225,7 @@ async def test_program_without_an_interpreter_is_told_so_and_may_try_again(
         with monkeypatch.context() as patch:
             patch.setattr(sys, "executable", interpreter)
             with pytest.raises(SpawnError, match=reason):
-                await within(10, manager.spawn(command("/bin/cat")))
+                await in_time(manager.spawn(command("/bin/cat")))
 
         (record,) = manager.list()
         assert (record.state, events.topics(record)[-1]) == ("errored", Topic.STOPPED)
@@ -270,7 +243,7 @@ async def test_ptys_end_also_while_no_keeper_can_be_started(
         monkeypatch.setattr(sys, "executable", "/no/such/python")
         os.kill(link.keeper_pid, signal.SIGKILL)
 
-        record = await within(20, manager.terminate(record.pty_id, grace_seconds=0.1))
+        record = await in_time(manager.terminate(record.pty_id, grace_seconds=0.1))
 
         assert record.state == "stopped"
 
@@ -289,7 +262,7 @@ async def test_ptys_wait_for_a_keeper_that_cannot_be_started_at_once(
             typing = asyncio.create_task(manager.write_input(record.pty_id, b"here\n"))
             await asyncio.wait([typing], timeout=0.2)  # in which some attempts fail
 
-        await within(20, typing)
+        await in_time(typing)
 
         await output_of(manager, record, b"here\r\nhere")
         assert link.keeper_pid != first
@@ -321,11 +294,11 @@ async def test_manager_without_a_pty_starts_nothing() -> None:
 
 @asynchronous
 async def test_spawns_at_once_share_one_keeper() -> None:
-    async with managed() as (manager, _events):
+    link = PrivateLink()
+    async with managed(link=link) as (manager, _events):
         records = await asyncio.gather(*(manager.spawn(command("/bin/cat")) for _ in range(8)))
 
-        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        assert len(children) == 1
+        assert children_of(os.getpid()) == [link.keeper_pid]
         for record in records:
             await manager.write_input(record.pty_id, b"x\n")
-            await eventually(lambda pty=record: b"x\r\nx" in manager.read(pty.pty_id).data)  # type: ignore[misc]
+            await wait_until_async(lambda pty=record: b"x\r\nx" in manager.read(pty.pty_id).data)  # type: ignore[misc]

@@ -22,12 +22,12 @@ from tests.integration.conftest import (
     Events,
     asynchronous,
     command,
-    eventually,
+    in_time,
     managed,
     output_of,
     shell,
-    within,
 )
+from tests.timing import wait_until_async
 
 _BASH_ENV = {"PATH": os.environ["PATH"], "PS1": "$ ", "HOME": "/"}
 
@@ -103,7 +103,7 @@ async def test_grace_of_zero_kills_at_once_and_the_leader_first() -> None:
             await output_of(manager, record, b"ready")
 
         ends = [manager.terminate(record.pty_id, grace_seconds=0) for record in records]
-        ended = await within(10, asyncio.gather(*ends))
+        ended = await in_time(asyncio.gather(*ends))
 
         # A shell that outlived its child would exit with 137, or run the next command.
         assert {record.signal for record in ended} == {signal.SIGKILL}
@@ -119,7 +119,7 @@ async def test_background_jobs_of_a_shell_end_with_it() -> None:
         jobs = b"sleep 61 & nohup sleep 62 >/dev/null 2>&1 & sleep 63 &\n"
         await manager.write_input(record.pty_id, jobs)
         assert record.pid is not None
-        await eventually(lambda: len(session_members(record.pid or 0)) == 4)
+        await wait_until_async(lambda: len(session_members(record.pid or 0)) == 4)
 
         record = await manager.terminate(record.pty_id)
 
@@ -135,7 +135,7 @@ async def test_jobs_that_outlived_their_shell_end_too() -> None:
         assert record.tail_pending
         assert record.pid is not None
 
-        record = await within(5, manager.terminate(record.pty_id))
+        record = await in_time(manager.terminate(record.pty_id))
 
         assert (record.state, record.exit_code) == ("stopped", 0)
         assert not session_members(record.pid or 0)
@@ -150,10 +150,10 @@ async def test_process_that_left_by_setsid_is_left_alone_and_reported(tmp_path: 
         record = await manager.spawn(
             shell(f"setsid sh -c 'echo $$ >{pidfile}; exec sleep 60' & wait; echo woke; exec cat")
         )
-        await eventually(lambda: pidfile.exists() and pidfile.read_text().endswith("\n"))
+        await wait_until_async(lambda: pidfile.exists() and pidfile.read_text().endswith("\n"))
         escaped = int(pidfile.read_text())
 
-        record = await within(10, manager.terminate(record.pty_id))
+        record = await in_time(manager.terminate(record.pty_id))
 
         os.kill(escaped, 0)
         assert events.one(record, Topic.STOPPED).payload["escaped"] == [escaped]
@@ -174,7 +174,7 @@ async def test_terminate_at_every_moment_is_no_error() -> None:
                 await spawning
             await _until_count(manager, number + 1)
             pty_id = manager.list()[-1].pty_id
-            records.append(await within(5, manager.terminate(pty_id)))
+            records.append(await in_time(manager.terminate(pty_id)))
             await spawning
 
         assert {record.state for record in records} == {"stopped"}
@@ -183,7 +183,7 @@ async def test_terminate_at_every_moment_is_no_error() -> None:
 
 
 async def _until_count(manager: PtyManager, count: int) -> None:
-    await eventually(lambda: len(manager.list()) == count)
+    await wait_until_async(lambda: len(manager.list()) == count)
 
 
 @pytest.mark.requirement("FR-007")
@@ -194,7 +194,7 @@ async def test_terminate_races_with_the_exit() -> None:
             record = await manager.spawn(shell("exit 0"))
             for _ in range(number % 10):
                 await asyncio.sleep(0.0005)  # another moment each time
-            record = await within(5, manager.terminate(record.pty_id))
+            record = await in_time(manager.terminate(record.pty_id))
 
             assert record.state == "stopped"
             assert await manager.terminate(record.pty_id) == record
@@ -208,7 +208,7 @@ async def test_second_call_shortens_the_grace_of_the_first() -> None:
         record = await manager.spawn(shell("trap '' TERM HUP; echo ready; sleep 60; sleep 60"))
         await output_of(manager, record, b"ready")
         first = asyncio.create_task(manager.terminate(record.pty_id, grace_seconds=60))
-        await eventually(lambda: events.of(record, Topic.TERMINATING))
+        await wait_until_async(lambda: events.of(record, Topic.TERMINATING))
 
         began = time.monotonic()
         await manager.terminate(record.pty_id, grace_seconds=0.1)
@@ -251,7 +251,7 @@ async def test_stopped_child_is_continued_to_be_ended() -> None:
         record = await manager.spawn(command("/bin/cat"))
         await manager.signal(record.pty_id, "STOP")
 
-        record = await within(5, manager.terminate(record.pty_id, grace_seconds=30))
+        record = await in_time(manager.terminate(record.pty_id, grace_seconds=30))
 
         assert record.signal == signal.SIGTERM
         assert not events.of(record, Topic.FORCE_KILLED)
@@ -274,12 +274,12 @@ async def test_stranger_with_the_session_id_of_an_ended_child_is_left_alone(
         with monkeypatch.context() as patch:
             patch.setattr("ptymux.manager.session_scanner.SessionScanner.members", reused)
             patch.setattr("ptymux.manager.termination.send", lambda *each: sent.append(each))
-            await within(5, manager.terminate(record.pty_id))
+            await in_time(manager.terminate(record.pty_id))
 
         assert sent == []
         for member in session_members(record.pid):
             os.kill(member.pid, signal.SIGKILL)
-        await eventually(lambda: not session_members(record.pid or 0))
+        await wait_until_async(lambda: not session_members(record.pid or 0))
 
 
 @pytest.mark.requirement("FR-007", "FR-012")
@@ -297,7 +297,7 @@ async def test_process_that_nothing_ends_is_given_up_and_said_so(
         assert record.pid is not None
         with monkeypatch.context() as patch:
             patch.setattr("ptymux.manager.termination.send", forbidden)
-            record = await within(5, manager.terminate(record.pty_id, grace_seconds=0.1))
+            record = await in_time(manager.terminate(record.pty_id, grace_seconds=0.1))
 
         error = events.one(record, Topic.ERROR).payload
         assert record.pid in error["left"]  # type: ignore[operator]
@@ -309,7 +309,7 @@ async def test_process_that_nothing_ends_is_given_up_and_said_so(
         manager.remove(record.pty_id)
         for member in session_members(record.pid or 0):
             os.kill(member.pid, signal.SIGKILL)
-        await eventually(lambda: not os.path.exists(f"/proc/{record.pid}"))  # it was reaped
+        await wait_until_async(lambda: not os.path.exists(f"/proc/{record.pid}"))  # it was reaped
 
 
 @pytest.mark.requirement("FR-007", "BLOCK")
@@ -321,7 +321,9 @@ async def test_kill_of_a_held_pty_loses_nothing_of_a_consumer_that_goes_on() -> 
         )
         got = bytearray()
         with manager.reader(record.pty_id, ReaderKind.LOSSLESS) as reader:
-            await eventually(lambda: manager.get_buffer_stats(record.pty_id).total_written == 8192)
+            await wait_until_async(
+                lambda: manager.get_buffer_stats(record.pty_id).total_written == 8192
+            )
             ending = asyncio.create_task(manager.terminate(record.pty_id))
             while await reader.wait():
                 part = reader.consume(500)
@@ -346,7 +348,7 @@ async def test_close_ends_every_session() -> None:
     for record in records:
         await output_of(manager, record, b"ready")
 
-    await within(10, manager.close(grace_seconds=0.1))
+    await in_time(manager.close(grace_seconds=0.1))
 
     for record in records:
         assert not session_members(record.pid or 0)

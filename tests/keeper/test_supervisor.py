@@ -18,10 +18,10 @@ from ptymux.keeper import zygote_client as zygote_module
 from ptymux.keeper.supervisor import Supervisor
 from ptymux.keeper.zygote_client import CONTROL_FD, pause
 from ptymux.posix.procfs import pid_behind
-from tests.server.conftest import children_of, is_alive, until
+from tests.processes import children_of, is_alive
+from tests.timing import deadline_seconds, wait_until
 
 FOLDER = str(Path(ptymux.__file__).parent.parent)
-DEADLINE_MS = 30_000
 
 
 class Nursery:
@@ -48,13 +48,13 @@ class Nursery:
     def come(self, link: socket.socket, *, serves: bool = True) -> int:
         """Return the pid of the server that comes on this link."""
         assert readable(link.fileno())
-        assert self.supervisor.meet(link)
+        assert self.supervisor.accept(link)
         if serves:
             self.supervisor.note_ready()
-        return pid_behind(self.supervisor.handle)
+        return pid_behind(self.supervisor.pidfd)
 
     def end_of_server(self) -> None:
-        assert readable(self.supervisor.handle)
+        assert readable(self.supervisor.pidfd)
         self.supervisor.note_end()
 
     def kill_zygote(self) -> int:
@@ -68,7 +68,7 @@ class Nursery:
     def end(self) -> None:
         self.supervisor.zygote.close()
         if self.supervisor.is_there:
-            os.close(self.supervisor.handle)
+            os.close(self.supervisor.pidfd)
         self.listener.close()
         for pid in self.killed:
             with suppress(ChildProcessError):  # the last one may have been reaped just now
@@ -78,7 +78,7 @@ class Nursery:
 def readable(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    return bool(poll.poll(DEADLINE_MS))
+    return bool(poll.poll(1000 * deadline_seconds()))
 
 
 def sockets_of(pid: int) -> set[str]:
@@ -123,7 +123,7 @@ def test_a_server_comes_from_the_zygote_and_ends_with_its_link(nursery: Nursery)
     nursery.end_of_server()
 
     assert not nursery.supervisor.is_there
-    until(lambda: not Path(f"/proc/{server}").exists())  # reaped by nobody, and no zombie
+    wait_until(lambda: not Path(f"/proc/{server}").exists())  # reaped by nobody, and no zombie
 
 
 def test_the_zygote_has_nothing_open_and_the_server_nothing_of_the_zygote(
@@ -133,7 +133,7 @@ def test_the_zygote_has_nothing_open_and_the_server_nothing_of_the_zygote(
         server = nursery.come(link)
         own = os.readlink(f"/proc/{nursery.zygote}/fd/{CONTROL_FD}")
 
-        until(lambda: set(os.listdir(f"/proc/{nursery.zygote}/fd")) == set("0123"))
+        wait_until(lambda: set(os.listdir(f"/proc/{nursery.zygote}/fd")) == set("0123"))
         assert own not in sockets_of(server)
     nursery.end_of_server()
 
@@ -142,7 +142,7 @@ def test_no_child_inherits_what_was_passed(nursery: Nursery) -> None:
     with nursery.ask() as link:
         server = nursery.come(link)
 
-        assert not os.get_inheritable(nursery.supervisor.handle)
+        assert not os.get_inheritable(nursery.supervisor.pidfd)
         assert not inheritable_of(server)
     nursery.end_of_server()
 
@@ -152,7 +152,7 @@ def test_the_server_has_the_usual_signals(nursery: Nursery) -> None:
     with nursery.ask() as link:
         server = nursery.come(link)
 
-        until(lambda: not signals_of(server, "SigIgn") & bit)
+        wait_until(lambda: not signals_of(server, "SigIgn") & bit)
         assert signals_of(nursery.zygote, "SigIgn") & bit
         assert not signals_of(server, "SigBlk")
     nursery.end_of_server()
@@ -170,7 +170,7 @@ def test_one_that_was_given_up_serves_nobody(nursery: Nursery) -> None:
     with link, socket.socket(socket.AF_UNIX) as client:
         server = nursery.come(link)
         client.connect(nursery.path)
-        until(lambda: children_of(nursery.zygote) == [server])
+        wait_until(lambda: children_of(nursery.zygote) == [server])
         client.setblocking(False)
         with pytest.raises(BlockingIOError):
             client.recv(1)
@@ -184,7 +184,7 @@ def test_one_that_came_as_it_was_given_up_serves_nobody(nursery: Nursery) -> Non
 
     link.close()
 
-    until(lambda: not is_alive(server))
+    wait_until(lambda: not is_alive(server))
 
 
 def test_a_zygote_that_died_unnoticed_is_replaced_when_it_is_needed(nursery: Nursery) -> None:
@@ -205,7 +205,7 @@ def test_a_zygote_that_dies_with_a_request_closes_the_link(nursery: Nursery) -> 
         nursery.kill_zygote()
 
         assert readable(link.fileno())
-        assert not nursery.supervisor.meet(link)
+        assert not nursery.supervisor.accept(link)
 
     assert not nursery.supervisor.is_there
     assert nursery.supervisor.due is not None
@@ -238,7 +238,7 @@ def test_a_zygote_that_cannot_start_is_hopeless_after_five_tries(
             nursery.killed.append(nursery.zygote)
             assert readable(link.fileno())
             before = time.monotonic()
-            assert not nursery.supervisor.meet(link)
+            assert not nursery.supervisor.accept(link)
             after = time.monotonic()
         assert nursery.supervisor.due is not None
         assert before <= nursery.supervisor.due - pause(failures) <= after
@@ -256,7 +256,7 @@ def test_a_server_that_did_not_serve_takes_its_zygote_along(nursery: Nursery) ->
     nursery.end_of_server()
 
     assert not nursery.supervisor.zygote.pid
-    until(lambda: not is_alive(zygote))
+    wait_until(lambda: not is_alive(zygote))
 
 
 def test_one_that_never_comes_is_waited_for_no_longer_than_half_a_minute(nursery: Nursery) -> None:

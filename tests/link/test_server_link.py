@@ -12,6 +12,7 @@ import pytest
 from ptymux.errors import LinkClosedError
 from ptymux.handover.wire import LINK_VERSION, Outbox
 from ptymux.link.server_link import ServerLink
+from tests.timing import deadline_seconds
 
 
 def greeted_by(*messages: Mapping[str, Any]) -> list[str]:
@@ -26,7 +27,7 @@ def greeted_by(*messages: Mapping[str, Any]) -> list[str]:
             for message in messages:
                 outbox.send(message)
         with pytest.raises(LinkClosedError):
-            await asyncio.wait_for(link.greeting(), 10)
+            await asyncio.wait_for(link.greeting(), deadline_seconds())
         await link.close()
         return lost
 

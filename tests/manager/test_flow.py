@@ -13,6 +13,7 @@ from ptymux.core.reader import Reader, ReaderKind
 from ptymux.core.ring import RingBuffer
 from ptymux.manager.flow import Flow
 from tests.manager.fake_engine import FakeEngine
+from tests.timing import deadline_seconds
 
 
 class Silent:
@@ -54,7 +55,7 @@ def run(test: Callable[[Flow, RingBuffer], Awaitable[None]]) -> None:
         ring = RingBuffer(4096)
         flow = Flow(FakeEngine(), 1, Silent())
         flow.begin(ring, SpawnOptions(argv=("true",), env={}))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(deadline_seconds()):
             await test(flow, ring)
         flow.end()
 

@@ -26,8 +26,9 @@ from ptymux.errors import (
 )
 from ptymux.manager import PtyManager
 from ptymux.manager.managed_pty import ManagedPty
-from tests.integration.conftest import Events, asynchronous, command, eventually, within
+from tests.integration.conftest import Events, asynchronous, command, in_time
 from tests.manager.fake_engine import FakeEngine
+from tests.timing import wait_until_async
 
 _CAT = command("cat")
 
@@ -104,8 +105,8 @@ async def test_failed_spawn_is_told_like_any_end(engine: FakeEngine, failure: Ex
         assert events.topics(record)[-2:] == [Topic.ERROR, Topic.STOPPED]
         assert events.one(record, Topic.ERROR).payload["error"] == str(failure)
         assert events.one(record, Topic.STOPPED).payload["final_state"] == "errored"
-        assert await within(1, manager.terminate(record.pty_id)) == record
-        assert await within(1, manager.wait_exited(record.pty_id)) == record
+        assert await in_time(manager.terminate(record.pty_id)) == record
+        assert await in_time(manager.wait_exited(record.pty_id)) == record
         assert manager.read(record.pty_id).data == b""
         assert manager.get_buffer_stats(record.pty_id).total_written == 0
         assert (await manager.spawn(_CAT)).state == "active"
@@ -118,7 +119,7 @@ async def test_terminate_waits_for_a_spawn_in_progress(engine: FakeEngine) -> No
         events = Events(manager)
         engine.gate = asyncio.Event()
         spawning = asyncio.create_task(manager.spawn(_CAT))
-        await eventually(manager.list)
+        await wait_until_async(manager.list)
         (record,) = manager.list()
         assert record.state == "spawning"
         ending = asyncio.create_task(
@@ -128,7 +129,7 @@ async def test_terminate_waits_for_a_spawn_in_progress(engine: FakeEngine) -> No
         assert Topic.TERMINATING not in events.topics(record)
 
         engine.gate.set()
-        ended = await within(5, ending)
+        ended = await in_time(ending)
 
         assert (await spawning).pid == ended.pid
         assert events.steps(record) == ["idle", "spawning", "active", "stopped"]
@@ -146,7 +147,7 @@ async def test_spawn_that_fails_while_it_is_terminated_never_ran(engine: FakeEng
         engine.gate = asyncio.Event()
         engine.failures.append(CommandNotFoundError("nope"))
         spawning = asyncio.create_task(manager.spawn(_CAT))
-        await eventually(manager.list)
+        await wait_until_async(manager.list)
         (record,) = manager.list()
         ending = asyncio.create_task(manager.terminate(record.pty_id))
         await asyncio.sleep(0)
@@ -155,7 +156,7 @@ async def test_spawn_that_fails_while_it_is_terminated_never_ran(engine: FakeEng
         with pytest.raises(CommandNotFoundError):
             await spawning
 
-        assert (await within(5, ending)).state == "stopped"
+        assert (await in_time(ending)).state == "stopped"
         assert events.steps(record) == ["idle", "spawning", "stopped"]
         assert len(events.of(record, Topic.STOPPED)) == 1
         assert not events.of(record, Topic.ERROR)
@@ -168,18 +169,18 @@ async def test_what_a_cancelled_spawn_starts_ends_as_soon_as_it_runs(engine: Fak
         events = Events(manager)
         engine.gate = asyncio.Event()
         spawning = asyncio.create_task(manager.spawn(_CAT))
-        await eventually(manager.list)
+        await wait_until_async(manager.list)
         (record,) = manager.list()
 
         spawning.cancel()
         with pytest.raises(asyncio.CancelledError):
             await spawning
         engine.gate.set()
-        record = await within(5, manager.wait_gone(record.pty_id))
+        record = await in_time(manager.wait_gone(record.pty_id))
 
         assert record.state == "stopped"
         assert len(events.of(record, Topic.STOPPED)) == 1
-        await eventually(lambda: engine.forgotten == [record.number])
+        await wait_until_async(lambda: engine.forgotten == [record.number])
 
 
 @pytest.mark.requirement("FR-006")
@@ -190,7 +191,7 @@ async def test_reports_that_overtake_the_answer_to_a_spawn_wait_for_it(engine: F
         engine.reports_first = True
 
         record = await manager.spawn(_CAT)
-        record = await within(1, manager.wait_gone(record.pty_id))
+        record = await in_time(manager.wait_gone(record.pty_id))
 
         assert events.steps(record) == ["idle", "spawning", "active", "errored"]
         assert record.exit_code == 3
@@ -309,7 +310,7 @@ async def test_what_the_child_does_by_itself_goes_back_to_its_spawn(engine: Fake
         await manager.signal(record.pty_id, "INT", correlation_id=CorrelationId("req_int"))
 
         engine.write(record.number, b"x" * 300)
-        await eventually(lambda: events.of(record, Topic.BUFFER_OVERFLOW))
+        await wait_until_async(lambda: events.of(record, Topic.BUFFER_OVERFLOW))
         engine.exit(record.number, 0)
         await manager.wait_gone(record.pty_id)
 
@@ -352,7 +353,7 @@ async def test_terminate_whose_caller_left_goes_on(engine: FakeEngine) -> None:
         await asyncio.sleep(0)
         ending.cancel()
 
-        assert (await within(5, manager.wait_gone(record.pty_id))).state == "stopped"
+        assert (await in_time(manager.wait_gone(record.pty_id))).state == "stopped"
 
 
 @pytest.mark.requirement("FR-007")
@@ -371,7 +372,7 @@ async def test_pty_closed_by_force_says_so_and_may_be_removed_before_its_child_e
         manager.remove(record.pty_id)
         engine.exit(record.number, None, signal.SIGKILL)
 
-        await eventually(lambda: engine.forgotten == [record.number])
+        await wait_until_async(lambda: engine.forgotten == [record.number])
         assert len(events.of(record, Topic.STOPPED)) == 1
 
 
@@ -396,12 +397,12 @@ async def test_suspended_is_a_flag_that_ends_with_the_child(engine: FakeEngine) 
         record = await manager.spawn(_CAT)
 
         engine.suspend(record.number, True)
-        await eventually(lambda: manager.get(record.pty_id).suspended)
+        await wait_until_async(lambda: manager.get(record.pty_id).suspended)
         assert manager.get(record.pty_id).state == "active"
         engine.suspend(record.number, False)
-        await eventually(lambda: not manager.get(record.pty_id).suspended)
+        await wait_until_async(lambda: not manager.get(record.pty_id).suspended)
         engine.suspend(record.number, True)
-        await eventually(lambda: manager.get(record.pty_id).suspended)
+        await wait_until_async(lambda: manager.get(record.pty_id).suspended)
         engine.exit(record.number, None, signal.SIGKILL)
 
         assert not (await manager.wait_gone(record.pty_id)).suspended
@@ -564,13 +565,13 @@ async def test_close_waits_for_a_spawn_in_progress(engine: FakeEngine) -> None:
     manager = PtyManager(link=engine)
     engine.gate = asyncio.Event()
     spawning = asyncio.create_task(manager.spawn(_CAT))
-    await eventually(manager.list)
+    await wait_until_async(manager.list)
     closing = asyncio.create_task(manager.close())
     await asyncio.sleep(0)
     assert not closing.done()
 
     engine.gate.set()
-    await within(5, closing)
+    await in_time(closing)
 
     assert (await spawning).state in ("active", "stopped")
     assert manager.list()[0].state == "stopped"
@@ -592,7 +593,7 @@ async def test_close_goes_on_when_one_pty_cannot_be_ended(
 
     monkeypatch.setattr(engine, "close_pty", failing)
 
-    await within(5, manager.close())
+    await in_time(manager.close())
 
     assert "no answer" in caplog.text
     assert engine.is_closed
@@ -629,7 +630,7 @@ async def test_close_ends_event_streams_after_their_last_event(engine: FakeEngin
 
     following = asyncio.create_task(follow())
     await manager.close()
-    got = await within(1, following)
+    got = await in_time(following)
 
     assert [getattr(event, "pty_id", None) for event in got] == [record.pty_id]
 
@@ -683,7 +684,7 @@ async def test_what_needs_a_running_child_is_refused_without_one(engine: FakeEng
     async with PtyManager(link=engine) as manager:
         engine.gate = asyncio.Event()
         spawning = asyncio.create_task(manager.spawn(_CAT))
-        await eventually(manager.list)
+        await wait_until_async(manager.list)
         (record,) = manager.list()
 
         async def refused() -> None:

@@ -14,8 +14,9 @@ from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import NO_LIMIT, Part
 from ptymux.errors import InvalidValueError, LimitReachedError
 from ptymux.manager import OutputReader, PtyManager
-from tests.integration.conftest import Events, asynchronous, command, eventually, within
+from tests.integration.conftest import Events, asynchronous, command, in_time
 from tests.manager.fake_engine import FakeEngine
+from tests.timing import wait_until_async
 
 
 async def _collect(reader: OutputReader) -> bytes:
@@ -41,7 +42,7 @@ async def test_follower_sees_everything_up_to_the_end(engine: FakeEngine) -> Non
         engine.close_terminal(record.number)
 
         expected = b"".join(b"%d," % number for number in range(200)) + b"tail"
-        assert await within(5, following) == expected
+        assert await in_time(following) == expected
         assert reader.at_end
         assert (reader.delivered, reader.skipped, reader.backlog) == (len(expected), 0, 0)
         assert await reader.wait() is False
@@ -56,12 +57,12 @@ async def test_closing_a_reader_ends_who_follows_it(engine: FakeEngine) -> None:
         await asyncio.sleep(0)
 
         engine.write(record.number, b"seen")
-        await eventually(lambda: reader.delivered == 4)
+        await wait_until_async(lambda: reader.delivered == 4)
         reader.close()
         reader.close()
         engine.write(record.number, b"unseen")
 
-        assert await within(1, following) == b"seen"
+        assert await in_time(following) == b"seen"
         assert reader.consume() == reader.read() == Part(4, 0, b"")
         assert await reader.wait() is False
         reader.accept(Part(4, 0, b"unseen"))
@@ -74,11 +75,11 @@ async def test_wait_that_is_cancelled_leaves_nothing(engine: FakeEngine) -> None
         record = await manager.spawn(command("cat"))
         with manager.reader(record.pty_id) as reader:
             with pytest.raises(TimeoutError):
-                await within(0.01, reader.wait())
+                await asyncio.wait_for(reader.wait(), 0.01)
 
             engine.write(record.number, b"x")
 
-            assert await within(1, reader.wait()) is True
+            assert await in_time(reader.wait()) is True
             assert reader.consume().data == b"x"
 
 
@@ -95,7 +96,7 @@ async def test_reader_of_a_removed_pty_keeps_its_output(engine: FakeEngine) -> N
         manager.remove(record.pty_id)
 
         assert reader.backlog == 4
-        assert await within(1, _collect(reader)) == b"kept"
+        assert await in_time(_collect(reader)) == b"kept"
         reader.close()
         assert (reader.delivered, reader.backlog) == (4, 0)
 
@@ -107,7 +108,7 @@ async def test_reader_of_a_closed_manager_keeps_what_is_retained(engine: FakeEng
         reader = manager.reader(record.pty_id)
         engine.write(record.number, b"kept")
 
-    assert await within(1, _collect(reader)) == b"kept"
+    assert await in_time(_collect(reader)) == b"kept"
     reader.close()
 
 
@@ -163,7 +164,7 @@ async def test_lossless_consumer_holds_the_child_and_gets_every_byte(engine: Fak
 
             got = b""
             while len(got) < len(data):
-                assert await within(1, reader.wait())
+                assert await in_time(reader.wait())
                 part = reader.consume(7)
                 assert not part.skipped
                 got += part.data
@@ -220,13 +221,13 @@ async def test_terminate_waits_for_a_lossless_consumer_and_close_does_not(
 
         ending = asyncio.create_task(manager.terminate(record.pty_id))
         with pytest.raises(TimeoutError):
-            await within(0.3, asyncio.shield(ending))  # six times what another gets
+            await asyncio.wait_for(asyncio.shield(ending), 0.3)  # six times what another gets
         reader.close()
-        assert (await within(2, ending)).state == "stopped"
+        assert (await in_time(ending)).state == "stopped"
 
         other = await manager.spawn(options)
         with manager.reader(other.pty_id, ReaderKind.LOSSLESS):
-            await within(2, manager.close())
+            await in_time(manager.close())
 
 
 # Idleness ----------------------------------------------------------------------------------------
@@ -239,12 +240,12 @@ async def test_silence_throttles_and_output_resumes(engine: FakeEngine) -> None:
         events = Events(manager)
         record = await manager.spawn(command("cat", idle_timeout_seconds=0.1))
 
-        await eventually(lambda: manager.get(record.pty_id).state == "throttled")
+        await wait_until_async(lambda: manager.get(record.pty_id).state == "throttled")
         told = events.one(record, Topic.IDLE_TIMEOUT)
         assert 0.1 <= told.payload["idle_seconds"] < 5  # type: ignore[operator]
         engine.write(record.number, b"x")
-        await eventually(lambda: manager.get(record.pty_id).state == "active")
-        await eventually(lambda: len(events.of(record, Topic.IDLE_TIMEOUT)) == 2)
+        await wait_until_async(lambda: manager.get(record.pty_id).state == "active")
+        await wait_until_async(lambda: len(events.of(record, Topic.IDLE_TIMEOUT)) == 2)
         assert await manager.write_input(record.pty_id, b"to a quiet one") == 14
         engine.exit(record.number, 0)
         await manager.wait_gone(record.pty_id)
@@ -267,10 +268,10 @@ async def test_busy_pty_is_not_idle(engine: FakeEngine) -> None:
             engine.write(record.number, b"x")
             return loop.time() > end
 
-        await eventually(write)
+        await wait_until_async(write)
 
         assert not events.of(record, Topic.IDLE_TIMEOUT)
-        await eventually(lambda: events.of(record, Topic.IDLE_TIMEOUT))
+        await wait_until_async(lambda: events.of(record, Topic.IDLE_TIMEOUT))
 
 
 @pytest.mark.requirement("FR-009")
@@ -280,7 +281,7 @@ async def test_idle_timeout_of_zero_means_never(engine: FakeEngine) -> None:
         never = await manager.spawn(command("cat", idle_timeout_seconds=0))
         other = await manager.spawn(command("cat", idle_timeout_seconds=0.05))
 
-        await eventually(lambda: manager.get(other.pty_id).state == "throttled")
+        await wait_until_async(lambda: manager.get(other.pty_id).state == "throttled")
         await asyncio.sleep(0.1)  # in which another would have been throttled twice
 
         assert manager.get(never.pty_id).state == "active"
@@ -296,7 +297,7 @@ async def test_ended_pty_is_not_idle(engine: FakeEngine) -> None:
         await manager.wait_exited(record.pty_id)
         other = await manager.spawn(command("cat", idle_timeout_seconds=0.05))
 
-        await eventually(lambda: events.of(other, Topic.IDLE_TIMEOUT))
+        await wait_until_async(lambda: events.of(other, Topic.IDLE_TIMEOUT))
 
         assert not events.of(record, Topic.IDLE_TIMEOUT)
         engine.close_terminal(record.number)
@@ -365,7 +366,7 @@ async def test_backpressure_is_told_by_the_byte_that_crosses_the_mark(engine: Fa
             await asyncio.sleep(0.01)  # in which it would have been told
             assert not events.of(record, Topic.BACKPRESSURE_ON)
             engine.write(record.number, b"x")
-            await eventually(lambda: events.of(record, Topic.BACKPRESSURE_ON))
+            await wait_until_async(lambda: events.of(record, Topic.BACKPRESSURE_ON))
 
             reader.consume()
 
@@ -403,7 +404,7 @@ async def test_ring_without_capacity_drops_and_tells_everything(engine: FakeEngi
                 await asyncio.sleep(0)
             engine.exit(record.number, 0)
 
-            assert await within(1, following) == b""
+            assert await in_time(following) == b""
             assert reader.skipped == 500
 
 
@@ -426,7 +427,7 @@ async def test_output_is_announced_in_ranges_at_most_four_a_second(engine: FakeE
             engine.write(record.number, b"x" * 10)
             return loop.time() > end
 
-        await eventually(write)
+        await wait_until_async(write)
         engine.exit(record.number, 0)
         await manager.wait_gone(record.pty_id)
 
@@ -451,7 +452,7 @@ async def test_first_output_after_subscribing_is_announced_at_once(engine: FakeE
 
         engine.write(record.number, b"x")
         engine.write(other.number, b"x")
-        event = await within(1, anext(aiter(stream)))
+        event = await in_time(anext(aiter(stream)))
 
         assert isinstance(event, EventEnvelope)
         assert (event.pty_id, event.payload) == (record.pty_id, {"from": 0, "to": 1})

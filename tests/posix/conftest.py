@@ -7,7 +7,6 @@ import os
 import resource
 import select
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
@@ -18,16 +17,9 @@ from ptymux.core.model import SpawnOptions
 from ptymux.errors import SignalError
 from ptymux.posix.process import ExitStatus, reap, send, session_members
 from ptymux.posix.spawn import SpawnedChild, spawn
+from tests.timing import deadline_seconds, wait_until
 
 NOBODY = 65534
-_DEADLINE_SECONDS = 5.0
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + _DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.002)  # polls the condition above
 
 
 @contextmanager
@@ -89,7 +81,7 @@ class Child:
         os.write(self.master, keys)
 
     def wait(self) -> ExitStatus:
-        assert select.select([self.pidfd], [], [], _DEADLINE_SECONDS)[0], "it still runs"
+        assert select.select([self.pidfd], [], [], deadline_seconds())[0], "it still runs"
         self.status = self.status or reap(self.pidfd)
         assert self.status is not None
         return self.status

@@ -8,7 +8,8 @@ import pytest
 
 from ptymux.posix.exit_status import ExitStatus, is_stopped, reap
 from ptymux.posix.process import ProcessId, send, start_time
-from tests.posix.conftest import Start, wait_until
+from tests.posix.conftest import Start
+from tests.timing import wait_until
 
 UNKNOWN = ExitStatus(None, None, core_dumped=False)
 

@@ -12,7 +12,8 @@ from ptymux.handover.state_file import ChildProof
 from ptymux.posix.orphans import Findings, Orphan, find
 from ptymux.posix.process import boot_id, send, session_members, start_time
 from ptymux.posix.procfs import read_stat
-from tests.posix.conftest import Child, Start, not_root, soft_limit_of_open_files, wait_until
+from tests.posix.conftest import Child, Start, not_root, soft_limit_of_open_files
+from tests.timing import wait_until
 
 SOCKET = "/tmp/of-a-test-of-orphans/s.sock"
 MARKED = {"PATH": os.environ["PATH"], "PTYMUX_ID": "pty_secret", "PTYMUX_SOCKET": SOCKET}

@@ -29,7 +29,8 @@ from ptymux.posix.process import (
     tree_escaped,
 )
 from ptymux.posix.procfs import read_stat
-from tests.posix.conftest import Child, Start, not_root, soft_limit_of_open_files, wait_until
+from tests.posix.conftest import Child, Start, not_root, soft_limit_of_open_files
+from tests.timing import wait_until
 
 
 def identity(child: Child) -> ProcessId:

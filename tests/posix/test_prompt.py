@@ -7,7 +7,8 @@ import pytest
 
 from ptymux.posix.procfs import read_stat
 from ptymux.posix.prompt import waits_for_typing
-from tests.posix.conftest import Start, wait_until
+from tests.posix.conftest import Start
+from tests.timing import wait_until
 
 SHELL = {"PATH": os.environ["PATH"], "PS1": "ready>"}
 

@@ -8,6 +8,8 @@ import socket
 import struct
 from typing import Any
 
+from tests.timing import deadline_seconds
+
 OUT, GAP, EXIT, DETACH = 1, 7, 8, 10
 
 
@@ -16,7 +18,7 @@ class ForeignClient:
 
     def __init__(self, path: str) -> None:
         self._sock = socket.socket(socket.AF_UNIX)
-        self._sock.settimeout(10)
+        self._sock.settimeout(deadline_seconds())
         self._sock.connect(path)
         self._rest = b""
         self._fds: list[int] = []
@@ -78,7 +80,7 @@ class ForeignClient:
         """Return how many bytes of input the terminal took."""
         self.ask("send", {"pty": pty, "size": len(data)})
         with socket.socket(fileno=self._fds.pop()) as lifeline:
-            lifeline.settimeout(10)
+            lifeline.settimeout(deadline_seconds())
             lifeline.sendall(data)
             lifeline.shutdown(socket.SHUT_WR)
             word = b""

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import os
 import secrets
-import select
 import shutil
-import signal
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,57 +23,14 @@ from ptymux.client.stream import Stream, attach
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import PtymuxError
 from ptymux.protocol.framing import Exit, Gap, Out
+from tests.processes import children_of, kill_all, marked
+from tests.timing import wait_until
 
-DEADLINE_SECONDS = 30.0
 _MEASURED = "COVERAGE_PROCESS_CONFIG"
 _SEEN_KEEPER = (
     "import ptymux.keeper.zygote_client as zygote; zygote._FLAGS = '-B'; "
     "from ptymux.keeper.daemon import main; main()"
 )
-
-
-def until(condition: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.005)  # polls the condition above
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return False
-    return words[0] != "Z"
-
-
-def kill(pid: int, signum: int = signal.SIGKILL) -> None:
-    """Signal a process and return once it is gone."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        signal.pidfd_send_signal(pidfd, signum)
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        assert poll.poll(1000 * DEADLINE_SECONDS), f"process {pid} does not end"
-    finally:
-        os.close(pidfd)
-
-
-def children_of(pid: int) -> list[int]:
-    with suppress(OSError):  # a server may not know yet that its keeper is gone
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
-
-
-def fds_of(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def resident(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError
 
 
 class Place:
@@ -95,13 +49,11 @@ class Place:
 
     def connect(self, **options: Any) -> ServerConnection:
         """Connect, trying again while a server is being replaced."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while True:
-            try:
-                return ServerConnection(self.path, **options)
-            except PtymuxError:
-                if time.monotonic() > deadline:
-                    raise
+        return wait_until(
+            lambda: ServerConnection(self.path, **options),
+            "a server that takes a connection",
+            ignoring=PtymuxError,
+        )
 
     def status(self) -> dict[str, Any]:
         with self.connect() as connection:
@@ -120,7 +72,7 @@ class Place:
             found[:] = forked.intersection(children_of(status["keeper_pid"])) - {status["pid"]}
             return len(found) == 1
 
-        until(is_there)
+        wait_until(is_there)
         return found[0]
 
     def pid_of(self, which: str) -> int:
@@ -132,7 +84,7 @@ class Place:
         status = self.status()
         return {status["keeper_pid"], self.zygote(), status["pid"]}
 
-    def await_only_own(self, seconds: float) -> None:
+    def await_only_own(self) -> None:
         """Wait until nothing runs here but keeper, zygote and server."""
         own: set[int] = set()
         others: dict[int, str] = {}
@@ -144,7 +96,7 @@ class Place:
             return not others
 
         try:
-            until(are_gone, seconds)
+            wait_until(are_gone)
         except AssertionError:
             stats = [Path(f"/proc/{pid}/stat").read_text()[:60] for pid in others]
             pytest.fail(f"left: {others}, {stats}; own: {own}; {self.call('list', all=True)}")
@@ -184,26 +136,15 @@ class Place:
 
     def processes(self) -> dict[int, str]:
         """Return what runs here: keepers, zygotes, servers and children."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                line = (folder / "cmdline").read_bytes()
-                words = line.replace(b"\0", b" ").decode(errors="replace")
-                marked = self.secret.encode() in (folder / "environ").read_bytes()
-                if (marked or self.path in words) and is_alive(int(folder.name)):
-                    found[int(folder.name)] = words
-        found.pop(os.getpid(), None)
-        return found
+        return marked(self.secret, self.path)
 
     def stop(self) -> None:
         with suppress(PtymuxError), ServerConnection(self.path) as connection:
             connection.call("shutdown", force=True)
-        until(lambda: not self.processes())
+        wait_until(lambda: not self.processes())
 
     def end(self) -> None:
-        for pid in self.processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all(self.processes())
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -256,10 +197,3 @@ def place(fresh: Place) -> Place:
     """A place where a server runs."""
     fresh.start()
     return fresh
-
-
-@contextmanager
-def soft_deadline(seconds: float) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < seconds

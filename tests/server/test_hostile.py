@@ -14,9 +14,10 @@ import pytest
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import KIB, MIB, Limits
 from ptymux.errors import PtymuxError
-from ptymux.protocol.framing import LARGEST_LINE
+from ptymux.protocol.lines import LARGEST_LINE
 from ptymux.protocol.messages import LARGEST_PAYLOAD
-from tests.server.conftest import Place, collect, read_until, until
+from tests.server.conftest import Place, collect, read_until
+from tests.timing import deadline_seconds, wait_until
 
 LIMITS = Limits()
 LINES = 300_000  # of 9 bytes
@@ -38,7 +39,7 @@ def private_memory(pid: int) -> int:
 def greeted(place: Place) -> socket.socket:
     """Return a connection that said hello."""
     sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(20)
+    sock.settimeout(deadline_seconds())
     sock.connect(place.path)
     sock.sendall(b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"protocol":[1,1]}}\n')
     assert b"epoch" in sock.recv(4096)
@@ -178,7 +179,7 @@ def test_among_bad_clients_of_every_kind_a_good_one_gets_every_byte(place: Place
         assert growth < allowed
         assert place.get(flood)["clients"] == 3
         assert place.status()["server_replaced"] == 0
-    until(lambda: place.get(flood)["clients"] == 0)
+    wait_until(lambda: place.get(flood)["clients"] == 0)
 
 
 @pytest.mark.requirement("FR-005")

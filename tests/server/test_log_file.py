@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 from ptymux.server.log_file import _copy_and_empty
-from tests.server.conftest import Place, kill, until
+from tests.processes import kill
+from tests.server.conftest import Place
+from tests.timing import wait_until
 
 
 def test_the_log_is_rotated_under_those_who_have_it_open(place: Place) -> None:
@@ -16,8 +18,8 @@ def test_the_log_is_rotated_under_those_who_have_it_open(place: Place) -> None:
         file.write(b"old\n" * 300_000)
 
     kill(place.status()["keeper_pid"])
-    until(lambda: log.stat().st_size < 10_000, 10)
-    until(lambda: "the keeper is gone" in log.read_text(), 10)
+    wait_until(lambda: log.stat().st_size < 10_000)
+    wait_until(lambda: "the keeper is gone" in log.read_text())
 
     keeper, server = (place.status()[name] for name in ("keeper_pid", "pid"))
     assert log.stat().st_ino == before

@@ -22,8 +22,10 @@ from ptymux.errors import (
     UnknownPtyError,
 )
 from ptymux.protocol.framing import Detach, Out, Ping
+from tests.processes import kill
 from tests.protocol import foreign_client
-from tests.server.conftest import Place, collect, kill, read_until, until
+from tests.server.conftest import Place, collect, read_until
+from tests.timing import deadline_seconds, wait_until
 
 
 def test_a_command_runs_and_all_its_output_and_its_end_are_told(place: Place) -> None:
@@ -171,7 +173,7 @@ def test_send_tells_the_offset_before_and_what_was_taken(place: Place) -> None:
     pty = place.spawn("cat")
     with place.connect() as connection:
         assert stream.send(connection, pty["pty_id"], b"one\n") == 0
-        until(lambda: place.get(pty)["buffer"]["total_written"] == 10)
+        wait_until(lambda: place.get(pty)["buffer"]["total_written"] == 10)
         assert stream.send(connection, pty["pty_id"], b"two\n") == 10
         result, fds = connection.call_with_fds("send", pty=pty["pty_id"], size=1)
         for fd in fds:
@@ -202,14 +204,14 @@ def test_a_ping_comes_back_and_detach_ends_it(place: Place) -> None:
         attached.ping(b"are you there")
         frames = attached.receive()
         assert [frame.data for frame in frames if isinstance(frame, Ping)] == [b"are you there"]
-        until(lambda: place.get(pty)["clients"] == 1)
+        wait_until(lambda: place.get(pty)["clients"] == 1)
         attached.detach()
-        until(lambda: place.get(pty)["clients"] == 0)
+        wait_until(lambda: place.get(pty)["clients"] == 0)
 
 
 def test_one_shot_gets_what_there_is_and_then_takes_its_leave(place: Place) -> None:
     pty = place.sh("echo here; sleep 60")
-    until(lambda: place.get(pty)["buffer"]["total_written"])
+    wait_until(lambda: place.get(pty)["buffer"]["total_written"])
     with place.attach(pty, kind="one-shot", wants_input=False) as attached:
         frames = attached.pending()
         while not attached.is_over:
@@ -223,7 +225,7 @@ def test_one_shot_gets_what_there_is_and_then_takes_its_leave(place: Place) -> N
 
 def test_attach_begins_where_it_was_asked_to(place: Place) -> None:
     pty = place.sh("printf 0123456789; read x")
-    until(lambda: place.get(pty)["buffer"]["total_written"] == 10)
+    wait_until(lambda: place.get(pty)["buffer"]["total_written"] == 10)
     with place.attach(pty, offset=7, wants_input=False) as attached:
         assert attached.offset == 7
         assert read_until(attached, b"9") == b"789"
@@ -242,10 +244,10 @@ def test_the_last_client_to_resize_wins_and_a_size_of_nothing_is_ignored(place: 
     ):
         assert (second.pty["cols"], second.pty["rows"]) == (100, 30)
         first.resize(120, 40)
-        until(lambda: place.get(pty)["cols"] == 120)
+        wait_until(lambda: place.get(pty)["cols"] == 120)
         second.resize(0, 0)
         second.resize(90, 20)
-        until(lambda: (place.get(pty)["cols"], place.get(pty)["rows"]) == (90, 20))
+        wait_until(lambda: (place.get(pty)["cols"], place.get(pty)["rows"]) == (90, 20))
         second.redraw()
         read_until(first, b"20 90")
         assert place.get(pty)["clients"] == 2
@@ -254,7 +256,7 @@ def test_the_last_client_to_resize_wins_and_a_size_of_nothing_is_ignored(place: 
 def test_resize_signal_rename_set_and_clear(place: Place) -> None:
     pty = place.sh("echo some; sleep 60", name="old")
     id = pty["pty_id"]
-    until(lambda: place.get(pty)["buffer"]["retained"] == 6)
+    wait_until(lambda: place.get(pty)["buffer"]["retained"] == 6)
 
     assert place.call("resize", pty=id, cols=99, rows=33)["pty"]["cols"] == 99
     assert place.call("rename", pty="old", name="new")["pty"]["name"] == "new"
@@ -263,11 +265,11 @@ def test_resize_signal_rename_set_and_clear(place: Place) -> None:
     assert place.call("clear", pty=id)["pty"]["buffer"]["total_dropped"] == 6
     envelopes = place.call("signal", pty="new", signal="STOP")["envelopes"]
     assert {e["outcome"] for e in envelopes} == {"delivered"}
-    until(lambda: place.get(pty)["suspended"])
+    wait_until(lambda: place.get(pty)["suspended"])
     place.call("signal", pty="new", signal="CONT")
-    until(lambda: not place.get(pty)["suspended"])
+    wait_until(lambda: not place.get(pty)["suspended"])
     place.call("signal", pty="new", signal="HUP", session=True)
-    until(lambda: place.get(pty)["shown"] == "killed (HUP)")
+    wait_until(lambda: place.get(pty)["shown"] == "killed (HUP)")
     with pytest.raises(InvalidStateError):
         place.call("rename", pty=id, name="later")
     for wrong in ({"cols": 0, "rows": 1}, {"cols": "x", "rows": 1}):
@@ -295,7 +297,7 @@ def test_kill_returns_when_it_is_gone_and_remove_forgets(place: Place) -> None:
 
 def test_what_has_ended_is_removed_by_the_name_that_it_had(place: Place) -> None:
     first, second = place.sh("true", name="web"), place.sh("true", name="web")
-    until(lambda: all(place.get(pty)["exit_code"] == 0 for pty in (first, second)))
+    wait_until(lambda: all(place.get(pty)["exit_code"] == 0 for pty in (first, second)))
     live = place.sh("sleep 60", name="web")
 
     with pytest.raises(InvalidStateError):
@@ -316,7 +318,7 @@ def test_one_that_is_forgotten_at_its_end_still_tells_it_to_who_is_there(place: 
         data, _missed, end = collect(attached)
         assert b"bye" in data
         assert end["shown"] == "exited"
-        until(lambda: place.call("list", all=True)["ptys"] == [])
+        wait_until(lambda: place.call("list", all=True)["ptys"] == [])
         del waiting
 
 
@@ -337,15 +339,10 @@ def test_wait_returns_at_the_exit_the_end_or_a_state(place: Place) -> None:
 def test_who_waits_for_a_state_that_cannot_come_is_told_at_the_end(place: Place) -> None:
     pty = place.sh("read x")
     with place.connect() as waiting:
-        waiting._send(
-            b'{"jsonrpc":"2.0","id":9,"method":"wait","params":'
-            b'{"pty":"1","until":"state","state":"throttled"}}\n',
-            b"",
-            (),
-            None,
-        )
+        params = {"pty": "1", "until": "state", "state": "throttled"}
+        waiting._send(waiting._session.request("wait", params), None)
         place.call("kill", ptys=[pty["pty_id"]])
-        answer = waiting._answer(9, time.monotonic() + 10)
+        answer = waiting._answer(time.monotonic() + 10)
     assert isinstance(answer.error, PtymuxError)  # type: ignore[union-attr]
 
 
@@ -361,7 +358,7 @@ def test_events_are_told_since_a_number_of_a_topic_and_as_they_come(place: Place
     with place.connect() as connection:
         connection.call("events", follow=True, topics=["pty.stopped"])
         second = place.sh("true")
-        told = connection.notification(10)
+        told = connection.notification(deadline_seconds())
         assert told is not None
         assert (told.method, told.params["pty_id"]) == ("event", second["pty_id"])
     with pytest.raises(InvalidValueError):
@@ -397,8 +394,8 @@ def test_shutdown_wants_force_while_something_lives(place: Place) -> None:
             connection.call("shutdown")
         assert connection.call("shutdown", force=True) == {"live": 1}
         with pytest.raises(PtymuxError):
-            connection.notification(20)
-    until(lambda: not place.processes())
+            connection.notification(deadline_seconds())
+    wait_until(lambda: not place.processes())
     assert not os.path.exists(f"/proc/{pty['pid']}")
 
 

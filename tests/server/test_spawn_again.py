@@ -18,7 +18,9 @@ from ptymux.client.blocking import connect
 from ptymux.client.spawn_request import new_request
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import InvalidValueError
-from tests.server.conftest import Place, is_alive, kill, until
+from tests.processes import is_alive, kill
+from tests.server.conftest import Place
+from tests.timing import deadline_seconds, wait_until
 
 PTYMUX = str(Path(sys.executable).parent / "ptymux")
 
@@ -34,7 +36,7 @@ def killed_before_it_answers(place: Place) -> Iterator[None]:
     os.kill(status["keeper_pid"], signal.SIGSTOP)
     try:
         yield
-        until(lambda: [pty["state"] for pty in place.call("list")["ptys"]] == ["spawning"])
+        wait_until(lambda: [pty["state"] for pty in place.call("list")["ptys"]] == ["spawning"])
         kill(status["pid"])
     finally:
         os.kill(status["keeper_pid"], signal.SIGCONT)
@@ -81,11 +83,11 @@ def test_a_command_is_run_once_though_its_server_dies(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-    out, error = run.communicate(timeout=30)
+    out, error = run.communicate(timeout=deadline_seconds())
 
     assert (run.returncode, error) == (0, b"")
     assert out == b"out\n" or options
-    until(ran.exists)
+    wait_until(ran.exists)
     assert ran.read_text() == "once\n"
     assert len(place.call("list", all=True)["ptys"]) == 1
 
@@ -100,17 +102,17 @@ def test_one_to_be_forgotten_is_there_until_its_client_had_time_to_come_back(pla
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-    out, error = run.communicate(timeout=30)
+    out, error = run.communicate(timeout=deadline_seconds())
 
     assert (run.returncode, out, error) == (3, b"out\n", b"")
-    until(lambda: not place.call("list", all=True)["ptys"], 15)
+    wait_until(lambda: not place.call("list", all=True)["ptys"])
 
 
 def test_the_library_asks_again_too(place: Place) -> None:
     with connect(place.path) as client, ThreadPoolExecutor() as pool:
         with killed_before_it_answers(place):
             started = pool.submit(client.run, ["sleep", "100"], name="once")
-        assert started.result(30)["name"] == "once"
+        assert started.result(deadline_seconds())["name"] == "once"
 
     assert names(place) == ["once"]
 
@@ -139,7 +141,7 @@ attachment._line = dies
     ran = subprocess.run(
         [PTYMUX, "--socket", fresh.path, "run", "--", "sh", "-c", "sleep 0.5; echo out; exit 3"],
         capture_output=True,
-        timeout=30,
+        timeout=deadline_seconds(),
     )
 
     os.unlink(once)
@@ -153,7 +155,7 @@ def test_a_restart_hangs_up_nothing_that_somebody_is_about_to_attach_to(place: P
     with place.connect() as connection:
         pty = connection.spawn(options, hangup=True, request=request)["pty"]
         place.call("restart")
-        until(lambda: place.status()["server_replaced"] == 1)
+        wait_until(lambda: place.status()["server_replaced"] == 1)
         with place.connect() as again:
             told = again.spawn(options, hangup=True, request=request)["pty"]
             assert (told["pty_id"], told["state"]) == (pty["pty_id"], "active")

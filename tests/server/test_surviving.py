@@ -20,16 +20,9 @@ from ptymux.client import autostart
 from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import ConnectionClosedError, PtymuxError, UnsafeDirectoryError
 from ptymux.protocol.framing import Exit, Gap, Out
-from tests.server.conftest import (
-    Place,
-    children_of,
-    collect,
-    fds_of,
-    is_alive,
-    kill,
-    resident,
-    until,
-)
+from tests.processes import children_of, fd_count, is_alive, kill, resident
+from tests.server.conftest import Place, collect
+from tests.timing import deadline_seconds, wait_until
 
 LINES = 400_000  # of 9 bytes
 FLOOD = f"seq -f %08.0f {LINES}"
@@ -42,7 +35,7 @@ def expected(count: int = LINES) -> bytes:
 
 def raw(place: Place) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(20)
+    sock.settimeout(deadline_seconds())
     sock.connect(place.path)
     return sock
 
@@ -104,15 +97,15 @@ def test_who_leaves_while_waiting_is_forgotten(place: Place) -> None:
         hello(sock)
         sock.sendall(request)
     half.shutdown(socket.SHUT_WR)
-    until(lambda: place.status()["connections"] == 3)
+    wait_until(lambda: place.status()["connections"] == 3)
     half.close()
     full.close()
-    until(lambda: place.status()["connections"] == 1)
+    wait_until(lambda: place.status()["connections"] == 1)
 
 
 def test_fds_that_nobody_asked_for_are_closed(place: Place) -> None:
     server = place.status()["pid"]
-    before = fds_of(server)
+    before = fd_count(server)
     request = b'{"jsonrpc":"2.0","id":2,"method":"status"}\n'
     with raw(place) as sock, open(os.devnull) as file:
         hello(sock)
@@ -121,8 +114,8 @@ def test_fds_that_nobody_asked_for_are_closed(place: Place) -> None:
             assert b"uptime" in sock.recv(65536)
         for _ in range(50):
             socket.send_fds(sock, [b"{"], [file.fileno()] * 5)
-        assert fds_of(server) < before + 30
-    until(lambda: fds_of(server) <= before)
+        assert fd_count(server) < before + 30
+    wait_until(lambda: fd_count(server) <= before)
 
 
 def test_half_a_frame_and_a_wrong_one_end_only_their_own_attachment(place: Place) -> None:
@@ -132,8 +125,8 @@ def test_half_a_frame_and_a_wrong_one_end_only_their_own_attachment(place: Place
         wrong._sock.sendall(b"\x02\xff\xff\xff\xff")
         with pytest.raises(ConnectionClosedError):
             wrong.receive()
-        until(lambda: place.get(pty)["clients"] == 1)
-    until(lambda: place.get(pty)["clients"] == 0)
+        wait_until(lambda: place.get(pty)["clients"] == 1)
+    wait_until(lambda: place.get(pty)["clients"] == 0)
 
 
 def test_silent_stalled_and_greedy_clients_cost_the_others_no_byte(place: Place) -> None:
@@ -159,7 +152,7 @@ def test_silent_stalled_and_greedy_clients_cost_the_others_no_byte(place: Place)
         assert missed == 0
         assert resident(server) - before < 16 * MIB  # the ring's own pages are among it
         assert place.get(pty)["clients"] == 3
-    until(lambda: place.get(pty)["clients"] == 0)
+    wait_until(lambda: place.get(pty)["clients"] == 0)
 
 
 def test_a_client_beyond_the_limit_is_told_so(
@@ -170,7 +163,7 @@ def test_a_client_beyond_the_limit_is_told_so(
             stack.enter_context(raw(place))
         with raw(place) as late:
             assert b"limit-reached" in late.recv(4096)
-    until(lambda: len(place.call("list")["ptys"]) == 0)
+    wait_until(lambda: len(place.call("list")["ptys"]) == 0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
@@ -185,7 +178,7 @@ def test_another_user_is_refused(place: Place) -> None:
             os.setuid(65534)
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(place.path)
-                sock.settimeout(10)
+                sock.settimeout(deadline_seconds())
                 code = 0 if sock.recv(100) == b"" else 2
         os._exit(code)
 
@@ -242,7 +235,7 @@ def test_a_server_killed_again_and_again_loses_no_byte_and_no_pty(place: Place) 
             kill(status["pid"])
     finally:
         with suppress(PtymuxError):
-            until(lambda: reader.offset == 10 * 9 * LINES, 60)
+            wait_until(lambda: reader.offset == 10 * 9 * LINES)
     status = place.status()
     assert status["server_replaced"] == 20
     told = place.get(pty)
@@ -253,7 +246,7 @@ def test_a_server_killed_again_and_again_loses_no_byte_and_no_pty(place: Place) 
         from ptymux.client import stream
 
         stream.send(connection, pty["pty_id"], b"\n")
-    reader.thread.join(30)
+    reader.thread.join(deadline_seconds())
 
     whole = expected() * 10
     at, taken = 0, 0
@@ -277,7 +270,7 @@ def test_restart_keeps_every_pty_and_input_goes_past_it(place: Place, tmp_path: 
         assert attached.lifeline is not None
         attached.lifeline.send_all(b"one ")
         assert place.call("restart")["server_pid"] == old
-        until(lambda: not is_alive(old))
+        wait_until(lambda: not is_alive(old))
         attached.lifeline.send_all(b"two\n")
         place.call("wait", pty=pty["pty_id"])
     assert (tmp_path / "got").read_text() == "one-two\n"
@@ -288,11 +281,11 @@ def test_restart_keeps_every_pty_and_input_goes_past_it(place: Place, tmp_path: 
 def test_a_stopped_child_is_known_to_the_next_server(place: Place) -> None:
     pty = place.sh("sleep 60")
     place.call("signal", pty=pty["pty_id"], signal="STOP")
-    until(lambda: place.get(pty)["suspended"])
+    wait_until(lambda: place.get(pty)["suspended"])
     kill(place.status()["pid"])
-    until(lambda: place.get(pty)["suspended"])
+    wait_until(lambda: place.get(pty)["suspended"])
     place.call("signal", pty=pty["pty_id"], signal="CONT")
-    until(lambda: not place.get(pty)["suspended"])
+    wait_until(lambda: not place.get(pty)["suspended"])
 
 
 def test_an_end_that_no_server_saw_is_told_by_the_next(place: Place) -> None:
@@ -302,10 +295,10 @@ def test_an_end_that_no_server_saw_is_told_by_the_next(place: Place) -> None:
         os.kill(server, signal.SIGSTOP)
         assert attached.lifeline is not None
         attached.lifeline.send_all(b"\n")
-        until(lambda: not is_alive(pty["pid"]))
+        wait_until(lambda: not is_alive(pty["pid"]))
         kill(server)
-    until(lambda: place.get(pty)["exit_code"] == 7)
-    until(lambda: place.get(pty)["state"] == "errored")
+    wait_until(lambda: place.get(pty)["exit_code"] == 7)
+    wait_until(lambda: place.get(pty)["state"] == "errored")
 
 
 # The keeper ----------------------------------------------------------------------------------
@@ -317,7 +310,7 @@ def test_term_ends_everything_and_leaves_nothing(place: Place, which: str) -> No
 
     os.kill(place.status()[which], signal.SIGTERM)
 
-    until(lambda: not place.processes())
+    wait_until(lambda: not place.processes())
     assert not is_alive(pty["pid"])
     assert set(os.listdir(place.folder)) <= {"s.log"}
 
@@ -331,7 +324,7 @@ def test_a_second_term_does_not_wait_for_a_server_that_hangs(place: Place) -> No
             os.kill(status["keeper_pid"], signal.SIGTERM)
         return not is_alive(status["keeper_pid"])
 
-    until(is_gone_after_another)
+    wait_until(is_gone_after_another)
     assert not place.processes()
 
 
@@ -348,7 +341,7 @@ def test_two_starts_at_once_make_one_keeper(fresh: Place) -> None:
 
     assert sorted(results) == [False, False, False, True]
     keeper = fresh.status()["keeper_pid"]
-    until(lambda: set(fresh.processes()) == fresh.own())
+    wait_until(lambda: set(fresh.processes()) == fresh.own())
     assert keeper in fresh.own()
 
 
@@ -365,7 +358,7 @@ def kill_both(place: Place) -> dict[str, Any]:
 def test_a_socket_and_a_lock_that_the_dead_left_are_taken_over(fresh: Place) -> None:
     fresh.start()
     first = kill_both(fresh)
-    until(lambda: not fresh.processes())
+    wait_until(lambda: not fresh.processes())
     assert os.path.exists(fresh.path)
 
     assert fresh.start()
@@ -378,7 +371,7 @@ def test_a_socket_that_was_removed_is_bound_again(place: Place) -> None:
     before = place.status()
     shutil.rmtree(place.folder)
 
-    until(lambda: os.path.exists(place.path), 10)
+    wait_until(lambda: os.path.exists(place.path))
 
     after = place.status()
     assert (after["pid"], after["keeper_pid"]) == (before["pid"], before["keeper_pid"])
@@ -395,7 +388,7 @@ def test_it_leaves_after_a_while_without_anything_to_do(
     fresh.start()
     pty = fresh.sh("sleep 1")
     assert fresh.get(pty)["state"] == "active"
-    until(lambda: not fresh.processes())
+    wait_until(lambda: not fresh.processes())
     assert "leaving" in fresh.log()
     assert not os.path.exists(f"{fresh.folder}/s.lock")
 
@@ -406,9 +399,9 @@ def test_it_does_not_leave_right_behind_the_end_of_a_pty(
     monkeypatch.setenv("PTYMUX_LEAVE_SECONDS", "3")
     fresh.start()
     pty = fresh.sh("sleep 2.5")
-    until(lambda: not is_alive(pty["pid"]))
+    wait_until(lambda: not is_alive(pty["pid"]))
     ended = time.monotonic()
-    until(lambda: not fresh.processes())
+    wait_until(lambda: not fresh.processes())
     assert 2.9 < time.monotonic() - ended < 10
 
 
@@ -421,7 +414,7 @@ def test_a_server_that_cannot_start_is_given_up_and_said(
     )
     with pytest.raises(PtymuxError, match="did not start"):
         autostart.start_server(fresh.path)
-    until(lambda: not fresh.processes())
+    wait_until(lambda: not fresh.processes())
     assert fresh.log().count("NameError") == 5
     assert "giving up" in fresh.log()
     os.unlink(f"{fresh.folder}/s.log")
@@ -439,7 +432,7 @@ def test_orphans_are_adopted_and_reaped(place: Place) -> None:
     keeper = place.status()["keeper_pid"]
     place.output(place.sh("for i in $(seq 20); do (setsid sh -c 'sleep 0.2' &) ; done; exit 0"))
 
-    until(lambda: len(children_of(keeper)) == 1)
+    wait_until(lambda: len(children_of(keeper)) == 1)
     assert children_of(keeper) == [place.zygote()]
 
 
@@ -452,10 +445,10 @@ def test_many_spawns_leave_no_fd_and_no_zombie(place: Place) -> None:
         place.call("remove", all=True)
 
     cycle(5)
-    until(lambda: place.status()["connections"] == 1)
-    before = fds_of(status["keeper_pid"]), fds_of(status["pid"])
+    wait_until(lambda: place.status()["connections"] == 1)
+    before = fd_count(status["keeper_pid"]), fd_count(status["pid"])
     cycle(200)
-    until(lambda: (fds_of(status["keeper_pid"]), fds_of(status["pid"])) <= before)
+    wait_until(lambda: (fd_count(status["keeper_pid"]), fd_count(status["pid"])) <= before)
     assert children_of(status["keeper_pid"]) == [place.zygote()]
     assert children_of(place.zygote()) == [status["pid"]]
 
@@ -491,7 +484,7 @@ def test_something_else_in_the_place_of_the_socket_is_left_alone(fresh: Place) -
     Path(fresh.path).write_text("mine")
     with pytest.raises(UnsafeDirectoryError):
         autostart.start_server(fresh.path)
-    until(lambda: not fresh.processes())
+    wait_until(lambda: not fresh.processes())
     assert Path(fresh.path).read_text() == "mine"
     os.unlink(fresh.path)
 

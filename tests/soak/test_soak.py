@@ -16,7 +16,8 @@ from ptymux.client.blocking import Client, connect
 from ptymux.core.model import KIB, MIB
 from ptymux.core.notifications import BufferStats
 from ptymux.stress.verdict import law_faults
-from tests.server.conftest import Place, fds_of, fresh, kill, place
+from tests.processes import fd_count, kill
+from tests.server.conftest import Place, fresh, place
 from tests.soak.population import Follower, Residents, Visitor, spawn_residents
 
 __all__ = ["fresh", "place"]  # the fixtures
@@ -69,7 +70,7 @@ class Soak:
         status = self.place.status()
         keeper, server = status["keeper_pid"], status["pid"]
         shared = pss(server) + pss(self.place.zygote())  # most of a zygote is the server's too
-        sample = (pss(keeper), shared, fds_of(keeper), fds_of(server))
+        sample = (pss(keeper), shared, fd_count(keeper), fd_count(server))
         self.samples.append(sample)
         done = sum((visitor.done for visitor in self.visitors), Counter[str]())
         silence = max(follower.silence_seconds for follower in self.followers)

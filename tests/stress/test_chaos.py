@@ -6,9 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,14 +26,16 @@ from ptymux.stress.chaos import (
     judge_chaos,
     make_chaos_plan,
 )
-from ptymux.stress.chaos_report import chaos_as_json, chaos_frame, render_chaos_plain
+from ptymux.stress.chaos_display import chaos_frame
+from ptymux.stress.chaos_report import chaos_as_json, render_chaos_plain
 from ptymux.stress.child import ChildKind, text
 from ptymux.stress.measurements import ContentCheck
 from ptymux.stress.verdict import VerdictOutcome
+from tests.processes import marked
 from tests.program import Program
+from tests.timing import deadline_seconds, wait_until
 
 COMMAND = [sys.executable, "-c", "from ptymux.cli.main import main; main()", "stress"]
-DEADLINE_SECONDS = 30
 GAP = (2_000_000, 2_100_000)
 
 Doctor = Callable[[ReaderMeasured], ReaderMeasured]
@@ -247,17 +247,6 @@ def folders_of(pid: int) -> list[str]:
     return [str(path) for path in Path("/tmp").glob(f"ptymux-chaos-{pid}-*")]
 
 
-def running_in(folder: str) -> list[int]:
-    """Return what was started with this folder's socket in its words or its environment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-            if folder.encode() in words:
-                found.append(int(process.name))
-    return found
-
-
 # Real runs -------------------------------------------------------------------------------------
 
 
@@ -266,7 +255,7 @@ def test_a_small_run_survives_its_kills_with_every_byte() -> None:
     words = ["--chaos", "2", "--size", "64k", "--bytes", "2M", "--json"]
 
     ended = subprocess.run(
-        [*COMMAND, *words], capture_output=True, text=True, timeout=DEADLINE_SECONDS
+        [*COMMAND, *words], capture_output=True, text=True, timeout=deadline_seconds()
     )
 
     told = json.loads(ended.stdout)
@@ -283,7 +272,7 @@ def test_a_small_run_survives_its_kills_with_every_byte() -> None:
 @pytest.mark.requirement("LAW-PTY", "LAW-READER", "BLOCK")
 def test_fifty_megabytes_survive_ten_kills() -> None:
     ended = subprocess.run(
-        [*COMMAND, "--chaos", "--json"], capture_output=True, text=True, timeout=150
+        [*COMMAND, "--chaos", "--json"], capture_output=True, text=True, timeout=deadline_seconds(6)
     )
 
     told = json.loads(ended.stdout)
@@ -298,16 +287,13 @@ def test_an_interrupted_run_leaves_no_server_no_child_and_no_file(signum: str, s
         assert it.stderr is not None
         assert it.stderr.readline().startswith(b"[1/50]")
         (folder,) = folders_of(it.pid)
-        assert len(running_in(folder)) >= 3  # a keeper and two children at least
+        assert len(marked(folder)) >= 3  # a keeper and two children at least
 
         it.send_signal(signal.Signals[signum])
 
-        out, err = it.communicate(timeout=DEADLINE_SECONDS)
+        out, err = it.communicate(timeout=deadline_seconds())
     assert it.returncode == status
     assert out == b""
     assert b"Traceback" not in err
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while running_in(folder):
-        assert time.monotonic() < deadline, running_in(folder)
-        time.sleep(0.01)  # polls the condition above
+    wait_until(lambda: not marked(folder))
     assert not folders_of(it.pid)

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -26,16 +25,17 @@ from ptymux.stress.measurements import Measured
 from ptymux.stress.plan import Plan, Scenario, make_plan
 from ptymux.stress.runner import Progress, run
 from ptymux.stress.verdict import VerdictOutcome, judge
+from tests.processes import children_of, is_alive
 from tests.program import Program
+from tests.timing import deadline_seconds, wait_until
 
 COMMAND = [sys.executable, "-c", "from ptymux.cli.main import main; main()", "stress"]
-DEADLINE_SECONDS = 30
 
 
 def command(*args: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
     env = os.environ | ({"PATH": path} if path else {})
     return subprocess.run(
-        [*COMMAND, *args], capture_output=True, text=True, timeout=DEADLINE_SECONDS, env=env
+        [*COMMAND, *args], capture_output=True, text=True, timeout=deadline_seconds(), env=env
     )
 
 
@@ -107,20 +107,16 @@ def test_interrupted_run_leaves_nothing_behind(signum: str, status: int, tmp_pat
     picture = tmp_path / "flood.svg"
     args = ["--bytes", "1000000000", "--plot", str(picture)]
     with Program([*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
-        children = Path(f"/proc/{it.pid}/task/{it.pid}/children")
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not (pids := children.read_text().split()):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)  # polls the condition above
+        pids = wait_until(lambda: children_of(it.pid))
 
         it.send_signal(signal.Signals[signum])
 
-        out, err = it.communicate(timeout=DEADLINE_SECONDS)
+        out, err = it.communicate(timeout=deadline_seconds())
     assert it.returncode == status
     assert out == b""
     assert b"Traceback" not in err
     assert not picture.exists()
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in pids if is_alive(pid)]
 
 
 @pytest.mark.parametrize("name", ["never reads", "slow", "fast", "block"])

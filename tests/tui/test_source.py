@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import selectors
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from ptymux.tui.pty_samples import Model
 from ptymux.tui.recent_events import News
 from ptymux.tui.source import Source
 from tests.client.stub import Peer, StubServer
+from tests.timing import Wait
 
 REFUSAL = LimitReachedError("subscribers", 256, "end a dashboard")
 
@@ -27,9 +27,8 @@ class Seen:
         )
 
     def turn_until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10
-        while not condition():
-            assert time.monotonic() < deadline
+        wait = Wait(condition)
+        while not wait.is_over():
             self.source.tick()
             for key, _events in self.selector.select(0.05):
                 key.data()

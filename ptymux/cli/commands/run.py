@@ -1,4 +1,4 @@
-"""`ptymux run`: parse what was asked, run it in the foreground, exit as it did."""
+"""`ptymux run`: runs a command in a new PTY, in the foreground, and exits as it does."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def _argv(command: tuple[str, ...], line: str | None) -> tuple[str, ...]:
 
 
 def _environment() -> dict[str, str]:
-    """Return what our caller gave us: Python may have set LC_CTYPE for itself, as PEP 538 says."""
+    """Return our environment without the LC_CTYPE that Python may have set for itself (PEP 538)."""
     env = {key: value for key, value in os.environ.items() if key}
     with open("/proc/self/environ", "rb") as given:
         if b"\0LC_CTYPE=" not in b"\0" + given.read():
@@ -186,7 +186,7 @@ def _environment() -> dict[str, str]:
 
 
 def _is_writable(fd: int) -> bool:
-    """Whether `fd` was opened for writing; one that our caller closed was not."""
+    """Whether `fd` can be written to; one that our caller closed cannot."""
     import fcntl
 
     try:

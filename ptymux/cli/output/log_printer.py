@@ -1,4 +1,4 @@
-"""Output on its way from a server to stdout, what is missing told in its place."""
+"""Gets the output of a PTY from a server, and prints it with a message for each gap."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Final
 
-from ptymux.cli.output.stderr import print_message
-from ptymux.cli.terminal.outlet import Outlet
+from ptymux.cli.output.gaps import gap_text
+from ptymux.cli.output.outlet import Outlet
+from ptymux.cli.output.printing import print_message
 from ptymux.client.attach_request import AttachRequest
 from ptymux.client.followed_stream import FollowedStream
 from ptymux.client.plain_text import Plain, Run
@@ -26,9 +27,9 @@ _NO_COLOUR: Final = b"\x1b[0m"
 
 
 class Printer:
-    """Prints pieces on an fd: `raw`, as `plain` text, or as text with `colours`.
+    """Prints output on an fd: `raw`, as `plain` text, or as text with `colours`.
 
-    Gaps are told on stderr, or with `inline` between the lines.
+    A gap is reported on stderr, or with `inline` between the lines.
     """
 
     def __init__(self, fd: int, view: str, *, inline: bool) -> None:
@@ -90,7 +91,7 @@ class Printer:
     def _print_gap(self, gap: Gap) -> None:
         if self._plain is not None:
             self._write_runs(self._plain.skip(gap.end))
-        text = f"{gap.end - gap.start:,} bytes of output are missing here, from {gap.start:,} on"
+        text = gap_text(gap.end - gap.start, gap.start)
         if self._inline:
             colour = _NO_COLOUR if self._is_coloured else b""
             start = b"" if self._at_line_start else b"\n"

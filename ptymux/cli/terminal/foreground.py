@@ -1,16 +1,15 @@
-"""`ptymux run` in the foreground: the server runs the command, we show its output to the end."""
+"""`ptymux run` in the foreground: starts a command in the server, and passes its output on."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ptymux.cli.output.exit_summary import summary
-from ptymux.cli.output.printing import SCHEMA, json_line
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.output.outlet import Outlet
+from ptymux.cli.output.printing import SCHEMA, STUCK_SECONDS, json_line, print_message
 from ptymux.cli.server_lookup import chosen_path, connect
-from ptymux.cli.terminal.outlet import Outlet
 from ptymux.client.attach_request import AttachRequest
 from ptymux.client.attachment import Attachment
 from ptymux.client.reconnect import RETRY_POLICY, repeat
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from ptymux.core.model import SpawnOptions
 
 __all__ = ["run_in_pipe", "run_on_terminal", "print_end"]
-
-_STUCK_SECONDS: Final = 1.0  # after which we write nothing to a stderr that nobody reads
 
 
 def run_on_terminal(
@@ -49,7 +46,7 @@ def run_on_terminal(
 def run_in_pipe(
     options: SpawnOptions, *, keep: bool, remove: bool
 ) -> tuple[int, Mapping[str, Any] | None]:
-    """Run a command and pass its output on to stdout; return and raise as `run_on_terminal`."""
+    """Run a command, and pass its output on to stdout; returns and raises as `run_on_terminal`."""
     from ptymux.cli.terminal.pipe import PipePassage
 
     attachment = _start(options, "lossless", keep=keep, remove=remove)
@@ -60,11 +57,11 @@ def run_in_pipe(
 def print_end(pty: Mapping[str, Any], *, as_json: bool, is_kept: bool) -> None:
     """Print on stderr how a PTY ended."""
     if not as_json:
-        print_message(summary(pty, is_kept=is_kept), who="")
+        print_message(summary(pty, is_kept=is_kept), prefix="")
         return
     outlet = Outlet(2)
     with contextlib.suppress(BrokenPipeError, ClosedOutputError):
-        outlet.write(json_line({"schema": SCHEMA, "pty": pty}).encode() + b"\n", _STUCK_SECONDS)
+        outlet.write(json_line({"schema": SCHEMA, "pty": pty}).encode() + b"\n", STUCK_SECONDS)
     outlet.close()
 
 

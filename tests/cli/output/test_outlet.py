@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.cli.terminal.outlet import Outlet
+from ptymux.cli.output.outlet import Outlet
 from ptymux.errors import ClosedOutputError
+from tests.timing import deadline_seconds
 
 Ends = tuple[int, int]  # to read from, to write to
 
@@ -79,7 +80,7 @@ def test_write_returns_once_the_reader_took_all(ends: Ends) -> None:
     reader = threading.Thread(target=read_all)
     reader.start()
     done = outlet.write(b"x" * 1_000_000)
-    reader.join(10)
+    reader.join(deadline_seconds())
 
     assert (done, sum(read)) == (True, 1_000_000)
     outlet.close()

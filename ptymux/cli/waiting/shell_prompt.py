@@ -1,4 +1,4 @@
-"""`ptymux wait --prompt`: a shell is back at its prompt, as any shell shows without any setup.
+"""Waits until a shell is back at its prompt, without any setup of the shell.
 
 There are two signs. Some shells mark each prompt with an escape code (OSC 133;A); that counts at
 once. Any shell, the first process of its session, is in the terminal's foreground again and waits
@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ptymux.cli.commands.wait_conditions import Outcome, facts_of, observe
+from ptymux.cli.waiting.conditions import Outcome, facts_of, observe
 from ptymux.client.stream import Stream
 from ptymux.posix.prompt import waits_for_typing
 from ptymux.protocol.framing import Exit, Gap, Out
@@ -34,18 +34,18 @@ class Marks:
         self._rest = b""
 
     def feed(self, data: bytes) -> bool:
-        """Whether a mark is complete with this output."""
+        """Take output; return whether a mark ends in it."""
         text = self._rest + data
         self._rest = text[1 - len(b"\x1b]133;A") :]
         return _MARK.search(text) is not None
 
     def skip(self) -> None:
-        """Go on after a gap."""
+        """Take notice of a gap: no mark goes across it."""
         self._rest = b""
 
 
 def for_prompt(pty: Mapping[str, Any], start: int | str | None) -> Outcome:
-    """Return once the prompt is there; with a `start` only after some output from there on."""
+    """Return once the prompt is there; with a `start` only after output from that offset on."""
     watch, found = observe(
         pty["pty_id"],
         "now" if start is None else start,

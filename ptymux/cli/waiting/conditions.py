@@ -1,4 +1,4 @@
-"""The conditions of `ptymux wait`: each function returns once it holds, as text and as JSON."""
+"""Waits for the end, a state, a text or silence of a PTY, also while its server is replaced."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from ptymux.protocol.framing import Exit, Gap
 
 __all__ = ["Outcome", "facts_of", "for_exit", "for_quiet", "for_state", "for_text", "observe"]
 
-Outcome: TypeAlias = tuple[str | None, dict[str, Any]]  # no text if the PTY ended before
+# A line for people, None if the PTY ended before it came true, and the same as JSON values.
+Outcome: TypeAlias = tuple[str | None, dict[str, Any]]
 Sight = TypeVar("Sight", covariant=True)
 
 
@@ -33,7 +34,7 @@ def for_exit(pty: Mapping[str, Any]) -> Outcome:
 
 
 def for_state(pty: Mapping[str, Any], state: str) -> Outcome:
-    """Return once the PTY is in a state, named as in `--json` or as it is shown."""
+    """Return once the PTY is in `state`, a word of machines (active) or of people (running)."""
     try:
         there = _ask(pty, until="state", state=state)
     except InvalidStateError:  # it ended and never was
@@ -42,7 +43,7 @@ def for_state(pty: Mapping[str, Any], state: str) -> Outcome:
 
 
 def for_text(pty: Mapping[str, Any], matcher: Matcher, start: int | str) -> Outcome:
-    """Return once the output from `start` on matches."""
+    """Return once the output from `start` on has a match."""
     has_begun = False
     for piece in follow(chosen_path(), pty["pty_id"], start, "observer"):
         if isinstance(piece, Gap):
@@ -66,7 +67,7 @@ def for_text(pty: Mapping[str, Any], matcher: Matcher, start: int | str) -> Outc
 
 
 def for_quiet(pty: Mapping[str, Any], seconds: float) -> Outcome:
-    """Return once nothing was written for so many seconds, from now on."""
+    """Return once nothing was written for `seconds`, from now on."""
     silence, end = observe(pty["pty_id"], "now", lambda offset: _Silence(seconds, offset))
     if end is not None:
         return None, facts_of("quiet", end.pty, came_true=False)
@@ -86,10 +87,10 @@ class Watch(Protocol[Sight]):
 def observe(
     pty_id: str, start: int | str, begin: Callable[[int], Watch[Sight]]
 ) -> tuple[Watch[Sight], Sight]:
-    """Return what a watch finds in the output from `start` on, and the watch.
+    """Show a PTY's output from `start` on to a watch; return the watch and what it saw.
 
-    `begin` makes it, for the offset at which the output begins. If the server is replaced, it goes
-    on where it was.
+    `begin` makes the watch, from the offset at which it begins. After the server was replaced it
+    goes on where it was.
     """
     request = AttachRequest.to_read(pty_id, "observer", start)
     with FollowedStream(chosen_path(), request) as followed:
@@ -127,13 +128,13 @@ def _ask(pty: Mapping[str, Any], **wanted: str) -> dict[str, Any]:
 
     def ask(connection: ServerConnection) -> dict[str, Any]:
         with connection:
-            then: dict[str, Any] = connection.call("wait", pty=pty["pty_id"], **wanted)["pty"]
-            return then
+            found: dict[str, Any] = connection.call("wait", pty=pty["pty_id"], **wanted)["pty"]
+            return found
 
     return ServerReconnect(chosen_path()).run(ask)
 
 
 def facts_of(what: str, pty: Mapping[str, Any], *, came_true: bool = True) -> dict[str, Any]:
-    """Return what `--json` prints whatever was waited for."""
+    """Return the members that the JSON of every condition has."""
     names = ("pty_id", "state", "shown", "exit_code", "signal")
     return {"waited_for": what, "came_true": came_true} | {name: pty[name] for name in names}

@@ -1,0 +1,54 @@
+"""The time windows of ptymux: how long it waits where only time can tell what happened.
+
+A terminal that is silent for 0.2 s has probably said its last word; a program that got HUP has
+probably cleaned up 0.3 s later. Such numbers are guesses about other programs. They stand here,
+in one value that is passed on, so that a test can make each of them as long as its machine is slow,
+or as short as it likes. `PTYMUX_WINDOWS` sets them for a process and for the server that it starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Final
+
+from ptymux.errors import InvalidValueError
+
+__all__ = ["VARIABLE", "Windows"]
+
+VARIABLE: Final = "PTYMUX_WINDOWS"  # in the environment: `typing=1,hangup=0.05`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """Seconds, each for one thing that may need time."""
+
+    typing: float = 0.1  # after a key, in which output counts as its answer
+    tail_silence: float = 0.2  # of a terminal that others hold after the child's end, to close it
+    tail: float = 1.0  # for all that such a terminal may still say
+    paused_end: float = 10.0  # for the consumer that an ended PTY in `block` waits for
+    count_paused: float = 0.5  # between two updates of `held_ms` while a terminal is paused
+    hangup: float = 0.3  # from HUP to TERM, for programs that clean up at HUP
+    nudge: float = 0.05  # that a terminal keeps another size, so that its program repaints
+    stale: float = 0.3  # after ^C, in which what was interrupted is still shown only in part
+    clients_return: float = 10.0  # for the clients of a dead server to attach to the next one
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Windows:
+        """Return the windows that `environ` sets, the others as they are by default.
+
+        Raises:
+            InvalidValueError: there is no window of such a name, or it is no number of seconds.
+        """
+        given: dict[str, float] = {}
+        names = {each.name for each in fields(cls)}
+        for part in filter(None, environ.get(VARIABLE, "").split(",")):
+            name, _, seconds = part.partition("=")
+            try:
+                given[name] = float(seconds)
+            except ValueError:
+                given[name] = -1.0
+            if name not in names or not 0 <= given[name] < 1e6:
+                expected = f"NAME=SECONDS with a name of {', '.join(sorted(names))}"
+                raise InvalidValueError(VARIABLE, part, expected)
+        return cls(**given)
