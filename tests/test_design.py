@@ -17,6 +17,11 @@ DESIGN = (PACKAGE / "DESIGN.md").read_text()
 # "- **FR-001 Lifecycle.** A PTY is …", up to the next entry, heading or empty line.
 ENTRY = re.compile(r"^- \*\*([A-Z]+(?:-[A-Z0-9]+)*)\b[^*]*\*\*\s+(.+(?:\n  .+)*)", re.MULTILINE)
 PATH = re.compile(r"`([\w.-]+(?:/[\w.-]+)*(?:/|\.py|\.md|\.json)|(?:tests|scripts)/[\w./-]+)`")
+REPLACED_WORDS = re.compile(
+    r"\b(heir\w*|herit\w*|estate|holdings|inherit\w*|legacy|claim\w*|adopt\w*"
+    r"|success(?:or|ion)s?|predecessors?)\b",
+    re.IGNORECASE,
+)
 MAP = re.compile(r"^    (\w+(?:/|\.py)) ", re.MULTILINE)
 
 
@@ -71,3 +76,14 @@ def test_no_file_is_passed_twice_on_one_way() -> None:
 
         assert [int(number) for number, _path in steps] == list(range(1, len(files) + 1))
         assert len(set(files)) == len(files), way
+
+
+def test_words_of_inheritance_law_have_not_come_back() -> None:
+    """They were second names for what DESIGN.md calls handover, snapshot and replacement."""
+    texts = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
+
+    assert not {str(path): found for path, text in texts.items() if (found := _replaced(text))}
+
+
+def _replaced(text: str) -> list[str]:
+    return [match[0] for match in REPLACED_WORDS.finditer(text)]

@@ -1,9 +1,9 @@
-"""The time windows of ptymux: how long it waits where only time can tell what happened.
+"""The time windows of ptymux: how long it waits when only time can show what happened.
 
-A terminal that is silent for 0.2 s has probably said its last word; a program that got HUP has
-probably cleaned up 0.3 s later. Such numbers are guesses about other programs. They stand here,
-in one value that is passed on, so that a test can make each of them as long as its machine is slow,
-or as short as it likes. `PTYMUX_WINDOWS` sets them for a process and for the server that it starts.
+A terminal that was silent for 0.2 s has probably nothing more to print. A program that got HUP has
+probably cleaned up after 0.3 s. Such numbers are guesses about other programs. They stand here in
+one value, which is passed on, so that a test can make each of them longer for a slow machine, or as
+short as it likes. `PTYMUX_WINDOWS` sets them for a process and for the server that it starts.
 """
 
 from __future__ import annotations

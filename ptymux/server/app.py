@@ -316,7 +316,7 @@ def _leave_seconds() -> float:
 
 
 def _open_event_log(memory: int) -> EventLog:
-    """Return the log in this memory: a predecessor's, or a new one."""
+    """Return the event log in this memory: that of the server before this one, or a new one."""
     mapped = map_ring_memory(memory)
     if not any(mapped[:8]):
         return EventLog(mapped, epoch=os.urandom(8).hex())
