@@ -43,13 +43,13 @@ def chosen_path(context: click.Context | None = None) -> str:
 
 
 def connect(*, start: bool = False) -> ServerConnection:
-    """Return a connection to the server, which `start` starts if none runs.
+    """Return a connection to the server; with `start` one is started if none runs.
 
-    Without a server it is a connection to one without PTYs: lists are empty and every PTY is
-    unknown. What only a real server can answer raises NoServerError.
+    Without a server it acts as a connection to one that has no PTYs: lists are empty and every PTY
+    is unknown. A request that only a real server can answer raises NoServerError.
 
     Raises:
-        PtymuxError: there is something at the socket that cannot be talked to, or it did not start.
+        PtymuxError: what is at the socket does not answer as a server, or none could be started.
     """
     path = chosen_path()
     try:
@@ -70,18 +70,26 @@ def reach(path: str) -> ServerConnection:
 
     Raises:
         NoServerError: none runs.
-        PtymuxError: there is something that cannot be talked to.
+        PtymuxError: what is there does not answer as a server.
     """
+    from ptymux.client.reconnect import RetryPolicy, repeat
+
     deadline = time.monotonic() + _HELLO_SECONDS
-    while True:
-        try:
-            return ServerConnection(path, max(deadline - time.monotonic(), _RETRY_SECONDS))
-        except ConnectionClosedError as error:  # before it said hello: nothing was asked yet
-            if time.monotonic() > deadline:
-                log = state_path(path, "log")
-                reason = f"it hangs up on whoever comes; {log} may say why"
-                raise UnreachableError(path, reason) from error
-        time.sleep(_RETRY_SECONDS)
+
+    def connect() -> ServerConnection:
+        return ServerConnection(path, max(deadline - time.monotonic(), _RETRY_SECONDS))
+
+    policy = RetryPolicy(
+        died_seconds=_HELLO_SECONDS,
+        pause_seconds=_RETRY_SECONDS,
+        passing=(ConnectionClosedError,),  # before it said hello: nothing was asked yet
+        says_how_long=False,
+    )
+    try:
+        return repeat(connect, lambda connection: connection, policy)
+    except ConnectionClosedError as error:
+        reason = f"it hangs up on whoever comes; {state_path(path, 'log')} may say why"
+        raise UnreachableError(path, reason) from error
 
 
 def repeating(act: Callable[[ServerConnection], _T]) -> _T:
@@ -114,14 +122,15 @@ def change_pty(method: str, as_json: bool, **params: object) -> None:
 
 def _connect_soon(path: str) -> ServerConnection:
     """Connect to a server that serves, or will soon as somebody has just started it."""
-    deadline = time.monotonic() + _COME_UP_SECONDS
-    while True:
-        try:
-            return ServerConnection(path)
-        except NoServerError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(_RETRY_SECONDS)
+    from ptymux.client.reconnect import RetryPolicy, ServerReconnect
+
+    policy = RetryPolicy(
+        gone_seconds=_COME_UP_SECONDS,
+        pause_seconds=_RETRY_SECONDS,
+        passing=(NoServerError,),
+        says_how_long=False,
+    )
+    return ServerReconnect(path, policy).wait()
 
 
 class _Nobody(ServerConnection):
@@ -137,7 +146,7 @@ class _Nobody(ServerConnection):
         """Do nothing."""
 
     def fileno(self) -> int:
-        """Return -1: there is nothing to wait for."""
+        """Return -1, as there is nothing to wait for."""
         return -1
 
     def notification(self, timeout: float | None = None) -> Notification | None:

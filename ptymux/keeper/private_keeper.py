@@ -76,7 +76,7 @@ class PrivateKeeper(KeeperService):
                 self._engine.check_stopped()  # there is no signal for children that are not ours
                 next_check = time.monotonic() + CHECK_SECONDS
         with released_reserve():
-            end_sessions(self._table.leaders, self._close)
+            end_sessions(self._table.leaders, self._close, self._engine.windows)
 
     def _on_hang_up(self) -> None:
         self._is_over = True

@@ -112,7 +112,7 @@ class ServerKeeper(KeeperService):
             self._stop_waiting(self._pending_link).close()
         self._server.zygote.close()
         with released_reserve():  # sessions are left if the server was killed while it ended them
-            end_sessions(self._table.leaders, super()._close)
+            end_sessions(self._table.leaders, super()._close, self._engine.windows)
         self._socket_lock.close()  # last: until then the state file lists these sessions
         os.close(self._log)
 

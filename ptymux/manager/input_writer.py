@@ -27,7 +27,7 @@ async def type_in(link: Link, pty: ManagedPty, data: bytes) -> int:
         longest = max(line_sizes(data))
         if longest > LONGEST_LINE and await link.is_canonical(pty.slot):
             raise LineTooLongError(longest, LONGEST_LINE)
-    pty.typed = True
+    pty.end.is_typed_into = True
     _number, lifeline = await link.open_lifeline(pty.slot)
     with lifeline:
         taken = await _send_all(lifeline, data)

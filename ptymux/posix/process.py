@@ -25,13 +25,14 @@ from ptymux.errors import (
     UnknownSignalError,
 )
 from ptymux.posix.exit_status import ExitStatus, is_stopped, reap
-from ptymux.posix.procfs import Stat, boot_id, read, read_stat, scan, start_time
+from ptymux.posix.procfs import Stat, boot_id, ignores_term, read_stat, scan, start_time
 from ptymux.posix.reserve_fds import retry_with_reserve
 from ptymux.posix.resource_errors import resource_error
 
 __all__ = [
     "FOREGROUND_SIGNALS",
     "ExitStatus",
+    "Identity",
     "ProcessId",
     "SessionMember",
     "boot_id",
@@ -57,9 +58,14 @@ class Identity(Protocol):
     """The pid and start time of a process, which no other process ever has."""
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int:
+        """Its number, which another process may get once this one is gone."""
+        ...
+
     @property
-    def start_time(self) -> int: ...
+    def start_time(self) -> int:
+        """When it started, in clock ticks since boot."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +89,9 @@ class SessionMember:
 
 def _members(stats: list[Stat]) -> tuple[SessionMember, ...]:
     return tuple(
-        SessionMember(stat.pid, stat.start_time, stat.pgid, _ignores_term(stat.pid), stat.state)
+        SessionMember(stat.pid, stat.start_time, stat.pgid, ignores_term(stat.pid), stat.state)
         for stat in stats
     )
-
-
-def _ignores_term(pid: int) -> bool:
-    for line in (read(f"/proc/{pid}/status") or b"").split(b"\n"):
-        if line.startswith(b"SigIgn:"):
-            return bool(int(line[7:], 16) >> signal.SIGTERM - 1 & 1)
-    return False
 
 
 def session_members(sid: int) -> tuple[SessionMember, ...]:

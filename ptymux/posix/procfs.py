@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,7 +11,16 @@ from ptymux.errors import UnsupportedPlatformError
 from ptymux.posix.reserve_fds import retry_with_reserve
 from ptymux.posix.resource_errors import resource_error
 
-__all__ = ["Stat", "read", "read_stat", "scan", "start_time", "boot_id", "pid_behind"]
+__all__ = [
+    "Stat",
+    "read",
+    "read_stat",
+    "scan",
+    "start_time",
+    "boot_id",
+    "ignores_term",
+    "pid_behind",
+]
 
 
 class Stat(NamedTuple):
@@ -88,6 +98,14 @@ def start_time(pid: int) -> int | None:
     """Return a process's start time in clock ticks since boot; None if there is no such process."""
     stat = read_stat(pid)
     return stat.start_time if stat else None
+
+
+def ignores_term(pid: int) -> bool:
+    """Return whether the process ignores TERM, as interactive shells do."""
+    for line in (read(f"/proc/{pid}/status") or b"").split(b"\n"):
+        if line.startswith(b"SigIgn:"):
+            return bool(int(line[7:], 16) >> signal.SIGTERM - 1 & 1)
+    return False
 
 
 def boot_id() -> str:

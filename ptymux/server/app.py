@@ -209,7 +209,7 @@ class App:
     def _on_done(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
         for pty_id in connection.owned:
-            self.manager.disown(pty_id)
+            self.manager.hang_up_unowned(pty_id)
         self._idle_since = time.monotonic()
         self._arm_leave()
 

@@ -25,7 +25,8 @@ from ptymux.cli.output.outlet import Outlet
 from ptymux.cli.output.printing import print_message
 from ptymux.cli.terminal.modes import Modes
 from ptymux.cli.terminal.sizes import SizeWatch, terminal_size
-from ptymux.client.attachment import RETRY_SECONDS, Attachment
+from ptymux.client.attachment import Attachment
+from ptymux.client.reconnect import RETRY_SECONDS
 from ptymux.core.model import WindowSize
 from ptymux.errors import ClosedOutputError, NotATerminalError
 from ptymux.posix.signals import SignalInbox, stop_ourselves
