@@ -7,13 +7,21 @@ from pathlib import Path
 import pytest
 
 from ptymux.errors import LimitReachedError
+from ptymux.tui import source
 from ptymux.tui.pty_samples import Model
 from ptymux.tui.recent_events import News
 from ptymux.tui.source import Source
 from tests.client.stub import Peer, StubServer
-from tests.timing import Wait
+from tests.timing import Wait, deadline_seconds
 
 REFUSAL = LimitReachedError("subscribers", 256, "end a dashboard")
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no stub be late, however slow the machine."""
+    for name in ("_RECONNECT_SECONDS", "_LATE_SECONDS"):
+        monkeypatch.setattr(source, name, deadline_seconds())
 
 
 class Seen:
