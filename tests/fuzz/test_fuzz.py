@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ptymux.errors import ProtocolError
 from ptymux.protocol.framing import FrameDecoder, Redraw
-from ptymux.server.methods import COMMANDS
+from ptymux.server import methods
 from tests.fuzz.guided import fuzz
 from tests.fuzz.targets import FRAME, JSON, TARGETS
 from tests.processes import resident
@@ -75,7 +75,7 @@ LIKELY = st.sampled_from(
 PARAMS = st.dictionaries(st.sampled_from(NAMES), LIKELY | JSON, max_size=6)
 # What may rightly take for ever, or end the server, is asked for wrongly only.
 WRONG = {"wait": {"pty": "2"}, "shutdown": {"force": "yes"}}
-METHODS = sorted(set(COMMANDS) - {"restart"})
+METHODS = sorted(set(methods.METHODS) - {"restart"})
 
 
 @contextmanager
