@@ -15,7 +15,7 @@ from typing import Any, Final
 from ptymux.client.attachment import Attachment
 from ptymux.errors import PtymuxError
 from ptymux.protocol.framing import Exit, Frame, Gap, Out
-from tests.server.conftest import Place
+from tests.serving import Serving
 from tests.timing import deadline_seconds, wait_until
 
 __all__ = ["Client", "FLOOD", "LINE", "PACED", "expected", "goes_on", "streaming"]
@@ -60,7 +60,7 @@ class Client(threading.Thread):
 
     def __init__(
         self,
-        place: Place,
+        server: Serving,
         pty: dict[str, Any],
         kind: str = "consumer",
         *,
@@ -71,8 +71,8 @@ class Client(threading.Thread):
     ) -> None:
         super().__init__(daemon=True)
         self.attachment = Attachment(
-            place.path,
-            place.attach(pty, kind=kind, wants_input=types, lifeline=lifeline, hangup=hangup),
+            server.path,
+            server.attach(pty, kind=kind, wants_input=types, lifeline=lifeline, hangup=hangup),
             kind,
             wants_input=types,
             hangup=hangup,
@@ -144,9 +144,9 @@ class Client(threading.Thread):
         assert self.offset - self.start_offset == self.delivered + self.skipped
 
 
-def streaming(place: Place) -> tuple[dict[str, Any], Client]:
-    pty = place.spawn(*PACED, plain_output=True)
-    return pty, Client(place, pty, types=True)
+def streaming(server: Serving) -> tuple[dict[str, Any], Client]:
+    pty = server.spawn(*PACED, plain_output=True)
+    return pty, Client(server, pty, types=True)
 
 
 def goes_on(client: Client) -> None:
