@@ -1,7 +1,7 @@
-"""Every exception of ptymux: what is wrong, the code on the wire, the exit code of the CLI.
+"""All exceptions of ptymux, each with its code on the wire and its exit code of the CLI.
 
-Facts are attributes, the sentence is the message: what, how much, what to do now. A request
-that was refused has changed nothing.
+The message is a sentence for people: what is wrong, how much, what to do now. The same facts are
+attributes. A request that was refused has changed nothing.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ __all__ = [
 
 
 class PtymuxError(Exception):
-    """Anything that ptymux refuses or could not do, told in one line."""
+    """The base of all errors of ptymux; its message is one line."""
 
     code = "error"  # on the wire
     exit_code = 125  # of the CLI
 
 
 class InvalidValueError(PtymuxError, ValueError):
-    """A value that can never work: `name` says which, `value` what was given."""
+    """A value that can never be valid: `name` says which one, `value` is what was given."""
 
     code = "invalid-value"
     exit_code = 2
@@ -68,7 +68,7 @@ class InvalidValueError(PtymuxError, ValueError):
 
 
 class ConfigError(PtymuxError):
-    """The user's configuration cannot be used as it is; `line` is None if none is at fault."""
+    """The user's configuration file is wrong; `line` is None if no single line is."""
 
     code = "config"
     exit_code = 2
@@ -79,7 +79,7 @@ class ConfigError(PtymuxError):
 
 
 class InvalidDimensionsError(InvalidValueError):
-    """A terminal size outside 1..10000 columns and rows."""
+    """A terminal size outside 1 to 10000 columns and rows."""
 
     code = "invalid-dimensions"
 
@@ -100,7 +100,7 @@ class UnknownSignalError(InvalidValueError):
 
 
 class UnknownPtyError(PtymuxError, KeyError):
-    """No PTY with that id is known, neither live nor ended."""
+    """There is no PTY with that id, neither live nor ended."""
 
     code = "unknown-pty"
 
@@ -112,7 +112,7 @@ class UnknownPtyError(PtymuxError, KeyError):
 
 
 class AmbiguousPtyError(PtymuxError):
-    """Several PTYs fit what was given; `candidates` names them all."""
+    """Several PTYs match what was given; `candidates` names them all."""
 
     code = "ambiguous-pty"
 
@@ -124,7 +124,7 @@ class AmbiguousPtyError(PtymuxError):
 
 
 class DuplicatePtyError(PtymuxError):
-    """A PTY with that id is already registered."""
+    """A PTY with that id or number is registered already."""
 
     code = "duplicate-pty"
 
@@ -134,9 +134,9 @@ class DuplicatePtyError(PtymuxError):
 
 
 class InvalidTransitionError(PtymuxError):
-    """The lifecycle has no such step; the state is as it was.
+    """An event that the PTY's state does not allow; the state is as it was.
 
-    `history` holds the most recent transitions as text, oldest first.
+    `history` has the latest transitions as text, oldest first.
     """
 
     code = "invalid-transition"
@@ -149,7 +149,7 @@ class InvalidTransitionError(PtymuxError):
 
 
 class InvalidStateError(PtymuxError):
-    """The PTY's state does not allow what was asked."""
+    """A request that the PTY's state does not allow."""
 
     code = "invalid-state"
 
@@ -159,7 +159,7 @@ class InvalidStateError(PtymuxError):
 
 
 class InputCutError(PtymuxError):
-    """The PTY ended while input was on its way: it took `taken` bytes of `size`."""
+    """The PTY ended while input was being typed: it took `taken` of `size` bytes."""
 
     code = "input-cut"
 
@@ -169,7 +169,7 @@ class InputCutError(PtymuxError):
 
 
 class LineTooLongError(PtymuxError):
-    """A line of input that the kernel would cut, as the terminal collects lines."""
+    """A line of input that the kernel would cut, because the terminal is in canonical mode."""
 
     code = "line-too-long"
 
@@ -182,7 +182,7 @@ class LineTooLongError(PtymuxError):
 
 
 class LimitReachedError(PtymuxError):
-    """A limit of ours refused the request."""
+    """A request that would exceed a limit of ptymux."""
 
     code = "limit-reached"
 
@@ -192,19 +192,19 @@ class LimitReachedError(PtymuxError):
 
 
 class LinkClosedError(PtymuxError):
-    """The engine behind a manager is gone, or the manager was closed."""
+    """The link to the engine is closed: the engine is gone, or the manager was closed."""
 
     code = "link-closed"
 
 
 class ClosedOutputError(PtymuxError):
-    """Output has nowhere to go."""
+    """Standard output is closed."""
 
     code = "closed-output"
 
 
 class NotATerminalError(PtymuxError):
-    """A terminal was needed and the file descriptor is none."""
+    """A file descriptor that should be a terminal and is none."""
 
     code = "not-a-terminal"
 
@@ -213,13 +213,13 @@ class NotATerminalError(PtymuxError):
 
 
 class UnsupportedPlatformError(PtymuxError):
-    """This system lacks what ptymux is built on."""
+    """This system lacks something that ptymux needs."""
 
     code = "unsupported-platform"
 
 
 class AlreadyRunningError(PtymuxError):
-    """Another keeper or server owns this socket."""
+    """Another keeper or server holds the lock of this socket."""
 
     code = "already-running"
 
@@ -229,7 +229,7 @@ class AlreadyRunningError(PtymuxError):
 
 
 class UnsafeDirectoryError(PtymuxError):
-    """A file or directory of ours that others could tamper with, or that cannot be used."""
+    """A file or directory of ours that cannot be used, or that other users could change."""
 
     code = "unsafe-directory"
 
@@ -239,7 +239,7 @@ class UnsafeDirectoryError(PtymuxError):
 
 
 class OutOfResourcesError(PtymuxError):
-    """The system has no more of something: `resource` says what."""
+    """The system has run out of something: `resource` says what."""
 
     code = "out-of-resources"
 
@@ -249,13 +249,13 @@ class OutOfResourcesError(PtymuxError):
 
 
 class SpawnError(PtymuxError):
-    """The command could not be started; nothing of it is left."""
+    """The command could not be started; nothing is left behind."""
 
     code = "spawn-failed"
 
 
 class CommandNotFoundError(SpawnError):
-    """No such program."""
+    """There is no such program."""
 
     code = "command-not-found"
     exit_code = 127
@@ -266,7 +266,7 @@ class CommandNotFoundError(SpawnError):
 
 
 class NotExecutableError(SpawnError):
-    """The program exists and cannot be executed."""
+    """The program exists, and cannot be executed."""
 
     code = "not-executable"
     exit_code = 126
@@ -287,7 +287,7 @@ class BadDirectoryError(SpawnError):
 
 
 class ArgumentsTooLongError(SpawnError):
-    """Arguments and environment together exceed what the kernel takes."""
+    """Arguments and environment together are longer than the kernel allows."""
 
     code = "arguments-too-long"
     exit_code = 126
@@ -298,13 +298,13 @@ class ArgumentsTooLongError(SpawnError):
 
 
 class SignalError(PtymuxError):
-    """A signal reached nobody."""
+    """A signal could not be sent."""
 
     code = "signal-failed"
 
 
 class ProcessGoneError(SignalError):
-    """What was to be signalled has ended; a reused pid counts as ended."""
+    """The process to be signalled has ended; if its pid was reused, it counts as ended."""
 
     code = "process-gone"
 
@@ -314,7 +314,7 @@ class ProcessGoneError(SignalError):
 
 
 class SignalForbiddenError(SignalError):
-    """The process runs as somebody else, as those of sudo do."""
+    """The process runs as another user, as those of sudo do."""
 
     code = "signal-forbidden"
 
@@ -324,9 +324,9 @@ class SignalForbiddenError(SignalError):
 
 
 class ProtocolError(PtymuxError):
-    """The other side does not speak our protocol; the connection is of no more use.
+    """The other side does not follow the protocol; the connection cannot be used any more.
 
-    `number` is what JSON-RPC calls it.
+    `number` is the error code of JSON-RPC.
     """
 
     code = "protocol"
@@ -339,7 +339,7 @@ class ProtocolError(PtymuxError):
 
 
 class UnknownMethodError(PtymuxError):
-    """A request for something that this version does not do."""
+    """A request for a method that this version does not have."""
 
     code = "unknown-method"
 
@@ -365,13 +365,13 @@ class VersionError(PtymuxError):
 
 
 class NoServerError(PtymuxError):
-    """Nobody listens at the socket."""
+    """No server listens at the socket."""
 
     code = "no-server"
 
 
 class UnreachableError(PtymuxError):
-    """There is something at the socket, and it cannot be talked to."""
+    """There is something at the socket's path, and it cannot be used."""
 
     code = "unreachable"
 
@@ -381,13 +381,13 @@ class UnreachableError(PtymuxError):
 
 
 class ConnectionClosedError(PtymuxError):
-    """The other side ended the connection before all was said."""
+    """The other side closed the connection too early."""
 
     code = "connection-closed"
 
 
 class WaitTimeoutError(PtymuxError, TimeoutError):
-    """What was waited for did not come true in time; it still may."""
+    """The condition that was waited for did not come true in time; it still may."""
 
     code = "wait-timeout"
     exit_code = 124
@@ -398,7 +398,7 @@ class WaitTimeoutError(PtymuxError, TimeoutError):
 
 
 class RemoteError(PtymuxError):
-    """What a server refused for a reason that this version has no class for."""
+    """A server's error for which this version has no class."""
 
     def __init__(self, message: str, code: str, exit_code: int) -> None:
         super().__init__(message)
@@ -406,9 +406,9 @@ class RemoteError(PtymuxError):
 
 
 def error_from_wire(code: str, message: str, exit_code: int) -> PtymuxError:
-    """Return the exception that a server told of: of its class if we have it, else RemoteError.
+    """Return the exception for an error that a server has sent; RemoteError if it is unknown.
 
-    Of its attributes only `code` and `exit_code` are there; the other facts are in the message.
+    It has only the attributes `code` and `exit_code`; the other facts are in the message.
     """
     kind = _kinds(PtymuxError).get(code)
     if kind is None or kind is PtymuxError:

@@ -24,6 +24,7 @@ from typing import Any
 from unittest import mock
 
 from ptymux.client import autostart
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.blocking import connect
 from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import Stream, attach
@@ -171,7 +172,7 @@ class Serving:
 
     def attach(self, pty: Mapping[str, Any], **options: Any) -> Stream:
         with self.connect() as connection:
-            return attach(connection, pty["pty_id"], **options)
+            return attach(connection, AttachRequest(pty["pty_id"], **options))
 
     def output(self, pty: Mapping[str, Any], **options: Any) -> tuple[bytes, int, dict[str, Any]]:
         """Return all output of a PTY until its end, how much was missed, and how it ended."""

@@ -1,4 +1,4 @@
-"""Where the command begins and ends: its standard fds, its signals, and how failures are told.
+"""The beginning and the end of every `ptymux` command: standard fds, signals, errors, exit code.
 
 Whatever goes wrong, a user gets one line that says what and what to do, and an exit code.
 """
@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.output.printing import print_message
 from ptymux.errors import PtymuxError, UnknownPtyError
 from ptymux.posix.resource_errors import resource_error
 
@@ -90,7 +90,7 @@ def _run(on_interrupt: object) -> int:
 
 
 def _fail(error: Exception) -> int:
-    """Tell a failure in words; return the exit code."""
+    """Print what went wrong; return the exit code."""
     if isinstance(error, OSError):
         if error.errno in _UNWRITABLE:
             return _print_unwritable(error)
@@ -104,7 +104,7 @@ def _fail(error: Exception) -> int:
 
 
 def _with_hint(error: PtymuxError) -> str:
-    """Return what an error says; of a PTY that is not there, also which may have been meant."""
+    """Return the message of an error; for an unknown PTY with a name that may have been meant."""
     text = str(error)
     unknown = re.match(r"no PTY '([^']+)'", text) if isinstance(error, UnknownPtyError) else None
     if unknown is None:
@@ -128,12 +128,12 @@ def _print_usage(error: click.UsageError) -> int:
         text = f"no option {error.option_name!r}, did you mean {meant!r}"
     # Of an option without its value click does not say whose it is.
     words = [word for word in sys.argv[1:2] if word in COMMANDS]
-    who = error.ctx.command_path if error.ctx else " ".join(("ptymux", *words))
-    return _print_line(f"{text}; see `{who} --help`", EXIT_USAGE, who)
+    command = error.ctx.command_path if error.ctx else " ".join(("ptymux", *words))
+    return _print_line(f"{text}; see `{command} --help`", EXIT_USAGE, command)
 
 
 def _print_unwritable(error: OSError) -> int:
-    """Say that our own output has nowhere to go, but for a closed pipe, which is no trouble."""
+    """Print that our output cannot be written, unless it is a closed pipe; return the exit code."""
     if error.errno == errno.EPIPE:
         return EXIT_CLOSED_PIPE
     return _print_line(
@@ -141,13 +141,13 @@ def _print_unwritable(error: OSError) -> int:
     )
 
 
-def _print_line(text: str, status: int, who: str = "ptymux") -> int:
-    print_message(text, who)
+def _print_line(text: str, status: int, prefix: str = "ptymux") -> int:
+    print_message(text, prefix)
     return status
 
 
 def _reserve_standard_fds() -> None:
-    """Open what our caller closed of stdin, stdout and stderr, so that no file of ours gets it.
+    """Open those of stdin, stdout and stderr that our caller closed, so that no file gets their fd.
 
     They read as empty and refuse to be written, as a closed one does.
     """

@@ -1,1 +1,1 @@
-"""The rules of ptymux as pure code: no system call, no clock, no event loop."""
+"""The rules of ptymux as pure code: no system calls, no clock, no event loop."""

@@ -1,14 +1,20 @@
-"""The account of one PTY's bytes: who was handed what, and what was lost.
+"""The account of one PTY's bytes: which were handed to a consumer, and which were lost.
 
-`handed` is the highest offset that some consumer was handed, `holes` are the ranges below it that
-nobody was, `accounted` is the offset up to which every byte has been put in its class:
+A byte is *handed* once some consumer has got it. Three numbers and a list say everything:
+
+- `handed`: the highest offset that any consumer was handed.
+- `holes`: the ranges below it that no consumer was handed.
+- `accounted`: the offset below which every byte was evicted and put into one class. It is
+  *trimmed* if a consumer had been handed it before, else *dropped*.
+
+These equations hold after every operation:
 
     written == retained + trimmed + dropped        dropped == dropped_attended + dropped_unattended
     written == consumed + dropped + unread         consumed counts bytes handed, each once
 
-A byte is *trimmed* when it is evicted after some consumer was handed it, else *dropped*. Beyond
-`Limits.HOLES` holes the two with the smallest island between them are joined: the island counts as
-unread from then on, so loss is overstated, never understated, by `merged` bytes at most.
+The list is bounded. With more than `Limits.HOLES` holes, two of them are joined: those with the
+fewest bytes between them. From then on these bytes count as unread. So a loss is never understated;
+it is overstated by at most `merged` bytes.
 """
 
 from __future__ import annotations
@@ -20,11 +26,11 @@ from ptymux.core.model import Limits
 
 __all__ = ["NOTES", "Account"]
 
-NOTES: Final = 6  # words that the holder of an account keeps beside it
+NOTES: Final = 6  # words that the owner of an account stores beside it
 
 
 class Account:
-    """Exact bookkeeping in a few integers; every operation is O(number of holes)."""
+    """Exact bookkeeping of one PTY's bytes; every operation costs O(number of holes)."""
 
     __slots__ = (
         "accounted",
@@ -43,29 +49,29 @@ class Account:
         self.dropped_attended = 0
         self.dropped_unattended = 0
         self.merged = 0
-        self.holes: list[tuple[int, int]] = []  # (from, to), ascending, apart, within the window
+        self.holes: list[tuple[int, int]] = []  # (from, to); ascending, apart, not evicted
 
     @property
     def dropped(self) -> int:
-        """Bytes that went without any consumer having been handed them."""
+        """Bytes that were evicted before any consumer was handed them."""
         return self.dropped_attended + self.dropped_unattended
 
     @property
     def first_unread(self) -> int:
-        """The offset of the oldest kept byte that no consumer was handed; may be the total."""
+        """The offset of the oldest kept byte that no consumer was handed; the total if none."""
         return self.holes[0][0] if self.holes else max(self.handed, self.accounted)
 
     def unread(self, total: int) -> int:
-        """Return how many bytes from `accounted` to `total` no consumer was handed."""
+        """Return how many of the kept bytes below `total` no consumer was handed."""
         beyond = total - max(self.handed, self.accounted)
         return beyond + sum(b - a for a, b in self.holes)
 
     def consumed(self, total: int) -> int:
-        """Return how many bytes of `total` some consumer was handed, each counted once."""
+        """Return how many of the first `total` bytes were handed to a consumer, each once."""
         return total - self.dropped - self.unread(total)
 
     def hand(self, start: int, end: int) -> None:
-        """Note that a consumer was handed `[start, end)`."""
+        """Record that a consumer was handed the bytes `[start, end)`."""
         if start >= end:
             return
         if start > self.handed:
@@ -79,7 +85,7 @@ class Account:
             self._join()
 
     def evict(self, oldest: int, *, attended: bool) -> int:
-        """Class every byte below `oldest`, the oldest that is kept; return how many were lost."""
+        """Put every byte below `oldest`, the oldest one kept, into its class; return the loss."""
         if oldest <= self.accounted:
             return 0
         lost = max(0, oldest - max(self.handed, self.accounted)) + self._cut_holes(oldest)
@@ -92,7 +98,7 @@ class Account:
         return lost
 
     def _cut_holes(self, oldest: int) -> int:
-        """Drop the holes below `oldest`; return their bytes."""
+        """Remove the holes below `oldest`; return how many bytes they had."""
         lost = 0
         while self.holes and self.holes[0][0] < oldest:
             a, b = self.holes[0]
@@ -104,7 +110,7 @@ class Account:
         return lost
 
     def _fill(self, start: int, end: int) -> None:
-        """Cut `[start, end)` out of the holes."""
+        """Remove `[start, end)` from the holes."""
         left = []
         for a, b in self.holes:
             if b <= start or a >= end:
@@ -117,17 +123,17 @@ class Account:
         self.holes = left
 
     def _join(self) -> None:
-        """Join the two holes with the smallest island between them."""
+        """Join the two holes with the fewest bytes between them."""
         holes = self.holes
         gap, at = min((holes[i + 1][0] - holes[i][1], i) for i in range(len(holes) - 1))
         holes[at : at + 2] = [(holes[at][0], holes[at + 1][1])]
         self.merged += gap
 
-    # As header words: accounted, handed, trimmed, dropped attended and unattended, merged, the
-    # NOTES of the holder, the number of holes, then the holes' bounds.
+    # The order as header words: accounted, handed, trimmed, dropped attended, dropped unattended,
+    # merged, the owner's NOTES, the number of holes, then both ends of each hole.
 
     def words(self, notes: Sequence[int]) -> list[int]:
-        """Return the account as words for `RingBuffer.store_account`, with NOTES words beside."""
+        """Return the account and the owner's notes as words for `RingBuffer.store_account`."""
         assert len(notes) == NOTES
         words = [
             self.accounted,
@@ -145,7 +151,7 @@ class Account:
 
     @classmethod
     def from_words(cls, words: Sequence[int]) -> tuple[Account, list[int]]:
-        """Return the account in `words`, and the notes that were stored with it."""
+        """Return the account that `words` contain, and the notes stored with it."""
         account = cls()
         account.accounted, account.handed, account.trimmed = words[:3]
         account.dropped_attended, account.dropped_unattended, account.merged = words[3:6]

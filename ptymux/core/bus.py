@@ -1,4 +1,4 @@
-"""Hands out what is announced to whom it concerns, and keeps it in the log."""
+"""The event bus: gives each event a number, writes it to the log, and queues it for subscribers."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _LIMITS: Final = Limits()
 
 @dataclass(frozen=True, slots=True)
 class MissedEvents:
-    """In the place of `count` events that a full queue had no room for."""
+    """Stands in a subscriber's queue in place of `count` events that it had no room for."""
 
     count: int
 
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """A bounded queue of the events that somebody wants; made by `Bus.subscribe`.
+    """One subscriber's bounded queue of events; made by `Bus.subscribe`.
 
-    A full queue loses its oldest events. `on_ready` is called when the empty queue got its first
-    event, within the publish: it should only note that there is something to take.
+    A full queue loses its oldest events. `on_ready` is called when an empty queue gets its first
+    event. That happens within `publish`, so it should only note that there is something to take.
     """
 
     _bus: Bus
@@ -43,7 +43,7 @@ class Subscription:
     _missed: int = 0
 
     def take(self) -> list[EventEnvelope | MissedEvents]:
-        """Return what came since the last call, oldest first, a gap told in its place."""
+        """Return the events since the last call, oldest first, after a mark for lost ones."""
         taken: list[EventEnvelope | MissedEvents] = (
             [MissedEvents(self._missed)] if self._missed else []
         )
@@ -53,16 +53,16 @@ class Subscription:
         return taken
 
     def close(self) -> None:
-        """Get nothing more, and forget what waits; again is no error."""
+        """End the subscription and forget the waiting events; a second call does nothing."""
         self._bus._subscriptions.pop(self, None)
         self.take()
 
     def wants(self, topic: Topic, pty_id: PtyId | None) -> bool:
-        """Return whether such an event would be handed to it."""
+        """Return whether this subscriber gets events of that topic and PTY."""
         return topic in self._topics and self._pty_id in (None, pty_id)
 
     def _offer(self, envelope: EventEnvelope) -> bool:
-        """Queue the event and return whether it is the first one waiting."""
+        """Queue the event; return whether it is the first one that waits."""
         if len(self._queue) == self._max_queue:
             self._queue.popleft()
             self._missed += 1
@@ -73,14 +73,14 @@ class Subscription:
         try:
             if self._queue and self._on_ready is not None:
                 self._on_ready()
-        except Exception:  # a border: a subscriber's failure is none of the publisher's
+        except Exception:  # a border: a subscriber's failure must not reach the publisher
             _LOGGER.exception("a subscriber failed when it was told of events")
 
 
 class Bus:
-    """Numbers events, logs the kept ones and hands all to whom they concern.
+    """The publisher of events: numbers them, logs the kept ones, queues them for subscribers.
 
-    With a log that was recovered the numbers go on where it ended, under its epoch.
+    With a recovered log the numbers continue where that log ended, and its epoch stays.
     """
 
     def __init__(self, epoch: str, log: EventLog | None = None, limits: Limits = _LIMITS) -> None:
@@ -105,10 +105,10 @@ class Bus:
         correlation_id: CorrelationId | None = None,
         payload: Mapping[str, object] | None = None,
     ) -> EventEnvelope:
-        """Announce what happened `at`, in seconds since the epoch; never blocks or raises.
+        """Publish an event of the time `at`, in seconds since the epoch; never blocks or raises.
 
-        A kept event is in the log before anybody is told. A payload that is no JSON or makes it
-        larger than `Limits.event_size` is replaced by one that says why it was omitted.
+        A kept event is in the log before any subscriber gets it. If the payload is no JSON, or
+        makes the event larger than `Limits.event_size`, a short one says why it was left out.
         """
         kept = topic in KEPT
         envelope = EventEnvelope(
@@ -132,15 +132,16 @@ class Bus:
             if self._log is not None:
                 self._log.append(envelope, record)
         takers = [each for each in self._subscriptions if each.wants(topic, pty_id)]
-        # All have it before any is woken: one that publishes in turn must not change the order.
+        # First queue it for all, then wake: a woken subscriber may publish, and the order of
+        # events must be the same for everybody.
         for taker in [each for each in takers if each._offer(envelope)]:
             taker._wake()
         return envelope
 
-    def settle(self) -> None:
-        """Note that what all events so far tell has taken effect."""
+    def set_checkpoint(self) -> None:
+        """Set the log's checkpoint: the state up to the last event is stored."""
         if self._log is not None:
-            self._log.settle()
+            self._log.set_checkpoint()
 
     def subscribe(
         self,
@@ -149,13 +150,13 @@ class Bus:
         max_queue: int | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> Subscription:
-        """Return a queue of the events to come: of these topics and this PTY, or of all.
+        """Return a queue for future events of these topics and this PTY; None means all.
 
-        It holds `max_queue` events, by default `Limits.subscriber_queue`.
+        The queue holds `max_queue` events, by default `Limits.subscriber_queue`.
 
         Raises:
-            LimitReachedError: `Limits.subscribers` are there already.
-            InvalidValueError: the queue has no room for any event.
+            LimitReachedError: there are `Limits.subscribers` subscribers already.
+            InvalidValueError: `max_queue` is below 1.
         """
         most = self._limits.subscriber_queue if max_queue is None else max_queue
         if most < 1:
@@ -169,7 +170,7 @@ class Bus:
         return subscription
 
     def has_subscribers(self, topic: Topic, pty_id: PtyId | None = None) -> bool:
-        """Return whether anybody wants such events; `pty_id` None: of any PTY."""
+        """Return whether anybody subscribed to this topic for this PTY; None means any PTY."""
         return any(each.wants(topic, pty_id or each._pty_id) for each in self._subscriptions)
 
     def _fit(self, envelope: EventEnvelope) -> tuple[EventEnvelope, bytes]:

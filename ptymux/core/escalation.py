@@ -1,9 +1,10 @@
-"""Signals: their names, the record of each delivery, and how a session is made to end.
+"""Signals: their names, a record of each delivery, and the plan that ends all processes of a PTY.
 
-An `Escalation` decides only: the caller scans the session, calls `step` with what it found, does
-what the answer says and comes back at `deadline`. Its clock is the caller's and must never go
-back. Processes are whatever the caller can hash and signal, such as a pidfd's holder: equal
-only when they are the same process, or a reused pid would count as told already.
+An `Escalation` only decides; `engine.session_end.perform` acts. Its caller scans the session's
+processes, calls `step` with what it found, sends what the answer says, and comes back at
+`deadline`. The caller also gives the time, which must never go back. A process can be any value
+that the caller can hash and signal. Two values must be equal only for the same process: else a new
+process with a reused pid would count as one that had its TERM already.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ GRACE_SCAN_SECONDS = 0.1  # between two scans for new processes while the grace 
 KILL_SCAN_SECONDS = 0.02  # between two scans once KILL was sent
 GIVE_UP_SECONDS = 1.0  # from the first KILL to closing by force
 
+
 P = TypeVar("P", bound=Hashable)
 
 
@@ -47,14 +49,14 @@ def parse_signal(given: str | int) -> int:
     """Return the number of a signal given as TERM, SIGTERM, sigterm, 15 or "15".
 
     Raises:
-        UnknownSignalError: this system has no such signal; 0 is none either.
+        UnknownSignalError: this system has no such signal; 0 is not one.
     """
     if isinstance(given, str) and not (given.isascii() and given.isdecimal()):
         known = signals.Signals.__members__.get(f"SIG{given.upper().removeprefix('SIG')}")
         if known is None:
             raise UnknownSignalError(given)
         return known.value
-    # Three digits are more than any signal has; int() refuses thousands of them.
+    # No signal number has more than three digits, and int() refuses thousands of them.
     number = given if isinstance(given, int) else int(given[:3])
     if len(str(given)) > 3 or not 0 < number < signals.NSIG:
         raise UnknownSignalError(given)
@@ -62,7 +64,7 @@ def parse_signal(given: str | int) -> int:
 
 
 def signal_name(number: int) -> str:
-    """Return TERM for 15; a real-time signal without a name of its own is its number."""
+    """Return the name of a signal, TERM for 15; the number if it has no name."""
     try:
         return signals.Signals(number).name.removeprefix("SIG")
     except ValueError:
@@ -70,26 +72,26 @@ def signal_name(number: int) -> str:
 
 
 class Outcome(enum.Enum):
-    """What became of one delivery."""
+    """The result of sending one signal to one process."""
 
-    DELIVERED = "delivered"  # the kernel took it
-    FAILED = "failed"  # the error says why
-    ESCALATED = "escalated"  # a KILL because asking had not helped
+    DELIVERED = "delivered"  # the kernel accepted it
+    FAILED = "failed"  # `SignalEnvelope.error` says why
+    ESCALATED = "escalated"  # it was a KILL, because TERM had not helped
 
 
 @dataclass(frozen=True, slots=True)
 class SignalEnvelope:
-    """One delivery of one signal to one process."""
+    """The record of one signal sent to one process, and its outcome."""
 
     pty_id: PtyId
     pid: int
     signal: int
     at: float  # seconds since the epoch
     outcome: Outcome
-    error: str | None = None  # in words, exactly when it failed
+    error: str | None = None  # in words; set exactly if the outcome is `failed`
 
     def as_json(self) -> dict[str, str | int | float | None]:
-        """Return the envelope as `stats --json` and the event's payload show it."""
+        """Return the envelope as `stats --json` prints it and events contain it."""
         return {
             "pty_id": self.pty_id,
             "pid": self.pid,
@@ -101,13 +103,13 @@ class SignalEnvelope:
 
 
 class EnvelopeLog:
-    """The last `Limits.ENVELOPES` deliveries of one PTY, oldest first."""
+    """The latest `Limits.ENVELOPES` signal deliveries of one PTY, oldest first."""
 
     def __init__(self) -> None:
         self._envelopes: deque[SignalEnvelope] = deque(maxlen=Limits.ENVELOPES)
 
     def append(self, envelope: SignalEnvelope) -> None:
-        """Add a delivery; the oldest one goes when the log is full."""
+        """Add a delivery; a full log drops its oldest."""
         self._envelopes.append(envelope)
 
     def __iter__(self) -> Iterator[SignalEnvelope]:
@@ -119,7 +121,7 @@ class EnvelopeLog:
 
 @dataclass(frozen=True, slots=True)
 class Send(Generic[P]):
-    """Send `signal` to `process`; that it is gone meanwhile is no error."""
+    """Order to send `signal` to `process`; if the process is gone, that is no error."""
 
     process: P
     signal: int
@@ -127,33 +129,33 @@ class Send(Generic[P]):
 
 @dataclass(frozen=True, slots=True)
 class GiveUp(Generic[P]):
-    """Close the record by force and say so: these processes outlived a second of KILL."""
+    """Order to close the PTY by force: these processes survived KILL for a second."""
 
     left: frozenset[P]
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Nothing of the session is alive."""
+    """The plan has succeeded: no process of the session is alive."""
 
 
 Action: TypeAlias = Send[P] | GiveUp[P] | Done
 
 
 class Escalation(Generic[P]):
-    """The plan that ends a session: TERM and CONT, a grace, KILL until nothing is left.
+    """The plan that ends a session: TERM and CONT, a grace period, then KILL until nothing is left.
 
-    - Each process gets TERM and CONT once, when it is first seen: all TERMs before any CONT, so
-      that a stopped process finds TERM waiting when it goes on.
-    - One that ignores TERM when it is first seen gets HUP too: interactive shells do. Later is
-      no time to look: a program that cleans up after TERM may ignore the next one meanwhile,
-      and would die of the HUP.
-    - When the grace is over, KILL to all that is alive, at each step again.
-    - With a grace of zero KILL is all there is: a TERM could not be acted upon.
-    - `GIVE_UP_SECONDS` after the first KILL the plan ends with what is left.
+    - Each process gets TERM and CONT once, when it is first seen. All TERMs come before any CONT,
+      so that a stopped process already has a TERM waiting when it continues.
+    - A process that ignores TERM when it is first seen also gets HUP: interactive shells ignore
+      TERM. This is checked only once. A program that is cleaning up after TERM may ignore further
+      ones, and a HUP would kill it.
+    - After the grace period each living process gets KILL, at every step again.
+    - With a grace of zero there is only KILL: nobody would have the time to act upon TERM.
+    - `GIVE_UP_SECONDS` after the first KILL the plan ends, whatever is left.
 
     Raises:
-        InvalidValueError: the grace is negative or no finite number.
+        InvalidValueError: the grace is negative or not a finite number.
     """
 
     def __init__(self, started_at: float, grace_seconds: float) -> None:
@@ -162,29 +164,37 @@ class Escalation(Generic[P]):
         self._asked: set[P] = set()
         self._killed_at: float | None = None
         self._is_over = False
+        self._left: frozenset[P] = frozenset()
 
     @property
     def escalated(self) -> bool:
-        """KILL was sent."""
+        """Whether KILL was sent."""
         return self._killed_at is not None
 
     @property
     def is_over(self) -> bool:
-        """`Done` or `GiveUp` was returned; later steps return nothing."""
+        """Whether `Done` or `GiveUp` was returned; later steps return nothing."""
         return self._is_over
 
+    @property
+    def left(self) -> frozenset[P]:
+        """The processes that survived KILL when the plan gave up; empty if it did not."""
+        return self._left
+
     def shorten(self, now: float, grace_seconds: float) -> None:
-        """End the grace `grace_seconds` from now, unless it ends earlier: a second request.
+        """End the grace period `grace_seconds` from now, unless it ends earlier anyway.
+
+        That is what a second request to terminate does.
 
         Raises:
-            InvalidValueError: the grace is negative or no finite number.
+            InvalidValueError: the grace is negative or not a finite number.
         """
         self._kill_at = min(self._kill_at, now + check_grace(grace_seconds))
 
     def step(self, now: float, alive: Set[P], ignoring_term: Set[P]) -> tuple[Action[P], ...]:
-        """Return what to do now, in order; `alive` is the session as just scanned.
+        """Return what to do now, in order; `alive` are the session's processes, just scanned.
 
-        Call it at once, then at each `deadline`, and whenever a process is known to have ended.
+        Call it at once, then at each `deadline`, and when a process is known to have ended.
         """
         if self._is_over:
             return ()
@@ -197,7 +207,7 @@ class Escalation(Generic[P]):
         return self._kill(now, alive)
 
     def deadline(self, now: float) -> float | None:
-        """Return when to scan and step next, not before `now`; None once the plan is over."""
+        """Return when to call `step` next, not before `now`; None once the plan is over."""
         if self._is_over:
             return None
         if self._killed_at is not None:
@@ -224,15 +234,16 @@ class Escalation(Generic[P]):
         if now < self._killed_at + GIVE_UP_SECONDS:
             return kills
         self._is_over = True
-        # A step that came late may see processes that got no KILL yet.
-        return (*kills, GiveUp(frozenset(alive)))
+        self._left = frozenset(alive)
+        # If this step is late, it may see processes that had no KILL yet.
+        return (*kills, GiveUp(self._left))
 
 
 def check_grace(grace_seconds: float) -> float:
-    """Return a grace that can be given.
+    """Return `grace_seconds` if it is a valid grace period.
 
     Raises:
-        InvalidValueError: it is negative or no finite number.
+        InvalidValueError: it is negative or not a finite number.
     """
     if not (math.isfinite(grace_seconds) and grace_seconds >= 0):
         raise InvalidValueError("grace", grace_seconds, "a time of 0 or more")

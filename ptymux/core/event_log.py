@@ -1,22 +1,25 @@
-"""What is announced, and the log of it that outlives a process.
+"""Events, and the log of the latest ones, in memory that outlives the process.
 
-Layout of the log, version 1: 64 header words, 8 bytes each, native order, written by single
-aligned stores; then `capacity` bytes of area. Records are JSON in one line each, newline
-included, in the order of their seq. The byte at offset `o` lies at `o % capacity`.
+An event says that something happened to a PTY: it started, lost bytes, ended. Most topics are
+*kept*: their events get a number and are written to this log.
 
-    word  name      meaning
-       0  MAGIC     "ptymux", a zero byte, the version; a topic more or less is another version
-       1  CAPACITY  bytes of area
-       2  START     offset of the oldest record; only grows
-       3  END       offset behind the newest record; only grows
-       4  EPOCH     four words: the log's id, ASCII, filled up with NULs
-       8  TOPICS    a word for each topic in the order of `Topic`: its last sequence
-      63  SETTLED   the seq up to which what events tell has taken effect elsewhere
+Layout of the log, version 1: 64 header words, then an area of `capacity` bytes. A word is 8 bytes
+in native order and is written by one aligned store. Each record is one line of JSON with its
+newline; records stand in the order of their seq. The byte at offset `o` lies at `o % capacity`.
 
-An append stores START (the records that give way are gone), the bytes behind END, END (the
-record counts) and the topic's word. So [START, END) is whole after a kill anywhere, and only the
-newest record can be ahead of its topic's word. Kept topics share one seq from 1, hence the last
-seq is the sum of their sequences.
+    word  name        meaning
+       0  MAGIC       "ptymux", a zero byte, the version; a topic more or less is another version
+       1  CAPACITY    size of the area in bytes
+       2  START       offset of the oldest record; only grows
+       3  END         offset behind the newest record; only grows
+       4  EPOCH       four words: the log's id, ASCII, padded with NULs
+       8  TOPICS      a word for each topic in the order of `Topic`: its last sequence
+      63  CHECKPOINT  the state up to the event with this seq is stored elsewhere
+
+An append writes in this order: START, beyond the records that are overwritten; the bytes behind
+END; END, and now the record counts; the topic's word. So after a kill at any moment, [START, END)
+contains whole records, and only the newest one can be missing from its topic's word. All kept
+topics share one seq, which starts at 1. So the last seq is the sum of the topics' sequences.
 """
 
 from __future__ import annotations
@@ -47,14 +50,14 @@ _START: Final = 2
 _END: Final = 3
 _EPOCH: Final = slice(4 * 8, 8 * 8)  # in bytes
 _TOPICS: Final = 8
-_SETTLED: Final = 63
-_MOST: Final = 1 << 62  # of any count: none gets there by counting
+_CHECKPOINT: Final = 63
+_MOST: Final = 1 << 62  # a larger count is damage: no log lives long enough to reach it
 
 Memory = bytearray | mmap | memoryview
 
 
 class Topic(enum.StrEnum):
-    """Everything that is announced; their order is that of the log's words."""
+    """The kinds of events; their order is that of the words in the log's header."""
 
     SPAWNED = "pty.spawned"
     STATE_CHANGED = "pty.state.changed"
@@ -73,15 +76,17 @@ class Topic(enum.StrEnum):
     RECONCILED = "pty.reconciled"
 
 
-KEPT = frozenset(Topic) - {Topic.OUTPUT}  # have a seq and are logged
+KEPT = frozenset(Topic) - {Topic.OUTPUT}  # these have a seq and are written to the log
 _WORDS: Final = {topic: _TOPICS + index for index, topic in enumerate(Topic)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventEnvelope:
-    """One event. `seq` (of the epoch) and `sequence` (of the topic) are None when it is not kept.
+    """One event: what happened to which PTY and when.
 
-    `payload` is JSON: texts, numbers, booleans, None, lists and dicts with text keys.
+    `seq` counts the events of the log, `sequence` those of the topic; both are None for an event
+    that is not kept. `epoch` is the id of the log. `payload` has JSON values only: texts, numbers,
+    booleans, None, lists, and dicts with text keys.
     """
 
     id: str
@@ -98,21 +103,21 @@ class EventEnvelope:
     payload: Mapping[str, object]
 
     def as_json(self) -> dict[str, object]:
-        """Return the fields as JSON has them."""
+        """Return the fields as JSON values."""
         values = {name: getattr(self, name) for name in _FIELDS}
         return values | {"topic": self.topic.value, "payload": dict(self.payload)}
 
     def encode(self) -> bytes:
-        """Return the event as one line of JSON with its newline; raises what json.dumps raises."""
+        """Return the event as one line of JSON; errors of `json.dumps` go through."""
         text = json.dumps(self.as_json(), separators=(",", ":"), allow_nan=False)
         return text.encode("ascii") + b"\n"
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> EventEnvelope:
-        """Return the event with these fields; unknown ones are skipped.
+        """Return the event with these fields; unknown fields are ignored.
 
         Raises:
-            InvalidValueError: a field is missing or of another kind, or the topic is unknown.
+            InvalidValueError: a field is missing or has the wrong type, or the topic is unknown.
         """
         known: dict[str, Any] = {name: values.get(name) for name in _FIELDS}  # checked below
         for name, kinds in _FIELDS.items():
@@ -133,21 +138,22 @@ _FIELDS: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 class EventLog:
-    """The latest kept events in a bounded memory; the oldest go first.
+    """A ring of the latest kept events; the oldest are overwritten first.
 
-    Given a number it owns that many bytes, given memory it formats it. `recover` goes on with
-    memory that a dead process wrote. One process at a time appends.
+    Given a number, it allocates that many bytes; given memory, it formats that memory. `recover`
+    instead continues a log that another process wrote. Only one process at a time may append.
 
     Raises:
-        InvalidValueError: the memory cannot hold the header, or `epoch` is over 32 ASCII letters.
+        InvalidValueError: the memory is too small for the header; or `epoch` is longer than 32
+            characters or not ASCII.
     """
 
     def __init__(self, memory: Memory | int, *, epoch: str = "") -> None:
         if len(epoch) > 32 or not epoch.isascii():
             raise InvalidValueError("epoch", epoch, "at most 32 ASCII characters")
         self._map(bytearray(HEADER_SIZE + memory) if isinstance(memory, int) else memory)
-        for word in (*range(_EPOCH.stop // 8 + len(Topic)), _SETTLED):
-            self._store(word, 0)  # MAGIC is the first: a half-formatted log is none
+        for word in (*range(_EPOCH.stop // 8 + len(Topic)), _CHECKPOINT):
+            self._store(word, 0)  # MAGIC first: a half-formatted log must not look like one
         self._bytes[_EPOCH] = epoch.encode().ljust(32, b"\0")
         self._store(_CAPACITY, self.capacity)
         self._store(0, _MAGIC)
@@ -155,10 +161,10 @@ class EventLog:
 
     @classmethod
     def recover(cls, memory: Memory) -> EventLog:
-        """Return the log that this memory holds, as complete as the last append left it.
+        """Return the log in this memory, as the last append left it.
 
         Raises:
-            InvalidValueError: it holds none, or one of another version, or a damaged one.
+            InvalidValueError: there is no log, or one of another version, or a damaged one.
         """
         log = cls.__new__(cls)
         log._map(memory)
@@ -166,7 +172,7 @@ class EventLog:
         size = words[_END] - words[_START]
         if (words[0], words[_CAPACITY]) != (_MAGIC, log.capacity) or not 0 <= size <= log.capacity:
             raise InvalidValueError("event log", hex(words[0]), "a whole one of this version")
-        if (count := max(words[_END], words[_SETTLED], *log.sequences.values())) > _MOST:
+        if (count := max(words[_END], words[_CHECKPOINT], *log.sequences.values())) > _MOST:
             raise InvalidValueError("event log", count, "a count that is possible")
         log._load()
         return log
@@ -194,13 +200,13 @@ class EventLog:
 
     @property
     def sequences(self) -> dict[Topic, int]:
-        """The last sequence of each topic, 0 before its first."""
+        """The sequence of each topic's latest event; 0 before the first one."""
         return {topic: self._words[word] for topic, word in _WORDS.items()}
 
     def append(self, envelope: EventEnvelope, record: bytes | None = None) -> None:
-        """Add the next kept event; `record` is its `encode()`, if at hand.
+        """Add the next event; `record` is its `encode()`, if the caller has it already.
 
-        An event larger than the whole log leaves it empty and counts as missed.
+        An event that is larger than the whole log empties it and counts as missed.
         """
         assert envelope.seq == self.last_seq + 1
         assert envelope.sequence
@@ -221,16 +227,20 @@ class EventLog:
         self._store(_WORDS[envelope.topic], envelope.sequence)
         self.last_seq = envelope.seq
 
-    def settle(self) -> None:
-        """Note that what all events so far tell has taken effect, in rings and records."""
-        self._store(_SETTLED, self.last_seq)
+    def set_checkpoint(self) -> None:
+        """Set the checkpoint: the state up to the last event is stored, in rings and records."""
+        self._store(_CHECKPOINT, self.last_seq)
 
-    def unsettled(self) -> list[EventEnvelope]:
-        """Return the events that were told by somebody who was killed before they took effect."""
-        return self.since(self._words[_SETTLED])[1] if self._words[_SETTLED] < self.last_seq else []
+    def after_checkpoint(self) -> list[EventEnvelope]:
+        """Return the events behind the checkpoint: their state was not stored before a kill."""
+        return (
+            self.since(self._words[_CHECKPOINT])[1]
+            if self._words[_CHECKPOINT] < self.last_seq
+            else []
+        )
 
     def since(self, seq: int, most: int | None = None) -> tuple[int, list[EventEnvelope]]:
-        """Return (the `most` oldest) events after `seq`; how many of all are gone: exactly."""
+        """Return how many events after `seq` are gone, and the oldest `most` of the others."""
         seq, oldest = max(0, seq), self.last_seq - len(self._sizes) + 1
         skipped = max(0, seq + 1 - oldest)
         start = self._words[_START] + sum(islice(self._sizes, skipped))
@@ -243,7 +253,7 @@ class EventLog:
         text = bytes(area[at : at + size]) + bytes(area[: max(0, at + size - self.capacity)])
         return text.splitlines(keepends=True)
 
-    # An append changes memory only here, so that a test can cut it between any two changes.
+    # An append changes memory only here, so that a test can interrupt it between two changes.
 
     def _store(self, word: int, value: int) -> None:
         self._words[word] = value

@@ -1,28 +1,28 @@
-"""The header of a ring: what an engine and a manager know of each other without a message.
+"""The header of a ring: numbers that an engine and a manager share without sending messages.
 
-Layout, version 1. Two pages of words, 8 bytes each, native order, written by single aligned stores;
-then come `capacity + SLACK` bytes of data. The first page is written only by the engine that owns
-the PTY, the second only by whoever holds the readers (the manager).
+Layout, version 1: two pages of words, then `capacity + SLACK` bytes of data. A word is 8 bytes in
+native order and is written by one aligned store. Only the engine, which owns the PTY, writes the
+first page. Only the manager, which has the readers, writes the second.
 
     word  name       meaning
        0  MAGIC      "ptymux" and the layout's version
        1  CAPACITY   bytes promised to readers
        2  TOTAL      offset behind the newest byte
        3  INTENT     offset that the write in progress may reach; never below TOTAL
-       4  ENDED      0 while the child runs, 1 once its status was taken
-       5  STATUS     exit code, or 256 + signal, or 512 when nobody knows
-       6  HELD_MS    milliseconds that output waited at LIMIT
-       7  UNCERTAIN  reads that were cut and may have ended in NULs that nobody can count
-       8  HAND_LINE  the lifeline whose input is being typed,
-       9  HAND_SIZE  how much of it; 0 when nothing is in hand; and
-      10  HAND_FROM  how much of it was typed before
-      64  LINES      for each lifeline its number, 0 for none, and how much of it was typed;
-                     the number's highest bit is set when it echoes, the next one when how much
-                     was typed is not known for sure
+       4  ENDED      0 while the child runs, 1 once STATUS is valid
+       5  STATUS     exit code, or 256 + signal, or 512 if unknown
+       6  HELD_MS    milliseconds that output waited because of LIMIT
+       7  UNCERTAIN  reads cut by a kill, which may have ended in NULs that cannot be counted
+       8  TYPING     the number of the lifeline whose input is being typed now
+       9  SIZE       how many bytes of it are being typed; 0: none
+      10  BEFORE     how many bytes of that lifeline were typed before
+      64  LIFELINES  two words each: its number, 0 for a free place; the bytes of it typed so far.
+                     The number's highest bit is set if the lifeline echoes, the next one if the
+                     count is not certain
      512  LIMIT      the engine never reads beyond this offset
-     513  WAKE_AT    the engine tells the manager once TOTAL is here or beyond
-     514  FLOOR      readers begin here: what is below was cleared
-     515  ACTIVE     which copy of the account counts: 0 none, 1 or 2
+     513  WAKE_AT    the engine reports output once TOTAL is here or beyond
+     514  FLOOR      readers begin here: bytes below were cleared
+     515  ACTIVE     the valid copy of the account: 0 none, 1 or 2
      520  copy 1 of the account, 640 copy 2: see `account.py`
 """
 
@@ -46,7 +46,7 @@ __all__ = [
     "UNCERTAIN",
     "WAKE_AT",
     "Header",
-    "Line",
+    "LifelineEntry",
 ]
 
 MAGIC: Final = int.from_bytes(b"ptymux\0\1", "big")
@@ -59,32 +59,32 @@ _ENDED: Final = 4
 _STATUS: Final = 5
 _HELD_MS: Final = 6
 UNCERTAIN: Final = 7
-_HAND_LINE: Final = 8
-_HAND_SIZE: Final = 9
-_HAND_FROM: Final = 10
-_LINES: Final = 64  # two words for each of Limits.LIFELINES
+_TYPING: Final = 8
+_TYPING_SIZE: Final = 9
+_TYPED_BEFORE: Final = 10
+_LIFELINES: Final = 64  # two words for each of Limits.LIFELINES
 _ECHOES: Final = 1 << 63
 _UNSURE: Final = 1 << 62
 LIMIT: Final = 512
 WAKE_AT: Final = 513
 FLOOR: Final = 514
 _ACTIVE: Final = 515
-_COPIES: Final = (520, 640)  # of ACTIVE - 1
+_COPIES: Final = (520, 640)  # indexed by ACTIVE - 1
 _COPY_WORDS: Final = 112
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What the header says of a lifeline."""
+class LifelineEntry:
+    """The header's entry for one lifeline: how much of its input was typed."""
 
-    index: int  # of its words
-    taken: int  # bytes of it that were typed
+    index: int  # of its pair of words
+    taken: int  # bytes that the terminal took
     echoes: bool
-    is_unsure: bool  # some of them may not have been
+    is_unsure: bool  # whether `taken` may be too high
 
 
 class Header:
-    """The words that are neither the ring's own business nor that of its readers."""
+    """The part of a ring that engine and manager use to know of each other: the header's words."""
 
     __slots__ = ("_words",)
     _words: memoryview  # cast to "Q"
@@ -93,39 +93,39 @@ class Header:
 
     @property
     def uncertain(self) -> int:
-        """Reads that were cut by the death of an engine, and may have ended in uncounted NULs."""
+        """The number of reads cut by a kill that may have ended in NULs nobody counted."""
         return self._words[UNCERTAIN]
 
     @property
-    def in_hand(self) -> tuple[int, int, int]:
-        """The lifeline whose input is being typed, how much, and how much of it was before."""
+    def being_typed(self) -> tuple[int, int, int]:
+        """The lifeline whose input is being typed, how many bytes, and how many were before."""
         words = self._words
-        return words[_HAND_LINE], words[_HAND_SIZE], words[_HAND_FROM]
+        return words[_TYPING], words[_TYPING_SIZE], words[_TYPED_BEFORE]
 
-    def take_in_hand(self, line: int, size: int, before: int) -> None:
-        """Note that `size` bytes of a lifeline are about to be typed, behind so many."""
+    def begin_typing(self, lifeline: int, size: int, before: int) -> None:
+        """Record that `size` bytes of a lifeline will be typed now, after `before` earlier ones."""
         words = self._words
-        words[_HAND_LINE] = line
-        words[_HAND_FROM] = before
-        words[_HAND_SIZE] = size
+        words[_TYPING] = lifeline
+        words[_TYPED_BEFORE] = before
+        words[_TYPING_SIZE] = size
 
-    def put_down(self) -> None:
-        """Note that nothing is in hand."""
-        self._words[_HAND_SIZE] = 0
+    def end_typing(self) -> None:
+        """Record that nothing is being typed."""
+        self._words[_TYPING_SIZE] = 0
 
-    def lines(self) -> dict[int, Line]:
-        """Return the lifelines by their numbers."""
-        words = self._words[_LINES : _LINES + 2 * Limits.LIFELINES].tolist()
+    def lifelines(self) -> dict[int, LifelineEntry]:
+        """Return the entries of all lifelines by their numbers."""
+        words = self._words[_LIFELINES : _LIFELINES + 2 * Limits.LIFELINES].tolist()
         pairs = zip(words[::2], words[1::2], strict=True)
         return {
-            word & ~(_ECHOES | _UNSURE): Line(
+            word & ~(_ECHOES | _UNSURE): LifelineEntry(
                 index, taken, bool(word & _ECHOES), bool(word & _UNSURE)
             )
             for index, (word, taken) in enumerate(pairs)
             if word
         }
 
-    def set_line(
+    def set_lifeline(
         self,
         index: int,
         number: int,
@@ -134,12 +134,12 @@ class Header:
         echoes: bool = False,
         is_unsure: bool = False,
     ) -> None:
-        """Note how much of a lifeline's input was typed in all; number 0: there is none.
+        """Write a lifeline's entry: `taken` bytes were typed in all; number 0 frees the place.
 
-        That it is unknown is there before the count that it is unknown of; and a place that is
-        free has no count, also when this is cut.
+        The order of the stores keeps the entry valid if a kill comes between them. The flag
+        `is_unsure` is set before the count that it is about. The count of a free place is 0.
         """
-        words, at = self._words, _LINES + 2 * index
+        words, at = self._words, _LIFELINES + 2 * index
         if not number:
             words[at + 1] = 0
         words[at] = number | _ECHOES * echoes | _UNSURE * is_unsure
@@ -147,7 +147,7 @@ class Header:
 
     @property
     def held_ms(self) -> int:
-        """Milliseconds that output waited at `limit`; the engine's word."""
+        """Milliseconds that output waited because of `limit`."""
         return self._words[_HELD_MS]
 
     @held_ms.setter
@@ -156,11 +156,11 @@ class Header:
 
     @property
     def ended(self) -> int | None:
-        """The child's end as the engine's STATUS word, or None while it runs."""
+        """The child's exit status as the STATUS word; None while the child runs."""
         return self._words[_STATUS] if self._words[_ENDED] else None
 
     def end(self, status: int) -> None:
-        """Publish the child's end."""
+        """Store the child's exit status, then that it is valid."""
         self._words[_STATUS] = status
         self._words[_ENDED] = 1
 
@@ -168,7 +168,7 @@ class Header:
 
     @property
     def limit(self) -> int:
-        """The offset that the engine never reads beyond; NO_LIMIT when nothing holds it."""
+        """The offset that the engine never reads beyond; NO_LIMIT if the child never waits."""
         return self._words[LIMIT]
 
     @limit.setter
@@ -177,7 +177,7 @@ class Header:
 
     @property
     def wake_at(self) -> int:
-        """The engine tells the manager once `total` is here or beyond."""
+        """The offset at which the engine reports output: once `total` is here or beyond."""
         return self._words[WAKE_AT]
 
     @wake_at.setter
@@ -185,7 +185,7 @@ class Header:
         self._words[WAKE_AT] = offset
 
     def store_account(self, words: Sequence[int]) -> None:
-        """Keep the account where a successor finds it: the idle copy first, then which counts."""
+        """Store the account so that a kill cannot damage it: the unused copy first, then ACTIVE."""
         assert len(words) <= _COPY_WORDS
         idle = 1 - max(self._words[_ACTIVE] - 1, 0)
         start = _COPIES[idle]
@@ -193,7 +193,7 @@ class Header:
         self._words[_ACTIVE] = idle + 1
 
     def load_account(self) -> list[int] | None:
-        """Return the words of the account that counts, padded; None when none was stored."""
+        """Return the words of the valid copy of the account, padded; None if none was stored."""
         active = self._words[_ACTIVE]
         if not active:
             return None

@@ -1,16 +1,17 @@
-"""The six states of a PTY, the one table that leads through them, and the words people see."""
+"""The life of a PTY: its six states, the table of transitions, and the words shown to people."""
 
 from __future__ import annotations
 
 import enum
+import signal as signals
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from ptymux.core.escalation import signal_name
-from ptymux.core.model import Limits, PtyId
+from ptymux.core.model import CorrelationId, Limits, PtyId
 from ptymux.errors import InvalidTransitionError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Transition",
     "Lifecycle",
     "transition",
+    "EndContext",
     "exit_event",
     "shown",
     "is_alarming",
@@ -28,31 +30,31 @@ __all__ = [
 
 
 class State(enum.Enum):
-    """Where a PTY is in its life; `suspended` is a flag beside it, not a state."""
+    """The state of a PTY. `suspended` (stopped by a signal) is a flag beside it, not a state."""
 
-    IDLE = "idle"  # asked for, nothing done yet
+    IDLE = "idle"  # requested; nothing done yet
     SPAWNING = "spawning"
     ACTIVE = "active"
-    THROTTLED = "throttled"  # runs, and was silent for its idle timeout
-    ERRORED = "errored"  # did not start, or did not end well
-    STOPPED = "stopped"  # terminal
+    THROTTLED = "throttled"  # running, with no output for its idle timeout
+    ERRORED = "errored"  # did not start, or ended badly
+    STOPPED = "stopped"  # the final state
 
 
 class LifecycleEvent(enum.Enum):
-    """What can happen to a PTY."""
+    """What can happen to a PTY and change its state."""
 
     SPAWN = "spawn"
     SPAWNED = "spawned"
     SPAWN_FAILED = "spawn-failed"
-    TERMINATED_EARLY = "terminated-early"  # before it ran
+    TERMINATED_EARLY = "terminated-early"  # before the child ran
     IDLE_TIMEOUT = "idle-timeout"
     OUTPUT_RESUMED = "output-resumed"
-    ENDED_WELL = "ended-well"  # exit status 0, or an exit that was asked for
-    ENDED_BADLY = "ended-badly"  # another status, a signal nobody here sent, or unknown
+    ENDED_WELL = "ended-well"  # exit status 0, or an end that somebody requested
+    ENDED_BADLY = "ended-badly"  # another exit status, a foreign signal, or unknown
     CLEANED_UP = "cleaned-up"
 
 
-# Whatever is not here is not possible.
+# A pair that is missing here is an invalid transition.
 TABLE: Mapping[tuple[State, LifecycleEvent], State] = MappingProxyType(
     {
         (State.IDLE, LifecycleEvent.SPAWN): State.SPAWNING,
@@ -75,13 +77,13 @@ _FLAP = (LifecycleEvent.IDLE_TIMEOUT, LifecycleEvent.OUTPUT_RESUMED)
 
 
 def transition(state: State, event: LifecycleEvent) -> State | None:
-    """Return the state that `event` leads to from `state`, or None where there is no such step."""
+    """Return the state that follows `state` after `event`; None if that is not allowed."""
     return TABLE.get((state, event))
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One step that was taken."""
+    """One step of a PTY's life, as the history keeps it."""
 
     from_state: State
     event: LifecycleEvent
@@ -93,12 +95,12 @@ class Transition:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Transition:
-        """Return the step that `as_json` told."""
+        """Return the step that `as_json` was called on."""
         states = State(values["from"]), LifecycleEvent(values["event"]), State(values["to"])
         return cls(*states, values["at"])
 
     def as_json(self) -> dict[str, str | float]:
-        """Return the step as `stats --json` shows it."""
+        """Return the step as `stats --json` prints it."""
         return {
             "from": self.from_state.value,
             "to": self.to_state.value,
@@ -108,12 +110,12 @@ class Transition:
 
 
 class Lifecycle:
-    """The state of one PTY and the steps that led there.
+    """The state of one PTY, and its latest steps.
 
-    The history holds the last `Limits.HISTORY` steps, oldest first, each going on from where the
-    one before ended. An idle/active flap counts once: a step to `throttled` that follows a
-    whole flap (to `throttled` and back) takes its place. So a command that falls silent a
-    thousand times still shows its spawn, and its latest silence.
+    The history holds the last `Limits.HISTORY` steps, oldest first. Each begins in the state in
+    which the one before ended. A PTY that falls silent again and again would fill it. So a step
+    to `throttled` replaces a pair before it that went to `throttled` and back. A command that
+    falls silent a thousand times still shows its spawn, and its latest silence.
     """
 
     def __init__(self, pty_id: PtyId) -> None:
@@ -123,7 +125,7 @@ class Lifecycle:
 
     @classmethod
     def resume(cls, pty_id: PtyId, state: State, history: Iterable[Transition]) -> Lifecycle:
-        """Return a lifecycle that goes on where another one stood."""
+        """Return a lifecycle with this state and history, for a PTY that runs already."""
         lifecycle = cls(pty_id)
         lifecycle._state = state
         lifecycle._history.extend(history)
@@ -131,24 +133,24 @@ class Lifecycle:
 
     @property
     def state(self) -> State:
-        """The state after the last step; `idle` at first."""
+        """The state after the latest step; `idle` before the first."""
         return self._state
 
     @property
     def history(self) -> tuple[Transition, ...]:
-        """The recent steps, oldest first."""
+        """The latest steps, oldest first."""
         return tuple(self._history)
 
     @property
     def is_live(self) -> bool:
-        """The PTY has not ended."""
+        """Whether the PTY has not ended."""
         return self._state in LIVE
 
     def apply(self, event: LifecycleEvent, at: float) -> Transition:
-        """Take the step that `event` means now and return it; `at` in seconds since the epoch.
+        """Change the state as the table says and return the step; `at` is in epoch seconds.
 
         Raises:
-            InvalidTransitionError: the table has no such step; nothing was changed.
+            InvalidTransitionError: the table does not allow it; nothing was changed.
         """
         to_state = transition(self._state, event)
         if to_state is None:
@@ -168,10 +170,51 @@ class Lifecycle:
         self._history.append(step)
 
 
-def exit_event(exit_code: int | None, signal: int | None, asked: bool) -> LifecycleEvent:
-    """Return what the end of a child means; both None is an exit status nobody could learn.
+_TYPED = frozenset((signals.SIGINT, signals.SIGQUIT))  # what keys of a terminal send
 
-    `asked`: terminated, ended by the signal that `signal` sent, or by a typed INT or QUIT.
+
+@dataclass(slots=True)
+class EndContext:
+    """What was done to a PTY that may end it: by that its end counts as asked for, or as bad."""
+
+    cause: CorrelationId | None = None  # the request that ended it
+    is_terminating: bool = False
+    is_typed_into: bool = False  # somebody could type into it, INT and QUIT among others
+    asked_signals: dict[int, CorrelationId] = field(default_factory=dict)  # and by which request
+    escaped: tuple[int, ...] = ()  # processes that left the session before its end
+
+    def begin_termination(self, cause: CorrelationId) -> None:
+        """Note that a request ends the PTY."""
+        self.is_terminating = True
+        self.cause = cause
+
+    def ask(self, signal: int, cause: CorrelationId) -> Callable[[], None]:
+        """Note that a request sends a signal; return what takes that back if it reaches nobody."""
+        before = self.asked_signals.get(signal)
+        self.asked_signals[signal] = cause
+
+        def take_back() -> None:
+            if before is None:
+                self.asked_signals.pop(signal, None)
+            else:
+                self.asked_signals[signal] = before
+
+        return take_back
+
+    def exit_event(self, exit_code: int | None, signal: int | None) -> LifecycleEvent:
+        """Return what the end of the child means; a request whose signal ended it is its cause."""
+        asked = self.is_terminating or (signal in _TYPED and self.is_typed_into)
+        if signal in self.asked_signals:
+            asked = True
+            self.cause = self.cause or self.asked_signals[signal]
+        return exit_event(exit_code, signal, asked)
+
+
+def exit_event(exit_code: int | None, signal: int | None, asked: bool) -> LifecycleEvent:
+    """Return the event for a child's end; code and signal both None means unknown.
+
+    `asked`: somebody wanted that end. They terminated the PTY, sent it that signal, or typed ^C
+    or ^\\ into it.
     """
     if asked or (exit_code == 0 and signal is None):
         return LifecycleEvent.ENDED_WELL
@@ -186,10 +229,10 @@ def shown(
     signal: int | None = None,
     ran: bool = True,
 ) -> str:
-    """Return the word people see for a PTY.
+    """Return the word that people see for a PTY's state.
 
-    `ran` is False when its spawn failed, and stays so after the clean-up. How an ended PTY ended
-    matters, not whether that was good: `throttled` and `errored` are words for machines.
+    `ran` is False if the spawn failed, also after the clean-up. The words `throttled` and
+    `errored` are for machines. People see how a PTY ended, not whether that was good.
     """
     if state in (State.IDLE, State.SPAWNING):
         return "starting"
@@ -211,10 +254,10 @@ def _shown_alive(state: State, suspended: bool) -> str:
 
 
 def is_alarming(state: State, *, signal: int | None = None, ran: bool = True) -> bool:
-    """Return whether the word deserves red: it failed to start, or nobody here sent the signal.
+    """Return whether to show the state in red: the start failed, or a foreign signal killed it.
 
-    The state tells who sent it: an end that was asked for is `stopped`. So is what was cleaned
-    up, as somebody has seen to it. An exit status is never alarming: a `grep` that finds
-    nothing has one.
+    A signal that somebody here sent leads to `stopped`, and so does the clean-up. So `errored`
+    with a signal means that nobody here sent it. A plain exit status is never alarming: `grep`
+    exits with 1 if it finds nothing.
     """
     return state is State.ERRORED and (not ran or signal is not None)

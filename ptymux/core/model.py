@@ -1,4 +1,4 @@
-"""The nouns of ptymux: ids, sizes, what a spawn asks for, what is known of a PTY, the limits."""
+"""Basic values that everything else uses: ids, terminal sizes, spawn options, records, limits."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ TerminalId = NewType("TerminalId", str)  # where the PTY is shown; given or "ter
 CorrelationId = NewType("CorrelationId", str)  # of the request that caused an event
 
 DEFAULT_BUFFER = 4 * MIB  # of one PTY's output
-DEFAULT_THRESHOLD = 0.75  # of the buffer, unread: there pressure goes on
+DEFAULT_THRESHOLD = 0.75  # of the buffer; backpressure goes on when a reader is further behind
 DEFAULT_IDLE_SECONDS = 300.0  # without output
 DEFAULT_GRACE_SECONDS = 5.0  # between TERM and KILL
 DEFAULT_LANE = LaneId("default")
-ENDED_STATES = ("stopped", "errored")  # of a record; those of `lifecycle.State` that are not live
+ENDED_STATES = ("stopped", "errored")  # the values of `lifecycle.State` that are not live
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LABEL_LENGTH = 64  # characters of a name, lane, session or terminal
@@ -67,11 +67,11 @@ def ulid(milliseconds: int, entropy: bytes) -> str:
 
 
 def check_label(what: str, text: str) -> str:
-    """Return `text` when it can serve as a name, lane, session or terminal.
+    """Return `text` if it is a valid name, lane, session or terminal.
 
     Raises:
-        InvalidValueError: it is empty, longer than 64 characters, or has characters that a
-            terminal would act on or that would not survive a shell word.
+        InvalidValueError: it is empty, longer than 64 characters, contains a space, or contains
+            characters that a terminal would act on.
     """
     if not 0 < len(text) <= _LABEL_LENGTH or not text.isprintable() or " " in text:
         raise InvalidValueError(what, text, "1 to 64 printable characters without spaces")
@@ -79,10 +79,10 @@ def check_label(what: str, text: str) -> str:
 
 
 def check_name(text: str) -> str:
-    """Return `text` when it can name a PTY; names of digits only are refused.
+    """Return `text` if it is a valid name for a PTY.
 
     Raises:
-        InvalidValueError: as `check_label`, or it would be taken for a PTY's number.
+        InvalidValueError: as `check_label`; or it has digits only, and would be read as a number.
     """
     if text.isdigit():
         raise InvalidValueError("name", text, "more than digits, which mean a PTY's number")
@@ -91,10 +91,10 @@ def check_name(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WindowSize:
-    """A terminal's size in character cells, 1..10000 each.
+    """A terminal's size in character cells, 1 to 10000 in each direction.
 
     Raises:
-        InvalidDimensionsError: one of them is outside.
+        InvalidDimensionsError: columns or rows are outside that range.
     """
 
     cols: int
@@ -109,25 +109,24 @@ class WindowSize:
 
 
 class OnFull(enum.Enum):
-    """What happens when a full ring meets a reader that is behind."""
+    """What happens when the ring is full and a reader is still behind."""
 
-    DROP = "drop"  # the oldest bytes go; the child never waits
+    DROP = "drop"  # the oldest bytes are evicted; the child never waits
     BLOCK = "block"  # the child waits for its lossless consumers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpawnOptions:
-    """What a caller asks for when it starts a command; checked when made.
+    """A request to start a command; the values are checked when it is made.
 
-    `env` is the caller's whole environment, `overrides` what it asked to set besides; `env`,
-    `cwd`, `umask` and `nofile` of None mean those of the process that spawns. With
-    `plain_output` the terminal neither translates newlines nor echoes, so that the output is what
-    the child wrote. `stdin_fd` becomes the child's stdin in place of the terminal, which stays its
-    controlling terminal. With `keep_term` the child's TERM is the caller's: its terminal is what
-    will show it.
+    `env` is the caller's whole environment; `overrides` are variables set on top of it. None for
+    `env`, `cwd`, `umask` or `nofile` means: as in the process that spawns. With `plain_output` the
+    terminal neither translates newlines nor echoes, so the output is exactly what the child wrote.
+    `stdin_fd` becomes the child's stdin; the PTY stays its controlling terminal. With `keep_term`
+    the child keeps the caller's TERM, because the caller's own terminal will show the output.
 
     Raises:
-        InvalidValueError: naming the field, what was given and what is allowed.
+        InvalidValueError: it names the field, the value given and what is allowed.
     """
 
     argv: tuple[str, ...]
@@ -180,20 +179,20 @@ class SpawnOptions:
             if "\0" in word:
                 raise InvalidValueError("argument", word, "without NUL characters")
         for key, value in (*(self.env or {}).items(), *self.overrides.items()):
-            # The value is not named: it may be a secret.
+            # The message leaves the value out: it may be a secret.
             if not key or "=" in key or "\0" in key or "\0" in value:
                 raise InvalidValueError("environment variable", key, "a name without = and NUL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PtyRecord:
-    """What the registry knows of one PTY; a change is a new record.
+    """The registry's entry for one PTY. It is immutable: a change makes a new record.
 
     `state` is the value of a `lifecycle.State`. Times are seconds since the epoch.
     """
 
     pty_id: PtyId
-    number: int  # short, from 1, never reused
+    number: int  # a short number for people, from 1, never reused
     lane_id: LaneId
     session_id: SessionId
     terminal_id: TerminalId
@@ -206,21 +205,21 @@ class PtyRecord:
     name: str | None = None
     pid: int | None = None
     spawn_ms: float | None = None  # from the request to the running child
-    env_names: tuple[str, ...] = ()  # never the values
+    env_names: tuple[str, ...] = ()  # names only: values may be secrets
     suspended: bool = False
-    tail_pending: bool = False  # the child is gone, something else still holds the terminal
+    tail_pending: bool = False  # the child has exited; another process still has the terminal open
     exit_code: int | None = None
     signal: int | None = None
-    reason: str | None = None  # why it is errored, in words
+    reason: str | None = None  # in words: why it is errored
 
 
 def child_environment(
     options: SpawnOptions, ours: Mapping[str, str], *, pty_id: PtyId, socket: str | None
 ) -> dict[str, str]:
-    """Return the environment of a child: the caller's, told where it runs; overrides win.
+    """Return a child's environment: the caller's, plus the PTYMUX variables, plus the overrides.
 
-    `ours` is the environment of this process, for a caller that gave none. What describes the
-    caller's own terminal or multiplexer is taken out, as it would be wrong.
+    `ours` is the environment of this process; it is used if the caller gave none. Variables that
+    describe the caller's own terminal or multiplexer are left out: they would be wrong.
     """
     stale = {"LINES", "COLUMNS", "TMUX", "TMUX_PANE", "STY", "WINDOWID"}
     caller = ours if options.env is None else options.env
@@ -236,39 +235,39 @@ def child_environment(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Every bound of ptymux in one place, and what they add up to."""
+    """All limits of ptymux in one place, and the memory and open files they add up to."""
 
-    LARGEST_BUFFER: ClassVar[int] = 1024 * MIB  # of one ring
-    SLACK: ClassVar[int] = 64 * KIB  # of each ring, behind its capacity
-    HEADER: ClassVar[int] = 8 * KIB  # of each ring: two pages
-    LOG_HEADER: ClassVar[int] = 512  # of the event log
-    HOLES: ClassVar[int] = 48  # ranges below the highest offset handed that nobody was handed
+    LARGEST_BUFFER: ClassVar[int] = 1024 * MIB  # capacity of one ring
+    SLACK: ClassVar[int] = 64 * KIB  # extra bytes of each ring, behind its capacity
+    HEADER: ClassVar[int] = 8 * KIB  # header of each ring: two pages
+    LOG_HEADER: ClassVar[int] = 512  # header of the event log
+    HOLES: ClassVar[int] = 48  # unread ranges below the highest offset that a consumer got
     HISTORY: ClassVar[int] = 10  # transitions kept for each PTY
     ENVELOPES: ClassVar[int] = 50  # signal deliveries kept for each PTY
     READERS: ClassVar[int] = 64  # attached to one PTY
-    LIFELINES: ClassVar[int] = 64  # open for input to one PTY
-    CHUNK: ClassVar[int] = 64 * KIB  # of one read or one copy, unless somebody asks for more
-    LINE: ClassVar[int] = MIB  # of one request or one reply, with its newline
+    LIFELINES: ClassVar[int] = 64  # open input channels of one PTY
+    CHUNK: ClassVar[int] = 64 * KIB  # one read or one copy, unless the caller asks for more
+    LINE: ClassVar[int] = MIB  # one request or one reply, with its newline
     PAYLOAD: ClassVar[int] = 4 * MIB  # arguments and environment of one spawn
-    MEMORY_SHARE: ClassVar[float] = 0.90  # of what is available, that rings may come to need
+    MEMORY_SHARE: ClassVar[float] = 0.90  # of the available memory, for rings in the worst case
     EVENT_PAGE: ClassVar[int] = 64  # past events that are read from the log at a time
 
     ptys: int = 300  # live at once
     connections: int = 512  # of clients
-    default_buffer: int = DEFAULT_BUFFER  # what a spawn takes that names no size
+    default_buffer: int = DEFAULT_BUFFER  # capacity of a ring if the spawn names none
     ended_ptys: int = 100  # kept with statistics and output
-    ended_bytes: int = 64 * MIB  # of their output in all
+    ended_bytes: int = 64 * MIB  # output of all ended PTYs together
     event_log: int = 4 * MIB
     subscribers: int = 256
     subscriber_queue: int = 1024  # events waiting for one subscriber
-    event_size: int = 4 * KIB  # of one event as JSON
+    event_size: int = 4 * KIB  # one event as JSON
 
-    # What the records, histories and indexes of one PTY need in objects, rounded up.
+    # Python objects of one PTY: its record, histories and indexes, rounded up.
     _RECORD_BYTES: ClassVar[int] = 64 * KIB
 
     @property
     def worst_case_bytes(self) -> int:
-        """Memory when every bound is reached and every ring has the default size."""
+        """The memory used when every limit is reached and every ring has the default size."""
         ring = self.HEADER + self.default_buffer + self.SLACK
         return (
             self.ptys * (ring + self._RECORD_BYTES + self.CHUNK)
@@ -281,18 +280,19 @@ class Limits:
 
     @property
     def connection_bytes(self) -> int:
-        """Memory that one client can make a server hold.
+        """The most memory that one client can make the server use.
 
-        A request or its payload that is being received, what came behind it, the piece that was
-        read last, and a reply, or a piece of output, that the client does not take.
+        It is the sum of: a request or payload that is being received, the bytes that arrived
+        behind it, the piece that was read last, and a reply or a piece of output that the client
+        does not take.
         """
         return max(self.LINE, self.PAYLOAD) + 3 * self.CHUNK + self.LINE
 
     @property
     def worst_case_fds(self) -> int:
-        """File descriptors when every PTY is live and has one lifeline open, and 64 of our own.
+        """The open files used when every PTY is live with one lifeline open; 64 are our own.
 
-        A PTY has its master, its ring twice (the memfd, the mapping) and its child's pidfd; a
-        lifeline has two ends, a connection one; of an ended PTY the mapping is left.
+        A live PTY uses four: its master, its child's pidfd, and two for its ring (the memfd and
+        the mapping). A lifeline has two ends, a connection one. An ended PTY keeps the mapping.
         """
         return self.ptys * (4 + 2) + self.ended_ptys + self.connections + 64

@@ -1,4 +1,4 @@
-"""What an output buffer tells: its numbers, and what became worth telling."""
+"""What an output buffer reports: its statistics, and notifications of overflow and backpressure."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ class OffReason(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BufferStats:
-    """What one PTY's buffer did so far; bytes unless the name says otherwise.
+    """The statistics of one PTY's buffer; in bytes, unless the name says otherwise.
 
-    `backlog` is that of the furthest-behind consumer that counts, `high_water` the most that was
-    ever waiting, at most `capacity`. `backpressure_events` counts how often it went on.
+    This is the list of the statistics: tests hold `client/answers.py` and the JSON schema to it.
+
+    `backlog` is that of the consumer that is furthest behind, of those that count for
+    backpressure. `high_water` is the highest backlog ever seen, at most `capacity`.
+    `backpressure_events` counts how often backpressure went on.
     """
 
     capacity: int
@@ -52,7 +55,10 @@ class BufferStats:
     backpressure_events: int
 
     def as_json(self) -> dict[str, int | float | bool]:
-        """Return the fields; `dataclasses.asdict`, which copies deeply, takes 18 times as long."""
+        """Return the fields by name.
+
+        `dataclasses.asdict` copies deeply and takes 18 times as long.
+        """
         return {name: getattr(self, name) for name in _NUMBERS}
 
 
@@ -61,7 +67,7 @@ _NUMBERS: Final = tuple(each.name for each in fields(BufferStats))
 
 @dataclass(frozen=True, slots=True)
 class BackpressureOn:
-    """A consumer fell behind beyond the threshold."""
+    """Notification that a consumer is further behind than the threshold allows."""
 
     utilization: float
     stats: BufferStats
@@ -69,7 +75,7 @@ class BackpressureOn:
 
 @dataclass(frozen=True, slots=True)
 class BackpressureOff:
-    """No consumer is behind any more."""
+    """Notification that no consumer is far behind any more."""
 
     utilization: float
     stats: BufferStats
@@ -78,19 +84,19 @@ class BackpressureOff:
 
 @dataclass(frozen=True, slots=True)
 class Overflow:
-    """Bytes were evicted that no consumer had been handed."""
+    """Notification that bytes were dropped: evicted before any consumer was handed them."""
 
     dropped_since_last: int
     total_dropped: int
     utilization: float
-    attended: bool  # whether somebody was there when some of it was lost
-    final: bool  # the burst is over
-    first: bool  # of this PTY
+    attended: bool  # whether a consumer was attached when some of these bytes were dropped
+    final: bool  # the burst of drops is over
+    first: bool  # the first overflow of this PTY
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderSkipped:
-    """One reader missed bytes, whatever the others got."""
+    """Notification that one reader missed bytes, whether or not others got them."""
 
     reader_id: int
     skipped_since_last: int

@@ -1,16 +1,16 @@
-"""One PTY's output: its ring, its readers, its account; backpressure, overflow and credit.
+"""One PTY's output: its ring, readers and account; backpressure, overflow and credit.
 
-Pure: it is told the time, moves no byte by itself and returns what is to be told as values. Every
-operation that is told the time first looks at the ring's `total`, once, as the engine may write at
-any moment, and brings the account up to it; every number is as of that look. As only these
-operations move a reader, a backlog between two of them only grows, so that no crossing of a mark
-can be missed, however late anybody looks.
+Theory of operation. This is pure code: the caller passes the time, and gets back what happened as
+notifications. The engine may write to the ring at any moment. So each operation that takes the
+time first reads the ring's `total`, once, and brings the account up to it; all numbers are as of
+that moment. Only these operations move a reader. Between two of them a backlog can only grow, so
+no crossing of a mark is missed, however late the next operation comes.
 
-The account is kept in the ring's header, which outlives this process. Who sets `notifies_first`
-announces what an operation returns, and calls `publish` then; so the header never has a loss that
-was not announced.
+The account is stored in the ring's header, which outlives this process. A caller that sets
+`notifies_first` publishes the notifications of an operation first and calls `store` afterwards.
+So the header never contains a loss that no event has reported.
 
-Attachments outlive the server that had their readers: `expect` says how many are to come back.
+Attachments outlive the server that had their readers. `expect` says how many will come back.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from ptymux.errors import InvalidValueError, LimitReachedError
 
 __all__ = ["OutputBuffer"]
 
-_BACKPRESSURE: Final = 1  # flags among the notes of the account
+_BACKPRESSURE: Final = 1  # flags in the notes that are stored with the account
 _OVERFLOWS: Final = 2
 
 
 class OutputBuffer:
-    """The readers and the account of one ring, and what they owe to the world.
+    """The readers and the account of one ring, with backpressure, overflow and credit.
 
     Raises:
-        InvalidValueError: the threshold is not above 0.10 and below 1.0, or `block` is asked of a
-            ring without capacity.
+        InvalidValueError: the threshold is not above 0.10 and below 1.0; or `on_full` is `block`
+            and the ring has no capacity.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class OutputBuffer:
         *,
         resumes: bool = False,
     ) -> None:
-        """Begin, or with `resumes` go on with the account that a predecessor kept in the ring."""
+        """Begin a new account; with `resumes` continue the one that is stored in the ring."""
         self.ring = ring
         self.threshold = threshold
         self.account = Account()
@@ -69,15 +69,15 @@ class OutputBuffer:
         self.backpressure = False
         self.backpressure_events = 0
         self.notifies_first = False
-        self.expected = 0  # consumers that are attached, their readers not back yet
+        self.expected = 0  # attached consumers whose readers have not come back yet
         self._expected_lossless = 0
-        self.is_waiting = False  # with judging evictions, until those are back or gone
-        self._total = 0  # of the ring, at the last look
-        self._behind: int | None = None  # the furthest-behind consumer that counts, if any does
+        self.defers_losses = False  # until expected readers are back or gone
+        self._total = 0  # the ring's total at the last look
+        self._behind: int | None = None  # backlog of the furthest-behind consumer that counts
         self._overflow = RateLimitedLoss()
-        self._published_attended = 0  # how much of `dropped_attended` events have told
-        self._reached = 0  # the highest offset a consumer left at, never below where it attached
-        self._stored: list[int] = []  # the account as it stands in the ring
+        self._published_attended = 0  # how much of `dropped_attended` events have reported
+        self._reached = 0  # the highest offset at which a consumer detached
+        self._stored: list[int] = []  # the account as it is stored in the ring
         self._next_id = 1
         self._on_above, self._off_below, self._counts_from = marks(threshold, ring.capacity)
         if resumes:
@@ -87,9 +87,10 @@ class OutputBuffer:
             self.set_on_full(on_full)
 
     def _resume(self) -> None:
-        """Take the account from the ring, which stays as it is: we could be killed at any moment.
+        """Load the account from the ring.
 
-        So does the limit: for whom it was set may come back.
+        The ring stays as it is, because this process could be killed at any moment. The limit
+        stays too: the reader that it was set for may come back.
         """
         words = self.ring.load_account()
         if words is not None:
@@ -100,34 +101,36 @@ class OutputBuffer:
             is_open = bool(flags & _OVERFLOWS)
             self._overflow.resume(self.account.dropped, reported, is_open=is_open)
             self._published_attended = self.account.dropped_attended
-        self.is_waiting = True  # until `expect` says whether somebody is to come back
+        self.defers_losses = True  # until `expect` says whether readers will come back
         self._total = self.ring.total
-        self._measure()
+        self._update_backlog()
 
     def expect(
         self, consumers: int, lossless: int, now: float, *, wait: bool
     ) -> list[BufferNotification]:
-        """Count so many consumers as attached, of which some lossless, whose readers will come.
+        """Count `consumers`, `lossless` of them lossless, as attached until their readers are back.
 
-        With `wait`, what was evicted is judged only once it is called without: a reader that comes
-        back may have been handed more than the account says.
+        With `wait`, loss accounting is deferred until this is called again without it: a reader
+        that comes back may have been handed more than the account says.
         """
-        told: list[BufferNotification] = []
-        self._settle(now, told)
-        self.expected, self._expected_lossless, self.is_waiting = consumers, lossless, wait
-        self._see_who_attends()
-        self._settle(now, told)
-        self._judge(OffReason.CAUGHT_UP if self.attended else OffReason.UNATTENDED, told)
-        self._finish(told)
-        return told
+        notifications: list[BufferNotification] = []
+        self._catch_up(now, notifications)
+        self.expected, self._expected_lossless, self.defers_losses = consumers, lossless, wait
+        self._update_attended()
+        self._catch_up(now, notifications)
+        self._switch_backpressure(
+            OffReason.CAUGHT_UP if self.attended else OffReason.UNATTENDED, notifications
+        )
+        self._store_unless_reported(notifications)
+        return notifications
 
     def note_overflow_published(self, dropped: int, *, final: bool) -> None:
-        """Note that a predecessor told of this total, before a kill kept it from accounting it."""
+        """Record that an event reported this total of drops before a kill kept it unstored."""
         self._overflow.resume(self.account.dropped, dropped, is_open=not final)
         self.overflow_events += 1
 
     def note_backpressure_published(self, is_on: bool) -> None:
-        """Note that a predecessor told that backpressure went on or off, and was killed then."""
+        """Record that an event reported backpressure on or off before a kill kept it unstored."""
         self.backpressure_events += is_on and not self.backpressure
         self.backpressure = is_on
 
@@ -135,16 +138,16 @@ class OutputBuffer:
 
     @property
     def backlog(self) -> int:
-        """Bytes that the furthest-behind consumer that counts has before it."""
+        """The backlog in bytes of the furthest-behind consumer that counts; 0 if none counts."""
         return self._behind or 0
 
     @property
     def utilization(self) -> float:
-        """How much of the ring is waiting, 0.0 to 1.0: the backlog, or unread if unattended."""
+        """How full the ring is, 0.0 to 1.0: the backlog, or the unread bytes if nobody counts."""
         return self._share(self._waiting())
 
     def stats(self) -> BufferStats:
-        """Return the numbers as of the last operation; `advance` first for those of now."""
+        """Return the statistics as of the last operation; call `advance` first for those of now."""
         ring, account, written = self.ring, self.account, self._total
         unread = account.unread(written)
         return BufferStats(
@@ -169,7 +172,7 @@ class OutputBuffer:
 
     @property
     def wake_at(self) -> int:
-        """The total at which the next thing happens that must be told without delay."""
+        """The ring's total at which `advance` must be called: backpressure or overflow begins."""
         wake_at = NO_LIMIT
         if self._behind is not None and not self.backpressure and self.ring.capacity:
             wake_at = self._total - self._behind + self._on_above + 1
@@ -179,7 +182,7 @@ class OutputBuffer:
 
     @property
     def deadline(self) -> float | None:
-        """When `advance` has to be called even if nothing is written; None for never."""
+        """The time at which `advance` must be called even if nothing is written; None: never."""
         deadline = self._overflow.deadline
         for reader in self.readers.values():
             due = reader.burst.deadline
@@ -190,113 +193,115 @@ class OutputBuffer:
     # Operations ------------------------------------------------------------------------------
 
     def advance(self, now: float) -> list[BufferNotification]:
-        """Bring the account up to what was written; return what became worth telling."""
-        told: list[BufferNotification] = []
-        self._settle(now, told)
+        """Bring the account up to what was written; return the notifications that are due."""
+        notifications: list[BufferNotification] = []
+        self._catch_up(now, notifications)
         for reader in self.readers.values():
             if reader.burst.deadline is not None:
-                self._notify_skipped(reader, reader.burst.due(now), told)
-        self._finish(told)
-        return told
+                self._notify_skipped(reader, reader.burst.due(now), notifications)
+        self._store_unless_reported(notifications)
+        return notifications
 
     def attach(
         self, kind: ReaderKind, now: float, offset: int | None = None
     ) -> tuple[Reader, list[BufferNotification]]:
-        """Return a new reader at `offset`, or at the oldest byte held.
+        """Return a new reader at `offset`, or at the oldest byte, and the notifications due.
 
         Raises:
             InvalidValueError: the offset lies beyond what was written.
-            LimitReachedError: the PTY has as many readers as it may.
+            LimitReachedError: the PTY has `Limits.READERS` readers already.
         """
         if len(self.readers) >= Limits.READERS:
             raise LimitReachedError("readers of a PTY", Limits.READERS, "detach one first")
         if offset is not None and not 0 <= offset <= self.ring.total:
             raise InvalidValueError("offset", offset, f"0 to {self.ring.total}")
-        told: list[BufferNotification] = []
-        self._settle(now, told)
+        notifications: list[BufferNotification] = []
+        self._catch_up(now, notifications)
         if offset is None:
             offset = min(self.ring.edge, self._total)
         reader = Reader(self._next_id, kind, Cursor(self.ring, offset))
         self._next_id += 1
         self.readers[reader.reader_id] = reader
-        self._see_who_attends()
-        self._consider(reader)
-        self._measure()
-        self._finish(told)
-        return reader, told
+        self._update_attended()
+        self._count_once_caught_up(reader)
+        self._update_backlog()
+        self._store_unless_reported(notifications)
+        return reader, notifications
 
     def detach(self, reader: Reader, now: float) -> list[BufferNotification]:
-        """Forget `reader`; once nobody is attached, backpressure is no alarm any more."""
-        told: list[BufferNotification] = []
-        self._settle(now, told)
+        """Remove `reader`; if it was the last consumer, backpressure goes off."""
+        notifications: list[BufferNotification] = []
+        self._catch_up(now, notifications)
         if self.readers.pop(reader.reader_id, None) is not None:
             if reader.is_consumer:
-                self._see_who_attends()
+                self._update_attended()
                 self._reached = max(self._reached, reader.cursor.offset)
-            self._notify_skipped(reader, reader.burst.close(), told)
-            self._measure()
-            self._judge(OffReason.CAUGHT_UP if self.attended else OffReason.UNATTENDED, told)
-        self._finish(told)
-        return told
+            self._notify_skipped(reader, reader.burst.close(), notifications)
+            self._update_backlog()
+            self._switch_backpressure(
+                OffReason.CAUGHT_UP if self.attended else OffReason.UNATTENDED, notifications
+            )
+        self._store_unless_reported(notifications)
+        return notifications
 
     def hand(
         self, reader: Reader, part: Part, now: float, size: int | None = None
     ) -> list[BufferNotification]:
-        """Note that `reader` was handed `part`, or its first `size` bytes, and move it behind."""
-        told: list[BufferNotification] = []
+        """Record that `reader` was handed `part`, or `size` bytes of it, and move it there."""
+        notifications: list[BufferNotification] = []
         size = len(part.data) if size is None else size
         if reader.is_consumer:
-            # Before the eviction that happened meanwhile is judged: these bytes did get out.
+            # Before evictions are accounted: these bytes did reach the consumer.
             self.account.hand(part.offset, part.offset + size)
-        # The backlog stood highest just before the reader moved.
-        self._settle(now, told)
-        self._move(reader, part, size, now, told)
-        self._measure()
-        self._judge(OffReason.CAUGHT_UP, told)
-        self._finish(told)
-        return told
+        # Before the reader moves: now its backlog is at its highest.
+        self._catch_up(now, notifications)
+        self._move(reader, part, size, now, notifications)
+        self._update_backlog()
+        self._switch_backpressure(OffReason.CAUGHT_UP, notifications)
+        self._store_unless_reported(notifications)
+        return notifications
 
     def note_received(self, reader: Reader, start: int, now: float) -> list[BufferNotification]:
-        """Note that `reader` was handed everything from `start` on, by a predecessor of this."""
+        """Record that an earlier server handed `reader` the bytes from `start` to its offset."""
         if reader.is_consumer:
             self.account.hand(start, reader.cursor.offset)
         return self.advance(now)
 
     def clear(self, now: float) -> list[BufferNotification]:
-        """Throw away what is retained: unread counts as dropped, the rest as trimmed."""
-        told: list[BufferNotification] = []
-        self._settle(now, told)
+        """Discard all output that is kept: unread bytes count as dropped, the rest as trimmed."""
+        notifications: list[BufferNotification] = []
+        self._catch_up(now, notifications)
         self.ring.clear()
-        # The engine goes on meanwhile: what it wrote since is kept, here as in the ring.
+        # The engine may have written since the look: those bytes are kept, here as in the ring.
         self._total = end = self.ring.edge
         lost = self.account.evict(end, attended=self.attended)
         for reader in self.readers.values():
-            self._move(reader, Part(end, 0, b""), 0, now, told)
-        self._measure()
-        self._notify_overflow(self._overflow.add(lost, now), told)
-        self._judge(OffReason.CLEARED, told)
-        self._finish(told)
-        return told
+            self._move(reader, Part(end, 0, b""), 0, now, notifications)
+        self._update_backlog()
+        self._notify_overflow(self._overflow.add(lost, now), notifications)
+        self._switch_backpressure(OffReason.CLEARED, notifications)
+        self._store_unless_reported(notifications)
+        return notifications
 
     def set_on_full(self, on_full: OnFull) -> int:
-        """Change what happens when the ring is full; return the offset from which it holds.
+        """Change what happens when the ring is full; return the offset from which that is valid.
 
         Raises:
-            InvalidValueError: `block` is asked of a ring without capacity.
+            InvalidValueError: `block` for a ring without capacity.
         """
         if on_full is OnFull.BLOCK and not self.ring.capacity:
             raise InvalidValueError("on-full", "block", "drop for a buffer of size 0")
         self.on_full = on_full
-        self.publish()
+        self.store()
         return self.ring.total
 
     def finish(self, now: float) -> list[BufferNotification]:
-        """Bring the account to its end once nothing will be written; close the open burst."""
-        self.is_waiting = False
-        told = self.advance(now)
-        self._notify_overflow(self._overflow.close(), told)
-        self._finish(told)
-        return told
+        """Complete the account when nothing more will be written; return the last notifications."""
+        self.defers_losses = False
+        notifications = self.advance(now)
+        self._notify_overflow(self._overflow.close(), notifications)
+        self._store_unless_reported(notifications)
+        return notifications
 
     # Rules -----------------------------------------------------------------------------------
 
@@ -306,20 +311,20 @@ class OutputBuffer:
     def _share(self, waiting: int) -> float:
         return min(1.0, waiting / self.ring.capacity) if self.ring.capacity else 0.0
 
-    def _settle(self, now: float, told: list[BufferNotification]) -> None:
-        """Look at the ring: class what was evicted, notice who fell behind since the last time."""
+    def _catch_up(self, now: float, notifications: list[BufferNotification]) -> None:
+        """Read the ring's total; account what was evicted, and check who has fallen behind."""
         capacity = self.ring.capacity
         self._total = total = self.ring.total
         lost = 0
-        if total - capacity > self.account.accounted and not self.is_waiting:
+        if total - capacity > self.account.accounted and not self.defers_losses:
             lost = self.account.evict(total - capacity, attended=self.attended)
-        self._measure()
+        self._update_backlog()
         if lost or self._overflow.deadline is not None:
-            self._notify_overflow(self._overflow.add(lost, now), told)
-        self._judge(OffReason.CAUGHT_UP, told)
+            self._notify_overflow(self._overflow.add(lost, now), notifications)
+        self._switch_backpressure(OffReason.CAUGHT_UP, notifications)
 
-    def _measure(self) -> None:
-        """Note how far the furthest-behind consumer that counts is behind."""
+    def _update_backlog(self) -> None:
+        """Recompute the backlog of the furthest-behind consumer that counts."""
         offsets = [r.cursor.offset for r in self.readers.values() if r.counts]
         self._behind = self._total - min(offsets) if offsets else None
         waiting = self._waiting()
@@ -327,31 +332,36 @@ class OutputBuffer:
             self.high_water = min(waiting, self.ring.capacity)
 
     def _move(
-        self, reader: Reader, part: Part, size: int, now: float, told: list[BufferNotification]
+        self,
+        reader: Reader,
+        part: Part,
+        size: int,
+        now: float,
+        notifications: list[BufferNotification],
     ) -> None:
         missed = reader.cursor.skipped
         reader.cursor.advance(part, size)
         missed = reader.cursor.skipped - missed
         if missed:
-            self._notify_skipped(reader, reader.burst.add(missed, now), told)
+            self._notify_skipped(reader, reader.burst.add(missed, now), notifications)
         if not reader.counts:
-            self._consider(reader)
+            self._count_once_caught_up(reader)
 
-    def _consider(self, reader: Reader) -> None:
-        """Let `reader` count once it caught up; coming from far back is no alarm."""
+    def _count_once_caught_up(self, reader: Reader) -> None:
+        """Count `reader` for backpressure if it has caught up; a late start is no alarm."""
         if reader.kind in (ReaderKind.CONSUMER, ReaderKind.LOSSLESS):
             reader.counts = self._total - reader.cursor.offset <= self._counts_from
 
     def _notify_overflow(
-        self, reports: Iterator[tuple[int, bool]], told: list[BufferNotification]
+        self, reports: Iterator[tuple[int, bool]], notifications: list[BufferNotification]
     ) -> None:
         for amount, final in reports:
             first = self.overflow_events == 0
             self.overflow_events += 1
-            # Of when the bytes were lost, which may be a second ago.
+            # True if a consumer was there when the bytes were lost, up to a second ago.
             attended = self.account.dropped_attended > self._published_attended
             self._published_attended = self.account.dropped_attended
-            told.append(
+            notifications.append(
                 Overflow(
                     dropped_since_last=amount,
                     total_dropped=self.account.dropped,
@@ -363,33 +373,40 @@ class OutputBuffer:
             )
 
     def _notify_skipped(
-        self, reader: Reader, reports: Iterator[tuple[int, bool]], told: list[BufferNotification]
+        self,
+        reader: Reader,
+        reports: Iterator[tuple[int, bool]],
+        notifications: list[BufferNotification],
     ) -> None:
         for amount, final in reports:
-            told.append(ReaderSkipped(reader.reader_id, amount, reader.cursor.skipped, final))
+            notifications.append(
+                ReaderSkipped(reader.reader_id, amount, reader.cursor.skipped, final)
+            )
 
-    def _judge(self, reason: OffReason, told: list[BufferNotification]) -> None:
-        """Switch backpressure by where the consumers are now."""
+    def _switch_backpressure(
+        self, reason: OffReason, notifications: list[BufferNotification]
+    ) -> None:
+        """Switch backpressure on or off if the backlog has crossed a mark."""
         behind = self._behind or 0
         if not self.backpressure:
             if behind > self._on_above and self.ring.capacity:
                 self.backpressure = True
                 self.backpressure_events += 1
-                told.append(BackpressureOn(self.utilization, self.stats()))
+                notifications.append(BackpressureOn(self.utilization, self.stats()))
         elif behind < self._off_below:
             self.backpressure = False
-            told.append(BackpressureOff(self.utilization, self.stats(), reason))
+            notifications.append(BackpressureOff(self.utilization, self.stats(), reason))
 
-    def _see_who_attends(self) -> None:
+    def _update_attended(self) -> None:
         here = any(reader.is_consumer for reader in self.readers.values())
         self.attended = here or self.expected > 0
 
-    def _finish(self, told: list[BufferNotification]) -> None:
-        if not (told and self.notifies_first):
-            self.publish()
+    def _store_unless_reported(self, notifications: list[BufferNotification]) -> None:
+        if not (notifications and self.notifies_first):
+            self.store()
 
-    def publish(self) -> None:
-        """Put the account, then the credit that follows from it, where the engine looks."""
+    def store(self) -> None:
+        """Store the account in the ring, then the engine's read limit that follows from it."""
         notes = (
             self._overflow.reported,
             self.high_water,
@@ -412,11 +429,11 @@ class OutputBuffer:
         readers = self.readers.values()
         lossless = [r.cursor.offset for r in readers if r.kind is ReaderKind.LOSSLESS]
         if self._expected_lossless:
-            return self.ring.limit  # where the one that is to come back left it
+            return self.ring.limit  # as it was for the reader that will come back
         if lossless:
             return min(lossless) + self.ring.capacity
         if self.attended:
             return NO_LIMIT
-        # What is gone already, by a clear or before `block`, keeps no child waiting.
+        # Bytes that are gone already, by `clear` or from before `block`, hold nobody up.
         reached = max(self._reached, self.account.handed, self.account.accounted)
         return reached + self.ring.capacity

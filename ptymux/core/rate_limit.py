@@ -1,4 +1,4 @@
-"""A loss that goes on for a while, and how often it is told."""
+"""A rate limit for loss reports: at once, then at most one a second, then a final one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Final
 __all__ = ["REPORT_SECONDS", "RateLimitedLoss"]
 
 REPORT_SECONDS: Final = 1.0  # between two reports of the same loss
-_RESUMED: Final = 0.0  # a deadline that is still to be counted from now on
+_RESUMED: Final = 0.0  # a deadline that is not computed yet: the next call knows the time
 
 
 class RateLimitedLoss:
-    """Reports a loss at once, then at most once a second, then that it is over.
+    """The loss of one reader or PTY, and when it is to be reported.
 
-    `add`, `due` and `close` yield at most one `(amount, final)`; the amounts add up to what was
-    added once the burst was closed.
+    A burst begins with the first loss and ends after a second without one. `add`, `due` and
+    `close` yield at most one report `(amount, final)`. When a burst is closed, the amounts of its
+    reports add up to what was lost.
     """
 
     __slots__ = ("_ahead", "_pending", "deadline", "total")
@@ -23,22 +24,23 @@ class RateLimitedLoss:
     def __init__(self) -> None:
         self.total = 0
         self._pending = self._ahead = 0
-        self.deadline: float | None = None  # when `due` has something to say; None between bursts
+        self.deadline: float | None = None  # when to call `due`; None between bursts
 
     @property
     def is_open(self) -> bool:
-        """Whether a loss was reported, and not yet that it is over."""
+        """Whether a burst has been reported whose final report has not."""
         return self.deadline is not None
 
     @property
     def reported(self) -> int:
-        """How much of the total was in a report."""
+        """How much loss all reports together contained."""
         return self.total - self._pending + self._ahead
 
     def resume(self, total: int, reported: int, *, is_open: bool) -> None:
-        """Go on after somebody who reported so much of a total, or already more than it.
+        """Continue for a process that died after it had reported `reported` bytes of loss.
 
-        When that was is unknown: the next report comes a second from now.
+        That can be more than `total`, the loss that was stored: a loss is reported before it is
+        stored. When the last report was sent is unknown; the next one comes in a second.
         """
         self.total = total
         self._pending = max(0, total - reported)
@@ -46,9 +48,9 @@ class RateLimitedLoss:
         self.deadline = _RESUMED if self._pending or is_open else None
 
     def add(self, amount: int, now: float) -> Iterator[tuple[int, bool]]:
-        """Note a loss of `amount`; yield the report that this makes due, if any."""
+        """Add a loss of `amount` bytes; yield the report that is due now, if any."""
         self.total += amount
-        known = min(amount, self._ahead)  # somebody reported it before it was counted
+        known = min(amount, self._ahead)  # reported already by the process that died
         self._ahead -= known
         amount -= known
         self._pending += amount
@@ -58,7 +60,7 @@ class RateLimitedLoss:
             yield from self.due(now)
 
     def due(self, now: float) -> Iterator[tuple[int, bool]]:
-        """Yield the report that is due by now: more loss, or the end after a second without."""
+        """Yield the report that is due: of more loss, or the final one after a second without."""
         if self.deadline == _RESUMED:
             self.deadline = now + REPORT_SECONDS
         if self.deadline is not None and now >= self.deadline:
@@ -68,7 +70,7 @@ class RateLimitedLoss:
                 yield from self.close()
 
     def close(self) -> Iterator[tuple[int, bool]]:
-        """Yield the closing report of a burst that is open."""
+        """End the burst, if there is one; yield its final report."""
         if self.deadline is not None:
             amount, self._pending, self.deadline = self._pending, 0, None
             yield amount, True

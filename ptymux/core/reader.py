@@ -1,4 +1,4 @@
-"""Who reads a PTY's output, and what that means to the PTY."""
+"""A reader of a PTY's output: its position, and whether its reading counts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["Reader", "ReaderKind"]
 
 
 class ReaderKind(enum.Enum):
-    """What a reader's reading means to the PTY."""
+    """Whether a reader counts in the account, and whether the child may have to wait for it."""
 
-    OBSERVER = "observer"  # looks; counts for nothing
-    CONSUMER = "consumer"  # its reading counts
-    ONE_SHOT = "one-shot"  # a consumer that never raises an alarm, such as `logs`
-    LOSSLESS = "lossless"  # a consumer that may hold the child in `block` mode
+    OBSERVER = "observer"  # looks only; counts for nothing
+    CONSUMER = "consumer"  # the bytes it was handed count as consumed
+    ONE_SHOT = "one-shot"  # a consumer that never causes backpressure, such as `logs`
+    LOSSLESS = "lossless"  # a consumer that the child waits for in `block` mode
 
 
 class Reader:
@@ -30,4 +30,4 @@ class Reader:
         self.cursor = cursor
         self.burst = RateLimitedLoss()
         self.is_consumer = kind is not ReaderKind.OBSERVER
-        self.counts = False  # raises backpressure; from the first time it had caught up
+        self.counts = False  # for backpressure: only once it had caught up for the first time

@@ -1,4 +1,4 @@
-"""What is known of every PTY: by id, number and name, and by lane and session."""
+"""The registry: one record for each PTY, found by id, number, name, lane or session."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Key = TypeVar("Key", LaneId, SessionId)
 
 
 class Changes(TypedDict, total=False):
-    """The fields of a `PtyRecord` that an update may change; an id and a number stay."""
+    """The fields of a `PtyRecord` that an update may change; its id and number never change."""
 
     lane_id: LaneId
     session_id: SessionId
@@ -45,10 +45,10 @@ class Changes(TypedDict, total=False):
 
 
 class Registry:
-    """All PTYs, live and ended; at most `capacity` of them live.
+    """All PTYs, live and ended; at most `capacity` of them are live.
 
-    Lookups by id, number and name and the count of the live ones cost the same however many
-    there are. Every refusal leaves everything as it was.
+    A lookup by id, number or name takes the same time however many PTYs there are, and so does
+    the count of live ones. A refused operation changes nothing.
     """
 
     def __init__(self, capacity: int = 300) -> None:
@@ -57,19 +57,19 @@ class Registry:
         self._numbers: dict[str, PtyId] = {}
         self._lanes: dict[LaneId, dict[PtyId, None]] = {}  # a dict as an ordered set
         self._sessions: dict[SessionId, dict[PtyId, None]] = {}
-        self._holders: dict[str, list[tuple[int, PtyId]]] = {}  # live ones of a name, by number
+        self._holders: dict[str, list[tuple[int, PtyId]]] = {}  # live PTYs of a name, by number
         self._live_count = 0
 
     @property
     def live_count(self) -> int:
-        """How many PTYs have not ended."""
+        """The number of PTYs that have not ended."""
         return self._live_count
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __iter__(self) -> Iterator[PtyRecord]:
-        """Iterate over a snapshot, in the order of registration."""
+        """Iterate over a copy of the records, in the order of registration."""
         return iter(tuple(self._records.values()))
 
     def __contains__(self, pty_id: object) -> bool:
@@ -80,7 +80,7 @@ class Registry:
 
         Raises:
             DuplicatePtyError: its id or its number is taken.
-            LimitReachedError: it is live, and `capacity` others are.
+            LimitReachedError: it is live, and `capacity` others are live too.
         """
         if record.pty_id in self._records:
             raise DuplicatePtyError(record.pty_id)
@@ -94,10 +94,10 @@ class Registry:
         self._count_in(record)
 
     def get(self, pty_id: PtyId) -> PtyRecord:
-        """Return what is known of a PTY.
+        """Return the record of a PTY.
 
         Raises:
-            UnknownPtyError: there is none with this id.
+            UnknownPtyError: there is no PTY with this id.
         """
         try:
             return self._records[pty_id]
@@ -105,11 +105,11 @@ class Registry:
             raise UnknownPtyError(pty_id) from None
 
     def update(self, pty_id: PtyId, *, at: float, **changes: Unpack[Changes]) -> PtyRecord:
-        """Change fields of a PTY, note `at` as the time of its update, return the new record.
+        """Change fields of a PTY, with `at` as the time of the update; return the new record.
 
         Raises:
-            UnknownPtyError: there is none with this id.
-            LimitReachedError: an ended PTY would be live again, and `capacity` others are.
+            UnknownPtyError: there is no PTY with this id.
+            LimitReachedError: an ended PTY would become live, and `capacity` others are live.
         """
         old = self.get(pty_id)
         new = replace(old, updated_at=at, **changes)
@@ -127,10 +127,10 @@ class Registry:
         return new
 
     def remove(self, pty_id: PtyId) -> PtyRecord:
-        """Forget a PTY and return what was known of it.
+        """Remove a PTY and return its last record.
 
         Raises:
-            UnknownPtyError: there is none with this id.
+            UnknownPtyError: there is no PTY with this id.
         """
         record = self.get(pty_id)
         self._count_out(record)
@@ -141,10 +141,10 @@ class Registry:
         return record
 
     def remove_many(self, pty_ids: Iterable[PtyId]) -> tuple[PtyRecord, ...]:
-        """Forget all these PTYs, or none of them.
+        """Remove all these PTYs, or none of them.
 
         Raises:
-            UnknownPtyError: one of them is not known.
+            UnknownPtyError: there is no PTY with one of these ids; none was removed.
         """
         wanted = tuple(dict.fromkeys(pty_ids))
         for pty_id in wanted:
@@ -152,11 +152,11 @@ class Registry:
         return tuple(self.remove(pty_id) for pty_id in wanted)
 
     def by_lane(self, lane_id: LaneId) -> tuple[PtyRecord, ...]:
-        """Return the PTYs of a lane in the order in which they came into it."""
+        """Return the PTYs of a lane, in the order in which they joined it."""
         return tuple(self._records[pty_id] for pty_id in self._lanes.get(lane_id, ()))
 
     def by_session(self, session_id: SessionId) -> tuple[PtyRecord, ...]:
-        """Return the PTYs of a session in the order in which they came into it."""
+        """Return the PTYs of a session, in the order in which they joined it."""
         return tuple(self._records[pty_id] for pty_id in self._sessions.get(session_id, ()))
 
     def find(
@@ -164,14 +164,15 @@ class Registry:
     ) -> PtyRecord:
         """Return the PTY that a person means by an id, a number or a name.
 
-        A name means the live PTY with the highest number that has it; an ended one gave it up.
-        With `past_names`, for who does nothing to a live one, it still means the last one that had
-        it when no live one has. With `prefixes`, for who only reads, that holds too, and the
-        beginning of an id or of a name will do. Digits only are a number.
+        Digits only are a number. A name means the live PTY that has it; if several have it, the
+        one with the highest number. An ended PTY has given its name up. With `past_names` a name
+        that no live PTY has means the latest ended PTY that had it; that is for commands that do
+        nothing to a live PTY. With `prefixes` this holds too, and the beginning of an id or a name
+        is enough; that is for commands that only read.
 
         Raises:
-            UnknownPtyError: nothing fits.
-            AmbiguousPtyError: the prefix fits several PTYs.
+            UnknownPtyError: nothing matches.
+            AmbiguousPtyError: the prefix matches several PTYs.
         """
         pty_id = PtyId(reference)
         if pty_id in self._records:

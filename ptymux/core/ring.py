@@ -1,18 +1,19 @@
-"""A bounded ring of bytes addressed by offsets that only grow, over any writable memory.
+"""A bounded ring of bytes in shared memory, addressed by offsets that only grow.
 
-Theory of operation. One writer appends; any number of readers, also in other processes that map
-the same memory, keep an offset each and copy. Nobody waits for anybody:
+Theory of operation. One writer appends. Any number of readers, also in other processes that map
+the same memory, each keep an offset and copy bytes from there. Nobody waits for anybody:
 
 - `total`, the offset behind the newest byte, is the only head. The byte at offset `o` lies at
-  `o % (capacity + SLACK)`; the SLACK of 64 KiB keeps a write in progress out of the window that
-  was promised, `[total - capacity, total)`.
-- Before it writes, the writer stores `intent`, the offset that the write may reach. Whatever lies
-  below `intent - (capacity + SLACK)` may be changing. A reader copies first and looks at the edge
-  afterwards: what was overtaken meanwhile is a gap and is never used.
-- The SLACK bytes from `total` on are kept zero by an engine (`zero_ahead`), so that a successor
-  finds the end of a write that was cut between the kernel and `total`.
+  `o % (capacity + SLACK)`. Readers are promised the window `[total - capacity, total)`; the SLACK
+  of 64 KiB keeps a write in progress out of it.
+- Before a write, the writer stores `intent`, the offset that the write may reach. Bytes below
+  `intent - (capacity + SLACK)` may be changing. So a reader copies first and checks the oldest
+  reliable offset, the edge, afterwards. If the writer has overtaken the copy, the reader does not
+  use it; the bytes are a gap.
+- An engine keeps the SLACK bytes behind `total` zero (`zero_ahead`). If it is killed between the
+  kernel's write and the update of `total`, the next one finds the end of that write.
 
-Before the data lies a header of two pages: see `header.py`.
+In front of the data lies a header of two pages: see `header.py`.
 """
 
 from __future__ import annotations
@@ -47,19 +48,19 @@ ReadV = Callable[[int, Sequence[memoryview]], int]  # os.readv
 
 
 def ring_size(capacity: int) -> int:
-    """Return how many bytes of memory a ring of `capacity` takes, header and slack included."""
+    """Return the size of the memory for a ring of `capacity` bytes, header and slack included."""
     return Limits.HEADER + capacity + SLACK
 
 
 def _check_size(memory: Memory, needed: int) -> None:
-    # Nothing may point into memory that was refused: its owner could not close it.
+    # On refusal no view may point into the memory: its owner could not close it.
     if (size := memoryview(memory).nbytes) < needed:
         raise InvalidValueError("memory", size, f"{needed} bytes or more")
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What one write did: bytes appended, and bytes that nobody had consumed and are gone."""
+    """The result of one write: bytes appended, and bytes evicted that nobody had consumed."""
 
     written: int
     dropped: int
@@ -67,7 +68,7 @@ class WriteResult:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One piece of output, as handed to a reader."""
+    """One piece of output, as a reader gets it."""
 
     offset: int  # of data[0], in bytes since the child started
     skipped: int  # bytes missed just before offset; 0 for a reader that kept up
@@ -80,19 +81,19 @@ class Part:
 
 
 class RingBuffer(Header):
-    """A ring of `capacity` bytes; the oldest go first.
+    """A ring buffer of `capacity` bytes; when it is full, the oldest bytes are evicted.
 
-    Without `memory` it owns a private one. Given memory of `ring_size(capacity)` bytes is
-    formatted, which leaves its data as it is: an engine relies on fresh zeros there.
-    `RingBuffer.attach` maps one that another process formatted. Capacity 0 is legal: every byte
-    is dropped at once. After construction nothing grows and no operation allocates in proportion
-    to the capacity, except for what `read` and `consume` return.
+    Without `memory` it allocates its own. Memory that is given must have `ring_size(capacity)`
+    bytes; its header is formatted, and its data stays as it is: an engine relies on fresh zeros
+    there. `RingBuffer.attach` uses a ring that another process formatted. Capacity 0 is allowed:
+    every byte is dropped at once. After construction nothing grows. No operation allocates in
+    proportion to the capacity, except for what `read` and `consume` return.
 
-    `consume` is for a single reader beside the writer, in the same process; its law is
+    `consume` is for a single reader in the writer's process. For it this law holds:
     `total == total_consumed + total_dropped + available`. Other readers use a `Cursor`.
 
     Raises:
-        InvalidValueError: `capacity` is negative, or the memory is too small or no ring.
+        InvalidValueError: `capacity` is out of range, or the memory is too small.
     """
 
     __slots__ = ("_consumed", "_data", "_dropped", "_size", "_tail", "_view", "capacity")
@@ -107,14 +108,14 @@ class RingBuffer(Header):
         words = self._words
         words[CAPACITY] = capacity
         words[LIMIT] = words[WAKE_AT] = NO_LIMIT
-        words[0] = MAGIC  # last: a half-formatted ring is none
+        words[0] = MAGIC  # last: a half-formatted ring must not look like one
 
     @classmethod
     def attach(cls, memory: Memory) -> RingBuffer:
-        """Return a ring over memory that holds one already, with nothing of it consumed.
+        """Return the ring that this memory contains already, with nothing consumed.
 
         Raises:
-            InvalidValueError: it is no ring, or one of another layout.
+            InvalidValueError: it contains no ring, or one of another layout.
         """
         _check_size(memory, ring_size(0))
         with memoryview(memory).cast("B") as view, view[:16].cast("Q") as words:
@@ -136,7 +137,7 @@ class RingBuffer(Header):
         self._tail = self._consumed = self._dropped = 0
 
     def release(self) -> None:
-        """Let go of the memory, so that its owner can close it; the ring is unusable afterwards."""
+        """Release the memory, so that its owner can close it; the ring is unusable afterwards."""
         self._words.release()
         self._data.release()
         self._view.release()
@@ -145,19 +146,19 @@ class RingBuffer(Header):
 
     @property
     def total(self) -> int:
-        """The offset behind the newest byte: all bytes ever written."""
+        """The offset behind the newest byte: the number of bytes ever written."""
         return self._words[TOTAL]
 
     @property
     def edge(self) -> int:
-        """The offset of the oldest byte that a reader can rely on right now."""
+        """The offset of the oldest byte that a reader can rely on now."""
         words = self._words
         total, overtaken = words[TOTAL], words[INTENT] - self._size
         return min(total, max(total - self.capacity, overtaken, words[FLOOR], 0))
 
     @property
     def available(self) -> int:
-        """Bytes that `consume` would return."""
+        """The number of bytes that `consume` would return."""
         start, end = self._settle()
         return end - start
 
@@ -168,19 +169,19 @@ class RingBuffer(Header):
 
     @property
     def total_consumed(self) -> int:
-        """Bytes that `consume` returned so far."""
+        """The number of bytes that `consume` has returned."""
         return self._consumed
 
     @property
     def total_dropped(self) -> int:
-        """Bytes that went, evicted or cleared, before `consume` returned them."""
+        """The number of bytes evicted or cleared before `consume` returned them."""
         self._settle()
         return self._dropped
 
     # The single consumer ---------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> WriteResult:
-        """Append `data`, evicting the oldest bytes when it does not fit."""
+        """Append `data`; the oldest bytes are evicted to make room."""
         source = memoryview(data).cast("B")
         before = self.total_dropped
         position = 0
@@ -192,7 +193,7 @@ class RingBuffer(Header):
         return WriteResult(len(source), self.total_dropped - before)
 
     def read(self, max_bytes: int | None = None) -> bytes:
-        """Return the oldest available bytes, at most `max_bytes`, and leave them there."""
+        """Return the oldest available bytes, at most `max_bytes`, without removing them."""
         start, end = self._settle()
         count = end - start
         return self.copy(start, count if max_bytes is None else max(0, min(count, max_bytes)))
@@ -205,16 +206,16 @@ class RingBuffer(Header):
         return data
 
     def clear(self) -> int:
-        """Remove everything; return how many bytes that dropped."""
+        """Remove all bytes; return how many of them had not been consumed."""
         start, end = self._settle()
         self._dropped += end - start
         self._tail = self._words[FLOOR] = end
         return end - start
 
     def _settle(self) -> tuple[int, int]:
-        """Count what went since the last look as dropped; return the window that is left."""
+        """Count bytes evicted since the last call as dropped; return the window that is left."""
         words = self._words
-        floor, total = words[FLOOR], words[TOTAL]  # in this order no floor is above the total
+        floor, total = words[FLOOR], words[TOTAL]  # in this order: the floor is never above total
         oldest = max(total - self.capacity, floor)
         if oldest > self._tail:
             self._dropped += oldest - self._tail
@@ -224,9 +225,9 @@ class RingBuffer(Header):
     # The writer ------------------------------------------------------------------------------
 
     def prepare(self, size: int) -> list[memoryview]:
-        """Announce a write of up to `size` bytes, at most SLACK, and return where it goes.
+        """Begin a write of up to `size` bytes, at most SLACK; return the memory to write to.
 
-        The pieces, one or two, are filled in order; `commit` then says how much was written.
+        Fill the one or two pieces in order, then call `commit` with the bytes written.
         """
         words = self._words
         total = words[TOTAL]
@@ -237,7 +238,7 @@ class RingBuffer(Header):
         return [self._data[at:], self._data[: at + size - self._size]]
 
     def commit(self, size: int) -> int:
-        """Publish `size` bytes of the announced write; return the new total."""
+        """Finish a write: `size` bytes of it become readable; return the new total."""
         words = self._words
         total = words[TOTAL] + size
         words[TOTAL] = total
@@ -247,12 +248,12 @@ class RingBuffer(Header):
     def drain(
         self, fd: int, readv: ReadV, count: int, *, limited: bool = True, short: int = 0
     ) -> int:
-        """Append what up to `count` calls of `readv(fd, pieces)` give; return the last one's bytes.
+        """Append up to `count` reads of `fd` with `readv`; return how many bytes the last one got.
 
-        An engine's `prepare`, `commit` and `zero_ahead` in one, with as little around each read as
-        there can be: it runs for every 4 KB of output. With `limited` it never goes beyond `limit`
-        and returns -1 once it is there. It stops after a read of less than `short` bytes. What
-        `readv` raises goes through, nothing half done.
+        This is `prepare`, `commit` and `zero_ahead` in one. It runs for every 4 KB of output, so
+        it does as little as possible around each read. With `limited` it never reads beyond
+        `limit`, and returns -1 when it has reached it. It stops after a read of less than `short`
+        bytes. An exception of `readv` goes through; the ring is consistent then.
         """
         words, data, ring = self._words, self._data, self._size
         total = words[TOTAL]
@@ -290,9 +291,9 @@ class RingBuffer(Header):
         return got
 
     def zero_ahead(self, size: int) -> None:
-        """Keep SLACK bytes ahead of `total` zero, after a commit of `size` bytes.
+        """Zero the last `size` of the SLACK bytes behind `total`, after a commit of `size` bytes.
 
-        They lie among bytes that the commit evicted, so no reader relies on them.
+        They replace bytes that the commit evicted, so no reader relies on them.
         """
         at = (self._words[TOTAL] - size + SLACK) % self._size
         if at + size <= self._size:
@@ -303,11 +304,11 @@ class RingBuffer(Header):
             self._data[: size - first] = _ZEROS[: size - first]
 
     def recover(self) -> int:
-        """Finish the write that a dead engine left in the middle; return the bytes it had written.
+        """Finish the write that a killed engine left incomplete; return how many bytes it had.
 
-        What the kernel had written before `total` could say so lies before `intent`, and ahead
-        of `total` everything was zero: so it goes up to the last byte that is none. One that
-        ended in NULs cannot be told from a shorter one, or from none; that is counted.
+        The kernel had written bytes between `total` and `intent`, and `total` was not updated.
+        Everything behind `total` was zero before; so the write ends at the last byte that is not
+        zero. Limit: NULs at the end of that write cannot be seen; this is counted in `uncertain`.
         Source: 38 of 300 kills in a flood found such a read; 38 of 38 were recovered exactly.
         """
         words = self._words
@@ -323,7 +324,7 @@ class RingBuffer(Header):
     # Readers ---------------------------------------------------------------------------------
 
     def copy(self, offset: int, size: int) -> bytes:
-        """Return `size` bytes from `offset` on, unchecked: look at `edge` before using them."""
+        """Return `size` bytes from `offset` on, unchecked: compare with `edge` before use."""
         at = offset % self._size
         if at + size <= self._size:
             return self._data[at : at + size].tobytes()
@@ -331,7 +332,7 @@ class RingBuffer(Header):
 
 
 class Cursor:
-    """One reader's position in a ring: an offset, and what it got and missed on the way.
+    """One reader's position in a ring, with the bytes it got and missed so far.
 
     At any time `total - start == delivered + skipped + backlog`.
     """
@@ -339,21 +340,21 @@ class Cursor:
     __slots__ = ("delivered", "offset", "ring", "skipped", "start")
 
     def __init__(self, ring: RingBuffer, offset: int | None = None) -> None:
-        """Begin at `offset`, or at the oldest byte still held."""
+        """Begin at `offset`, or at the oldest byte that is kept."""
         self.ring = ring
         self.start = self.offset = ring.edge if offset is None else offset
         self.delivered = self.skipped = 0
 
     @property
     def backlog(self) -> int:
-        """Bytes written and neither delivered nor told as skipped; may exceed the capacity."""
+        """Bytes written and neither delivered nor counted as skipped; may exceed the capacity."""
         return self.ring.total - self.offset
 
     def peek(self, limit: int = Limits.CHUNK) -> Part:
-        """Return what comes next, at most `limit` bytes, without moving.
+        """Return the next bytes, at most `limit`, without moving.
 
-        A reader that fell behind is put on the edge; when the writer overtakes the copy there, it
-        goes on a sixteenth of the capacity further, where it has time to read.
+        A reader that fell behind first tries the edge. If the writer overtakes its copy there, it
+        tries a sixteenth of the capacity behind the edge, where it has time to read.
         Source: a reader put exactly on the edge again and again was overtaken 131 times in a run,
         with that distance once.
         """
@@ -369,7 +370,7 @@ class Cursor:
     def advance(self, part: Part, size: int | None = None) -> None:
         """Move behind `part`, or behind its first `size` bytes; its gap counts as skipped.
 
-        A reader never moves back: what it was moved past since `peek` stays skipped.
+        A reader never moves back: bytes that it was moved past since `peek` stay skipped.
         """
         begin = max(part.offset, self.offset)
         end = max(begin, part.offset + (len(part.data) if size is None else size))
@@ -378,7 +379,7 @@ class Cursor:
         self.offset = end
 
     def read(self, limit: int = Limits.CHUNK) -> Part:
-        """Return what comes next, at most `limit` bytes, and move behind it."""
+        """Return the next bytes, at most `limit`, and move behind them."""
         part = self.peek(limit)
         self.advance(part)
         return part

@@ -1,4 +1,4 @@
-"""Where backpressure goes on and off, and the thresholds that leave room for both."""
+"""The backlogs at which backpressure goes on and off, computed from a threshold."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ HYSTERESIS: Final = 0.10  # backpressure goes off this far below its threshold
 
 
 def check_threshold(threshold: float, given: object = None) -> float:
-    """Return a threshold that backpressure can have; a NaN is none.
+    """Return `threshold` if it is valid: above 0.10 and below 1.0.
 
     Raises:
-        InvalidValueError: it is not above 0.10 and below 1.0; `given` is how it was typed.
+        InvalidValueError: it is not, or it is NaN; the message shows `given`, as it was typed.
     """
     if not HYSTERESIS < threshold < 1.0:
         given = threshold if given is None else given
@@ -25,11 +25,11 @@ def check_threshold(threshold: float, given: object = None) -> float:
 
 
 def marks(threshold: float, capacity: int) -> tuple[int, int, int]:
-    """Return three backlogs in bytes: it goes on above the first, and off below the second.
+    """Return three backlogs in bytes: backpressure goes on above the first, off below the second.
 
-    A consumer counts once its own was not above the third.
+    A consumer counts for backpressure from the moment its backlog is at most the third.
     """
-    # In whole bytes; the rounding keeps a mark such as 0.55 - 0.10 where people expect it.
+    # In whole bytes. The 1e-6 undoes rounding errors such as that of 0.55 - 0.10.
     off_mark = (check_threshold(threshold) - HYSTERESIS) * capacity
     on_above = math.floor(threshold * capacity + 1e-6)
     return on_above, max(1, math.ceil(off_mark - 1e-6)), math.floor(off_mark + 1e-6)

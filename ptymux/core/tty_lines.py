@@ -1,4 +1,4 @@
-"""Lines of input, of which a terminal that collects them cuts the long ones."""
+"""The line limit of terminals: in canonical mode the kernel cuts longer lines of input."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ _LINE_ENDS: Final = re.compile(rb"[\r\n\x04]")
 
 
 def line_sizes(data: bytes) -> list[int]:
-    """Return how long each line is, without its end; the last one may go on."""
+    """Return the length of each line in `data` without its end; the last may be incomplete."""
     return [len(line) for line in _LINE_ENDS.split(data)]

@@ -1,8 +1,8 @@
 """Sizes, durations and names as people type and read them.
 
-Two conventions, never mixed. What is typed is binary: `4M` and `4MiB` are 4,194,304 bytes, and
-`format_capacity` says such a size the way it was typed. What was measured is decimal and says
-so with its unit: `12.3 MB` are 12,300,000 bytes, as 50 MB of output are 50,000,000.
+Two conventions, never mixed. Sizes that people type are binary: `4M` and `4MiB` are 4,194,304
+bytes, and `format_capacity` returns such a size as it was typed. Measured amounts are decimal, and
+their unit shows it: `12.3 MB` are 12,300,000 bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = [
     "format_size",
     "format_capacity",
     "format_duration",
+    "format_age",
     "command_words",
     "printable",
 ]
@@ -34,7 +35,8 @@ _SECONDS = {
     "m": Fraction(60),
     "h": Fraction(3600),
 }
-# Bounded, so that no text makes a number that takes long to compute with.
+_AGE_UNITS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
+# At most 18 digits: computing with a number of a million digits would take long.
 _NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"
 _SIZE = re.compile(rf"{_NUMBER}(?:([kmgt])(?:ib)?|b)?", re.IGNORECASE | re.ASCII)
 _DURATION = re.compile(rf"{_NUMBER}(ms|s|m|h)?", re.ASCII)
@@ -42,12 +44,12 @@ _WINDOW = re.compile(r"([0-9]{1,9})x([0-9]{1,9})", re.IGNORECASE | re.ASCII)
 
 
 def parse_size(text: str, what: str = "size") -> int:
-    """Return the bytes that 4M, 4MiB, 64k, 1.5G, 1024 or 0 mean: binary units in either case.
+    """Return the bytes for a text such as 4M, 4MiB, 64k, 1.5G, 1024 or 0; units are binary.
 
     `4MB` is refused: half of the world means 4,000,000 by it.
 
     Raises:
-        InvalidValueError: it is no such size, or no whole number of bytes; `what` names it.
+        InvalidValueError: it is no size, or not a whole number of bytes; the message names `what`.
     """
     match = _SIZE.fullmatch(text)
     size = Fraction(match[1]) * _BINARY[(match[2] or "").lower()] if match else Fraction(1, 2)
@@ -57,10 +59,10 @@ def parse_size(text: str, what: str = "size") -> int:
 
 
 def parse_duration(text: str, what: str = "duration") -> float:
-    """Return the seconds that 500ms, 5s, 2m, 1h, 0.5 or 5 mean.
+    """Return the seconds for a text such as 500ms, 5s, 2m, 1h, 0.5 or 5.
 
     Raises:
-        InvalidValueError: it is no such duration; `what` names it.
+        InvalidValueError: it is no duration; the message names `what`.
     """
     match = _DURATION.fullmatch(text)
     if match is None:
@@ -69,11 +71,11 @@ def parse_duration(text: str, what: str = "duration") -> float:
 
 
 def parse_window_size(text: str) -> WindowSize:
-    """Return the size that 80x24 means: columns by rows.
+    """Return the terminal size for a text such as 80x24: columns by rows.
 
     Raises:
-        InvalidDimensionsError: columns or rows are outside 1..10000.
-        InvalidValueError: it is no such size at all.
+        InvalidDimensionsError: columns or rows are outside 1 to 10000.
+        InvalidValueError: it is no size.
     """
     match = _WINDOW.fullmatch(text)
     if match is None:
@@ -82,19 +84,19 @@ def parse_window_size(text: str) -> WindowSize:
 
 
 def format_size(size: int) -> str:
-    """Return a measured amount for people: `999 B`, `12.3 MB`; decimal, see above."""
+    """Return a measured number of bytes for people, in decimal units: `999 B`, `12.3 MB`."""
     if size < 1000:
         return f"{size} B"
     amount = float(size)
     for unit in ("kB", "MB", "GB"):
         amount /= 1000
-        if amount < 999.95:  # what would round to 1000.0 is 1.0 of the next unit
+        if amount < 999.95:  # above, it would be rounded to 1000.0: use the next unit
             return f"{amount:.1f} {unit}"
     return f"{amount / 1000:.1f} TB"
 
 
 def format_capacity(size: int) -> str:
-    """Return a configured size as it is typed: 4M for 4194304; `parse_size` takes it back."""
+    """Return a configured size as people type it: 4M for 4194304; `parse_size` reads it back."""
     for unit in ("T", "G", "M", "k"):
         if size and size % _BINARY[unit.lower()] == 0:
             return f"{size // _BINARY[unit.lower()]}{unit}"
@@ -104,7 +106,7 @@ def format_capacity(size: int) -> str:
 def format_duration(seconds: float) -> str:
     """Return a time for people: `350 ms`, `3.2 s`, `41 s`, `2 m 5 s`, `1 h 0 m`, `3 d 4 h`.
 
-    What is cut off is not rounded up. A negative time, from a clock that was set back, is none.
+    Times are rounded down. A negative time, from a clock that was set back, is shown as 0.
     """
     if seconds < 1:
         return f"{max(0, math.floor(seconds * 1000))} ms"
@@ -120,18 +122,32 @@ def format_duration(seconds: float) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
+def format_age(seconds: float) -> str:
+    """Return a time for a column of a table, in at most six characters: 41s, 2m05s, 1h02m, 412d.
+
+    What is cut off is not rounded up. A negative time, from a clock that was set back, is none.
+    """
+    whole = max(0, math.floor(seconds))
+    for size, unit, smaller, part in _AGE_UNITS:
+        if whole >= 100 * size:
+            return f"{whole // size}{unit}"
+        if whole >= size:
+            return f"{whole // size}{unit}{whole % size // smaller:02}{part}"
+    return f"{whole}s"
+
+
 def command_words(words: Sequence[str]) -> str:
-    """Return a command as it was typed, safe to show; of `run -c LINE` the line."""
+    """Return a command as it was typed, safe to show; for `run -c LINE` only the line."""
     if len(words) == 4 and words[1] == "-c" and words[0] == words[3]:
         return printable(words[2])
     return printable(" ".join(words))
 
 
 def printable(text: str) -> str:
-    """Return `text` safe to show on a terminal: no control or escape character is left.
+    """Return `text` without control and escape characters, safe to show on a terminal.
 
-    Whitespace becomes a blank, so that words stay apart; what has no visible form is gone: ESC,
-    C1 controls, marks that reverse the text, and bytes that were no UTF-8.
+    Any whitespace becomes a space, so that words stay apart. Characters without a visible form are
+    left out: ESC, C1 controls, marks that reverse the text, and bytes that were not UTF-8.
     """
     return "".join(
         " " if char.isspace() else char for char in text if char.isspace() or char.isprintable()

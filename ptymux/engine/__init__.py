@@ -1,1 +1,1 @@
-"""PTYs behind one epoll: masters, rings, children and input."""
+"""The engine: many PTYs behind one epoll, with their output, input and children."""

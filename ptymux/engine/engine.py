@@ -1,18 +1,19 @@
-"""The engine: owns PTYs, drains them into rings, reaps their children, behind one pollable fd.
+"""The engine: owns PTYs, copies their output into rings, reaps their children.
 
-Theory of operation. Everything hangs on one epoll, which is itself pollable: a host adds
-`fileno()` to its loop and calls `run_once`, which takes what is ready and returns what to report.
-In a turn the PTYs that are ready share eight reads, round after round, until nobody has more or
-the turn's fifth of a millisecond is up; so no flood delays anybody, and the cost of asking the
-kernel who is ready is shared by several reads. A read goes straight into the ring and never beyond
-the ring's `limit`: a PTY at its limit is *held*, not watched until `credit_raised`.
+Theory of operation. Everything hangs on one epoll, and its fd can be polled in turn. The host adds
+`fileno()` to its own loop and calls `run_once`, which handles what is ready and returns reports.
+Each call reads for one *turn*. In a turn the PTYs that are ready share eight reads, round after
+round, until no output is left or a fifth of a millisecond is over. So a flood delays nobody, and
+several reads share the cost of asking the kernel what is ready. A read goes straight into the
+ring, and never beyond the ring's `limit`. At its limit a PTY is *paused*: it is not read until
+`credit_raised`.
 
-While somebody types, turns are short, others are not read for the moment in which a key is
-answered, and the PTY that was typed into is read before all turns, at its event: what it answers
-is echoed at once to the client that typed (`lifeline.py`), and reported a little later, once for
-several keys; until then the engine waits for the next key without returning to its host.
-Others have half of the time, and come in the turn after that, so that nobody starves where
-somebody types without end or into a flood.
+Typing has priority. While somebody types, turns are short. After a key other PTYs are not read for
+a moment, because the answer usually comes at once. The PTY that was typed into is read when its
+event arrives, before all turns. Its answer is sent at once to the client that typed (`input.py`),
+and reported a little later, once for several keys; until then the engine waits for the next key
+without returning to its host. The other PTYs get half of the time, and the next turn is theirs. So
+nobody starves if somebody types without end, or types into a flood.
 
 Source: measured against a C loop that blocks in read, at 210 MB/s: one read per epoll event 0.81,
 in rounds 0.96; at 80 MB/s there is no difference. Eight PTYs: four reads of each in a row 0.47 of
@@ -46,28 +47,26 @@ from ptymux.posix.tty import is_canonical, set_size
 
 __all__ = ["Engine", "SpawnedPty"]
 
-_TURN_SECONDS: Final = 0.0002  # that reading may take in one turn
-_READS: Final = 8  # in a round, of all PTYs together
-_BRIEF_SECONDS: Final = 0.00003  # that reading may take in one turn while somebody types
+_TURN_SECONDS: Final = 0.0002  # reading time of one turn
+_READS: Final = 8  # in one round, for all PTYs together
+_BRIEF_SECONDS: Final = 0.00003  # reading time of one turn while somebody types
 _UNREPORTED_SECONDS: Final = 0.002  # from an echo to the report of that output
-_ANSWER_SECONDS: Final = 0.0001  # in which a key is mostly answered
+_ANSWER_SECONDS: Final = 0.0001  # most programs answer a key within this time
 
 
 @dataclass(frozen=True, slots=True)
 class SpawnedPty:
-    """A child that runs, and a mapping of its output's ring, which the caller releases."""
+    """A running child, and a mapping of its output ring, which the caller releases."""
 
     pid: int
     ring: RingBuffer
-    start_time: int | None = (
-        None  # clock ticks since boot; with the pid it names the child for good
-    )
+    start_time: int | None = None  # clock ticks since boot; pid and start time are unique
 
 
 class Engine:
     """Any number of PTYs behind one epoll fd; single-threaded; never blocks.
 
-    PTYs are named by a `slot`, a number that the caller chooses and never reuses.
+    A PTY is identified by its `slot`, a number that the caller chooses and never reuses.
     """
 
     def __init__(self, windows: Windows | None = None) -> None:
@@ -76,26 +75,26 @@ class Engine:
         self.deadlines: dict[int, float] = {}
         self.busy: dict[Terminal, None] = {}
         self.typing_until = 0.0
-        self._answer_until = 0.0  # no flood is read meanwhile
-        self._next_answer = 0.0  # when that may be again, so that others have their share
+        self._answer_until = 0.0  # until then only PTYs that were typed into are read
+        self._next_answer = 0.0  # not again before this, so that others have their share
         self.unreported: dict[Terminal, None] = {}
-        self._report_at: float | None = None  # when they are told of
-        self._served_typing = False  # in the turn before
+        self._report_at: float | None = None  # when the unreported ones are reported
+        self._served_typing = False  # the turn before read PTYs that were typed into
         try:
             self._epoll = select.epoll()
         except OSError as error:
             raise resource_error(error) or error from error
         self._handlers: dict[int, Handler] = {}
         self._terminals: dict[int, Terminal] = {}
-        self.next_lifeline = 1  # its number; none is given out twice
+        self.next_lifeline = 1  # the next lifeline's number; never reused
 
     def fileno(self) -> int:
-        """The fd that is readable while `run_once` has something to do."""
+        """Return the fd that is readable while `run_once` has something to do."""
         return self._epoll.fileno()
 
     @property
     def deadline(self) -> float | None:
-        """When `run_once` is due on `time.monotonic` even if nothing is ready; 0: at once."""
+        """When to call `run_once` even if nothing is ready, on `time.monotonic`; 0: at once."""
         if self.busy or self.reports:
             return 0.0
         due = min(self.deadlines.values()) if self.deadlines else None
@@ -104,9 +103,9 @@ class Engine:
         return self._report_at if due is None else min(due, self._report_at)
 
     def run_once(self, timeout: float = 0.0) -> list[Report]:
-        """Take what is ready, waiting up to `timeout` seconds for it; return what to report.
+        """Wait up to `timeout` seconds for something to do, do it, and return the reports.
 
-        Keys and their answers are dealt with on the way: it goes on waiting.
+        Keys and their answers do not end the wait: they are handled within it.
         """
         until = time.monotonic() + timeout
         while self._take_events(timeout) and not (self.busy or self.reports):
@@ -132,16 +131,16 @@ class Engine:
         return reports
 
     def _take_events(self, timeout: float) -> bool:
-        """Have what is ready dealt with; return whether only keys and their answers were."""
+        """Handle the events that are ready; return whether all were keys and their answers."""
         events = self._epoll.poll(timeout)
         is_typing = bool(events)
         for fd, event in events:
-            handler = self._handlers.get(fd)  # none: closed by an event before it
+            handler = self._handlers.get(fd)  # None: an event before it closed that fd
             is_typing = handler is not None and handler(event) is True and is_typing
         return is_typing
 
     def note_typing(self) -> float:
-        """Take notice that a terminal took input; return until when it counts as typed into."""
+        """Record that a terminal took input; return until when it counts as typed into."""
         now = time.monotonic()
         if now >= self._next_answer:
             self._answer_until = now + _ANSWER_SECONDS
@@ -162,8 +161,8 @@ class Engine:
     def _read_in_rounds(self) -> None:
         read, self.busy = list(self.busy), {}
         busy = read
-        # One alone is read several times in a row, for less around each read; among many a second
-        # read finds nothing yet and waits for the kernel, while others have something.
+        # A single PTY is read several times in a row: that costs less per read. With many, a second
+        # read in a row mostly finds nothing yet, while others have output.
         reads = max(1, _READS // len(busy))
         until = time.monotonic() + _TURN_SECONDS
         while busy:
@@ -172,7 +171,7 @@ class Engine:
                 break
         for terminal in read:
             terminal.report_output()
-        # A running one is reported by epoll again; the end of one is not an event.
+        # For a running PTY epoll reports the rest. The end of a PTY is not an event: stay busy.
         self.busy |= {terminal: None for terminal in busy if terminal.status is not None}
 
     def _is_typing(self) -> bool:
@@ -182,10 +181,10 @@ class Engine:
         return False
 
     def _read_briefly(self) -> None:
-        """Read those once that are typed into, or else others for a little while."""
+        """Read the PTYs that were typed into once, or else others for a little while."""
         now = time.monotonic()
         typed = [terminal for terminal in self.busy if terminal.typed_until > now]
-        if len(typed) == len(self.busy):  # nobody else to be kept from
+        if len(typed) == len(self.busy):  # no other PTY competes
             self._read_in_rounds()
             return
         if not typed and now < self._answer_until:
@@ -197,7 +196,7 @@ class Engine:
         for terminal in typed or list(self.busy):
             del self.busy[terminal]
             if terminal.master >= 0 and terminal.read(1) and terminal.status is not None:
-                self.busy[terminal] = None  # the end of one is not an event
+                self.busy[terminal] = None  # the end of a PTY is not an event
             terminal.report_output()
             if not typed and time.monotonic() >= until:
                 break
@@ -207,10 +206,10 @@ class Engine:
     def spawn(
         self, slot: int, options: SpawnOptions, env: Mapping[str, str], pty: PtyPair | None = None
     ) -> SpawnedPty:
-        """Start a child with a ring of its own in a new PTY, or in `pty`, as `posix.spawn`.
+        """Start a child on a new PTY, or on `pty`, with a ring for its output.
 
         Raises:
-            SpawnError, OutOfResourcesError: as `posix.spawn`; nothing is left of it.
+            SpawnError, OutOfResourcesError: as `posix.spawn.spawn`; nothing is left behind.
         """
         assert slot not in self._terminals
         with contextlib.ExitStack() as undo:
@@ -237,14 +236,15 @@ class Engine:
     def restore(
         self, slot: int, fds: Sequence[int], lines: Sequence[tuple[int, socket.socket]]
     ) -> dict[int, int]:
-        """Go on with a PTY of an engine that died: its memfd, master and pidfd, -1 where closed.
+        """Continue a PTY of an engine that was killed, from its fds: memfd, master and pidfd.
 
-        Takes over the fds and the engine's ends of the lifelines. Returns the lifelines of which
-        it is unknown how much was typed, and how much that is.
+        -1 stands for an fd that was closed. The engine then owns these fds, and its ends of the
+        lifelines. Returns, by lifeline, how many bytes may or may not have been typed; most have
+        none.
 
         Raises:
-            InvalidValueError: the memfd is no ring; nothing was taken over.
-            OutOfResourcesError: memory or open files; nothing was taken over.
+            InvalidValueError: the memfd contains no ring; the fds stay the caller's.
+            OutOfResourcesError: memory or open files; the fds stay the caller's.
         """
         memfd, master, pidfd = fds
         ring = RingBuffer.attach(map_ring_memory(memfd))
@@ -259,26 +259,26 @@ class Engine:
         return {number: size for number, size in unknown.items() if size}
 
     def number_lifelines_from(self, number: int) -> None:
-        """Give no lifeline a number below this one: they were given out."""
+        """Begin the numbers of new lifelines at `number` at least: earlier ones were used."""
         self.next_lifeline = max(self.next_lifeline, number)
 
     def lifelines(self, slot: int) -> list[tuple[int, int]]:
-        """Return the number and the engine's fd of each lifeline of a PTY that is open."""
+        """Return number and fd (of the engine's end) of each open lifeline of a PTY."""
         return self._get(slot).input.open_lines
 
     def is_exiting(self, slot: int) -> bool:
-        """Whether a PTY's child is gone, whatever of its output is still to come."""
+        """Return whether a PTY's child has exited; more of its output may still come."""
         terminal = self._get(slot)
         return terminal.status is not None or terminal.master < 0
 
     def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
-        """Return the number and the client's end of a new lifeline; the caller owns the socket.
+        """Return number and client's end of a new input channel; the caller owns the socket.
 
-        Of a PTY whose child is gone the lifeline has ended already. One that `echoes` carries the
-        answers to keys.
+        If the child has exited, the lifeline has ended already. One that `echoes` also carries the
+        program's answers to keys.
 
         Raises:
-            LimitReachedError: the PTY has as many as it may.
+            LimitReachedError: the PTY has `Limits.LIFELINES` of them already.
         """
         terminal = self._get(slot)
         number = self.next_lifeline
@@ -289,7 +289,7 @@ class Engine:
         return number, sock
 
     def resize(self, slot: int, size: WindowSize) -> None:
-        """Set the terminal's size; the kernel tells its foreground group by WINCH."""
+        """Set the terminal's size; the kernel sends WINCH to its foreground group."""
         set_size(self._open(slot).master, size)
 
     def signal_foreground(self, slot: int, signum: int) -> int:
@@ -297,38 +297,38 @@ class Engine:
         return signal_foreground(self._open(slot).master, signum)
 
     def is_canonical(self, slot: int) -> bool:
-        """Whether the terminal collects lines; it then cuts a line above 4,095 bytes."""
+        """Return whether the terminal is in canonical mode; it cuts lines above 4,095 bytes."""
         return is_canonical(self._open(slot).master)
 
     def credit_raised(self, slot: int) -> None:
-        """Go on with a PTY that was held, now that its ring's `limit` was raised."""
+        """Continue a paused PTY: its ring's `limit` was raised."""
         terminal = self._terminals.get(slot)
         if terminal is not None:
             terminal.credit_raised()
 
     def check_stopped(self) -> None:
-        """Report the children that a signal stopped or continued since the last call."""
+        """Report each child that a signal has stopped or continued since the last call."""
         for terminal in self._terminals.values():
             if terminal.pidfd >= 0 and is_stopped(terminal.pidfd) != terminal.suspended:
                 terminal.suspended = not terminal.suspended
                 self.reports.append(Suspended(terminal.slot, terminal.suspended))
 
     def pty_fds(self, slot: int) -> list[int]:
-        """Return what a successor would need: memfd, master and pidfd, -1 where it was closed."""
+        """Return the fds that a handover passes: memfd, master and pidfd; -1 if closed."""
         terminal = self._get(slot)
         return [terminal.memfd, terminal.master, terminal.pidfd]
 
     def close_pty(self, slot: int) -> None:
-        """Close a PTY's terminal now, whoever still holds it; they get HUP from the kernel."""
+        """Close a PTY's terminal now; processes that still have it open get HUP."""
         self._get(slot).close()
 
     def forget(self, slot: int) -> None:
-        """Let go of a PTY and of its ring's fd; the memory lives as long as somebody maps it."""
+        """Remove a PTY and close its fds; the ring's memory lives while somebody maps it."""
         self._get(slot).release()
         del self._terminals[slot]
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Remove all PTYs and close the epoll."""
         for slot in list(self._terminals):
             self.forget(slot)
         self._epoll.close()
@@ -349,9 +349,9 @@ class Engine:
             self.watch(fd, 0, lambda _events: None)
 
     def watch(self, fd: int, mask: int, handler: Handler) -> None:
-        """Have `handler` called with the events of `mask`; mask 0: no more.
+        """Call `handler` for the events of `mask` on `fd`; mask 0 ends that.
 
-        It returns True when a key or its answer was all, and nobody else has to look for more.
+        A handler returns True if it handled a key or its answer and there is nothing else to do.
         """
         if not mask:
             if self._handlers.pop(fd, None) is not None:
@@ -365,7 +365,7 @@ class Engine:
 
 
 def _abandon(child: SpawnedChild) -> None:
-    """End a child that nobody was told of."""
+    """Kill and reap a child whose spawn has not been reported."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):

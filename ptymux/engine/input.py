@@ -1,22 +1,25 @@
-"""The way of input: lifelines feed one terminal, a chunk at a time, each chunk whole.
+"""The input of one terminal: bytes from clients' input channels (lifelines) are typed into it.
 
-A lifeline is a stream socketpair; the client writes raw input into its end, and what the terminal
-does not take yet waits in the socket's buffer, which pushes back on the client. When a lifeline
-ends, whichever side ended it, the engine's last word on it is how many bytes the terminal took,
-as 8 bytes, little-endian. So a sender that half-closes learns exactly what became of its input; no
-last word means that nobody knows.
+Theory of operation. A lifeline is a stream socketpair. The client writes raw input into its end.
+Input that the terminal does not take yet waits in the socket's buffer; when that is full, the
+client has to wait. Chunks are typed whole, one after the other, so the input of two clients does
+not mix within a chunk. When a lifeline ends, from either side, the engine's last word on it is how
+many bytes the terminal took, as 8 bytes, little-endian. So a sender that half-closes learns
+exactly what became of its input. If there is no last word, nobody knows.
 
-Input leaves the socket only after the terminal took it, and a duplicate of the engine's end can
-be held elsewhere; so a successor of an engine that died finds all that was not typed. The chunk in
-hand is in the ring's header, and the socket's SO_PEEK_OFF tells whether it has left the socket (the
-kernel moves it with each peek and back with each read). So a successor knows how much was typed,
-but for a death right behind the write, before that could be noted: then it is unknown, and it is
-not typed again.
+No input is lost when the engine is killed. Bytes leave the socket only after the terminal took
+them, and other processes hold duplicates of the engine's end; so the next engine finds all input
+that was not typed. For each chunk the order is: peek at it, note it in the ring's header, write it
+to the terminal, note how much was typed, remove that from the socket. The kernel moves the
+socket's SO_PEEK_OFF forward with each peek and back with each read, so it shows whether the bytes
+were removed. From these notes the next engine knows how much was typed. There is one exception: a
+kill between the write and the note. Then the chunk may or may not have been typed; it is not typed
+again, and that is logged.
 
-The other way a lifeline carries, if its client asked for that, *echoes*: what the terminal answers
-to a key is short, and somebody waits for it, so that it goes to the client at once and comes again
-with all other output. An echo is in the form of the protocol's OUT, the last word of such a
-lifeline in that of TAKEN. An echo that finds no room is left out.
+A lifeline can also carry *echoes* back, if its client asked for them. The answer to a key is short
+and somebody waits for it. So it goes to the client at once on the lifeline, and comes again with
+all other output. An echo has the form of the protocol's OUT frame; the last word of such a lifeline
+has that of TAKEN. If there is no room for an echo, it is left out.
 """
 
 from __future__ import annotations
@@ -27,35 +30,32 @@ import select
 import socket
 from collections.abc import Callable
 from functools import partial
-from struct import Struct
 from typing import Final
 
 from ptymux.core.model import Limits
 from ptymux.core.ring import RingBuffer
 from ptymux.errors import LimitReachedError
 from ptymux.posix.resource_errors import resource_error
+from ptymux.protocol.frame_header import encode_taken, out_header
 
 __all__ = ["TAKEN_BYTES", "Handler", "Input", "EngineLifeline"]
 
-_FRAME: Final = Struct(">BIQ")  # type, size of what follows, a number
-_OUT: Final = 1
-_TAKEN: Final = 11
 _SO_PEEK_OFF: Final = 42  # asm-generic/socket.h: where the next peek begins
-_ECHOES: Final = 16 * 1024  # of memory for echoes that the client has not read
+_ECHOES: Final = 16 * 1024  # bytes of echoes that wait for the client
 
 TAKEN_BYTES: Final = 8  # the size of the last word
-_CHUNK: Final = 4096  # in hand at a time; of which a crash may leave unknown whether it was typed
-_QUEUE: Final = 64 * 1024  # bytes that wait in a lifeline
+_CHUNK: Final = 4096  # typed at a time; after a kill so much may be unknown
+_QUEUE: Final = 64 * 1024  # bytes of input that wait in a lifeline
 _LISTEN: Final = select.EPOLLIN
 _GONE_ONLY: Final = select.EPOLLRDHUP | select.EPOLLET  # while the terminal takes nothing
 
-# Called with the events of an fd; returns True when a key or its answer was all there was to do.
+# Called with the events of an fd; returns True if it handled a key or its answer, and no more.
 Handler = Callable[[int], bool | None]
 WatchFd = Callable[[int, int, Handler], None]
 
 
 class EngineLifeline:
-    """The engine's end of one attachment."""
+    """The engine's end of one client's input channel."""
 
     __slots__ = ("echoes", "index", "is_unsure", "number", "reported", "sock", "taken")
 
@@ -71,38 +71,37 @@ class EngineLifeline:
     ) -> None:
         self.number = number
         self.sock = sock
-        self.index = index  # in the ring's header
+        self.index = index  # of its entry in the ring's header
         self.taken = taken  # bytes that the terminal took
         self.echoes = echoes
-        self.is_unsure = is_unsure  # some of it may not have been taken
+        self.is_unsure = is_unsure  # `taken` may be too high
         self.reported = False
 
     @property
     def last_word(self) -> bytes:
-        """How much the terminal took, as the client is told at the end; empty if unknown."""
+        """The bytes sent to the client at the end: how much was typed; empty if unknown."""
         if self.is_unsure:
             return b""
         if self.echoes:
-            return _FRAME.pack(_TAKEN, TAKEN_BYTES, self.taken)
+            return encode_taken(self.taken)
         return self.taken.to_bytes(TAKEN_BYTES, "little")
 
 
 class Input:
-    """All lifelines of one terminal.
+    """The lifelines of one terminal, and the chunk of input that waits for it, if any.
 
-    `watch(fd, mask, handler)` has the engine's epoll call `handler` (mask 0: no more), `want_room`
-    is called when it should call `feed` once the terminal takes input again, `ended` with the
-    number of a lifeline that is over and whether its client ended it. The ring's header has what
-    a successor needs to know.
+    `watch(fd, mask, handler)` adds an fd to the engine's epoll; mask 0 removes it. `want_room()`
+    asks the owner to call `feed` once the terminal takes input again. `ended(number, by_client)`
+    reports the end of a lifeline.
     """
 
     __slots__ = (
+        "_blocked",
+        "_blocked_size",
         "_echoing",
         "_ended",
-        "_left",
         "_lines",
         "_master",
-        "_owner",
         "_ring",
         "_want_room",
         "_watch",
@@ -124,25 +123,25 @@ class Input:
         self._ended = ended
         self._lines: dict[int, EngineLifeline] = {}
         self._echoing: list[EngineLifeline] = []
-        self._owner: EngineLifeline | None = None  # of the chunk that waits for the terminal
-        self._left = 0  # bytes of that chunk
-        self.on_typed: Callable[[], None] = lambda: None  # the terminal took something
+        self._blocked: EngineLifeline | None = None  # has the chunk that waits for the terminal
+        self._blocked_size = 0  # bytes of that chunk
+        self.on_typed: Callable[[], None] = lambda: None  # called when the terminal took input
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a chunk waits for the terminal to take it."""
-        return self._owner is not None
+        """Whether a chunk of input waits for the terminal."""
+        return self._blocked is not None
 
     @property
     def open_lines(self) -> list[tuple[int, int]]:
-        """The number and the fd of each lifeline that is open."""
+        """Number and fd of each open lifeline."""
         return [(line.number, line.sock.fileno()) for line in self._lines.values()]
 
     def open(self, number: int, *, echoes: bool = False) -> socket.socket:
         """Return the client's end of a new lifeline; the caller owns it.
 
         Raises:
-            LimitReachedError: the PTY has as many as it may.
+            LimitReachedError: the PTY has `Limits.LIFELINES` of them already.
             OutOfResourcesError: open files or memory.
         """
         used = {line.index for line in self._lines.values()}
@@ -165,13 +164,16 @@ class Input:
                 raise resource_error(error) or error from error
             undo.pop_all()
         self._add(line)
-        self._note(line)
+        self._store(line)
         return theirs
 
     def restore(self, number: int, sock: socket.socket) -> int:
-        """Go on with a lifeline of an engine that died; return how much is unknown of its input."""
-        known = self._ring.lines().get(number)
-        if known is None:  # it had ended, and that may not have been told
+        """Continue a lifeline of an engine that was killed; return how many bytes are unknown.
+
+        Unknown bytes were either typed or not; they are not typed again.
+        """
+        known = self._ring.lifelines().get(number)
+        if known is None:  # it had ended; the report of that may have been lost
             sock.close()
             self._ended(number, True)
             return 0
@@ -190,12 +192,12 @@ class Input:
         return unknown
 
     def _finish_typing(self, line: EngineLifeline) -> int:
-        """Finish what a dead engine had in hand of a lifeline; return how much is unknown of it.
+        """Finish the chunk that a killed engine was typing; return how many bytes are unknown.
 
-        Each step may be the last one of this engine, too.
+        This engine may be killed after any of the steps, too.
         """
         unknown = 0
-        number, size, before = self._ring.in_hand
+        number, size, before = self._ring.being_typed
         if size and number == line.number:
             peeked = line.sock.getsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF)
             typed = line.taken - before
@@ -204,40 +206,40 @@ class Input:
                 line.is_unsure = True
             _discard(line.sock, typed - (size - peeked))
             line.taken = before + typed
-            self._note(line)
-            self._ring.put_down()
+            self._store(line)
+            self._ring.end_typing()
         line.sock.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0)
         return unknown
 
     def echo(self, offset: int, data: bytes) -> bool:
-        """Send output from `offset` on to those who asked for echoes; False: there are none."""
+        """Send output at `offset` on the lifelines that echo; return whether there are any."""
         if not self._echoing:
             return False
-        frame = _FRAME.pack(_OUT, TAKEN_BYTES + len(data), offset) + data
+        frame = out_header(offset, len(data)) + data
         for line in list(self._echoing):
             try:
                 is_whole = line.sock.send(frame, socket.MSG_NOSIGNAL) == len(frame)
             except BlockingIOError:
                 continue
-            except OSError:  # it left; its own event ends it
+            except OSError:  # its client is gone; the event for that ends the lifeline
                 is_whole = False
             if not is_whole:
                 self._echoing.remove(line)
         return True
 
     def feed(self) -> None:
-        """Go on with the chunk that waits, for which there is room now; then listen again."""
-        owner, left = self._owner, self._left
-        if owner is None:
+        """Type the chunk that waits: the terminal has room; then take input from all again."""
+        line, size = self._blocked, self._blocked_size
+        if line is None:
             return
-        self._owner, self._left = None, 0
-        if self._give(owner, left):
+        self._blocked, self._blocked_size = None, 0
+        if self._type_from(line, size):
             for line in self._lines.values():
                 self._listen(line)
 
     def close(self) -> None:
-        """End every lifeline; what the terminal did not take is the senders' to know."""
-        self._owner, self._left = None, 0
+        """End all lifelines; each sender learns how much of its input was typed."""
+        self._blocked, self._blocked_size = None, 0
         for line in list(self._lines.values()):
             self._end(line, by_client=False)
 
@@ -246,28 +248,28 @@ class Input:
         if line.echoes:
             self._echoing.append(line)
 
-    def _note(self, line: EngineLifeline) -> None:
-        """Have a successor know how much of a lifeline was typed."""
-        self._ring.set_line(
+    def _store(self, line: EngineLifeline) -> None:
+        """Store in the ring's header how much of a lifeline was typed, for the next engine."""
+        self._ring.set_lifeline(
             line.index, line.number, line.taken, echoes=line.echoes, is_unsure=line.is_unsure
         )
 
     def _listen(self, line: EngineLifeline) -> None:
-        mask = _GONE_ONLY if self._owner is not None else _LISTEN
+        mask = _GONE_ONLY if self._blocked is not None else _LISTEN
         self._watch(line.sock.fileno(), mask, partial(self._on_event, line))
 
     def _on_event(self, line: EngineLifeline, events: int) -> bool:
-        if self._owner is not None:
-            # The terminal takes nothing now, but a client that left is seen all the same.
+        if self._blocked is not None:
+            # The terminal takes nothing now; that the client has left is reported all the same.
             if events & select.EPOLLHUP:
                 self._report(line, by_client=True)
-        elif not self._give(line, _CHUNK):
+        elif not self._type_from(line, _CHUNK):
             for other in self._lines.values():
                 self._listen(other)
         return True
 
-    def _give(self, line: EngineLifeline, size: int) -> bool:
-        """Type up to `size` bytes of a lifeline; return False when some have to wait."""
+    def _type_from(self, line: EngineLifeline, size: int) -> bool:
+        """Type up to `size` bytes of a lifeline; return False if some have to wait."""
         try:
             data = line.sock.recv(size, socket.MSG_PEEK)
         except BlockingIOError:
@@ -277,8 +279,8 @@ class Input:
         if not data:
             self._end(line, by_client=True)
             return True
-        taken = self._type(line, data)
-        if taken < 0:  # nobody has the terminal open: input has nowhere to go any more
+        taken = self._write(line, data)
+        if taken < 0:  # the terminal is closed on all sides: input has nowhere to go
             self._end(line, by_client=False)
             return True
         if taken > 0:
@@ -286,17 +288,17 @@ class Input:
         if taken == len(data):
             return True
         line.sock.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0)
-        self._owner, self._left = line, len(data) - taken
+        self._blocked, self._blocked_size = line, len(data) - taken
         self._want_room()
         return False
 
-    def _type(self, line: EngineLifeline, data: bytes) -> int:
-        """Give `data` to the terminal, then take what it took out of the socket; -1: it is gone.
+    def _write(self, line: EngineLifeline, data: bytes) -> int:
+        """Write `data` to the terminal; return how much it took, which has left the socket then.
 
-        The order is what `_finish_typing` relies on.
+        It returns -1 if the terminal is gone. `_finish_typing` relies on the order of the steps.
         """
         ring = self._ring
-        ring.take_in_hand(line.number, len(data), line.taken)
+        ring.begin_typing(line.number, len(data), line.taken)
         try:
             taken = os.write(self._master, data)
         except BlockingIOError:
@@ -305,9 +307,9 @@ class Input:
             taken = -1
         if taken > 0:
             line.taken += taken
-            self._note(line)
+            self._store(line)
             _discard(line.sock, taken)
-        ring.put_down()
+        ring.end_typing()
         return taken
 
     def _end(self, line: EngineLifeline, *, by_client: bool) -> None:
@@ -317,13 +319,13 @@ class Input:
         if line in self._echoing:
             self._echoing.remove(line)
         self._watch(fd, 0, lambda _events: None)
-        with contextlib.suppress(OSError):  # the client left without waiting for the last word
-            # There is room for it, also behind echoes that nobody reads.
+        with contextlib.suppress(OSError):  # the client did not wait for the last word
+            # This makes room for it, even behind echoes that nobody reads.
             line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ECHOES)
             line.sock.send(line.last_word, socket.MSG_NOSIGNAL)
-            line.sock.shutdown(socket.SHUT_RDWR)  # whoever else holds a duplicate
+            line.sock.shutdown(socket.SHUT_RDWR)  # other processes may hold a duplicate
         line.sock.close()
-        self._ring.set_line(line.index, 0, 0)
+        self._ring.set_lifeline(line.index, 0, 0)
         self._report(line, by_client=by_client)
 
     def _report(self, line: EngineLifeline, *, by_client: bool) -> None:
@@ -333,6 +335,6 @@ class Input:
 
 
 def _discard(sock: socket.socket, size: int) -> None:
-    """Take out of a socket what is known to be there."""
+    """Remove `size` bytes, which are known to be there, from a socket."""
     while size:
         size -= len(sock.recv(size))

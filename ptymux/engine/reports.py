@@ -1,4 +1,4 @@
-"""What an engine tells its manager; plain values, so that a link can carry them."""
+"""Reports of an engine to its manager, as plain values that can be sent as JSON."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The ring's total reached its `wake_at`."""
+    """Report of output: the ring's total has reached its `wake_at`."""
 
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The child is gone and its own output is complete in the ring.
+    """Report that the child has exited and its own output is complete in the ring.
 
-    `tail_pending`: something else still holds the terminal; `Closed` follows within a second.
+    `tail_pending`: another process still has the terminal open; `Closed` follows within a second.
     """
 
     slot: int
@@ -41,14 +41,14 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The master is closed; nothing will be written to the ring any more."""
+    """Report that the terminal is closed: nothing more will be written to the ring."""
 
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """The child was stopped by a signal, or continued."""
+    """Report that a signal has stopped the child, or that it was continued."""
 
     slot: int
     suspended: bool
@@ -56,7 +56,7 @@ class Suspended:
 
 @dataclass(frozen=True, slots=True)
 class LifelineEnded:
-    """A lifeline is over: its client closed it, or the PTY ended."""
+    """Report that an input channel has ended: its client closed it, or the PTY ended."""
 
     slot: int
     lifeline: int
@@ -76,12 +76,12 @@ _REPORTS: Final[Mapping[str, Callable[[Any], Report]]] = {
 
 
 def report_from_json(values: list[Any]) -> Report:
-    """Return what `report_as_json` was given."""
+    """Return the report that `report_as_json` was called with."""
     return _REPORTS[values[0]](values)
 
 
 def report_as_json(report: Report) -> list[Any]:
-    """Return a report as JSON values, short as there are many."""
+    """Return a report as a short list of JSON values: there are many of them."""
     match report:
         case Output(slot):
             return ["o", slot]

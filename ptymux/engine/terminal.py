@@ -1,14 +1,16 @@
-"""One PTY as the engine sees it: its master is read into its ring, until its end.
+"""One PTY in the engine: its output is read into its ring, from the spawn to the end.
 
-A child may exit while others hold its terminal, and the other way round:
+A child can exit while other processes still have its terminal open, and all can close the terminal
+while the child lives. So a PTY ends in phases:
 
     RUNNING --pidfd fires--> DRAINING --EAGAIN--> TAIL --200 ms of silence, 1 s at most--> closed
                                 |  \\--EIO---------------------------------------------^
-                                '--held: waits for the consumer, 10 s at most
+                                '--paused: waits for the consumer, 10 s at most
 
-The kernel flushes what the child wrote into the master's buffer before a read says EAGAIN
-(n_tty_read in Linux), so at the first EAGAIN after the exit the child's own output is complete.
-Where a flood of others keeps EAGAIN away, it is complete once more was read than a terminal holds.
+When is the child's own output complete? The kernel moves all that the child wrote into the
+master's buffer before a read returns EAGAIN (n_tty_read in Linux). So it is complete at the first
+EAGAIN after the exit. If a flood from other processes keeps EAGAIN away, it is complete once more
+was read than a terminal can hold.
 """
 
 from __future__ import annotations
@@ -28,12 +30,11 @@ from ptymux.posix.process import ExitStatus, reap
 
 __all__ = ["Host", "Terminal"]
 
-
 _REAP_SECONDS: Final = 3.0  # for the parent of a child that is not ours to reap it
-_SHORT: Final = 512  # an echo, a line: a terminal gives 4 KB at a time when there is more
-_READS: Final = 4  # in one go when a closing PTY is emptied, some 16 KB
-# At most, of what was written and not read yet. Source: some 8 KB of flip buffers (the limit that
-# pty_common_install sets in linux/drivers/tty/pty.c) and 4 KB of n_tty; up to 23 KB were measured.
+_SHORT: Final = 512  # a shorter read is an echo or a line; a flood gives 4 KB at a time
+_READS: Final = 4  # in a row, some 16 KB, while a closing PTY is emptied
+# The most that a terminal can hold of output that was not read. Source: some 8 KB of flip buffers
+# (pty_common_install in linux/drivers/tty/pty.c) and 4 KB of n_tty; up to 23 KB were measured.
 _TERMINAL_HOLDS: Final = 64 * 1024
 
 _IN: Final = select.EPOLLIN
@@ -43,38 +44,38 @@ _EDGE: Final = select.EPOLLET
 
 
 class Host(Protocol):
-    """What a terminal needs of its engine."""
+    """The part of an engine that a terminal uses."""
 
     windows: Windows
     reports: list[Report]
-    deadlines: dict[int, float]  # by slot, on time.monotonic: when `Terminal.expire` is due
-    busy: dict[Terminal, None]  # an ordered set: have something to read in this turn
-    unreported: dict[Terminal, None]  # an ordered set: its output was echoed, to be told of soon
+    deadlines: dict[int, float]  # by slot, on time.monotonic: when to call `Terminal.expire`
+    busy: dict[Terminal, None]  # an ordered set: those with something to read in this turn
+    unreported: dict[Terminal, None]  # an ordered set: their output was echoed, not reported yet
 
     def watch(self, fd: int, mask: int, handler: Handler) -> None:
-        """Have `handler` called with the events of `mask`; mask 0: no more."""
+        """Call `handler` for the events of `mask` on `fd`; mask 0 ends that."""
         ...
 
     def note_typing(self) -> float:
-        """Take notice that input was taken; return until when, on time.monotonic, that counts."""
+        """Record that input was typed; return until when that counts, on time.monotonic."""
         ...
 
 
 class _Phase(enum.Enum):
     RUNNING = enum.auto()
-    DRAINING = enum.auto()  # the child is gone, its own output is not complete yet
-    TAIL = enum.auto()  # complete and reported; something else still holds the terminal
+    DRAINING = enum.auto()  # the child has exited; its own output is not complete yet
+    TAIL = enum.auto()  # complete and reported; another process still has the terminal open
 
 
 class Terminal:
-    """Owns a master, a child's pidfd and a ring."""
+    """One PTY: owns its master, its child's pidfd and the ring of its output."""
 
     __slots__ = (
         "_complete_at",
         "_ended_at",
         "_host",
+        "_ignores_limit",
         "_is_echoed",
-        "_limitless",
         "_mask",
         "_paused_seconds",
         "_paused_since",
@@ -107,19 +108,19 @@ class Terminal:
         self.ring = ring
         self.status: ExitStatus | None = None
         self.suspended = False
-        self.typed_until = 0.0  # until when it counts as being typed into
+        self.typed_until = 0.0  # until when it counts as typed into
         self._phase = _Phase.RUNNING
         self._mask = 0
-        self._is_echoed = False  # what was read last; whoever waits for it has it
-        self._paused_since: float | None = None  # or since the last `count_held`
+        self._is_echoed = False  # the last read was sent as an echo
+        self._paused_since: float | None = None  # or the time of the last `_count_paused`
         self._paused_seconds = ring.held_ms / 1000
-        self._unreaped_until: float | None = None  # of a child that is not ours
-        self._limitless = False  # an ended PTY waited long enough for its consumer
+        self._unreaped_until: float | None = None  # for a child that is not ours
+        self._ignores_limit = False  # ended, and its consumer had enough time
         self._ended_at = 0.0
-        self._complete_at = 0  # the total at which the child's own output is complete for sure
+        self._complete_at = 0  # the total at which the child's own output is surely complete
         self._tail_until = 0.0
-        self._seen = 0  # total at the last read of an ended PTY
-        self._reported = -1  # the `wake_at` that was answered last
+        self._seen = 0  # the total at the last read of an ended PTY
+        self._reported = -1  # the `wake_at` of the last output report
         self.input = Input(master, ring, host.watch, self._watch, self._on_lifeline_end)
         self.input.on_typed = self._note_typing
         if master >= 0:
@@ -131,9 +132,10 @@ class Terminal:
     def restore(
         cls, host: Host, slot: int, master: int, pidfd: int, memfd: int, ring: RingBuffer
     ) -> Terminal:
-        """Go on with a PTY of an engine that died; -1 for a master or a pidfd that was closed.
+        """Continue a PTY of an engine that was killed; master or pidfd is -1 if it was closed.
 
-        The read that was cut is finished; an end that was published is reported again.
+        A read that the kill interrupted is finished. An end that the ring's header contains is
+        reported again.
         """
         ring.recover()
         terminal = cls(host, slot, master, pidfd, memfd, ring)
@@ -149,32 +151,32 @@ class Terminal:
     # Output ----------------------------------------------------------------------------------
 
     def read(self, count: int) -> bool:
-        """Read up to `count` times, within the credit; return whether there is likely more."""
+        """Read up to `count` times, within the ring's limit; return whether more is likely."""
         try:
             got = self.ring.drain(
-                self.master, os.readv, count, limited=not self._limitless, short=_SHORT
+                self.master, os.readv, count, limited=not self._ignores_limit, short=_SHORT
             )
         except BlockingIOError:
             if self._phase is not _Phase.RUNNING:
                 self._follow_end(is_empty=True)
             return False
-        except OSError:  # EIO: nobody has the terminal open
+        except OSError:  # EIO: no process has the terminal open
             self._hang_up()
             return False
         if got <= 0:
-            self._reach_limit()
+            self._pause_at_limit()
             return False
         if self.typed_until:
             self._echo(got)
-        if self._mask & _EDGE:  # somebody opened the terminal again
+        if self._mask & _EDGE:  # a process has opened the terminal again
             self._watch()
         if self._phase is not _Phase.RUNNING:
             self._follow_end(is_empty=False)
             return True
-        return got >= _SHORT  # else epoll says, should there be more all the same
+        return got >= _SHORT  # else: if there is more all the same, epoll reports it
 
     def _echo(self, size: int) -> None:
-        """Send what was read last, if it answers a key, to whoever waits for it."""
+        """Send the last read to the clients that typed, if it answers a key."""
         if time.monotonic() >= self.typed_until:
             self.typed_until = 0.0
         elif size < _SHORT:
@@ -182,7 +184,7 @@ class Terminal:
             self._is_echoed = self.input.echo(start, self.ring.copy(start, size))
 
     def _follow_end(self, *, is_empty: bool) -> None:
-        """Judge, after a read of an ended PTY, how far its end has come."""
+        """After a read of an ended PTY, check whether the next phase of its end is reached."""
         total = self.ring.total
         if self._phase is _Phase.DRAINING:
             if is_empty or total >= self._complete_at:
@@ -196,9 +198,9 @@ class Terminal:
         self._host.deadlines[self.slot] = min(silence, self._tail_until)
 
     def report_output(self) -> None:
-        """Report output when somebody asked to be told of it; once for each time it is asked."""
+        """Report output if the ring's `wake_at` is reached; once for each value of it."""
         if self.master < 0:
-            return  # that it closed says more
+            return  # `Closed` is reported, which says more
         if self._is_echoed:
             self._is_echoed = False
             self._host.unreported[self] = None
@@ -209,7 +211,7 @@ class Terminal:
             self._host.reports.append(Output(self.slot))
 
     def credit_raised(self) -> None:
-        """Go on when it was held, now that the ring's `limit` was raised."""
+        """Continue if it is paused: the ring's `limit` was raised."""
         if self._paused_since is None:
             return
         self._count_paused()
@@ -227,24 +229,24 @@ class Terminal:
             self._watch()
         if not events & (_IN | _HUP) or self.master < 0:
             return False
-        if self.typed_until and events == _IN and self._is_plain():
-            has_more = self.read(1)  # what answers a key waits for no turn
+        if self.typed_until and events == _IN and self._can_read():
+            has_more = self.read(1)  # at once: the answer to a key does not wait for a turn
             self.report_output()
             if not has_more:
-                return self._is_plain()
+                return self._can_read()
         if self._paused_since is None:
             self._host.busy[self] = None
         else:
-            # Hung up while held: a watched master would be reported again and again.
+            # Hung up while paused: epoll would report that again and again.
             self._host.watch(self.master, 0, self._on_event)
             self._mask = 0
         return False
 
-    def _is_plain(self) -> bool:
+    def _can_read(self) -> bool:
         return self._phase is _Phase.RUNNING and self._paused_since is None
 
-    def _reach_limit(self) -> None:
-        """Hold a PTY that has no credit, if there is something to read."""
+    def _pause_at_limit(self) -> None:
+        """Pause a PTY that has reached its ring's limit, if there is something to read."""
         poll = select.poll()
         poll.register(self.master, select.POLLIN)
         ready = dict(poll.poll(0)).get(self.master, 0)
@@ -264,13 +266,13 @@ class Terminal:
         self._host.deadlines[self.slot] = due
 
     def _count_paused(self) -> None:
-        """Bring the ring's `held_ms` up to now."""
+        """Add the time paused so far to the ring's `held_ms`."""
         if self._paused_since is None:
             return
         now = time.monotonic()
         self._paused_seconds += now - self._paused_since
         self.ring.held_ms = round(1000 * self._paused_seconds)
-        if self.status is not None:  # what waits for a consumer is no tail that lasts too long
+        if self.status is not None:  # the time paused does not count for the tail's second
             self._tail_until += now - max(self._paused_since, self._ended_at)
         self._paused_since = now
 
@@ -287,7 +289,7 @@ class Terminal:
         self._take_status(status)
 
     def _await_parent(self) -> None:
-        """Wait until somebody else reaps a child that is not ours: then the kernel tells how."""
+        """Wait until its parent reaps a child that is not ours; then its status can be read."""
         if self._unreaped_until is None:
             self._unreaped_until = time.monotonic() + _REAP_SECONDS
             self._host.deadlines[self.slot] = self._unreaped_until
@@ -314,14 +316,14 @@ class Terminal:
         self._host.reports.append(LifelineEnded(self.slot, number, by_client))
 
     def _hang_up(self) -> None:
-        """Nobody has the terminal open; a child that lives may open it again."""
+        """Handle that no process has the terminal open; a living child may open it again."""
         if self._phase is _Phase.RUNNING:
-            self._watch(_EDGE)  # a level would be reported for ever
+            self._watch(_EDGE)  # edge-triggered: the hang-up would be reported for ever
         else:
             self.close()
 
     def _complete(self, *, tail_pending: bool) -> None:
-        """Report the exit, now that the child's own output is complete."""
+        """Report the exit: the child's own output is complete in the ring."""
         assert self.status is not None
         self._phase = _Phase.TAIL
         if tail_pending:
@@ -330,7 +332,7 @@ class Terminal:
         self._host.reports.append(Exited(self.slot, self.status, tail_pending))
 
     def expire(self) -> None:
-        """Do what the deadline was set for."""
+        """Do what its deadline in `Host.deadlines` was set for."""
         if self._unreaped_until is not None and self.pidfd >= 0:
             self._host.deadlines.pop(self.slot, None)
             self._on_exit(0)
@@ -340,14 +342,15 @@ class Terminal:
             self._count_paused()
             self._await_credit()
         else:
-            # The consumer had its time. The ring takes the rest and says what it drops.
-            self._limitless = True
+            # The consumer had its time. Read the rest; what the ring drops is accounted.
+            self._ignores_limit = True
             self.credit_raised()
 
     def close(self) -> None:
-        """Close the terminal, whoever still holds it; again is no error.
+        """Close the terminal, even if processes have it open; a second call does nothing.
 
-        Before the child's own output is complete the ring takes what is there, whatever its limit.
+        If the child's own output is not complete, all that is there is read first, beyond the
+        ring's limit.
         """
         if self.master < 0:
             return
@@ -371,14 +374,14 @@ class Terminal:
                 self.ring.drain(self.master, os.readv, _READS, limited=False)
 
     def release(self) -> None:
-        """Let go of everything; the ring's memory lives as long as somebody maps it."""
+        """Close all fds of the PTY; the ring's memory lives while somebody maps it."""
         self.close()
         if self.pidfd >= 0:
-            reap(self.pidfd)  # one that died just now leaves no zombie
+            reap(self.pidfd)  # if it died just now, it must not stay a zombie
         self._close_pidfd()
         os.close(self.memfd)
         self.ring.release()
-        del self.input  # a cycle with us would wait for a collection
+        del self.input  # breaks a reference cycle: memory is freed now, not at a collection
 
     def _close_pidfd(self) -> None:
         if self.pidfd >= 0:

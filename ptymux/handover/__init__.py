@@ -1,1 +1,1 @@
-"""What passes from one process to the next, so that PTYs outlive each of them."""
+"""The handover: what one process passes to its replacement, so that PTYs outlive both."""

@@ -1,4 +1,4 @@
-"""What one process tells the other of a PTY that outlives it, with the fds that go with it."""
+"""The snapshot of a PTY, its state and its fds, that a handover passes to the next process."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ __all__ = ["Greeting", "PtySnapshot", "SnapshotStore", "RestoredPty"]
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What a keeper says of itself."""
+    """A keeper's first message to a server."""
 
     pid: int
-    next_slot: int
-    next_line: int
-    replacements: int  # of the server
+    next_slot: int  # the lowest number for a new PTY
+    next_line: int  # the lowest number for a new lifeline
+    replacements: int  # how often the server was replaced
     bound: tuple[int, int]  # device and inode of the socket
-    left: tuple[ChildProof, ...]  # children that a keeper before it left behind, and nobody claimed
+    left: tuple[ChildProof, ...]  # children of an earlier keeper, which belong to no PTY now
 
 
 @dataclass(frozen=True, slots=True)
 class RestoredPty:
-    """A PTY that was there before this server; `ring` is None for one that never ran."""
+    """A PTY from before this server started; `ring` is None if its child never ran."""
 
     slot: int
     ring: RingBuffer | None
-    record: Mapping[str, Any]
-    lines: tuple[int, ...]  # lifelines that are open
-    is_exiting: bool  # its child is gone
+    record: Mapping[str, Any]  # the state that the server before stored
+    lines: tuple[int, ...]  # numbers of the open lifelines
+    is_exiting: bool  # its child has exited
 
 
 @dataclass(frozen=True, slots=True)
 class PtySnapshot:
-    """One PTY: what is to be known of it, and the fds that it needs.
+    """A PTY's state and its open fds, as they are passed to another process.
 
-    `pty_fds` are its memfd, master and pidfd, -1 where one was closed; empty for a PTY that never
-    ran. `lines` are the numbers and fds of the engine's ends of its open lifelines.
+    `pty_fds` are its memfd, master and pidfd, with -1 for one that was closed; empty if its child
+    never ran. `lines` has number and fd of the engine's end of each open lifeline.
     """
 
     slot: int
-    record: bytes  # JSON
+    record: bytes  # the server's state of the PTY, as JSON
     pty_fds: tuple[int, ...] = ()
     lines: tuple[tuple[int, int], ...] = ()
-    is_exiting: bool = False  # its child is gone, whatever of its output is still to come
+    is_exiting: bool = False  # its child has exited; more of its output may still come
 
     @property
     def message(self) -> Message:
-        """What carries it; the fds stay where they are."""
+        """The snapshot as a message; the fds stay their owner's."""
         return Message(self._body, self.record, self._fds)
 
     @property
@@ -74,7 +74,7 @@ class PtySnapshot:
 
     @classmethod
     def of(cls, message: Message) -> PtySnapshot:
-        """Return what a message carries; its fds belong to the receiver."""
+        """Return the snapshot in a message; its fds belong to the receiver."""
         body, fds = message.body, iter(message.fds)
         pty_fds = tuple(next(fds) if kept else -1 for kept in body["kept"])
         lines = tuple((number, next(fds)) for number in body["lines"])
@@ -82,37 +82,37 @@ class PtySnapshot:
 
 
 class SnapshotStore:
-    """What a server holds of its PTYs, for itself and for a keeper that is to take over.
+    """The snapshots of all PTYs that a manager keeps, ready to be passed to a new keeper.
 
-    Per PTY: the record to be remembered, the fds as `PtySnapshot.pty_fds`, and the engine's ends of
-    its lifelines.
+    For each PTY it has the record, the fds as in `PtySnapshot.pty_fds`, and duplicates of the
+    engine's ends of its lifelines.
     """
 
     def __init__(self) -> None:
         self._records: dict[int, bytes] = {}
         self._fds: dict[int, tuple[int, ...]] = {}
         self._lines: dict[int, dict[int, int]] = {}  # by slot and number
-        self._ended_lines: dict[int, set[int]] = {}  # before their fds were held
-        self._early: dict[int, list[Report]] = {}  # of PTYs whose fds are on their way
+        self._ended_lines: dict[int, set[int]] = {}  # ended before their fds arrived
+        self._early: dict[int, list[Report]] = {}  # reports of PTYs whose fds are on their way
 
     def expect(self, slot: int) -> None:
-        """Take notice of what ends of a PTY before its fds are held."""
+        """Keep the reports of a PTY until its fds arrive: a spawn is on its way."""
         self._early[slot] = []
 
     def expect_no_more(self, slot: int) -> None:
-        """No fds will come."""
+        """Forget the reports of a PTY whose spawn failed."""
         self._early.pop(slot, None)
 
     def remember(self, slot: int, record: bytes) -> None:
-        """Keep what is to be known of a PTY."""
+        """Keep the record of a PTY."""
         self._records[slot] = record
 
     def hold(self, slot: int, fds: Sequence[int]) -> RingBuffer:
-        """Take over the fds of a PTY and return its ring; nothing is kept when that fails.
+        """Own the fds of a PTY from now on; return its ring. On failure nothing is kept.
 
         Raises:
             OutOfResourcesError: open files or memory.
-            InvalidValueError: it is no ring.
+            InvalidValueError: the memfd contains no ring.
         """
         ring = RingBuffer.attach(map_ring_memory(fds[0]))
         self._fds[slot] = tuple(fds)
@@ -121,7 +121,7 @@ class SnapshotStore:
         return ring
 
     def hold_line(self, slot: int, number: int, fd: int) -> None:
-        """Take over the engine's end of a lifeline; -1, or one that has ended, is not kept."""
+        """Own a duplicate of a lifeline's engine end; if the lifeline has ended, it is closed."""
         ended = self._ended_lines.get(slot, set())
         if fd < 0 or number in ended:
             ended.discard(number)
@@ -130,11 +130,11 @@ class SnapshotStore:
             self._lines.setdefault(slot, {})[number] = fd
 
     def has_line(self, slot: int, number: int) -> bool:
-        """Whether a lifeline is open."""
+        """Return whether a lifeline is open."""
         return number in self._lines.get(slot, {})
 
     def note(self, report: Report) -> None:
-        """Let go of what ended; the master not least, whose last holder hangs up."""
+        """Close the fds of what has ended; a master's last close sends HUP to its processes."""
         if report.slot in self._early:
             self._early[report.slot].append(report)
             return
@@ -157,7 +157,7 @@ class SnapshotStore:
             self._fds[slot] = tuple(fds)
 
     def drop(self, slot: int) -> None:
-        """Let go of a PTY."""
+        """Forget a PTY and close its fds."""
         self._records.pop(slot, None)
         self._early.pop(slot, None)
         self._ended_lines.pop(slot, None)
@@ -165,21 +165,21 @@ class SnapshotStore:
             _close(fd)
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Forget all PTYs and close their fds."""
         for slot in {*self._records, *self._fds, *self._lines, *self._ended_lines}:
             self.drop(slot)
 
     @property
     def has_live(self) -> bool:
-        """Whether a terminal is open or a child has not ended."""
+        """Whether any PTY has an open terminal or a living child."""
         return any(fd >= 0 for fds in self._fds.values() for fd in fds[1:])
 
     def children(self) -> dict[int, int]:
-        """Return the pidfd of each child by its slot, -1 once it has ended."""
+        """Return the pidfd of each PTY's child by slot; -1 if it has exited."""
         return {slot: fds[2] for slot, fds in self._fds.items()}
 
     def snapshots(self) -> list[PtySnapshot]:
-        """Return everything, oldest PTY first."""
+        """Return the snapshots of all PTYs, the oldest first."""
         found = []
         for slot in sorted(self._records):
             fds = self._fds.get(slot, ())

@@ -1,14 +1,15 @@
-"""What survives both processes: which children there are, so that a successor can prove them.
+"""The state file: it lists the living children, and survives a kill of both processes.
 
-A preallocated file with one fixed slot of 64 bytes for each PTY that may live; a full disk
-therefore refuses no spawn. A slot is written before the spawn is reported:
+With it the next keeper can prove which processes came from its PTYs. The file has one slot of 64
+bytes for each PTY that may live, and is allocated in advance; so a full disk cannot make a spawn
+fail. A child's slot is written before its spawn is reported:
 
     0  pid            8 bytes, 0 for a free slot
     8  start time     8 bytes, clock ticks since boot
    16  number         8 bytes, the PTY's short number
    24  boot id       36 bytes, text
 
-All words in native order: the file never leaves the machine.
+Words are in native order: the file never leaves the machine.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ assert _SLOT.size == 64
 
 @dataclass(frozen=True, slots=True)
 class ChildProof:
-    """A child as it was written down."""
+    """A child as the state file has it: enough to prove which process it is."""
 
     pid: int
     start_time: int
@@ -40,11 +41,11 @@ class ChildProof:
 
 
 class ChildRecords(Protocol):
-    """Where a keeper writes its children down."""
+    """A keeper's list of its living children, for the keeper after it."""
 
     @property
     def left(self) -> list[ChildProof]:
-        """The children that a keeper before this one wrote down, and nobody has claimed."""
+        """Children that an earlier keeper left behind, and that belong to no PTY now."""
         ...
 
     @property
@@ -53,39 +54,39 @@ class ChildRecords(Protocol):
         ...
 
     def keep(self, number: int, pid: int, start_time: int | None) -> None:
-        """Go on with a child that was there before this keeper."""
+        """Continue with a child of the keeper before this one."""
         ...
 
-    def settle(self) -> None:
-        """Forget the children that were left."""
+    def forget_left(self) -> None:
+        """Remove the children in `left`."""
         ...
 
     def enter(self, number: int, pid: int, start_time: int | None) -> None:
-        """Write a child down, before anybody is told of it."""
+        """Add a child, before its spawn is reported."""
         ...
 
     def leave(self, number: int) -> None:
-        """Forget a child that is gone; again is no error."""
+        """Remove a child that has ended; a second call does nothing."""
         ...
 
 
 class NoChildRecords:
-    """Nowhere: nobody will look for the children."""
+    """No list at all: for a private keeper, after which no other comes."""
 
     @property
     def is_full(self) -> bool:
-        """Never."""
+        """Always False."""
         return False
 
     @property
     def left(self) -> list[ChildProof]:
-        """None."""
+        """Always empty."""
         return []
 
     def keep(self, number: int, pid: int, start_time: int | None) -> None:
         """Do nothing."""
 
-    def settle(self) -> None:
+    def forget_left(self) -> None:
         """Do nothing."""
 
     def enter(self, number: int, pid: int, start_time: int | None) -> None:
@@ -96,27 +97,27 @@ class NoChildRecords:
 
 
 class StateFile:
-    """The file of one keeper, mapped; the keeper holds the lock that makes it the only writer.
+    """One keeper's state file, mapped into memory; the keeper's lock makes it the only writer.
 
-    What a keeper before this one wrote down stays until it is settled: `left`.
+    Children that an earlier keeper has entered stay in `left` until `forget_left`.
     """
 
     def __init__(self, path: str | None, slots: int) -> None:
-        """Map the file at `path`; None: memory, for who has none to write to at the moment."""
+        """Map the file at `path`; None: plain memory, while the file cannot be used."""
         size = slots * _SLOT.size
         self._map = mmap.mmap(-1, size) if path is None else _map_file(path, size)
         self._boot_id = boot_id()
-        self._slots: dict[int, int] = {}  # PTY number: its slot
+        self._slots: dict[int, int] = {}  # the slot of each PTY number
         self._left = {at: proof for at, proof in _read(self._map) if proof.pid}
         self._free = [at for at in range(slots - 1, -1, -1) if at not in self._left]
 
     @property
     def left(self) -> list[ChildProof]:
-        """The children that a keeper before this one wrote down, and nobody has claimed."""
+        """Children that an earlier keeper left behind, and that belong to no PTY now."""
         return list(self._left.values())
 
-    def take_over(self, before: StateFile) -> None:
-        """Write down what another one has, in place of it; this one is empty."""
+    def copy_from(self, before: StateFile) -> None:
+        """Copy all children of another state file and close it; this one is empty before."""
         for old, proof in _read(before._map):
             if proof.pid:
                 at = self._free.pop()
@@ -128,7 +129,7 @@ class StateFile:
         before.close()
 
     def keep(self, number: int, pid: int, start_time: int | None) -> None:
-        """Go on with a child that lives, written down or not, and whose PTY is known."""
+        """Continue with a living child whose PTY is known, whether the file has it or not."""
         for at, proof in list(self._left.items()):
             if proof.number == number:
                 self._slots[number] = at
@@ -137,8 +138,8 @@ class StateFile:
         if number not in self._slots and not self.is_full:
             self.enter(number, pid, start_time)
 
-    def settle(self) -> None:
-        """Forget the children that were left: somebody has seen to them."""
+    def forget_left(self) -> None:
+        """Remove the children in `left`: they have been handled."""
         for at in self._left:
             _SLOT.pack_into(self._map, at * _SLOT.size, 0, 0, 0, b"")
             self._free.append(at)
@@ -150,7 +151,7 @@ class StateFile:
         return not self._free
 
     def enter(self, number: int, pid: int, start_time: int | None) -> None:
-        """Write a child down, before anybody is told of it; there is a free slot."""
+        """Add a child, before its spawn is reported; there must be a free slot."""
         at = self._free.pop()
         self._slots[number] = at
         self._write(at, ChildProof(pid, start_time or 0, number, self._boot_id))
@@ -160,7 +161,7 @@ class StateFile:
         _SLOT.pack_into(self._map, at * _SLOT.size, *words)
 
     def leave(self, number: int) -> None:
-        """Free the slot of a child that is gone; again is no error."""
+        """Free the slot of a child that has ended; a second call does nothing."""
         at = self._slots.pop(number, None)
         if at is not None:
             _SLOT.pack_into(self._map, at * _SLOT.size, 0, 0, 0, b"")
@@ -185,7 +186,7 @@ def _map_file(path: str, size: int) -> mmap.mmap:
 
 
 def read_proofs(path: str) -> list[ChildProof]:
-    """Return the children that the file at `path` has, whoever writes it; none if there is none."""
+    """Return the children in the state file at `path`; empty if there is no such file."""
     try:
         with open(path, "rb") as file:
             return [proof for _at, proof in _read(file.read()) if proof.pid]

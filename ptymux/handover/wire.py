@@ -1,10 +1,11 @@
-"""Messages between a server and its keeper: JSON with bytes and fds beside it, over a stream.
+"""Messages between a keeper and its manager: JSON, with bytes and fds, over a stream socket.
 
-A message is a header (`!II`: the sizes of the JSON and of the bytes), the JSON, the bytes. Its fds
-travel with its first byte; the JSON says how many they are. Both ends are of one installation and
-one version, which the first message of either side states.
+A message is a header (`!II`: the sizes of the JSON and of the bytes), the JSON, and the bytes. Its
+fds are passed with its first byte; the JSON contains their number. Both sides come from the same
+installation; the first message of each side contains the version of the link.
 
-That a PTY has output is told at every key: as a header alone, no JSON and the slot for a size.
+Output is reported after every key, so that report is short: a header without JSON, with the
+slot in place of the second size.
 """
 
 from __future__ import annotations
@@ -40,23 +41,23 @@ __all__ = [
     "unpack_strings",
 ]
 
-LINK_FD: Final = 3  # in a keeper that takes over
+LINK_FD: Final = 3  # the link's fd in a keeper that takes over
 LINK_VERSION: Final = 3
 MOST_FDS: Final = 250  # in one message; Source: SCM_MAX_FD is 253
 
 _HEADER: Final = struct.Struct("!II")
-# Of one message. A client may send 4 MiB of words; in JSON, beside them, they become up to 24 MiB.
+# The largest message. A client may send 4 MiB of words; as JSON they can grow to 24 MiB.
 _LARGEST: Final = 32 * MIB
-_CUT: Final = int(socket.MSG_CTRUNC)  # of the fds; the enum's own `&` takes 2 µs
-# Above 128 KiB malloc maps fresh pages for each message: 20 µs of an echo.
+_CUT: Final = int(socket.MSG_CTRUNC)  # fds were lost; the enum's own `&` takes 2 µs
+# Above 128 KiB malloc maps new pages for each message, which costs an echo 20 µs.
 _READ: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassedOptions(SpawnOptions):
-    """Options whose directory is open already; the fd stays its owner's.
+    """Spawn options whose working directory is open already; the fd stays its owner's.
 
-    `cwd` only says its name: to look that up once more could hang on a dead mount.
+    `cwd` is only the directory's name: to open it once more could hang on a dead mount.
     """
 
     cwd_fd: int
@@ -64,9 +65,9 @@ class PassedOptions(SpawnOptions):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message; whoever takes it owns its fds.
+    """One message; the receiver owns its fds.
 
-    `fds_lost` says that there were more: this process has no open files left for them.
+    With `fds_lost` some fds are missing: this process had no open files left for them.
     """
 
     body: Mapping[str, Any]
@@ -76,11 +77,11 @@ class Message:
 
 
 class Outbox:
-    """Sends messages over a non-blocking socket; what does not fit waits, in order.
+    """The sending side of a link: messages that the socket does not take yet wait in order.
 
-    fds given to `send` stay the caller's: they are duplicated while a message waits. Of many
-    messages with fds at once that would need many more, so `send_in_turn` makes each when its turn
-    has come.
+    The fds given to `send` stay the caller's. They are duplicated while a message waits; for many
+    messages that would need many open files. So `send_in_turn` makes a message only when those
+    before it were sent.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -89,7 +90,7 @@ class Outbox:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether `flush` has something to do once the socket takes more."""
+        """Whether messages wait for the socket to take more; then call `flush`."""
         return bool(self._waiting)
 
     def send(self, body: Mapping[str, Any], data: bytes = b"", fds: Sequence[int] = ()) -> None:
@@ -97,12 +98,13 @@ class Outbox:
 
         Raises:
             LinkClosedError: the other side is gone.
-            OutOfResourcesError: the message has to wait and its fds cannot; it is not sent.
+            OutOfResourcesError: the message would have to wait, and there are no open files to
+                duplicate its fds; it is not sent.
         """
         self._put(_packed(body, data, fds), fds)
 
     def send_in_turn(self, make: Callable[[], Message]) -> None:
-        """Send the message that `make` returns when all before it were sent; perhaps called again.
+        """Send the message that `make` returns, after those before it; `make` may be called twice.
 
         Raises:
             LinkClosedError: the other side is gone.
@@ -111,7 +113,7 @@ class Outbox:
         self.flush()
 
     def notify_output(self, slots: Sequence[int]) -> None:
-        """Send that there is output in these slots, or queue it.
+        """Send a report of output for each of these slots, or queue it.
 
         Raises:
             LinkClosedError: the other side is gone.
@@ -125,7 +127,7 @@ class Outbox:
             self._waiting.append((packet[sent:], kept))
 
     def flush(self) -> None:
-        """Send what the socket takes.
+        """Send as many of the waiting messages as the socket takes.
 
         Raises:
             LinkClosedError: the other side is gone.
@@ -150,7 +152,7 @@ class Outbox:
                 self._waiting.popleft()
 
     def finish(self, seconds: float) -> None:
-        """Send what waits before the socket is closed; give up after some time.
+        """Send the waiting messages before the socket is closed; give up after `seconds`.
 
         Raises:
             LinkClosedError: the other side is gone.
@@ -162,7 +164,7 @@ class Outbox:
             self.flush()
 
     def _offer(self, packet: bytes, fds: Sequence[int]) -> int:
-        """Return how much of `packet` the socket takes; with the first byte it took the fds."""
+        """Send what the socket takes of `packet`; return how much. The first byte takes the fds."""
         try:
             if fds:
                 return socket.send_fds(self._sock, [packet], list(fds))
@@ -170,12 +172,12 @@ class Outbox:
         except BlockingIOError:
             return 0
         except OSError as error:
-            if error.errno == errno.ETOOMANYREFS:  # until the other side takes fds off the socket
+            if error.errno == errno.ETOOMANYREFS:  # too many fds wait in sockets: try again later
                 return 0
             raise LinkClosedError(f"the link is closed: {error.strerror}") from error
 
     def close(self) -> None:
-        """Forget what waits."""
+        """Discard the waiting messages and close their duplicated fds."""
         for waiting in self._waiting:
             for fd in () if callable(waiting) else waiting[1]:
                 os.close(fd)
@@ -189,21 +191,21 @@ def _packed(body: Mapping[str, Any], data: bytes, fds: Sequence[int]) -> bytes:
 
 
 class Inbox:
-    """Takes messages from a non-blocking socket; `on_output` gets the slots that have output."""
+    """The receiving side of a link; `on_output` is called with each slot that has output."""
 
     def __init__(self, sock: socket.socket, on_output: Callable[[int], None] | None = None) -> None:
         self._sock = sock
         self._on_output = on_output
         self._buffer = bytearray()
-        # A read returns the fds of one message at most, and a message has them in one piece; so
-        # the first of these belong to the first message that says it has some.
+        # A read returns the fds of at most one message, and all fds of a message arrive together.
+        # So the first entry belongs to the first message whose JSON says that it has fds.
         self._arrived: deque[tuple[tuple[int, ...], bool]] = deque()
 
     def receive(self) -> Iterator[Message]:
-        """Yield the messages that are complete after one read of the socket.
+        """Read the socket once; yield the messages that are complete now.
 
         Raises:
-            LinkClosedError: the other side is gone, or does not speak this.
+            LinkClosedError: the other side is gone, or what it sent is no message.
         """
         try:
             data, ancillary, flags, _address = self._sock.recvmsg(
@@ -253,7 +255,7 @@ class Inbox:
             yield Message(body, data, fds, lost)
 
     def close(self) -> None:
-        """Close the fds that no message claimed."""
+        """Close the fds whose message is not complete."""
         while self._arrived:
             for fd in self._arrived.popleft()[0]:
                 os.close(fd)
@@ -272,17 +274,17 @@ def _duplicates(fds: Sequence[int]) -> list[int]:
 
 
 def pack_strings(strings: Sequence[str]) -> bytes:
-    """Return strings without NUL as bytes, each ended by one."""
+    """Return the strings as bytes, each ended by a NUL; they must not contain NULs."""
     return b"".join(os.fsencode(text) + b"\0" for text in strings)
 
 
 def unpack_strings(data: bytes) -> list[str]:
-    """Return the strings in `data`, as `pack_strings` made it."""
+    """Return the strings that `pack_strings` was called with."""
     return [os.fsdecode(text) for text in data.split(b"\0")[:-1]]
 
 
 def options_as_json(options: SpawnOptions) -> dict[str, Any]:
-    """Return what a keeper, or a successor of this server, needs of `options`: no environment."""
+    """Return the options as JSON, without command and environment: for a spawn or a handover."""
     return {
         "umask": options.umask,
         "nofile": options.nofile,
@@ -306,7 +308,7 @@ def options_from_json(
     cwd: str | None = None,
     stdin: int | None = None,
 ) -> SpawnOptions:
-    """Return the options in `values` for a command."""
+    """Return the options in `values`, made by `options_as_json`, for the command `argv`."""
     return SpawnOptions(
         argv=tuple(argv),
         env={},

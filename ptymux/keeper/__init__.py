@@ -1,1 +1,1 @@
-"""The data plane: owns PTYs and children, drains output into rings, parses no user data."""
+"""The keeper process: it owns terminals and children, and does nothing with their output."""

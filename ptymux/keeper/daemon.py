@@ -1,4 +1,4 @@
-"""Becomes the keeper process: nobody's child, with nothing inherited, in the background."""
+"""The start of a keeper process: in the background, without a parent or open files of others."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ptymux.handover.wire import LINK_FD
 from ptymux.keeper.server_keeper import ServerKeeper
 from ptymux.keeper.supervisor import log
 from ptymux.posix.memory import raise_open_files_limit
-from ptymux.posix.reserve_fds import keep_reserve_fds
+from ptymux.posix.reserve_fds import keep_reserve
 from ptymux.posix.runtime import become_subreaper
 
 __all__ = ["main", "succeed", "take_over"]
 
 
 def main() -> None:
-    """Be a keeper: argv is the socket's path and the fd on which to say that a server is ready."""
+    """Run a new keeper; argv: the socket's path, and the fd to report readiness or an error on."""
     path, ready = sys.argv[1], int(sys.argv[2])
 
-    def say(text: str) -> None:
+    def report(text: str) -> None:
         nonlocal ready
         if ready >= 0:
             with contextlib.suppress(OSError):
@@ -31,7 +31,7 @@ def main() -> None:
             ready = -1
 
     if os.fork():
-        os._exit(0)  # nobody's child but init's, and no leader that could get a terminal
+        os._exit(0)  # the child belongs to init, and as no session leader it gets no terminal
     os.closerange(3, ready)
     os.closerange(ready + 1, 1 << 16)
     os.set_inheritable(ready, False)
@@ -41,17 +41,17 @@ def main() -> None:
     try:
         keeper = ServerKeeper.begin(path)
     except PtymuxError as error:
-        say(f"{error.code} {error}\n")
+        report(f"{error.code} {error}\n")
         sys.exit(1)
-    keeper.on_ready = lambda: say("ready\n")
+    keeper.on_ready = lambda: report("ready\n")
     raise_open_files_limit()
-    keep_reserve_fds()
+    keep_reserve()
     become_subreaper()
     keeper.run()
 
 
 def take_over() -> None:
-    """Be the keeper after one that died: argv is the socket's path, the server our parent."""
+    """Run the keeper that replaces one that died; argv: the socket's path. The server is parent."""
     path = sys.argv[1]
     os.set_inheritable(LINK_FD, False)
     os.umask(0o077)
@@ -67,7 +67,7 @@ def take_over() -> None:
     keeper.run()
 
 
-succeed = take_over  # the name by which servers of version 0.1.0 start it after an upgrade
+succeed = take_over  # servers of version 0.1.0 call it by this name after an upgrade
 
 
 def _ignore_keys() -> None:

@@ -1,11 +1,11 @@
-"""The keeper process of one program: it lives as long as the program does, or its link.
+"""The keeper of one program that uses `PtyManager`: it ends when the program ends.
 
-Nobody else can reach it: there is no socket path, no lock and no file, and no other program comes
-after its own. It begins as a successor does, with what the program hands over: at first nothing.
-When the program is gone, however it went, it ends all sessions and then itself; the kernel's own
-HUP, as the masters close, would spare whatever ignores that.
+Only its program can reach it: there is no socket path, no lock and no file. It starts as every
+replacement does, with a handover from the program; the first time that is empty. When the program
+has ended, for whatever reason, it ends all sessions and then itself. The kernel alone would only
+send HUP when the masters are closed, and some processes ignore that.
 
-Limit: program and keeper killed at the same moment leave what ignores HUP.
+Limit: if program and keeper are killed at the same moment, processes that ignore HUP survive.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ptymux.handover.snapshot import PtySnapshot
 from ptymux.handover.state_file import NoChildRecords
 from ptymux.handover.wire import LINK_FD, Inbox
 from ptymux.keeper.pty_table import PtyTable
-from ptymux.keeper.service import CHECK_SECONDS, KeeperService, handed_over
+from ptymux.keeper.service import CHECK_SECONDS, KeeperService, receive_handover
 from ptymux.posix.memory import raise_open_files_limit
-from ptymux.posix.reserve_fds import keep_reserve_fds, reserve_fds
+from ptymux.posix.reserve_fds import keep_reserve, released_reserve
 from ptymux.posix.runtime import become_subreaper
 
 __all__ = ["PrivateKeeper", "main"]
 
-# TERM too: what ends the processes of a service or a login may leave its own end to the program.
+# TERM too: a service manager sends it to every process, and the keeper has to outlive the program.
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTERM)
 
 
 class PrivateKeeper(KeeperService):
-    """Keeps for the program at the other end of the link."""
+    """A keeper for the one program at the other end of its link."""
 
     def __init__(self) -> None:
         super().__init__(PtyTable(NoChildRecords(), Windows.from_environment(os.environ)))
@@ -43,50 +43,50 @@ class PrivateKeeper(KeeperService):
 
     @classmethod
     def take_over(cls) -> PrivateKeeper:
-        """Begin with what is handed over through LINK_FD.
+        """Return a keeper for what the program hands over through LINK_FD.
 
         Raises:
             LinkClosedError: the program is gone, or of another version.
-            PtymuxError: what it handed over cannot be kept.
+            PtymuxError: what it handed over cannot be used.
         """
         link = socket.socket(fileno=LINK_FD)
         link.setblocking(False)
         inbox = Inbox(link)
-        hello, slots, others = handed_over(link, inbox)
+        hello, slots, others = receive_handover(link, inbox)
         keeper = cls()
         keeper._serve_link(link, inbox)
         keeper._restore(hello.body, [PtySnapshot.of(message) for message in slots])
         for message in others:
             keeper._serve(message)
-        # A process that the program forked may hold its end of the link open.
+        # The link alone is not enough: a process forked by the program may keep it open.
         (program,) = hello.fds
         keeper._engine.watch(program, select.EPOLLIN, lambda _events: keeper._on_hang_up())
         return keeper
 
     def run(self) -> None:
-        """Serve until the program is gone, then end what it has started."""
+        """Serve until the program is gone, then end all sessions that it has started."""
         self._watch_signals()
         self._send(self._hello(slots=0), fds=[self._self])
-        self._send_reports(self._engine.run_once())  # what happened while there was no keeper
+        self._send_reports(self._engine.run_once())  # events from while there was no keeper
         self._send_reports(list(self._table.past_reports()))
         next_check = time.monotonic() + CHECK_SECONDS
         while not self._is_over:
             self._turn(next_check)
             if time.monotonic() >= next_check:
-                self._engine.check_stopped()  # no signal tells it of children that are not ours
+                self._engine.check_stopped()  # there is no signal for children that are not ours
                 next_check = time.monotonic() + CHECK_SECONDS
-        with reserve_fds():
-            end_sessions(self._table.leaders, self._close)
+        with released_reserve():
+            end_sessions(self._table.leaders, self._close, self._engine.windows)
 
     def _on_hang_up(self) -> None:
         self._is_over = True
 
-    def _say(self, text: str) -> None:
+    def _write_log(self, text: str) -> None:
         self._send({"op": "log", "text": text})
 
 
 def main() -> None:
-    """Be the keeper of our parent."""
+    """Run the keeper of the program that is our parent process."""
     os.closerange(LINK_FD + 1, 1 << 16)
     os.set_inheritable(LINK_FD, False)
     os.umask(0o077)
@@ -94,11 +94,11 @@ def main() -> None:
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     raise_open_files_limit()
-    keep_reserve_fds()
+    keep_reserve()
     become_subreaper()
     try:
         keeper = PrivateKeeper.take_over()
     except PtymuxError:
-        os._exit(1)  # the program gets to know that there is no hello
+        os._exit(1)  # the program sees the link close before any hello
     keeper.run()
-    os._exit(0)  # at once: somebody waits for it
+    os._exit(0)  # at once: the program may wait for our end

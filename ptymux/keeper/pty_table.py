@@ -1,4 +1,4 @@
-"""Everything that a keeper has and a server's successor gets: PTYs, and what is known of them."""
+"""A keeper's table of PTYs: the engine's PTYs, and the records that servers store with them."""
 
 from __future__ import annotations
 
@@ -23,33 +23,36 @@ __all__ = ["PtyTable"]
 
 
 class PtyTable:
-    """The engine and, by slot, the records that servers gave to keep."""
+    """All PTYs of a keeper: its engine, and a server's record for each slot.
+
+    A new server gets all of it as snapshots (`handover/snapshot.py`).
+    """
 
     def __init__(self, state: ChildRecords, windows: Windows) -> None:
         self.engine = Engine(windows)
         self.state = state
-        self.next_slot = 1  # no number is given out twice, whichever server does it
+        self.next_slot = 1  # numbers are never reused, also not by the next server
         self._records: dict[int, bytes] = {}
         self._pids: dict[int, int] = {}  # of children that were not reaped
-        self._held: set[int] = set()  # slots that the engine has
+        self._in_engine: set[int] = set()  # slots; the others' children never ran
         self._suspended: set[int] = set()
-        self._ended: dict[int, list[Report]] = {}  # told again to each server until forgotten
+        self._ended: dict[int, list[Report]] = {}  # sent to each new server, until forgotten
 
     @property
     def has_children(self) -> bool:
-        """Whether the child of some PTY lives, or its terminal is open."""
+        """Whether any PTY's child has not ended."""
         return bool(self._pids)
 
     @property
     def pids(self) -> set[int]:
-        """The children that the engine reaps."""
+        """The pids of the children that the engine reaps."""
         return set(self._pids.values())
 
     @property
     def leaders(self) -> dict[int, int | None]:
-        """The children that have not ended, or whose terminal is open: pids and start times."""
+        """Pid and start time of each child that lives or whose terminal is open."""
         found = {}
-        for slot in self._held:
+        for slot in self._in_engine:
             _memfd, master, pidfd = self.engine.pty_fds(slot)
             if master >= 0 or pidfd >= 0:
                 facts = json.loads(self._records[slot])
@@ -57,7 +60,7 @@ class PtyTable:
         return found
 
     def spawn(self, body: Mapping[str, Any], message: Message) -> tuple[dict[str, Any], list[int]]:
-        """Start a child; return the facts for the reply and the fds that go with it.
+        """Start a child as the request says; return the reply's values and its fds.
 
         Raises:
             PtymuxError: as `Engine.spawn`, or there are too many children.
@@ -79,16 +82,16 @@ class PtyTable:
             raise BadDirectoryError(os.readlink(cwd), "it cannot be entered") from None
         self.state.enter(slot, spawned.pid, spawned.start_time)
         self._pids[slot] = spawned.pid
-        self._held.add(slot)
+        self._in_engine.add(slot)
         spawned.ring.release()
         facts = {"pid": spawned.pid, "start_time": spawned.start_time}
-        # The server remembers more of it once it knows; it could be killed before.
-        memory = json.loads(self._records.get(slot, b"{}"))
-        self._records[slot] = json.dumps({**memory, **facts}).encode()
+        # The server stores a full record after this reply; it could be killed before.
+        record = json.loads(self._records.get(slot, b"{}"))
+        self._records[slot] = json.dumps({**record, **facts}).encode()
         return facts, self.engine.pty_fds(slot)
 
     def restore(self, snapshot: PtySnapshot) -> dict[int, int]:
-        """Go on with a PTY of a keeper that died; returns as `Engine.restore`."""
+        """Continue a PTY of a keeper that died; returns what `Engine.restore` does."""
         slot = snapshot.slot
         self._records[slot] = snapshot.record
         self.next_slot = max(self.next_slot, slot + 1)
@@ -96,7 +99,7 @@ class PtyTable:
             return {}
         lines = [(number, socket.socket(fileno=fd)) for number, fd in snapshot.lines]
         unknown = self.engine.restore(slot, snapshot.pty_fds, lines)
-        self._held.add(slot)
+        self._in_engine.add(slot)
         if not snapshot.is_exiting:
             facts = json.loads(snapshot.record)
             self._pids[slot] = pid = facts.get("pid") or 0
@@ -104,22 +107,22 @@ class PtyTable:
         return unknown
 
     def remember(self, slot: int, record: bytes) -> None:
-        """Keep what a next server needs to know of a PTY."""
+        """Store the record of a PTY for the next server."""
         self._records[slot] = record
         self.next_slot = max(self.next_slot, slot + 1)
 
     def forget(self, slot: int) -> None:
-        """Let go of a PTY that nobody wants to see any more; one that is not there is no error."""
-        if slot in self._held:
+        """Remove a PTY and close its fds; an unknown slot is no error."""
+        if slot in self._in_engine:
             self.engine.forget(slot)
-            self._held.discard(slot)
+            self._in_engine.discard(slot)
         self.state.leave(slot)
         self._suspended.discard(slot)
         for known in (self._records, self._pids, self._ended):
             known.pop(slot, None)
 
     def abandon(self, slot: int) -> None:
-        """End a child that nobody was told of; it is reaped as orphans are."""
+        """Kill a child whose spawn could not be reported; it is reaped as an orphan is."""
         if slot in self._pids:
             with contextlib.suppress(OSError):  # it has ended
                 signal.pidfd_send_signal(self.engine.pty_fds(slot)[-1], signal.SIGKILL)
@@ -127,33 +130,33 @@ class PtyTable:
 
     @property
     def slots(self) -> list[int]:
-        """The PTYs that there are."""
+        """The slots of all PTYs."""
         return list(self._records)
 
     def snapshot(self, slot: int) -> PtySnapshot:
-        """Return what a new server gets of a PTY."""
+        """Return the snapshot of a PTY for a new server."""
         record = self._records[slot]
-        if slot not in self._held:
+        if slot not in self._in_engine:
             return PtySnapshot(slot, record)
         pty_fds, lines = self.engine.pty_fds(slot), self.engine.lifelines(slot)
         exiting = self.engine.is_exiting(slot)
         return PtySnapshot(slot, record, tuple(pty_fds), tuple(lines), exiting)
 
     def past_reports(self) -> Iterator[Report]:
-        """Return what a new server must be told again, or one that an old keeper told last."""
+        """Return reports that a new server has not seen, and an old one perhaps not."""
         for slot in self._pids:
             yield Suspended(slot, slot in self._suspended)
         for reports in self._ended.values():
             yield from reports
 
     def note(self, reports: Sequence[Report]) -> list[list[Any]]:
-        """Remember what the engine reports; return it as it is sent to a server."""
-        told = []
+        """Record the engine's reports; return them as JSON for the server."""
+        sent = []
         for report in reports:
-            if report.slot in self._records:  # else the end of one that was forgotten
+            if report.slot in self._records:  # else the PTY was removed meanwhile
                 self._note(report)
-                told.append(report_as_json(report))
-        return told
+                sent.append(report_as_json(report))
+        return sent
 
     def _note(self, report: Report) -> None:
         slot = report.slot
@@ -174,5 +177,5 @@ class PtyTable:
             known.append(report)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close the fds of all PTYs."""
         self.engine.close()

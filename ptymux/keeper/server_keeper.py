@@ -1,10 +1,10 @@
-"""The keeper process of a server: the listening socket, and a server to look after.
+"""The keeper of a user's server: it owns the listening socket, and replaces a server that dies.
 
-It is small on purpose and parses nothing that a user sent. It serves one server at a time over a
-link (`wire.py`) and has another forked when that one dies; the PTYs do not notice. No server is its
-child: it comes from the zygote (`zygote.py`), or was there before this keeper. When the keeper dies
-itself, the server starts another one and hands everything over (`ServerKeeper.take_over`), and the
-zygote ends; the new keeper starts its own.
+It is small on purpose, and parses nothing that a user sent. It serves one server at a time over a
+link (`handover/wire.py`). If the server dies, it has another one forked, and the PTYs do not
+notice. A server is never its child: it is forked from the zygote (`server/zygote.py`), or is older
+than this keeper. If the keeper itself dies, the server starts another one and passes everything to
+it (`ServerKeeper.take_over`). The zygote ends then; the new keeper starts its own.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from ptymux.errors import AlreadyRunningError, PtymuxError
 from ptymux.handover.snapshot import PtySnapshot
 from ptymux.handover.wire import LINK_FD, Inbox, Message
 from ptymux.keeper.pty_table import PtyTable
-from ptymux.keeper.service import CHECK_SECONDS, KeeperService, handed_over
+from ptymux.keeper.service import CHECK_SECONDS, KeeperService, receive_handover
 from ptymux.keeper.socket_lock import SocketLock
 from ptymux.keeper.supervisor import Supervisor, log
 from ptymux.posix.memory import create_ring_memory
-from ptymux.posix.reserve_fds import reserve_fds
+from ptymux.posix.reserve_fds import released_reserve
 
 __all__ = ["ServerKeeper"]
 
 
 class ServerKeeper(KeeperService):
-    """Owns, beside its PTYs, the claim on one socket path and the server."""
+    """A server's keeper: owns its PTYs and the socket path, and looks after the server."""
 
     def __init__(self, path: str, socket_lock: SocketLock, event_log: int) -> None:
-        """Keep for the server at `path`; `event_log` is the memory of its event log."""
+        """Keep PTYs for the server at `path`; `event_log` is the memory of its event log."""
         super().__init__(PtyTable(socket_lock.state, Windows.from_environment(os.environ)))
-        self.on_ready: Callable[[], None] = lambda: None  # a server serves
+        self.on_ready: Callable[[], None] = lambda: None  # called when a server serves
         self._socket_lock = socket_lock
         self._log = event_log
         self._server = Supervisor(path)
-        self._awaited: socket.socket | None = None  # our end of the link to a server to come
+        self._pending_link: socket.socket | None = None  # to a server that was requested
         self._is_stopping = False
-        self._is_usurped = False  # another keeper has taken the path
+        self._lost_path = False  # another keeper has the path now
 
     @classmethod
     def begin(cls, path: str) -> ServerKeeper:
-        """Claim `path`.
+        """Return a new keeper that holds the lock of `path` and has no PTYs.
 
         Raises:
             AlreadyRunningError: another keeper has it.
@@ -64,17 +64,17 @@ class ServerKeeper(KeeperService):
 
     @classmethod
     def take_over(cls, path: str) -> ServerKeeper:
-        """Go on where a keeper died, with what its server hands over through LINK_FD.
+        """Return the keeper that replaces one that died; its server hands over through LINK_FD.
 
         Raises:
             LinkClosedError: the server is gone, or of another version.
-            PtymuxError: what it handed over cannot be kept.
+            PtymuxError: what it handed over cannot be used.
         """
         link = socket.socket(fileno=LINK_FD)
         link.setblocking(False)
         inbox = Inbox(link)
-        hello, slots, others = handed_over(link, inbox)
-        listener, lock, event_log, handle = hello.fds
+        hello, slots, others = receive_handover(link, inbox)
+        listener, lock, event_log, server = hello.fds
         body = hello.body
         bound = (int(body["bound"][0]), int(body["bound"][1]))
         socket_lock = SocketLock.from_handover(path, lock, socket.socket(fileno=listener), bound)
@@ -83,12 +83,12 @@ class ServerKeeper(KeeperService):
         keeper._serve_link(link, inbox)
         for message in others:
             keeper._serve(message)
-        keeper._server.take_over(handle, body["replacements"])
+        keeper._server.take_over(server, body["replacements"])
         keeper._watch_server()
         return keeper
 
     def run(self) -> None:
-        """Serve until the server asks to stop, or none comes up and there is nothing to keep."""
+        """Serve until the server asks to stop, or no server comes up and there are no PTYs."""
         signal.signal(signal.SIGTERM, lambda *_: self._stop())
         self._watch_signals()
         if self._server.is_there:
@@ -102,36 +102,36 @@ class ServerKeeper(KeeperService):
             now = time.monotonic()
             if now >= next_check:
                 self._check_socket()
-                self._engine.check_stopped()  # no signal tells it of children that are not ours
+                self._engine.check_stopped()  # there is no signal for children that are not ours
                 next_check = now + CHECK_SECONDS
-            self._see_to_what_is_due(now)
+            self._do_what_is_due(now)
         self._close()
 
     def _close(self) -> None:
-        if self._awaited is not None:
-            self._end_wait(self._awaited).close()
+        if self._pending_link is not None:
+            self._stop_waiting(self._pending_link).close()
         self._server.zygote.close()
-        with reserve_fds():  # there are sessions when the server was killed before it ended them
-            end_sessions(self._table.leaders, super()._close)
-        self._socket_lock.close()  # last: the next server knows them by its state file
+        with released_reserve():  # sessions are left if the server was killed while it ended them
+            end_sessions(self._table.leaders, super()._close, self._engine.windows)
+        self._socket_lock.close()  # last: until then the state file lists these sessions
         os.close(self._log)
 
-    def _say(self, text: str) -> None:
+    def _write_log(self, text: str) -> None:
         log(text)
 
     def _check_socket(self) -> None:
-        """Bind again when somebody cleaned the directory up."""
+        """Make the socket and its files again if somebody has removed them."""
         if self._is_stopping:
             return
         try:
             if self._socket_lock.renew():
                 self._send_socket()
         except AlreadyRunningError:
-            if not self._is_usurped:
+            if not self._lost_path:
                 log("the socket was removed, and another keeper has its path now")
-            self._is_usurped = True
+            self._lost_path = True
         except (PtymuxError, OSError):
-            pass  # later, perhaps
+            pass  # the next check tries again
         finally:
             self._table.state = self._socket_lock.state
 
@@ -141,18 +141,19 @@ class ServerKeeper(KeeperService):
 
     # The server ------------------------------------------------------------------------------
 
-    def _see_to_what_is_due(self, now: float) -> None:
+    def _do_what_is_due(self, now: float) -> None:
         if self._server.due is not None and now >= self._server.due:
-            self._see_to_server()
+            self._take_next_step()
         zygote = self._server.zygote
         if zygote.due is not None and now >= zygote.due:
             zygote.start()
 
-    def _see_to_server(self) -> None:
+    def _take_next_step(self) -> None:
+        """Do what `Supervisor.due` was set for: kill, give up waiting, stop, or start a server."""
         if self._server.is_there:
-            self._server.kill()  # it hung up and did not leave
-        elif self._awaited is not None:
-            self._end_wait(self._awaited).close()
+            self._server.kill()  # it closed the link and did not end
+        elif self._pending_link is not None:
+            self._stop_waiting(self._pending_link).close()
             self._server.note_absence()
         elif self._server.is_hopeless and not self._table.has_children:
             log("no server comes up: giving up, as there is no PTY to keep")
@@ -162,38 +163,38 @@ class ServerKeeper(KeeperService):
 
     def _start_server(self) -> None:
         listener = self._socket_lock.listener
-        with reserve_fds():  # no PTY can be ended without a server
+        with released_reserve():  # without a server nobody can end a PTY to free some
             link = self._server.start(listener)
-        self._awaited = link
+        self._pending_link = link
         if link is not None:
-            meet = partial(self._meet_server, link, listener)
-            self._engine.watch(link.fileno(), select.EPOLLIN, meet)
+            accept = partial(self._accept_server, link, listener)
+            self._engine.watch(link.fileno(), select.EPOLLIN, accept)
 
-    def _meet_server(self, link: socket.socket, listener: socket.socket, _events: int) -> None:
-        """The server that was asked for is there, or none will come."""
-        self._end_wait(link)
-        with reserve_fds():
-            has_come = self._server.meet(link)
+    def _accept_server(self, link: socket.socket, listener: socket.socket, _events: int) -> None:
+        """Hand over to the server that was requested, or learn that none comes on this link."""
+        self._stop_waiting(link)
+        with released_reserve():
+            has_come = self._server.accept(link)
         if not has_come:
             link.close()
             return
         self._watch_server()
         self._serve_link(link, Inbox(link))
         self._greet(with_ptys=True)
-        if self._socket_lock.listener is not listener:  # there is another since it was asked for
+        if self._socket_lock.listener is not listener:  # it was made again since the request
             self._send_socket()
 
-    def _end_wait(self, link: socket.socket) -> socket.socket:
-        self._awaited = None
+    def _stop_waiting(self, link: socket.socket) -> socket.socket:
+        self._pending_link = None
         self._engine.watch(link.fileno(), 0, lambda _events: None)
         return link
 
     def _watch_server(self) -> None:
-        handle = self._server.handle
-        self._engine.watch(handle, select.EPOLLIN, lambda _events: self._on_server_end())
+        pidfd = self._server.pidfd
+        self._engine.watch(pidfd, select.EPOLLIN, lambda _events: self._on_server_end())
 
     def _greet(self, *, with_ptys: bool) -> None:
-        """Tell a server who we are; hand everything there is to a new one."""
+        """Send the first message to a server; a new server gets all snapshots too."""
         slots = self._table.slots if with_ptys else []
         proofs = [(p.pid, p.start_time, p.number, p.boot_id) for p in self._table.state.left]
         hello = self._hello(len(slots)) | {
@@ -205,14 +206,14 @@ class ServerKeeper(KeeperService):
         for slot in slots:
             self._send_in_turn(partial(self._snapshot_message, slot))
         if not with_ptys:
-            self._send_reports(self._engine.run_once())  # what happened while there was no keeper
+            self._send_reports(self._engine.run_once())  # events from while there was no keeper
         self._send_reports(list(self._table.past_reports()))
 
     def _snapshot_message(self, slot: int) -> Message:
         return self._table.snapshot(slot).message
 
     def _on_server_end(self) -> None:
-        self._engine.watch(self._server.handle, 0, lambda _events: None)
+        self._engine.watch(self._server.pidfd, 0, lambda _events: None)
         self._drop_link()
         if not self._is_stopping:
             log("the server is gone; another is on its way")
@@ -226,7 +227,7 @@ class ServerKeeper(KeeperService):
         self._server.note_hang_up()
 
     def _stop(self) -> None:
-        """End with the server, which ends the PTYs first; asked twice, without delay."""
+        """Have the server end all PTYs and itself, then end too; a second call kills the server."""
         if self._is_stopping:
             self._server.kill()
         self._is_stopping = True
@@ -239,7 +240,7 @@ class ServerKeeper(KeeperService):
         self.on_ready()
 
     def _op_settled(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
-        self._table.state.settle()
+        self._table.state.forget_left()
 
     def _op_stop(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
         self._is_stopping = True

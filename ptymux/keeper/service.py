@@ -1,7 +1,8 @@
-"""What every keeper process does: turns an engine and serves one manager over a link.
+"""The main loop of every keeper: it runs an engine and serves one manager over a link.
 
-Single-threaded, stdlib only; everything is imported at the start, as an upgrade may replace the
-files under it. What is to happen once the manager is gone is for a subclass to say.
+A keeper has one thread and uses only the standard library. It imports everything at the start: an
+upgrade may replace the files while it runs. What it does when the manager is gone is up to the
+subclass.
 """
 
 from __future__ import annotations
@@ -22,41 +23,41 @@ from ptymux.handover.snapshot import PtySnapshot
 from ptymux.handover.wire import LINK_VERSION, Inbox, Message, Outbox
 from ptymux.keeper.pty_table import PtyTable
 
-__all__ = ["CHECK_SECONDS", "KeeperService", "handed_over"]
+__all__ = ["CHECK_SECONDS", "KeeperService", "receive_handover"]
 
-CHECK_SECONDS: Final = 2.0  # between two looks at what no event tells of
-_HANDOVER_SECONDS: Final = 10.0  # for a manager to hand everything over
+CHECK_SECONDS: Final = 2.0  # between two checks of things for which there is no event
+_HANDOVER_SECONDS: Final = 10.0  # for a manager to pass all snapshots
 
 
 class KeeperService:
-    """Owns the estate and the link; requests are served by the methods `_op_...`."""
+    """A keeper: owns the PTY table and the link; a method `_op_...` serves each request."""
 
     def __init__(self, table: PtyTable) -> None:
         self._table = table
         self._engine = table.engine
-        self._keeper_replacements = 0  # how many keepers took over before
-        self._may_reap = False  # there may be children to reap that are no PTY's
+        self._keeper_replacements = 0  # how often the keeper was replaced
+        self._may_reap = False  # there may be ended children that belong to no PTY
         self._link: socket.socket | None = None
         self._inbox: Inbox
         self._outbox: Outbox
         self._self = os.pidfd_open(os.getpid())
-        self._link_mask = 0  # what of it is waited for
+        self._link_mask = 0  # the events that the epoll waits for on the link
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    # What a subclass says --------------------------------------------------------------------
+    # For the subclass ------------------------------------------------------------------------
 
     def _on_hang_up(self) -> None:
-        """The manager closed the link."""
+        """Handle that the manager has closed the link."""
         raise NotImplementedError
 
     def _on_child_end(self, pid: int) -> None:
-        """A child was reaped that is no PTY's."""
+        """Handle the end of a child that belongs to no PTY."""
 
-    def _say(self, text: str) -> None:
-        """Tell whoever looks after this keeper."""
+    def _write_log(self, text: str) -> None:
+        """Write a line to the log."""
         raise NotImplementedError
 
-    # Turning ---------------------------------------------------------------------------------
+    # The loop --------------------------------------------------------------------------------
 
     def _restore(self, hello: Mapping[str, Any], snapshots: list[PtySnapshot]) -> None:
         self._table.next_slot = hello["next_slot"]
@@ -64,7 +65,7 @@ class KeeperService:
         self._engine.number_lifelines_from(hello["next_line"])
         for snapshot in snapshots:
             for size in self._table.restore(snapshot).values():
-                self._say(
+                self._write_log(
                     f"PTY {snapshot.slot}: whether {size} bytes of input were typed is unknown"
                 )
 
@@ -72,10 +73,10 @@ class KeeperService:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self._engine.watch(self._wake_read, select.EPOLLIN, self._on_signal)
-        self._on_signal(0)  # what happened before there was a handler
+        self._on_signal(0)  # for signals from before there was a handler
 
     def _turn(self, *deadlines: float | None) -> None:
-        """Do what is to be done, until one of the deadlines at the latest."""
+        """Wait for something to do, until the first of the deadlines, and do it."""
         due = self._engine.deadline
         for deadline in deadlines:
             if deadline is not None and (due is None or deadline < due):
@@ -104,7 +105,7 @@ class KeeperService:
         self._may_reap = True
 
     def _reap(self) -> None:
-        """Take the ends of children that are not a PTY's: a zygote, and adopted orphans."""
+        """Reap the children that belong to no PTY: the zygote, and orphans given to us."""
         own = self._table.pids
         while True:
             try:
@@ -115,7 +116,7 @@ class KeeperService:
                 self._may_reap = False
                 return
             if ended.si_pid in own:
-                return  # the engine takes it by its pidfd in the next turn; then again
+                return  # the engine reaps it by its pidfd in the next turn; then try again
             os.waitpid(ended.si_pid, 0)
             self._on_child_end(ended.si_pid)
 
@@ -162,7 +163,7 @@ class KeeperService:
             self._outbox.send(body, data, fds or [])
             self._flush()
         except LinkClosedError:
-            return  # what it sent before can be read yet; then that it hung up
+            return  # first read what it sent before; then the link reports its end
 
     def _send_in_turn(self, make: Callable[[], Message]) -> None:
         if self._link is not None:
@@ -184,8 +185,8 @@ class KeeperService:
             self._send_output(slots)
         if len(slots) < len(reports):
             others = [report for report in reports if not isinstance(report, Output)]
-            if told := self._table.note(others):
-                self._send({"op": "reports", "reports": told})
+            if sent := self._table.note(others):
+                self._send({"op": "reports", "reports": sent})
 
     def _send_output(self, slots: list[int]) -> None:
         if self._link is None:
@@ -207,8 +208,8 @@ class KeeperService:
             reply["result"] = getattr(self, f"_op_{body['op']}")(body, message, fds)
         except PtymuxError as error:
             reply["error"] = _as_error(error)
-        except Exception as error:  # whatever a server asks for, the PTYs live on
-            self._say(f"{body.get('op')}: {type(error).__name__}: {error}")
+        except Exception as error:  # a border: no request of a server may end the PTYs
+            self._write_log(f"{body.get('op')}: {type(error).__name__}: {error}")
             reply["error"] = _as_error(PtymuxError(f"the keeper failed: {type(error).__name__}"))
         finally:
             for fd in message.fds:
@@ -225,7 +226,7 @@ class KeeperService:
             self._send({"op": "reply", "id": body["id"], "error": _as_error(error)})
         finally:
             if body["op"] == "lifeline" and fds:
-                os.close(fds[0])  # the client's end, which the message has carried
+                os.close(fds[0])  # the client's end, which was passed with the reply
 
     def _op_spawn(
         self, body: Mapping[str, Any], message: Message, fds: list[int]
@@ -238,7 +239,7 @@ class KeeperService:
         self, body: Mapping[str, Any], _message: Message, fds: list[int]
     ) -> dict[str, Any]:
         number, sock = self._engine.open_lifeline(body["slot"], echoes=bool(body.get("echoes")))
-        # The client's end; and ours, from which a successor of this keeper would go on.
+        # The client's end; and ours, which the manager keeps for the next keeper.
         fds.append(sock.detach())
         fds += [fd for open_, fd in self._engine.lifelines(body["slot"]) if open_ == number]
         return {"number": number}
@@ -272,7 +273,7 @@ class KeeperService:
         self._table.abandon(body["slot"])
 
     def _op_retire(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
-        """Leave everything to the server, which starts another keeper."""
+        """Exit at once: the server has duplicates of everything, and starts another keeper."""
         os._exit(0)
 
 
@@ -282,11 +283,16 @@ def _as_error(error: PtymuxError) -> dict[str, Any]:
     return texts | {"exit_code": error.exit_code, "facts": facts}
 
 
-def handed_over(link: socket.socket, inbox: Inbox) -> tuple[Message, list[Message], list[Message]]:
-    """Return the messages by which a manager hands over: one for all, and one for each PTY.
+def receive_handover(
+    link: socket.socket, inbox: Inbox
+) -> tuple[Message, list[Message], list[Message]]:
+    """Return the messages of a handover: the first one, one for each PTY, and others.
 
-    The others are what it said meanwhile, to be served then: it does not wait with what needs no
-    answer.
+    The others are requests that the manager sent meanwhile; serve them afterwards.
+
+    Raises:
+        LinkClosedError: the manager is gone, too slow, or of another version.
+        OutOfResourcesError: no more open files for what it passes.
     """
     poll = select.poll()
     poll.register(link, select.POLLIN)

@@ -1,4 +1,4 @@
-"""What makes a keeper the only one of a socket path: the lock, the socket, the file of children."""
+"""The lock of a socket path, which only one keeper can hold, with the socket and the state file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ptymux.posix.runtime import ensure_directory, is_at, listen, lock, state_pa
 
 __all__ = ["SocketLock"]
 
-_SLOTS: Final = 2 * Limits().ptys  # also for children that outlive a terminal closed by force
+_SLOTS: Final = 2 * Limits().ptys  # some children outlive their PTY, if it was closed by force
 
 
 class SocketLock:
-    """Holds a socket path, and holds on to it when somebody cleans the directory up.
+    """The files of one socket path: lock, socket and state file, made again if they are removed.
 
     Raises:
-        AlreadyRunningError: another keeper has it.
+        AlreadyRunningError: another keeper has the path.
         UnsafeDirectoryError: it cannot be used.
     """
 
@@ -41,9 +41,9 @@ class SocketLock:
     def from_handover(
         cls, path: str, lock: int, listener: socket.socket, bound: tuple[int, int]
     ) -> SocketLock:
-        """Take over what a dead keeper had; its lock is held as long as anybody has it open.
+        """Return the socket lock of a keeper that died; a lock lasts while any process has it open.
 
-        Where its file of children cannot be used, memory will do until `renew` puts one there.
+        If the state file cannot be used, plain memory takes its place until `renew` makes a file.
         """
         socket_lock = cls.__new__(cls)
         socket_lock._path = path
@@ -57,10 +57,10 @@ class SocketLock:
         return socket_lock
 
     def renew(self) -> bool:
-        """Put back what was removed; return whether there is another listener or lock now.
+        """Make files that were removed again; return whether the listener or the lock is new.
 
         Raises:
-            AlreadyRunningError: another keeper has taken the path meanwhile.
+            AlreadyRunningError: another keeper has the path now.
             UnsafeDirectoryError: it cannot be used at the moment.
         """
         is_new = False
@@ -72,7 +72,7 @@ class SocketLock:
             is_new = True
         if not os.path.lexists(state_path(self._path, "state")):
             before, self.state = self.state, StateFile(state_path(self._path, "state"), _SLOTS)
-            self.state.take_over(before)
+            self.state.copy_from(before)
         if self._is_bound():
             return is_new
         listener = listen(self._path)
@@ -85,9 +85,9 @@ class SocketLock:
         return _file_at(self._path) == self.bound
 
     def close(self) -> None:
-        """Give the path up and remove what is ours there, if that can be done.
+        """Give the path up and remove our files there, if possible.
 
-        What stays looks as after a death, and is taken over by the next one.
+        Files that cannot be removed look as after a kill: the next keeper reuses them.
         """
         if self._is_bound():
             _remove(self._path)
@@ -104,12 +104,12 @@ class SocketLock:
 
 
 def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):  # a file system that became read-only, say
+    with contextlib.suppress(OSError):  # the file system may have become read-only
         os.unlink(path)
 
 
 def _file_at(path: str) -> tuple[int, int]:
-    """Return device and inode of what is at `path`, zeros when there is nothing."""
+    """Return device and inode of the file at `path`; zeros if there is none."""
     try:
         found = os.lstat(path)
     except OSError:

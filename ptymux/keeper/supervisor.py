@@ -1,8 +1,8 @@
-"""Has a server forked, and another when it ended: at once, or after a while when that goes on.
+"""Starts the server, and a replacement when it ends: at once, or later if servers keep dying.
 
-A server is known by a pidfd, with which it introduces itself on its end of the link; it gets
-nothing from the keeper before that. Thus one that came too late, when another had been asked for,
-finds the link closed and has served nobody.
+A server is forked from the zygote. It introduces itself by sending its pidfd on its end of the
+link, and gets nothing from the keeper before that. So a server that comes too late, when another
+one was requested already, finds the link closed and has served nobody.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ from ptymux.keeper.zygote_client import QUICK_SECONDS, Zygote, pause, receive_fd
 __all__ = ["Supervisor", "log"]
 
 _HOPELESS_FAILURES: Final = 5
-_COME_SECONDS: Final = 2.0  # for a server to come; after each that did not, twice as long
+_COME_SECONDS: Final = 2.0  # for a server to come; doubled after each failure
 _LONGEST_COME_SECONDS: Final = 30.0
-_LEAVE_SECONDS: Final = 5.0  # for a server that hung up to be gone
+_LEAVE_SECONDS: Final = 5.0  # for a server that closed the link to end
 
 
 class Supervisor:
-    """Holds a pidfd of the server and decides when there is to be another."""
+    """The keeper's view of its server: its pidfd, and when to start another."""
 
     def __init__(self, path: str) -> None:
-        self.handle = -1  # a pidfd of the server; -1: there is none
+        self.pidfd = -1  # of the server; -1: there is none
         self.replacements = 0
-        self.due: float | None = None  # on time.monotonic: when to do the next step
+        self.due: float | None = None  # on time.monotonic: when the keeper takes the next step
         self.zygote = Zygote(path)
         self._started = 0.0
         self._is_ready = False
-        self._deaths = 0  # in a row, of servers that served, each soon after its start
-        self._failures = 0  # in a row, to have one that serves
+        self._deaths = 0  # in a row: servers that served, and died soon after their start
+        self._failures = 0  # in a row: attempts that led to no server
 
     @property
     def is_there(self) -> bool:
-        """A server lives, whether or not it serves."""
-        return self.handle >= 0
+        """Whether a server lives, ready or not."""
+        return self.pidfd >= 0
 
     @property
     def is_hopeless(self) -> bool:
-        """No server came up, time and again."""
+        """Whether so many attempts in a row have failed that no server can be expected."""
         return self._failures >= _HOPELESS_FAILURES
 
-    def take_over(self, handle: int, replacements: int) -> None:
-        """Look after a server that is there already, and serves; takes over its pidfd."""
-        self.handle = handle
+    def take_over(self, pidfd: int, replacements: int) -> None:
+        """Look after a server that serves already; `pidfd` is ours from now on."""
+        self.pidfd = pidfd
         self.replacements = replacements
         self._started = time.monotonic()
         self._is_ready = True
 
     def start(self, listener: socket.socket) -> socket.socket | None:
-        """Ask for a server; return our end of the link on which it will come.
+        """Request a server; return our end of the link on which it will introduce itself.
 
-        None: later, at `due`.
+        None: it could not be requested; try again at `due`.
         """
         self._started = time.monotonic()
         self._is_ready = False
@@ -78,8 +78,8 @@ class Supervisor:
         self.due = self._started + min(patience, _LONGEST_COME_SECONDS)
         return ours
 
-    def meet(self, link: socket.socket) -> bool:
-        """Take the pidfd with which a server introduces itself on this link; False: none came."""
+    def accept(self, link: socket.socket) -> bool:
+        """Take the pidfd that a server sends on this link; return whether one came."""
         try:
             _word, fds = receive_fds(link, 1)
         except OSError:
@@ -87,29 +87,29 @@ class Supervisor:
         if not fds:
             self.note_absence()
             return False
-        (self.handle,) = fds
+        (self.pidfd,) = fds
         self.due = None
         return True
 
     def note_absence(self) -> None:
-        """The server that was asked for did not come: have the next one of another zygote."""
-        self.zygote.kill()  # what it has imported, or how it does, may be the cause
+        """Record that the requested server did not come; the next is forked from a new zygote."""
+        self.zygote.kill()  # the zygote, or the code that it has imported, may be the cause
         self._note_failure()
 
     def note_ready(self) -> None:
-        """The server serves."""
+        """Record that the server serves."""
         self._is_ready = True
         self._failures = 0
 
     def note_hang_up(self) -> None:
-        """The server closed the link and should be gone soon."""
+        """Record that the server closed the link; it should end soon."""
         if self.is_there and self.due is None:
             self.due = time.monotonic() + _LEAVE_SECONDS
 
     def note_end(self) -> None:
-        """The server has ended: another is due at once; where they keep dying, a little later."""
-        os.close(self.handle)
-        self.handle = -1
+        """Record that the server ended; the next is due at once, or later if they keep dying."""
+        os.close(self.pidfd)
+        self.pidfd = -1
         self.replacements += 1
         if not self._is_ready:
             self.note_absence()
@@ -123,18 +123,18 @@ class Supervisor:
         self.due = time.monotonic() + pause(self._failures)
 
     def terminate(self) -> None:
-        """Ask the server to end everything."""
+        """Send TERM to the server: it ends all PTYs and itself."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End a server that does not end."""
+        """Send KILL to the server, which did not end by itself."""
         self.due = None
         self._signal(signal.SIGKILL)
 
     def _signal(self, signum: int) -> None:
         if self.is_there:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.handle, signum)
+                signal.pidfd_send_signal(self.pidfd, signum)
 
 
 def log(text: str) -> None:

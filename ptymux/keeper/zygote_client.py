@@ -1,8 +1,8 @@
-"""A keeper's hold on the process that servers are forked from: see `server/zygote.py` for that one.
+"""The keeper's side of the zygote, the process that servers are forked from (`server/zygote.py`).
 
-A request is one byte with two fds, the server's end of a link and the listener, and there is no
-answer to it: the server that was forked says on its link who it is. Whatever becomes of the
-request, nobody else has that end of the link, so that the link closes when no server comes.
+A request is one byte with two fds: the server's end of a link, and the listening socket. The
+zygote does not answer. The forked server introduces itself on its end of the link. Nobody else has
+that end; so the link closes if no server comes.
 """
 
 from __future__ import annotations
@@ -17,65 +17,65 @@ from typing import Final
 
 __all__ = ["CONTROL_FD", "QUICK_SECONDS", "Zygote", "pause", "receive_fds"]
 
-CONTROL_FD: Final = 3  # in the zygote
-QUICK_SECONDS: Final = 2.0  # who lived less died of something that is still there
+CONTROL_FD: Final = 3  # the zygote's end of the socket to its keeper
+QUICK_SECONDS: Final = 2.0  # a process that lived less will probably die again at once
 
-_FLAGS = "-ISE"  # of the interpreter: nothing from the user's environment or site
-# asyncio does without ssl, which takes 15 of the 115 ms until everything has been imported.
+_FLAGS = "-ISE"  # interpreter options: ignore the user's environment and site-packages
+# asyncio works without ssl, which takes 15 of the 115 ms that all imports take.
 _ZYGOTE: Final = "sys.modules['ssl'] = None; from ptymux.server.zygote import main; main()"
 
 
 def pause(deaths: int) -> float:
-    """Return how many seconds to leave what never came up, dead so often in a row, alone."""
+    """Return the seconds to wait before the next start, after so many deaths in a row."""
     return min(0.1 * 2 ** min(deaths, 8), 5.0) if deaths > 1 else 0.0
 
 
 def receive_fds(sock: socket.socket, most: int) -> tuple[bytes, list[int]]:
-    """Return one byte, none at the end, and the fds that came with it; no child inherits them.
+    """Return one byte and the fds that came with it, set to close on exec; b"" at the end.
 
     Raises:
-        OSError: nothing came, or nothing will.
+        OSError: nothing has arrived, or the socket failed.
     """
     word, fds, _flags, _address = socket.recv_fds(sock, 1, most)
     for fd in fds:
-        os.set_inheritable(fd, False)  # `recv_fds` has flags for that and drops them, in 3.11
+        os.set_inheritable(fd, False)  # `recv_fds` ignores the flag for it in Python 3.11
     return word, list(fds)
 
 
 class Zygote:
-    """Starts it, asks it for servers, and starts another when it ended."""
+    """The zygote of a keeper: started when needed, and again when it has ended."""
 
     def __init__(self, path: str) -> None:
-        self.pid = 0  # our child; 0: there is none
+        self.pid = 0  # the zygote is our child; 0: there is none
         self.due: float | None = None  # on time.monotonic: when to call `start`
         self._path = path
         self._control: socket.socket | None = None
         self._started = 0.0
-        self._deaths = 0  # in a row, each soon after the start
+        self._deaths = 0  # in a row: zygotes that died soon after their start
 
     def start(self) -> None:
-        """Have one that is ready when it is needed; where none can be started, later."""
+        """Start a zygote if there is none, so that it is ready when needed; on failure later."""
         self.due = None
         try:
-            self._reach()
+            self._connect()
         except OSError:
             self._note_death()
 
     def fork_server(self, link: socket.socket, listener: socket.socket) -> None:
-        """Ask for a server with these; a zygote that still starts sees to it afterwards.
+        """Request a server with these sockets; a zygote that is still starting does it later.
 
         Raises:
             OSError: open files, processes or memory.
         """
         fds = [link.fileno(), listener.fileno()]
         try:
-            socket.send_fds(self._reach(), [b"\0"], fds)
+            socket.send_fds(self._connect(), [b"\0"], fds)
         except (BrokenPipeError, ConnectionResetError):  # it is dead, and not reaped yet
             self.kill()
-            socket.send_fds(self._reach(), [b"\0"], fds)
+            socket.send_fds(self._connect(), [b"\0"], fds)
 
-    def _reach(self) -> socket.socket:
-        """Return the socket to it, which is started if need be."""
+    def _connect(self) -> socket.socket:
+        """Return the socket to the zygote, which is started if there is none."""
         if self._control is None:
             self.due = None
             self._started = time.monotonic()
@@ -92,7 +92,7 @@ class Zygote:
 
     def _spawn(self, control: socket.socket) -> int:
         code = f"import sys; sys.path.insert(0, {sys.path[0]!r}); {_ZYGOTE}"
-        # Above the number that it will have, which dup2 would else leave to close on exec.
+        # A higher number than CONTROL_FD: dup2 onto the same number would keep close-on-exec.
         fd = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, CONTROL_FD + 1)
         try:
             return os.posix_spawn(
@@ -107,22 +107,22 @@ class Zygote:
             os.close(fd)
 
     def kill(self) -> None:
-        """End it; the keeper reaps it as it does every child. Another starts when it is needed."""
+        """Kill the zygote; the keeper reaps it later. The next one starts when it is needed."""
         self.due = None
         if self.pid:
-            os.kill(self.pid, signal.SIGKILL)  # our child, and not reaped: the pid is its own
-        self._let_go()
+            os.kill(self.pid, signal.SIGKILL)  # our child, not reaped: the pid is not reused
+        self._forget()
 
     def close(self) -> None:
-        """End it and wait for that."""
+        """Kill the zygote and reap it."""
         pid = self.pid
         self.kill()
         if pid:
             os.waitpid(pid, 0)
 
     def note_end(self) -> None:
-        """It was reaped: another is due at once; where they keep dying, later and later."""
-        self._let_go()
+        """Record that it was reaped; the next is due at once, or later if they keep dying."""
+        self._forget()
         self._note_death()
 
     def _note_death(self) -> None:
@@ -130,7 +130,7 @@ class Zygote:
         self._deaths = self._deaths + 1 if now - self._started < QUICK_SECONDS else 0
         self.due = now + pause(self._deaths)
 
-    def _let_go(self) -> None:
+    def _forget(self) -> None:
         self.pid = 0
         if self._control is not None:
             self._control.close()

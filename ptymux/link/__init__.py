@@ -1,1 +1,1 @@
-"""How a manager holds an engine: in its own process, or in a keeper's."""
+"""The links between a manager and its engine: in the same process, or in a keeper's."""

@@ -1,80 +1,30 @@
-"""How a manager holds an engine: always asynchronous, wherever the engine lives."""
+"""A link to an engine in the same process, driven by its event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Final
 
 from ptymux.core.model import SpawnOptions, WindowSize
 from ptymux.engine.engine import Engine, SpawnedPty
-from ptymux.engine.reports import Report
 from ptymux.errors import LinkClosedError
+from ptymux.link.interface import OnReport
 
-__all__ = ["InProcessLink", "Link", "OnReport"]
+__all__ = ["InProcessLink"]
 
-_LOOK_SECONDS: Final = 0.5  # between two looks for children that a signal stopped
-
-OnReport = Callable[[Report], None]
-
-
-class Link(Protocol):
-    """What a manager asks of its engine; the requests are those of `keeper.engine.Engine`.
-
-    Reports are handed to the callback given to `start`, in order, never from within a request.
-    """
-
-    keeps_ended: bool  # a successor of this manager is told of PTYs that ended, until forgotten
-
-    def start(self, on_report: OnReport) -> None:
-        """Begin to report; called once, in the running loop."""
-        ...
-
-    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
-        """Start a child in a new PTY."""
-        ...
-
-    async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
-        """Return the number and the client's end of a new lifeline."""
-        ...
-
-    async def resize(self, slot: int, size: WindowSize) -> None:
-        """Set the terminal's size."""
-        ...
-
-    async def signal_foreground(self, slot: int, signum: int) -> int:
-        """Send INT, QUIT or TSTP to the terminal's foreground group; return that group."""
-        ...
-
-    async def is_canonical(self, slot: int) -> bool:
-        """Whether the terminal collects lines."""
-        ...
-
-    async def close_pty(self, slot: int) -> None:
-        """Close the terminal now."""
-        ...
-
-    def credit_raised(self, slot: int) -> None:
-        """Tell the engine that the ring's `limit` was raised."""
-        ...
-
-    def forget(self, slot: int) -> None:
-        """Let the engine let go of a PTY."""
-        ...
-
-    async def close(self) -> None:
-        """Let go of everything; the link is unusable afterwards."""
-        ...
+_CHECK_SECONDS: Final = 0.5  # between two checks for children that a signal has stopped
 
 
 class InProcessLink:
-    """An engine in this process, turned by the running event loop.
+    """A link to an engine in this process, which the running event loop drives.
 
-    For a program that no interpreter can be started for, a frozen one say. It reaps only its own
-    children, each by its pidfd; but they inherit what the program leaks, `posix.spawn` says what
-    its threads notice, and a kill of the program ends only what a hang-up ends.
+    It is for programs for which no Python interpreter can be started, such as frozen ones. It
+    reaps only its own children, each by its pidfd. Limits: children get the fds that the program
+    leaves open across an exec; `posix.spawn.spawn` says what the program's threads notice; if the
+    program is killed, its children only get HUP.
     """
 
     keeps_ended = False
@@ -84,23 +34,23 @@ class InProcessLink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_report: OnReport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._look_timer: asyncio.TimerHandle | None = None
+        self._check_timer: asyncio.TimerHandle | None = None
 
     def start(self, on_report: OnReport) -> None:
-        """Begin to report; called once, in the running loop."""
+        """Start the engine and deliver its reports; call it once, in the running loop."""
         self._engine = Engine()
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._engine.fileno(), self._turn)
-        self._look()
+        self._check()
 
     async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
         """Start a child in a new PTY."""
-        await asyncio.sleep(0)  # many spawns in a row must not hold up the loop
+        await asyncio.sleep(0)  # so that many spawns in a row do not block the loop
         return self._open().spawn(slot, options, env)
 
     async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
-        """Return the number and the client's end of a new lifeline."""
+        """Return number and client's end of a new input channel."""
         return self._open().open_lifeline(slot, echoes=echoes)
 
     async def resize(self, slot: int, size: WindowSize) -> None:
@@ -112,7 +62,7 @@ class InProcessLink:
         return self._open().signal_foreground(slot, signum)
 
     async def is_canonical(self, slot: int) -> bool:
-        """Whether the terminal collects lines."""
+        """Return whether the terminal is in canonical mode."""
         return self._open().is_canonical(slot)
 
     async def close_pty(self, slot: int) -> None:
@@ -121,19 +71,19 @@ class InProcessLink:
         self._soon()
 
     def credit_raised(self, slot: int) -> None:
-        """Tell the engine that the ring's `limit` was raised."""
+        """Notify the engine that the ring's `limit` was raised."""
         self._open().credit_raised(slot)
         self._soon()
 
     def forget(self, slot: int) -> None:
-        """Let the engine let go of a PTY."""
+        """Remove a PTY from the engine."""
         self._open().forget(slot)
 
     async def close(self) -> None:
-        """Let go of everything; the link is unusable afterwards."""
+        """Close the engine and all its PTYs; the link is unusable afterwards."""
         if self._engine is None or self._loop is None:
             return
-        for timer in (self._timer, self._look_timer):
+        for timer in (self._timer, self._check_timer):
             if timer is not None:
                 timer.cancel()
         self._loop.remove_reader(self._engine.fileno())
@@ -146,13 +96,13 @@ class InProcessLink:
         return self._engine
 
     def _soon(self) -> None:
-        """Hand over, a turn later, what a request made the engine report."""
+        """Deliver the reports that a request has caused, in the next iteration of the loop."""
         assert self._loop is not None
         if self._open().deadline == 0.0:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Turn the engine until nothing is ready or the turn is up."""
+        """Run the engine for one turn and deliver its reports."""
         engine, deliver = self._engine, self._on_report
         if engine is None or deliver is None:
             return
@@ -171,8 +121,8 @@ class InProcessLink:
             delay = max(0.0, deadline - time.monotonic())
             self._timer = self._loop.call_later(delay, self._turn)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         assert self._loop is not None
-        self._look_timer = self._loop.call_later(_LOOK_SECONDS, self._look)
+        self._check_timer = self._loop.call_later(_CHECK_SECONDS, self._check)
         self._open().check_stopped()
         self._turn()

@@ -1,4 +1,4 @@
-"""Messages with a keeper over one socket: requests and replies, and what it tells by itself."""
+"""One socket to a keeper: sends requests, matches replies, and delivers all other messages."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from ptymux.handover.wire import Inbox, Message, Outbox
 
 __all__ = ["KeeperChannel"]
 
-_LAST_WORDS_SECONDS: Final = 1.0  # for a keeper to take what was said to it
+_LAST_WORDS_SECONDS: Final = 1.0  # for a keeper to take the messages before a close
 
 
 class KeeperChannel:
-    """Owns the socket; `on_message` gets what is no reply, `on_lost` why it ended, once.
+    """A connection to one keeper, over a socket that it owns.
 
-    `on_output` gets the slots of PTYs that have output.
+    `on_message` is called with each message that is no reply, `on_output` with each slot that has
+    output, and `on_lost` once, with the reason, if the keeper ends the connection.
     """
 
     def __init__(
@@ -42,16 +43,16 @@ class KeeperChannel:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, from either side."""
+        """Whether the connection has ended, from either side."""
         return self._sock.fileno() < 0
 
     async def ask(
         self, op: str, body: Mapping[str, Any], data: bytes = b"", fds: list[int] | None = None
     ) -> Message:
-        """Return the reply to a request.
+        """Send a request and return its reply.
 
         Raises:
-            LinkClosedError: it ended before.
+            LinkClosedError: the connection has ended, before or during the request.
         """
         if self._sock.fileno() < 0:
             raise LinkClosedError("the keeper is gone; try again")
@@ -66,7 +67,7 @@ class KeeperChannel:
             self._replies.pop(number, None)
 
     def send_in_turn(self, message: Message) -> None:
-        """Send a message whose fds stay open until it was sent, once all before it were."""
+        """Send a message after all before it; its fds must stay open until then."""
         if self._sock.fileno() < 0:
             return
         try:
@@ -80,7 +81,7 @@ class KeeperChannel:
     def send(
         self, body: Mapping[str, Any], data: bytes = b"", fds: list[int] | None = None
     ) -> None:
-        """Send a message; once it has ended, nothing."""
+        """Send a message that has no reply; if the connection has ended, do nothing."""
         if self._sock.fileno() < 0:
             return
         try:
@@ -92,7 +93,7 @@ class KeeperChannel:
             self._loop.add_writer(self._sock, self._on_writable)
 
     def close(self) -> None:
-        """End it, once the other side took what was said; again is no error."""
+        """Close the connection after sending what waits; a second call does nothing."""
         if self._sock.fileno() >= 0:
             with contextlib.suppress(LinkClosedError):
                 self._outbox.finish(_LAST_WORDS_SECONDS)
@@ -124,7 +125,7 @@ class KeeperChannel:
         if future is not None and not future.done():
             future.set_result(message)
         else:
-            for fd in message.fds:  # whoever asked went away
+            for fd in message.fds:  # the request was cancelled
                 os.close(fd)
 
     def _lose(self, reason: str) -> None:

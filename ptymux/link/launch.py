@@ -1,4 +1,4 @@
-"""How a keeper is started by who has everything that it needs: a server, or a program."""
+"""Starts a keeper process, for a server or for a program that will hand over to it."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from ptymux.handover.wire import LINK_FD
 
 __all__ = ["has_ended", "start_keeper", "start_private_keeper"]
 
-_FLAGS = "-ISE"  # of the interpreter: nothing from the user's environment or site
+_FLAGS = "-ISE"  # interpreter options: ignore the user's environment and site-packages
 _KEEPER: Final = "from ptymux.keeper.daemon import take_over; take_over()"
 _PRIVATE: Final = "from ptymux.keeper.private_keeper import main; main()"
-# As it was when this was imported: a program may go to another directory since.
+# Computed at import: the program may change its directory later.
 _FOLDER: Final = os.path.dirname(os.path.dirname(os.path.abspath(ptymux.__file__)))
-# It must not hold what others wait for the end of.
+# The keeper must not keep the program's stdout open: others may wait for that to be closed.
 _NOWHERE: Final = tuple((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3))
 
 
 def start_keeper(path: str) -> tuple[socket.socket, int]:
-    """Start a keeper for the socket at `path`; return our end of the link to it, and its pid.
+    """Start a keeper for the socket at `path`; return our end of the link, and its pid.
 
-    It waits for what is handed over to it and ends when nothing is. It is our child.
+    It waits for a handover, and ends if there is none. It is our child.
 
     Raises:
         OSError: open files, processes or memory.
     """
-    # With the same flags as this process.
+    # With the same interpreter options as this process.
     return _start([sys.executable, sys.orig_argv[1], "-c", _code(_KEEPER), path], ())
 
 
 def start_private_keeper() -> tuple[socket.socket, int]:
-    """Start a keeper for this program alone; otherwise as `start_keeper`.
+    """Start a keeper for this program only; otherwise as `start_keeper`.
 
     Raises:
-        OSError: open files, processes or memory; or the interpreter cannot be run.
+        OSError: open files, processes or memory; or the interpreter cannot be started.
     """
     return _start([sys.executable, _FLAGS, "-c", _code(_PRIVATE)], _NOWHERE)
 
@@ -76,7 +76,7 @@ def _start(
 
 
 async def has_ended(pidfd: int, seconds: float) -> bool:
-    """Return whether a process ends in time; one that is our child is reaped."""
+    """Return whether a process ends within `seconds`; if it is our child, it is reaped."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_reader(pidfd, ended.set)

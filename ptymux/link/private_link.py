@@ -1,6 +1,7 @@
-"""A link to a keeper of this program's own, which is started when the first PTY is.
+"""A program's link to a keeper of its own, which is started with the first PTY.
 
-Nothing of the program is touched: it has one child more, the keeper, which owns what it spawns.
+The program itself is not changed: it only gets one more child process, the keeper, which owns the
+PTYs.
 """
 
 from __future__ import annotations
@@ -37,16 +38,16 @@ __all__ = ["PrivateLink"]
 
 _log = logging.getLogger("ptymux")
 
-_START_SECONDS: Final = 10.0  # for a keeper to say hello
-_END_SECONDS: Final = 8.0  # for a keeper to end what is left and itself
-_WAIT_SECONDS: Final = 2.0  # for a keeper to be there that closes a terminal
-_LONGEST: Final = 8 * MIB  # of arguments and environment; the kernel takes 6
+_START_SECONDS: Final = 10.0  # for a new keeper to say hello
+_END_SECONDS: Final = 8.0  # for a keeper to end all sessions and itself
+_WAIT_SECONDS: Final = 2.0  # for a new keeper, if a terminal is to be closed
+_LONGEST: Final = 8 * MIB  # arguments and environment; the kernel's limit is 6 MiB
 
 
 class PrivateLink(ProcessLink):
-    """A program's side of the link; `close` ends the keeper with all that it still has.
+    """The program's side of the link to its own keeper; `close` ends the keeper and all its PTYs.
 
-    A keeper that dies is replaced, and the PTYs go on.
+    If the keeper dies, it is replaced, and the PTYs continue.
     """
 
     def __init__(self) -> None:
@@ -54,10 +55,10 @@ class PrivateLink(ProcessLink):
         self._beginning: asyncio.Task[None] | None = None
 
     async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
-        """Start a child in a new PTY, the first one after the keeper.
+        """Start a child in a new PTY; if there is no keeper yet, start that first.
 
         Raises:
-            SpawnError, OutOfResourcesError: it, or the keeper, could not be started.
+            SpawnError, OutOfResourcesError: the child or the keeper could not be started.
         """
         _check_words(options, env)
         await self.begin()
@@ -71,7 +72,7 @@ class PrivateLink(ProcessLink):
         return spawned
 
     async def close_pty(self, slot: int) -> None:
-        """Close the terminal now; without a keeper that could, after a while."""
+        """Close the terminal now; if no keeper comes in time, kill its child instead."""
         try:
             await asyncio.wait_for(self._linked.wait(), _WAIT_SECONDS)
         except TimeoutError:
@@ -82,7 +83,7 @@ class PrivateLink(ProcessLink):
     # The keeper ------------------------------------------------------------------------------
 
     async def begin(self) -> None:
-        """Return once there is a keeper; those who come meanwhile wait for the same one.
+        """Start the keeper if there is none, and wait for it; concurrent calls wait for the same.
 
         Raises:
             SpawnError, OutOfResourcesError: it could not be started; the next call tries again.
@@ -115,19 +116,19 @@ class PrivateLink(ProcessLink):
     def _start_keeper(self) -> tuple[socket.socket, int]:
         return start_private_keeper()
 
-    def _handover_facts(self) -> tuple[Mapping[str, Any], list[int]]:
+    def _handover_extras(self) -> tuple[Mapping[str, Any], list[int]]:
         return {}, []
 
-    def _take_facts(self, _hello: Mapping[str, Any], fds: Sequence[int]) -> None:
+    def _use_hello(self, _hello: Mapping[str, Any], fds: Sequence[int]) -> None:
         close_all((self._keeper,))
         (self._keeper,) = fds
 
-    def _take_more(self, message: Message) -> None:
+    def _on_other_message(self, message: Message) -> None:
         if message.body["op"] == "log":
             _log.warning("keeper: %s", message.body["text"])
 
-    async def _let_go(self) -> None:
-        """Return once the keeper, which finds the link closed, has ended all that is left."""
+    async def _release_keeper(self) -> None:
+        """Wait until the keeper has ended; it sees the link close and ends all sessions first."""
         if self._keeper >= 0:
             if not await has_ended(self._keeper, _END_SECONDS):
                 self._kill()
@@ -135,7 +136,7 @@ class PrivateLink(ProcessLink):
             os.close(self._keeper)
 
     async def _recover(self, reason: str) -> None:
-        self._kill()  # one that lives would end all sessions, now that the link is closed
+        self._kill()  # a keeper that lives would end all sessions when the link is closed
         await super()._recover(reason)
 
     def _kill(self) -> None:
@@ -145,14 +146,14 @@ class PrivateLink(ProcessLink):
     def _on_keeper_replaced(self) -> None:
         _log.warning("the keeper was killed; another has taken over, as %d", self.keeper_pid)
 
-    def _on_lost(self, reason: str) -> None:
-        """End all PTYs, and say so: nobody looks after them."""
+    def _on_no_keeper(self, reason: str) -> None:
+        """End all PTYs and report that: there is no keeper to look after them."""
         _log.error("all PTYs are ended: %s", reason)
         for slot in self._snapshots.children():
             self._end(slot)
 
     def _end(self, slot: int) -> None:
-        """End a PTY in place of a keeper; how its child ends nobody gets to know."""
+        """End a PTY without a keeper; the exit status of its child is unknown then."""
         pidfd = self._snapshots.children().get(slot, -1)
         if pidfd >= 0:
             with contextlib.suppress(OSError):
@@ -162,7 +163,7 @@ class PrivateLink(ProcessLink):
 
 
 def _passed(options: SpawnOptions, cwd: int) -> PassedOptions:
-    """Return the options with what this process would hand down."""
+    """Return the options completed with this process's umask and limit of open files."""
     given = {field.name: getattr(options, field.name) for field in fields(SpawnOptions)}
     if options.umask is None:
         given["umask"] = current_umask()
@@ -172,10 +173,11 @@ def _passed(options: SpawnOptions, cwd: int) -> PassedOptions:
 
 
 def _check_words(options: SpawnOptions, env: Mapping[str, str]) -> None:
-    """Refuse what cannot be sent.
+    """Check that command and environment can be sent to a keeper.
 
     Raises:
-        ArgumentsTooLongError, InvalidValueError: and why.
+        ArgumentsTooLongError: they are longer than the kernel allows.
+        InvalidValueError: they contain text that cannot be encoded.
     """
     words = (*options.argv, *env.keys(), *env.values())
     try:
@@ -188,10 +190,10 @@ def _check_words(options: SpawnOptions, env: Mapping[str, str]) -> None:
 
 
 def _check_interpreter() -> None:
-    """Refuse to take this program for an interpreter: it would be started once more.
+    """Check that `sys.executable` is a Python interpreter, not this program itself.
 
     Raises:
-        SpawnError: there is none.
+        SpawnError: it is not; starting it would start the program once more.
     """
     if not sys.executable or getattr(sys, "frozen", False):
         raise SpawnError(_no_keeper("there is no Python interpreter"))

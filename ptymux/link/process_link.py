@@ -1,8 +1,8 @@
-"""A link to an engine in another process: the requests of `Link` as messages.
+"""A link to an engine in a keeper process: it sends the requests of `Link` as messages.
 
-It outlives that process: when it dies, another is started and given everything, and requests wait
-until it is there. Only a spawn that was under way fails, as nobody knows how far it came; its
-terminal is opened on this side, so that whatever it brought forth can be found there, and ended.
+The link outlives the keeper. If the keeper dies, the link starts another one and hands everything
+over, and requests wait until that is done. Only a spawn that is under way fails: nobody knows how
+far it came. Its terminal is opened on this side, so its processes can be found there and ended.
 """
 
 from __future__ import annotations
@@ -30,26 +30,27 @@ from ptymux.handover.wire import (
     options_as_json,
     pack_strings,
 )
-from ptymux.link.in_process import OnReport
+from ptymux.link.interface import OnReport
 from ptymux.link.keeper_channel import KeeperChannel
 from ptymux.link.launch import has_ended
-from ptymux.posix.reserve_fds import reserve_fds
+from ptymux.posix.reserve_fds import released_reserve
 from ptymux.posix.spawn import open_pty
 
 __all__ = ["ProcessLink", "check_fds", "close_all"]
 
 _log = logging.getLogger("ptymux")
 
-_DEATH_SECONDS: Final = 2.0  # for a keeper that hung up to be gone
-_TAKE_OVER_SECONDS: Final = 10.0  # for a new one to say hello
-_ATTEMPTS: Final = 5  # where there is nothing to keep
-_LONGEST_PAUSE: Final = 2.0  # seconds between two of them
+_DEATH_SECONDS: Final = 2.0  # for a keeper that closed the link to end
+_TAKE_OVER_SECONDS: Final = 10.0  # for a new keeper to say hello
+_ATTEMPTS: Final = 5  # to start a keeper, if no PTY lives
+_LONGEST_PAUSE: Final = 2.0  # seconds between two attempts
 
 
 class ProcessLink:
     """The manager's side of a link to a keeper.
 
-    Holds, per PTY, what a new keeper would need: dups of its ring's memfd, master and pidfd.
+    For each PTY it keeps what a new keeper needs: duplicates of the ring's memfd, the master, the
+    pidfd and the engine's ends of lifelines.
     """
 
     keeps_ended = False
@@ -69,7 +70,7 @@ class ProcessLink:
         self.keeper_pid = 0
         self.keeper_replacements = 0
 
-    # What a subclass says --------------------------------------------------------------------
+    # For the subclass ------------------------------------------------------------------------
 
     def _start_keeper(self) -> tuple[socket.socket, int]:
         """Start a keeper; return our end of the link to it, and its pid.
@@ -79,31 +80,31 @@ class ProcessLink:
         """
         raise NotImplementedError
 
-    def _handover_facts(self) -> tuple[Mapping[str, Any], list[int]]:
-        """Return what a new keeper is to know besides PTYs, and the fds that go with it."""
+    def _handover_extras(self) -> tuple[Mapping[str, Any], list[int]]:
+        """Return more values and fds for the first message to a new keeper."""
         raise NotImplementedError
 
-    def _take_facts(self, hello: Mapping[str, Any], fds: Sequence[int]) -> None:
-        """Take what a keeper's hello says besides, and take over its fds."""
+    def _use_hello(self, hello: Mapping[str, Any], fds: Sequence[int]) -> None:
+        """Use the other values of a keeper's hello; its fds are ours from now on."""
         raise NotImplementedError
 
-    def _take_more(self, message: Message) -> None:
-        """Take a message that no other link has."""
+    def _on_other_message(self, message: Message) -> None:
+        """Handle a message that only this kind of link gets."""
 
-    async def _let_go(self) -> None:
-        """Let go of the keeper, to which nothing can be said any more."""
+    async def _release_keeper(self) -> None:
+        """Release the keeper, whose link is closed."""
         close_all((self._keeper,))
 
     def _on_keeper_replaced(self) -> None:
-        """Another keeper has taken over."""
+        """Handle that another keeper has taken over."""
 
-    def _on_lost(self, reason: str) -> None:
-        """There can be no keeper any more; called once."""
+    def _on_no_keeper(self, reason: str) -> None:
+        """Handle, once, that no keeper can be started any more."""
 
     # Link ------------------------------------------------------------------------------------
 
     def start(self, on_report: OnReport) -> None:
-        """Begin to report."""
+        """Begin to deliver reports."""
         self._on_report = on_report
         early, self._early = self._early, []
         for report in early:
@@ -113,7 +114,7 @@ class ProcessLink:
         """Start a child in a new PTY.
 
         Raises:
-            LinkClosedError: the keeper died meanwhile; nothing is left of the child.
+            LinkClosedError: the keeper died meanwhile; the child was ended.
             SpawnError, OutOfResourcesError: as `Engine.spawn`.
         """
         assert isinstance(options, PassedOptions)
@@ -140,7 +141,7 @@ class ProcessLink:
         finally:
             os.close(pty.master)
         try:
-            ring = self._hold(slot, reply, reply.fds)
+            ring = self._keep_fds(slot, reply, reply.fds)
         except PtymuxError:
             self._post({"op": "abandon", "slot": slot})
             raise
@@ -158,7 +159,7 @@ class ProcessLink:
         return number, socket.socket(fileno=theirs)
 
     def has_line(self, slot: int, number: int) -> bool:
-        """Whether a lifeline has not ended."""
+        """Return whether a lifeline is open."""
         return self._snapshots.has_line(slot, number)
 
     async def resize(self, slot: int, size: WindowSize) -> None:
@@ -173,7 +174,7 @@ class ProcessLink:
         return group
 
     async def is_canonical(self, slot: int) -> bool:
-        """Whether the terminal collects lines."""
+        """Return whether the terminal is in canonical mode."""
         reply = await self._call("canonical", {"slot": slot})
         return bool(reply.body["result"]["canonical"])
 
@@ -182,16 +183,16 @@ class ProcessLink:
         await self._call("close", {"slot": slot})
 
     def credit_raised(self, slot: int) -> None:
-        """Tell the engine that the ring's `limit` was raised."""
+        """Notify the engine that the ring's `limit` was raised."""
         self._post({"op": "credit", "slot": slot})
 
     def forget(self, slot: int) -> None:
-        """Let the engine let go of a PTY, and forget what was to be remembered of it."""
+        """Remove a PTY from the engine, with its record and its fds."""
         self._post({"op": "forget", "slot": slot})
         self._snapshots.drop(slot)
 
     async def close(self) -> None:
-        """Let go of everything; the link is unusable afterwards."""
+        """Close the link and all that it keeps; it is unusable afterwards."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -203,17 +204,17 @@ class ProcessLink:
         self._snapshots.clear()
         self._fail_greeting("closed")
         self._linked.set()
-        await self._let_go()
+        await self._release_keeper()
 
     async def linked(self) -> None:
-        """Return once there is a keeper, or none can come any more."""
+        """Wait until there is a keeper, or none can be started any more."""
         await self._linked.wait()
 
     async def replace_keeper(self) -> None:
-        """Have another keeper take over; return once it has.
+        """Replace the keeper by a new process, and wait for that.
 
         Raises:
-            LinkClosedError: none came up.
+            LinkClosedError: no other keeper could be started.
         """
         before = self.keeper_replacements
         await self._linked.wait()
@@ -248,21 +249,21 @@ class ProcessLink:
             raise _error_of(error)
         return reply
 
-    def _take(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         body = message.body
         match body["op"]:
             case "reports":
                 for values in body["reports"]:
                     self._report(report_from_json(values))
             case "hello":
-                self._take_hello(message)
+                self._on_hello(message)
             case _:
-                self._take_more(message)
+                self._on_other_message(message)
 
-    def _take_output(self, slot: int) -> None:
+    def _on_output(self, slot: int) -> None:
         self._report(Output(slot))
 
-    def _take_hello(self, message: Message) -> None:
+    def _on_hello(self, message: Message) -> None:
         body = message.body
         if body["version"] != LINK_VERSION:
             known = f"{body['version']}, and this server {LINK_VERSION}"
@@ -272,11 +273,11 @@ class ProcessLink:
         self.keeper_replacements = body["keeper_replacements"]
         self._next_slot = max(self._next_slot, body["next_slot"])
         self._next_line = max(self._next_line, body["next_line"])
-        self._take_facts(body, message.fds)
+        self._use_hello(body, message.fds)
         self._greet_when_complete()
 
     def _greet_when_complete(self) -> None:
-        """Note it when the keeper has said what it had to say."""
+        """Let requests begin, if the keeper's greeting is complete."""
         if not self._greeted.done():
             self._linked.set()
             self._greeted.set_result(None)
@@ -288,7 +289,8 @@ class ProcessLink:
         else:
             self._on_report(report)
 
-    def _hold(self, slot: int, message: Message, fds: Sequence[int]) -> RingBuffer:
+    def _keep_fds(self, slot: int, message: Message, fds: Sequence[int]) -> RingBuffer:
+        """Keep a PTY's fds that came with a message; return its ring."""
         check_fds(message)
         try:
             return self._snapshots.hold(slot, fds)
@@ -298,30 +300,30 @@ class ProcessLink:
 
     # The end of a keeper, and another --------------------------------------------------------
 
-    def _lose(self, reason: str) -> None:
-        """The link is closed: begin to look for another keeper, unless all is over."""
+    def _on_link_lost(self, reason: str) -> None:
+        """Start another keeper, as the link is closed; but give up if there never was a hello."""
         self._linked.clear()
         is_young = not self._greeted.done()
         self._fail_greeting(reason)
         if self._recovery is not None and not self._recovery.done():
-            return  # the one that was to take over is gone: it is tried again
+            return  # it was the link to a new keeper: the recovery tries again
         if is_young:
             self._give_up(reason)
-        else:  # also at the end: it is the keeper that leaves nothing behind
+        else:  # also while we stop: only a keeper can clean up
             self._recovery = asyncio.ensure_future(self._recover(reason))
 
     def _fail_greeting(self, reason: str) -> None:
         if not self._greeted.done():
             self._greeted.set_exception(LinkClosedError(reason))
-            self._greeted.exception()  # seen, should nobody wait for it
+            self._greeted.exception()  # retrieved, in case nobody awaits it
 
     def _give_up(self, reason: str) -> None:
         self._has_given_up = True
         self._linked.set()
-        self._on_lost(reason)
+        self._on_no_keeper(reason)
 
     async def _recover(self, reason: str) -> None:
-        """Start another keeper and hand everything over; as long as a PTY lives, try again."""
+        """Start another keeper and hand over; while a PTY lives, try again and again."""
         if not await has_ended(self._keeper, _DEATH_SECONDS):
             self._give_up(f"the keeper closed the link: {reason}")
             return
@@ -330,13 +332,13 @@ class ProcessLink:
             await asyncio.sleep(min(0.1 * attempt, _LONGEST_PAUSE))
             attempt += 1
             try:
-                with reserve_fds():  # it is more urgent than whatever else runs meanwhile
+                with released_reserve():  # a new keeper is more urgent than anything else
                     await asyncio.wait_for(self._start_and_hand_over(), _TAKE_OVER_SECONDS)
             except (PtymuxError, OSError, TimeoutError) as error:
                 _log.error("no new keeper: %s", error or type(error).__name__)
                 continue
             if self._channel is None or self._channel.is_over:
-                await has_ended(self._keeper, _DEATH_SECONDS)  # it did not live long
+                await has_ended(self._keeper, _DEATH_SECONDS)  # the new keeper died at once
                 continue
             self._linked.set()
             self._on_keeper_replaced()
@@ -346,11 +348,13 @@ class ProcessLink:
     async def _start_and_hand_over(self) -> None:
         sock, pid = self._start_keeper()
         self._greeted = self._loop.create_future()
-        self._channel = channel = KeeperChannel(sock, self._take, self._lose, self._take_output)
-        handle = -1
+        self._channel = channel = KeeperChannel(
+            sock, self._on_message, self._on_link_lost, self._on_output
+        )
+        own_pidfd = -1
         try:
-            handle = os.pidfd_open(os.getpid())
-            self._hand_over(channel, handle)
+            own_pidfd = os.pidfd_open(os.getpid())
+            self._hand_over(channel, own_pidfd)
             await self._greeted
         except BaseException:
             channel.close()
@@ -359,11 +363,11 @@ class ProcessLink:
                 os.waitpid(pid, 0)
             raise
         finally:
-            close_all((handle,))
+            close_all((own_pidfd,))
 
-    def _hand_over(self, channel: KeeperChannel, handle: int) -> None:
+    def _hand_over(self, channel: KeeperChannel, own_pidfd: int) -> None:
         snapshots = self._snapshots.snapshots()
-        more, fds = self._handover_facts()
+        extras, fds = self._handover_extras()
         body = {
             "op": "takeover",
             "version": LINK_VERSION,
@@ -371,30 +375,34 @@ class ProcessLink:
             "next_slot": self._next_slot,
             "next_line": self._next_line,
             "keeper_replacements": self.keeper_replacements + 1,
-            **more,
+            **extras,
         }
-        channel.send(body, fds=[*fds, handle])
+        channel.send(body, fds=[*fds, own_pidfd])
         for snapshot in snapshots:
             channel.send_in_turn(snapshot.message)
 
 
 def check_fds(message: Message) -> None:
-    """Refuse a message whose fds did not all arrive."""
+    """Close the fds of a message and raise an error, if not all of them arrived.
+
+    Raises:
+        OutOfResourcesError: some are missing: there were no open files left.
+    """
     if message.fds_lost:
         close_all(message.fds)
         raise OutOfResourcesError("open files", "end some PTYs")
 
 
 def close_all(fds: Iterable[int]) -> None:
-    """Close those that are open."""
+    """Close these fds; a negative number stands for none."""
     for fd in fds:
         if fd >= 0:
             os.close(fd)
 
 
 def _error_of(error: Mapping[str, Any]) -> PtymuxError:
-    """Return the exception that a keeper tells of, with its facts."""
-    told = error_from_wire(error["code"], error["message"], error["exit_code"])
+    """Return the exception for an error that a keeper has sent, with its attributes."""
+    found = error_from_wire(error["code"], error["message"], error["exit_code"])
     for name, value in error["facts"].items():
-        setattr(told, name, value)
-    return told
+        setattr(found, name, value)
+    return found

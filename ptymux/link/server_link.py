@@ -1,4 +1,4 @@
-"""A server's link to its keeper, which greets with everything that there is already."""
+"""A server's link to its keeper; it begins with a greeting and the snapshots of all PTYs."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ __all__ = ["ServerLink"]
 
 
 class ServerLink(ProcessLink):
-    """The server's side of the link; holds the lock and the event log for a new keeper too."""
+    """The server's side of the link; for a new keeper it also keeps the lock and the event log."""
 
     keeps_ended = True
 
     def __init__(self, sock: socket.socket, path: str, on_lost: Callable[[str], None]) -> None:
-        """Take the link over; `on_lost` is called once when there can be no keeper any more."""
+        """Use the link `sock`; `on_lost` is called once if no keeper can be started any more."""
         super().__init__()
         self._path = path
         self._notify_lost = on_lost
         self._hello: Greeting
-        self._expected = 0  # slots that the keeper has announced
+        self._expected = 0  # the number of snapshots that the keeper will send
         self._restored: list[RestoredPty] = []
-        self._lock = -1  # on the socket's path
+        self._lock = -1  # fd of the lock of the socket's path
         self._bound = (0, 0)
-        self.event_log = -1  # the memory of the event log
-        self.replacements = 0  # of the server
+        self.event_log = -1  # fd of the event log's memory
+        self.replacements = 0  # how often the server was replaced
         self.on_keeper_replaced: Callable[[Greeting], None] = lambda _greeting: None
         self.on_listener: Callable[[socket.socket], None] | None = None
-        self.listener: socket.socket | None = None  # that came before somebody was to be told
-        self.current_listener: Callable[[], int] = lambda: -1  # the fd that a new keeper gets
-        self._channel = KeeperChannel(sock, self._take, self._lose, self._take_output)
+        self.listener: socket.socket | None = None  # it came before `on_listener` was set
+        self.current_listener: Callable[[], int] = lambda: -1  # the fd to pass to a new keeper
+        self._channel = KeeperChannel(sock, self._on_message, self._on_link_lost, self._on_output)
 
     async def greeting(self) -> tuple[Greeting, list[RestoredPty]]:
-        """Return what the keeper says of itself, and the PTYs it has.
+        """Return the keeper's greeting, and the PTYs that there are already.
 
         Raises:
             LinkClosedError: it is gone, or of another version.
@@ -52,11 +52,11 @@ class ServerLink(ProcessLink):
         return self._hello, self._restored
 
     async def close(self) -> None:
-        """Let go of everything; the link is unusable afterwards."""
+        """Close the link and all that it keeps; it is unusable afterwards."""
         if self._is_closed:
             return
         if self._is_stopping and self._recovery is not None:
-            await asyncio.wait((self._recovery,))  # somebody has to tidy up
+            await asyncio.wait((self._recovery,))  # only a keeper can remove the socket's files
         await super().close()
         if self.listener is not None:
             self.listener.close()
@@ -64,41 +64,41 @@ class ServerLink(ProcessLink):
 
     # Requests --------------------------------------------------------------------------------
 
-    def remember(self, slot: int, record: Mapping[str, Any]) -> None:
-        """Have the keeper keep what a successor of this server needs to know of a PTY."""
-        memory = json.dumps(record).encode()
-        self._snapshots.remember(slot, memory)
-        self._post({"op": "record", "slot": slot}, memory)
+    def persist(self, slot: int, record: Mapping[str, Any]) -> None:
+        """Store the state of a PTY with the keeper, for a server that replaces this one."""
+        text = json.dumps(record).encode()
+        self._snapshots.remember(slot, text)
+        self._post({"op": "record", "slot": slot}, text)
 
     def settled(self) -> None:
-        """Tell the keeper that what an earlier one left behind was seen to."""
+        """Notify the keeper that the children of earlier keepers have been handled."""
         self._post({"op": "settled"})
 
     def ready(self) -> None:
-        """Tell the keeper that this server serves."""
+        """Notify the keeper that this server serves clients now."""
         self._post({"op": "ready"})
 
     def stop(self) -> None:
-        """Tell the keeper to end with this server."""
+        """Order the keeper to end when this server ends."""
         self._is_stopping = True
         self._post({"op": "stop"})
 
     # Messages --------------------------------------------------------------------------------
 
-    def _take_more(self, message: Message) -> None:
+    def _on_other_message(self, message: Message) -> None:
         body = message.body
         match body["op"]:
             case "slot":
-                self._take_snapshot(PtySnapshot.of(message), message)
+                self._on_snapshot(PtySnapshot.of(message), message)
             case "listener":
                 check_fds(message)
                 listener, lock = message.fds
                 self._bound = (body["bound"][0], body["bound"][1])
                 os.close(self._lock)
                 self._lock = lock
-                self._take_listener(socket.socket(fileno=listener))
+                self._use_listener(socket.socket(fileno=listener))
 
-    def _take_facts(self, hello: Mapping[str, Any], fds: Sequence[int]) -> None:
+    def _use_hello(self, hello: Mapping[str, Any], fds: Sequence[int]) -> None:
         close_all((self.event_log, self._keeper, self._lock))
         self.event_log, self._keeper, self._lock = fds
         self.replacements = hello["replacements"]
@@ -117,9 +117,9 @@ class ServerLink(ProcessLink):
         if len(self._restored) >= self._expected:
             super()._greet_when_complete()
 
-    def _take_snapshot(self, snapshot: PtySnapshot, message: Message) -> None:
+    def _on_snapshot(self, snapshot: PtySnapshot, message: Message) -> None:
         slot = snapshot.slot
-        ring = self._hold(slot, message, snapshot.pty_fds) if snapshot.pty_fds else None
+        ring = self._keep_fds(slot, message, snapshot.pty_fds) if snapshot.pty_fds else None
         for number, fd in snapshot.lines:
             self._snapshots.hold_line(slot, number, fd)
         self._snapshots.remember(slot, snapshot.record)
@@ -128,27 +128,27 @@ class ServerLink(ProcessLink):
         self._restored.append(RestoredPty(slot, ring, record, lines, snapshot.is_exiting))
         self._greet_when_complete()
 
-    def _take_listener(self, sock: socket.socket) -> None:
-        if self.on_listener is None:  # it does not serve yet, but it will at this one
+    def _use_listener(self, sock: socket.socket) -> None:
+        if self.on_listener is None:  # this server does not serve yet: keep it for then
             if self.listener is not None:
                 self.listener.close()
             self.listener = sock
         else:
             self.on_listener(sock)
 
-    # A successor -----------------------------------------------------------------------------
+    # A new keeper ----------------------------------------------------------------------------
 
     def _start_keeper(self) -> tuple[socket.socket, int]:
         return start_keeper(self._path)
 
-    def _handover_facts(self) -> tuple[Mapping[str, Any], list[int]]:
-        facts = {"replacements": self.replacements, "bound": self._bound}
-        return facts, [self.current_listener(), self._lock, self.event_log]
+    def _handover_extras(self) -> tuple[Mapping[str, Any], list[int]]:
+        extras = {"replacements": self.replacements, "bound": self._bound}
+        return extras, [self.current_listener(), self._lock, self.event_log]
 
     def _on_keeper_replaced(self) -> None:
         if self._is_stopping:
-            self.stop()  # the one before may have taken that with it
+            self.stop()  # the keeper before may have died without the order
         self.on_keeper_replaced(self._hello)
 
-    def _on_lost(self, reason: str) -> None:
+    def _on_no_keeper(self, reason: str) -> None:
         self._notify_lost(reason)

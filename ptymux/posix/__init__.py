@@ -1,1 +1,1 @@
-"""Every system call about terminals, processes and shared memory; OSError is translated here."""
+"""All system calls about terminals, processes and memory; OSError becomes an error of ours."""

@@ -1,4 +1,4 @@
-"""How a child ended, and whether it is stopped, asked through its pidfd."""
+"""How a process ended, and whether a signal has stopped it, asked through its pidfd."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REAPED_WITHIN_MS = 20
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a process ended: by `exit_code`, by `signal`, or, with neither, nobody knows how."""
+    """The exit status of a process: an exit code or a signal; unknown if both are None."""
 
     exit_code: int | None
     signal: int | None
@@ -28,26 +28,27 @@ class ExitStatus:
 
     @property
     def word(self) -> int:
-        """One number for it: an exit code, 256 and a signal, or 512; without `core_dumped`."""
+        """The status as one number: exit code, 256 + signal, or 512; without `core_dumped`."""
         if self.signal is not None:
             return 256 + self.signal
         return 512 if self.exit_code is None else self.exit_code
 
     @classmethod
     def of_word(cls, word: int) -> ExitStatus:
-        """Return the one whose `word` is this."""
+        """Return the exit status that has this `word`."""
         if word >= 512:
             return cls(None, None, False)
         return cls(word, None, False) if word < 256 else cls(None, word - 256, False)
 
 
 def reap(pidfd: int, *, patient: bool = False) -> ExitStatus | None:
-    """Return how the process ended and free its pid; None while it lives. Once for a child.
+    """Return how a process ended, and free its pid; None while it lives. Call it once for a child.
 
-    For one that is no child of ours, what /proc says of it as a zombie; once somebody reaped it
-    the kernel is asked what it remembers, and older ones leave it unknown. The parent gets 20 ms
-    to reap what /proc does not tell; with `patient` it is None until the parent has: a pidfd
-    then hangs up.
+    A process that is not our child is reaped by its parent. While it is a zombie, /proc shows its
+    status, unless it ran as another user. Once it was reaped, the kernel still knows the status;
+    an older kernel does not, and it is unknown. If /proc does not show it, we wait up to 20 ms for
+    the parent; with `patient` the result is None until the parent has reaped it. The pidfd then
+    hangs up.
 
     Source: waitid(2); exit_code in proc_pid_stat(5); PIDFD_GET_INFO with PIDFD_INFO_EXIT since
     Linux 6.15.
@@ -69,9 +70,9 @@ def reap(pidfd: int, *, patient: bool = False) -> ExitStatus | None:
 
 
 def _of_zombie(pidfd: int) -> ExitStatus | None:
-    """Return how a process of ours ended that nobody has reaped; None when /proc does not tell.
+    """Return how a zombie ended, from /proc; None if it is no zombie or /proc does not show it.
 
-    Of a process that took another user's rights /proc says 0 to us, whatever it was.
+    If a process has changed its user, /proc shows 0 as its status, whatever it was.
     """
     pid = pid_behind(pidfd)
     stat, uids = read(f"/proc/{pid}/stat"), read(f"/proc/{pid}/status")
@@ -98,7 +99,7 @@ def _is_reaped(pidfd: int) -> bool:
 
 def _remembered(pidfd: int) -> ExitStatus:
     poll = select.poll()
-    poll.register(pidfd, 0)  # a hang-up is reported unasked, and means reaped
+    poll.register(pidfd, 0)  # POLLHUP is always reported; it means that the process was reaped
     poll.poll(_REAPED_WITHIN_MS)
     info = bytearray(_PIDFD_INFO.size)
     _PIDFD_INFO.pack_into(info, 0, _PIDFD_INFO_EXIT, *[0] * 13)
@@ -113,24 +114,24 @@ def _remembered(pidfd: int) -> ExitStatus:
 
 
 def _of_word(status: int) -> ExitStatus:
-    """Return what a wait status says."""
+    """Return the exit status for a wait status of the kernel."""
     if os.WIFSIGNALED(status):
         return ExitStatus(None, os.WTERMSIG(status), os.WCOREDUMP(status))
     return ExitStatus(os.WEXITSTATUS(status), None, False)
 
 
 def is_stopped(pidfd: int) -> bool:
-    """Whether a signal has stopped the process, which stays so until CONT.
+    """Return whether a signal has stopped the process; only CONT continues it.
 
-    Asks waitid with WNOWAIT, which takes nothing away, is one call and cannot meet a reused
-    pid; only for a process that is no child of ours, /proc.
+    For a child of ours this is one call of waitid with WNOWAIT, which leaves the state as it is
+    and cannot meet a reused pid. For other processes /proc is read.
 
-    Limit: no event tells of a stop but SIGCHLD, so somebody has to ask now and then.
+    Limit: SIGCHLD is the only event for a stop, and only the parent gets it. Others must poll.
     """
     try:
         flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PIDFD, pidfd, flags) is not None
     except ChildProcessError:
         stat = read_stat(pid_behind(pidfd))
-        # Asked last: while the process has not ended, its pid is its own.
+        # In this order: if it has not ended even now, the pid was its own when /proc was read.
         return stat is not None and stat.state == "T" and not _is_readable(pidfd)

@@ -1,4 +1,4 @@
-"""Shared memory for rings, and how much memory and how many open files there are."""
+"""Memory: shared memory for rings, how much is available; and the limit of open files."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = [
 ]
 
 _SIZE_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
-_MOST_OPEN_FILES = 1 << 16  # old programs close every possible fd; a child might inherit ours
+_MOST_OPEN_FILES = 1 << 16  # a child may get this limit, and old programs close every possible fd
 _KIB = 1024
 
 
 def create_ring_memory(size: int) -> tuple[int, mmap.mmap]:
-    """Return new shared memory of `size` bytes, all zero: its fd and a mapping of it.
+    """Return new shared memory of `size` zero bytes: its fd and a mapping; the caller closes both.
 
-    Nobody can resize it, so that no mapping of it can fault. Pages cost memory once written.
-    The caller closes both. The mapping holds a duplicate of the fd: a ring costs two.
+    It is sealed against resizing, so access to a mapping can never fault. A page uses memory once
+    it is written. The mapping has a duplicate of the fd, so a ring uses two.
 
     Raises:
         OutOfResourcesError: memory or open files.
@@ -48,10 +48,10 @@ def create_ring_memory(size: int) -> tuple[int, mmap.mmap]:
 
 
 def map_ring_memory(fd: int) -> mmap.mmap:
-    """Return a mapping of a ring made by `create_ring_memory`, perhaps in another process.
+    """Return a mapping of memory made by `create_ring_memory`, also of another process's.
 
     Raises:
-        InvalidValueError: it is not sealed, so that its owner could make our reads fault.
+        InvalidValueError: it is not sealed; its owner could resize it and make our reads fault.
         OutOfResourcesError: memory or open files.
     """
     try:
@@ -71,9 +71,9 @@ def _failure(error: OSError) -> PtymuxError:
 
 
 def available_memory(*, proc: str = "/proc", cgroups: str = "/sys/fs/cgroup") -> int:
-    """Return how many bytes can be had without swapping or reaching a limit of our cgroups.
+    """Return how many bytes are available without swapping or reaching a limit of our cgroups.
 
-    File pages not used lately count as free, since the kernel drops them first.
+    File pages that were not used lately count as available: the kernel drops them first.
     """
     free = _fields(f"{proc}/meminfo").get(b"MemAvailable:", 0) * _KIB
     return max(0, min([free, *_cgroup_headrooms(proc, cgroups)]))
@@ -93,9 +93,9 @@ def _cgroup_headrooms(proc: str, cgroups: str) -> Iterator[int]:
 def _headrooms(
     root: str, path: str, limit_name: str, usage_name: str, prefix: bytes
 ) -> Iterator[int]:
-    """Yield what the group and each one above it have left; those without a limit are silent.
+    """Yield what is left of the limit of this cgroup and of each above it that has a limit.
 
-    Inside a container the path may be the host's and not exist; its root is then our group.
+    In a container the path may be the host's and not exist; then the root is our cgroup.
     """
     while True:
         limit, usage = read(f"{root}{path}/{limit_name}"), read(f"{root}{path}/{usage_name}")
@@ -108,13 +108,13 @@ def _headrooms(
 
 
 def _fields(path: str) -> dict[bytes, int]:
-    """Return the numbers of a file of lines such as `name 12 kB`."""
+    """Return the numbers in a file with lines such as `name 12 kB`, by name."""
     words = (line.split() for line in (read(path) or b"").splitlines())
     return {pair[0]: int(pair[1]) for pair in words if len(pair) > 1 and pair[1].isdigit()}
 
 
 def raise_open_files_limit() -> int:
-    """Let this process open as many files as it may, 65536 at most; return how many that is."""
+    """Raise this process's limit of open files as far as allowed, to 65536 at most; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = max(soft, min(hard, _MOST_OPEN_FILES))
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -122,9 +122,9 @@ def raise_open_files_limit() -> int:
 
 
 def resident_memory(pid: int | None = None, *, shared: bool = True) -> int:
-    """Return how many bytes this process has resident, or another of this user.
+    """Return how many bytes of memory a process uses: this one, or another of this user.
 
-    Without `shared` those of rings and of other memory that processes share are left out.
+    Without `shared` it leaves out the memory that processes share, such as rings.
     """
     fields = _fields(f"/proc/{pid or 'self'}/status")
     left_out = 0 if shared else fields.get(b"RssShmem:", 0)

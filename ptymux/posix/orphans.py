@@ -1,15 +1,14 @@
-"""Find what a dead keeper left behind, and prove that it is ours.
+"""Orphans: processes that a killed keeper left behind, and the proof that they are ours.
 
-A pid is a number that the kernel gives out again, an environment is what anybody may set. So:
+The kernel reuses pids, and anybody may set an environment variable. So there are three classes:
 
-- A process is *proven* ours when its pid lives, started when the proof says, in the boot that the
-  proof says; and so is every process of its session, while that leader is there to vouch for it,
-  if only as a zombie. A session whose leader was reaped proves nothing: its number may have had
-  another owner in between.
-- A process is *unproven* when no more than a marker in its environment says that it came from a
-  PTY. It may have left its PTY on purpose, as an agent does. It is for people to look at; nothing
-  of it is ever touched, and its environment's values are compared here and told to nobody.
-- Everything else is nobody's business: a reused pid, another boot, another user's process.
+- *Proven* ours: pid, start time and boot are as the keeper wrote them down. All processes of a
+  proven leader's session are proven too, while that leader exists, be it as a zombie. Once the
+  leader was reaped, its session proves nothing: its number may have been reused.
+- *Unproven*: only a marker in the environment says that the process came from a PTY. It may have
+  left its PTY on purpose, as an agent does. People can look at it; ptymux never touches it. Values
+  of its environment are compared here and never shown.
+- Everything else is ignored: a reused pid, another boot, another user's process.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ptymux.posix.procfs import Stat, boot_id, read, read_stat, scan
+from ptymux.posix.procfs import Stat, boot_id, ignores_term, read, read_stat, scan
 
 __all__ = ["Findings", "Orphan", "find"]
 
-_MARKER: Final = b"PTYMUX_ID="  # the socket alone may be what a user chose to talk to
-_MOST: Final = 6 * 1024 * 1024  # the kernel allows arguments and environment no more
+_MARKER: Final = b"PTYMUX_ID="  # not PTYMUX_SOCKET: users set that themselves
+_MOST: Final = 6 * 1024 * 1024  # the kernel's limit for arguments and environment
 
 
 class ProcessProof(Protocol):
-    """A child as its keeper wrote it down before it told anybody of it."""
+    """A child as its keeper wrote it to the state file, before it reported the child to anybody."""
 
     @property
     def pid(self) -> int: ...
@@ -43,12 +42,13 @@ class ProcessProof(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A living process that came from a PTY; `posix.process.send` takes it."""
+    """A living process that came from a PTY; `posix.process.send` accepts it."""
 
     pid: int
     start_time: int  # clock ticks since boot
-    number: int | None  # the PTY's; None while unproven
-    name: str  # of its program, as the kernel cuts it
+    number: int | None  # of its PTY; None if it is not proven
+    name: str  # of its program, as the kernel shortens it
+    ignores_term: bool = False  # only known of proven ones
 
     @property
     def is_proven(self) -> bool:
@@ -58,25 +58,25 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is there, each list by PTY and pid."""
+    """The result of a search for orphans; each list is sorted by PTY and pid."""
 
     proven: tuple[Orphan, ...]
     unproven: tuple[Orphan, ...]
 
 
 def find(proofs: Iterable[ProcessProof], *, socket: str | None = None) -> Findings:
-    """Return the living processes that came from PTYs, by one scan; the caller is never among them.
+    """Return the living processes that came from PTYs, found by one scan; never this process.
 
-    Of unproven processes those of this user, and with `socket` those alone that a PTY of that
-    server brought forth. Nothing is changed; ask again until nothing is left, as a process that
-    was forked during the scan may be missing.
+    Unproven processes are listed if they are this user's; with `socket` only if they came from a
+    PTY of that server. Nothing is changed. Limit: a process that was forked during the scan may be
+    missing; call it again until nothing is left.
 
     Raises:
         OutOfResourcesError: no more open files.
     """
     stats = scan(lambda stat: stat.pid != os.getpid())
-    # Asked after the scan: a leader that is still the same was so during all of it, so that its
-    # number stood for its own session and for no other.
+    # Read after the scan: if a leader is still the same process now, it was so during all of the
+    # scan, and its session number meant its own session.
     leaders = _leaders(proofs)
     ours = [stat for stat in stats if stat.pid in leaders or stat.sid in leaders]
     known = {stat.pid for stat in ours}
@@ -89,7 +89,7 @@ def find(proofs: Iterable[ProcessProof], *, socket: str | None = None) -> Findin
 
 
 def _leaders(proofs: Iterable[ProcessProof]) -> dict[int, int]:
-    """Return the PTY number of each proven child that is there, if only as a zombie, by its pid."""
+    """Return the PTY number of each proven child that exists, be it as a zombie, by its pid."""
     boot = boot_id()
     found = {}
     for proof in proofs:
@@ -103,7 +103,8 @@ def _leaders(proofs: Iterable[ProcessProof]) -> dict[int, int]:
 
 def _orphan(stat: Stat, number: int | None) -> Orphan:
     name = (read(f"/proc/{stat.pid}/comm") or b"").decode(errors="replace").rstrip("\n")
-    return Orphan(stat.pid, stat.start_time, number, name)
+    ignores = number is not None and ignores_term(stat.pid)
+    return Orphan(stat.pid, stat.start_time, number, name, ignores)
 
 
 def _is_marked(pid: int, socket: str | None) -> bool:
@@ -117,8 +118,8 @@ def _of_server(socket: str) -> bytes:
 
 
 def _variables(pid: int) -> list[bytes]:
-    """Return the environment that a process of this user began with; of others, nothing."""
-    with contextlib.suppress(OSError):  # it is gone, or not ours to look into
+    """Return the environment that a process of this user began with; empty for other users'."""
+    with contextlib.suppress(OSError):  # it is gone, or we may not read it
         if os.stat(f"/proc/{pid}").st_uid == os.geteuid():
             with open(f"/proc/{pid}/environ", "rb") as file:
                 return file.read(_MOST).split(b"\0")

@@ -1,8 +1,8 @@
-"""Find the processes of a session, signal them and nobody else, learn how a child ended.
+"""Processes: find those of a session, and signal exactly those.
 
-A pid is a number that the kernel gives out again. A process is therefore named by pid and start
-time, and signalled through a pidfd whose start time was read after it was opened: had the pid
-changed hands before, the times differ; later it cannot, as the pidfd stays with its process.
+The kernel reuses pids. So a process is identified by its pid and its start time. To signal it, we
+open a pidfd and read the start time afterwards. If the pid was reused before, the times differ.
+Afterwards that cannot happen, because a pidfd stays with its process.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from ptymux.errors import (
     UnknownSignalError,
 )
 from ptymux.posix.exit_status import ExitStatus, is_stopped, reap
-from ptymux.posix.procfs import Stat, boot_id, read, read_stat, scan, start_time
-from ptymux.posix.reserve_fds import with_reserve_fds
+from ptymux.posix.procfs import Stat, boot_id, ignores_term, read_stat, scan, start_time
+from ptymux.posix.reserve_fds import retry_with_reserve
 from ptymux.posix.resource_errors import resource_error
 
 __all__ = [
     "FOREGROUND_SIGNALS",
     "ExitStatus",
+    "Identity",
     "ProcessId",
     "SessionMember",
     "boot_id",
@@ -45,7 +46,7 @@ __all__ = [
     "session_scan",
     "signal_foreground",
     "start_time",
-    "tree_escaped",
+    "escaped_descendants",
 ]
 
 FOREGROUND_SIGNALS = frozenset((signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP))
@@ -54,17 +55,22 @@ _TIOCSIG = 0x40045436  # asm-generic/ioctls.h; takes no signal but FOREGROUND_SI
 
 
 class Identity(Protocol):
-    """Anything that names a process for good."""
+    """The pid and start time of a process, which no other process ever has."""
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int:
+        """Its number, which another process may get once this one is gone."""
+        ...
+
     @property
-    def start_time(self) -> int: ...
+    def start_time(self) -> int:
+        """When it started, in clock ticks since boot."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
-    """A process for as long as the machine is up."""
+    """The identity of a process, valid until the machine is restarted."""
 
     pid: int
     start_time: int  # clock ticks since boot
@@ -72,7 +78,7 @@ class ProcessId:
 
 @dataclass(frozen=True, slots=True)
 class SessionMember:
-    """A process as one scan saw it."""
+    """A process of a session, as one scan saw it."""
 
     pid: int
     start_time: int  # clock ticks since boot
@@ -83,42 +89,35 @@ class SessionMember:
 
 def _members(stats: list[Stat]) -> tuple[SessionMember, ...]:
     return tuple(
-        SessionMember(stat.pid, stat.start_time, stat.pgid, _ignores_term(stat.pid), stat.state)
+        SessionMember(stat.pid, stat.start_time, stat.pgid, ignores_term(stat.pid), stat.state)
         for stat in stats
     )
 
 
-def _ignores_term(pid: int) -> bool:
-    for line in (read(f"/proc/{pid}/status") or b"").split(b"\n"):
-        if line.startswith(b"SigIgn:"):
-            return bool(int(line[7:], 16) >> signal.SIGTERM - 1 & 1)
-    return False
-
-
 def session_members(sid: int) -> tuple[SessionMember, ...]:
-    """Return the living processes of a session, its `&` jobs among them; no zombies.
+    """Return the living processes of a session, with its `&` jobs and without zombies.
 
-    Limit: a process forked during the scan may be missing; scan again until nothing is left.
+    Limit: a process forked during the scan may be missing; scan again until none is left.
     """
     return _members(scan(lambda stat: stat.sid == sid))
 
 
 def session_scan(sids: Collection[int]) -> dict[int, tuple[SessionMember, ...]]:
-    """Return the living processes of each of these sessions, by one scan for all of them."""
+    """Return the living processes of each of these sessions; one scan serves all of them."""
     stats = scan(lambda stat: stat.sid in sids)
     return {sid: _members([stat for stat in stats if stat.sid == sid]) for sid in sids}
 
 
 def group_members(pgid: int) -> tuple[SessionMember, ...]:
-    """Return the living processes of a process group; limits as `session_members`."""
+    """Return the living processes of a process group; its limit is that of `session_members`."""
     return _members(scan(lambda stat: stat.pgid == pgid))
 
 
-def tree_escaped(sids: Collection[int]) -> dict[int, tuple[ProcessId, ...]]:
-    """Return, for each session, its descendants that left it, as setsid does; by one scan for all.
+def escaped_descendants(sids: Collection[int]) -> dict[int, tuple[ProcessId, ...]]:
+    """Return, for each session, the descendants that left it by setsid; one scan serves all.
 
-    Limit: found through their living ancestors, so ask before these are signalled; a daemon
-    whose parent ended belongs to nobody here.
+    Limit: they are found through their living ancestors, so call it before you signal these. A
+    daemon whose parent has ended is not found.
     """
     children: dict[int, list[Stat]] = defaultdict(list)
     members: dict[int, list[Stat]] = defaultdict(list)
@@ -138,7 +137,7 @@ def tree_escaped(sids: Collection[int]) -> dict[int, tuple[ProcessId, ...]]:
 
 
 def open_pidfd(pid: int, start_time: int) -> int | None:
-    """Return a pidfd of exactly that process, None when it is gone; the caller closes it.
+    """Return a pidfd of exactly that process, which the caller closes; None if it is gone.
 
     Raises:
         OutOfResourcesError: no more open files.
@@ -148,7 +147,7 @@ def open_pidfd(pid: int, start_time: int) -> int | None:
     except OSError as error:
         if (shortage := resource_error(error)) is not None:
             raise shortage from error
-        return None  # ESRCH; EINVAL and others: the pid is a thread's by now
+        return None  # ESRCH; or EINVAL and others: the pid now belongs to a thread
     try:
         stat = read_stat(pid)
     except PtymuxError:
@@ -161,15 +160,15 @@ def open_pidfd(pid: int, start_time: int) -> int | None:
 
 
 def send(process: Identity, signum: int) -> None:
-    """Signal exactly that process.
+    """Send a signal to exactly that process.
 
     Raises:
-        ProcessGoneError: it has ended, if only as a zombie.
-        SignalForbiddenError: it runs as somebody else.
+        ProcessGoneError: it has ended; a zombie counts as ended.
+        SignalForbiddenError: it runs as another user.
         UnknownSignalError: the kernel has no such signal.
         OutOfResourcesError: no more open files.
     """
-    with_reserve_fds(lambda: _send(process, signum))
+    retry_with_reserve(lambda: _send(process, signum))
 
 
 def _send(process: Identity, signum: int) -> None:
@@ -194,7 +193,7 @@ def _send(process: Identity, signum: int) -> None:
 
 
 def foreground_group(master: int) -> int | None:
-    """Return the process group that the terminal's keys signal, None when there is none.
+    """Return the terminal's foreground process group, which ^C signals; None if there is none.
 
     Raises:
         NotATerminalError: `master` is no open PTY.
@@ -206,13 +205,13 @@ def foreground_group(master: int) -> int | None:
 
 
 def signal_foreground(master: int, signum: int) -> int:
-    """Signal the terminal's foreground process group as its keys would, and return the group.
+    """Send a signal to the terminal's foreground process group, as ^C does; return the group.
 
     Raises:
         ProcessGoneError: there is no foreground group.
         SignalError: not one of FOREGROUND_SIGNALS.
         NotATerminalError: `master` is no open PTY.
-    Source: TIOCSIG of linux/drivers/tty/pty.c, which ignores an absent group in silence.
+    Source: TIOCSIG in linux/drivers/tty/pty.c; it silently does nothing if there is no group.
     """
     if signum not in FOREGROUND_SIGNALS:
         raise SignalError(f"signal {signum} cannot be sent through a terminal")

@@ -1,20 +1,30 @@
-"""What /proc says of processes."""
+"""Readers of /proc: a process's state, its start time, and scans of all processes."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from typing import NamedTuple
 
 from ptymux.errors import UnsupportedPlatformError
-from ptymux.posix.reserve_fds import with_reserve_fds
+from ptymux.posix.reserve_fds import retry_with_reserve
 from ptymux.posix.resource_errors import resource_error
 
-__all__ = ["Stat", "read", "read_stat", "scan", "start_time", "boot_id", "pid_behind"]
+__all__ = [
+    "Stat",
+    "read",
+    "read_stat",
+    "scan",
+    "start_time",
+    "boot_id",
+    "ignores_term",
+    "pid_behind",
+]
 
 
 class Stat(NamedTuple):
-    """One line of /proc/PID/stat, as far as it matters here."""
+    """The fields of /proc/PID/stat that ptymux uses."""
 
     pid: int
     state: str
@@ -26,12 +36,12 @@ class Stat(NamedTuple):
 
 
 def read(path: str) -> bytes | None:
-    """Return the start of a file in /proc, or None when its process is gone.
+    """Return the first 8 KiB of a file in /proc; None if its process is gone.
 
     Raises:
-        OutOfResourcesError: no more open files; to take that for an end would be wrong.
+        OutOfResourcesError: no more open files; that must not look like the end of a process.
     """
-    return with_reserve_fds(lambda: _read(path))
+    return retry_with_reserve(lambda: _read(path))
 
 
 def _read(path: str) -> bytes | None:
@@ -48,11 +58,11 @@ def _read(path: str) -> bytes | None:
 
 
 def read_stat(pid: int) -> Stat | None:
-    """Return what the process is and does, None when there is none."""
+    """Return the state of a process; None if there is none with this pid."""
     data = read(f"/proc/{pid}/stat")
     if not data:
         return None
-    # The name may hold spaces and parentheses; what follows it cannot.
+    # The name may contain spaces and parentheses; the fields behind it cannot.
     fields = data[data.rindex(b")") + 2 :].split(maxsplit=20)
     state = fields[0].decode()
     return Stat(
@@ -62,18 +72,18 @@ def read_stat(pid: int) -> Stat | None:
         pgid=int(fields[2]),
         sid=int(fields[3]),
         start_time=int(fields[19]),
-        # A process whose first thread ended shows Z too, and runs on in the others.
+        # A process whose first thread has ended shows Z too, while its other threads run.
         is_zombie=state in "ZX" and int(fields[17]) <= 1,
     )
 
 
 def scan(wanted: Callable[[Stat], bool]) -> list[Stat]:
-    """Return the living processes that are wanted, by one look at each; 3 ms for 240.
+    """Return the living processes for which `wanted` is true; 3 ms for 240 processes.
 
     Raises:
         OutOfResourcesError: no more open files.
     """
-    stats = (read_stat(int(name)) for name in with_reserve_fds(_names) if name.isdigit())
+    stats = (read_stat(int(name)) for name in retry_with_reserve(_names) if name.isdigit())
     return [stat for stat in stats if stat and not stat.is_zombie and wanted(stat)]
 
 
@@ -85,18 +95,26 @@ def _names() -> list[str]:
 
 
 def start_time(pid: int) -> int | None:
-    """Return when the process started, in clock ticks since boot; None when there is none."""
+    """Return a process's start time in clock ticks since boot; None if there is no such process."""
     stat = read_stat(pid)
     return stat.start_time if stat else None
 
 
+def ignores_term(pid: int) -> bool:
+    """Return whether the process ignores TERM, as interactive shells do."""
+    for line in (read(f"/proc/{pid}/status") or b"").split(b"\n"):
+        if line.startswith(b"SigIgn:"):
+            return bool(int(line[7:], 16) >> signal.SIGTERM - 1 & 1)
+    return False
+
+
 def boot_id() -> str:
-    """Return what this boot of the machine is called; start times compare within it only."""
+    """Return the id of the machine's current boot; start times of other boots do not compare."""
     return (read("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
 
 
 def pid_behind(pidfd: int) -> int:
-    """Return the pid that a pidfd stands for, -1 once it was reaped."""
+    """Return the pid of the process behind a pidfd; -1 once it was reaped."""
     for line in (read(f"/proc/self/fdinfo/{pidfd}") or b"").split(b"\n"):
         if line.startswith(b"Pid:"):
             return int(line[4:])

@@ -1,4 +1,4 @@
-"""Which file a command means, and why the kernel would not execute it."""
+"""Programs: which file a command means, and why the kernel refused to execute it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["find_program", "is_binary", "refusal"]
 
 _SHELL_SYNTAX = frozenset(" \t\n|&;<>()$`\\\"'*?")
 _SHELL_OPERATORS = frozenset(("|", "||", "&", "&&", ";", "<", ">", ">>", "2>&1"))
-_HEAD = 4096  # bytes of a file that name its interpreter
+_HEAD = 4096  # bytes at the start of a file, which name its interpreter
 _PT_INTERP = 3
 
 
 def find_program(argv: tuple[str, ...], search_path: str, directory: int | None) -> str:
-    """Return the path to execute for `argv[0]`, as a child in `directory` would search it.
+    """Return the path of the program `argv[0]`, searched as a child in `directory` would do it.
 
     `directory` is an fd, or None for the working directory of this process. The path may be
-    relative to it; it has a slash and does not begin with a dash. A directory on the search
-    path does not hide a program behind it, a file without permission does not either.
+    relative to it; it contains a slash and does not begin with a dash. If the search path has a
+    directory of that name, or a file without permission, the search goes on behind it.
 
     Raises:
         CommandNotFoundError: there is no such file.
-        NotExecutableError: it is a directory, or may not be executed.
+        NotExecutableError: the file is a directory, or may not be executed.
     """
     name = argv[0]
     if "/" in name:
@@ -78,7 +78,7 @@ def _words(error: OSError) -> str:
 
 
 def is_binary(path: str, directory: int | None) -> bool:
-    """Whether a file that the kernel cannot execute is no script for a shell either.
+    """Return whether a file is binary, so that a shell cannot run it as a script either.
 
     Source: bash, which looks for a NUL in the first line; POSIX leaves the test open.
     """
@@ -88,9 +88,9 @@ def is_binary(path: str, directory: int | None) -> bool:
 def refusal(
     argv: tuple[str, ...], program: str, directory: int | None, error: OSError
 ) -> PtymuxError:
-    """Return the exception for `error`, which the kernel gave for executing `program`.
+    """Return the exception for `error`, with which the kernel refused to execute `program`.
 
-    The file is read again to tell a missing program from a missing interpreter.
+    The file is read again, to distinguish a missing program from a missing interpreter.
     """
     name = argv[0]
     if (shortage := resource_error(error)) is not None:
@@ -132,10 +132,10 @@ def _read_head(path: str, directory: int | None) -> bytes:
 
 
 def _interpreter(head: bytes) -> str:
-    """Return what the file asks to be run by: a script's first line, or an ELF file's loader."""
+    """Return the interpreter that the file names: in a script's first line, or an ELF loader."""
     if head.startswith(b"#!"):
         words = head[2:].partition(b"\n")[0].strip(b" \t").split(b" ")
-        # An editor's CRLF is a frequent cause, and would not be seen.
+        # A CR at the line's end is a frequent cause, and would be invisible.
         return os.fsdecode(words[0]).replace("\r", "\\r")
     try:
         return os.fsdecode(_elf_loader(head))
@@ -144,7 +144,7 @@ def _interpreter(head: bytes) -> str:
 
 
 def _elf_loader(head: bytes) -> bytes:
-    """Return the path of the dynamic loader, b"" when there is none in `head`.
+    """Return the path of an ELF file's dynamic loader; b"" if `head` names none.
 
     Source: elf(5).
     """

@@ -1,4 +1,4 @@
-"""Whether the leader of a session sits at its terminal and waits for somebody to type."""
+"""Whether a program waits for input at its terminal, as a shell at its prompt does."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from ptymux.posix.procfs import read
 
 __all__ = ["waits_for_typing"]
 
-_PGRP_FIELD: Final = 2  # of /proc/PID/stat, counted from the state
+_PGRP_FIELD: Final = 2  # of /proc/PID/stat, counted from the state field
 _TPGID_FIELD: Final = 5
-# Where the kernel has a process wait for a child, for a time to pass, or for another's words;
-# with job control off all these happen in the leader's own group.
+# Kernel functions in which a process waits for a child, for time to pass, or for a pipe. Without
+# job control a shell waits in them while it is in the foreground itself.
 _OTHER_WAITS: Final = (b"do_wait", b"hrtimer_nanosleep", b"pipe_read", b"anon_pipe_read")
 
 
 def waits_for_typing(pid: int) -> bool:
-    """Whether `pid` is in the foreground of its terminal, asleep, and for no other known reason.
+    """Return whether `pid` is in its terminal's foreground and sleeps for no other known reason.
 
-    Limit: a program that waits for a network or a lock looks the same; where the kernel hides
+    Limit: a program that waits for a network or a lock looks the same. Where the kernel hides
     /proc/PID/wchan, so does a shell without job control that waits for its child.
     """
     data = read(f"/proc/{pid}/stat")

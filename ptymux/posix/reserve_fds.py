@@ -1,7 +1,8 @@
-"""A few open files kept for what has to work when there are no others: to look and to signal.
+"""A reserve of open files, for work that must succeed when all others are in use.
 
-Who is told that there are no more open files is advised to end some PTYs, which takes some. Only
-a process that called `keep_reserve_fds` has any; elsewhere a shortage stays one.
+When a process has no open files left, its error message advises to end some PTYs. To look at
+processes and to signal them needs open files too; the reserve gives them. A process has a reserve
+only after `keep_reserve`; others simply get the error.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from typing import Final, TypeVar
 
 from ptymux.errors import OutOfResourcesError
 
-__all__ = ["SPARE_FILES", "keep_reserve_fds", "reserve_fds", "with_reserve_fds"]
+__all__ = ["RESERVE_SIZE", "keep_reserve", "released_reserve", "retry_with_reserve"]
 
-SPARE_FILES: Final = 32  # a successor, which begins without, needs some more than its predecessor
+RESERVE_SIZE: Final = 32  # enough for a replacement, which needs a few more than the process before
 _held: list[int] = []
 
 T = TypeVar("T")
 
 
-def keep_reserve_fds(count: int = SPARE_FILES) -> None:
-    """Hold so many, or as many as there can be; 0 gives them up."""
+def keep_reserve(count: int = RESERVE_SIZE) -> None:
+    """Hold `count` open files in reserve, or as many as there are left; 0 releases them."""
     while len(_held) > count:
         os.close(_held.pop())
     with suppress(OSError):
@@ -31,22 +32,25 @@ def keep_reserve_fds(count: int = SPARE_FILES) -> None:
 
 
 @contextmanager
-def reserve_fds() -> Iterator[None]:
-    """Lend them: what is opened within is to be closed within, and nobody else is to run."""
-    count = SPARE_FILES if _held else 0
-    keep_reserve_fds(0)
+def released_reserve() -> Iterator[None]:
+    """Release the reserve for a `with` block, and take it back afterwards.
+
+    Close within the block what you open in it, and let nothing else run meanwhile.
+    """
+    count = RESERVE_SIZE if _held else 0
+    keep_reserve(0)
     try:
         yield
     finally:
-        keep_reserve_fds(count)
+        keep_reserve(count)
 
 
-def with_reserve_fds(work: Callable[[], T]) -> T:
-    """Return what `work` returns; done once more, with the spare files, where it lacked some."""
+def retry_with_reserve(work: Callable[[], T]) -> T:
+    """Return the result of `work`; if it lacks open files, it is called again with the reserve."""
     try:
         return work()
     except OutOfResourcesError:
         if not _held:
             raise
-    with reserve_fds():
+    with released_reserve():
         return work()

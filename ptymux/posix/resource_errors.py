@@ -1,4 +1,4 @@
-"""What the system ran out of, and what its user can do about it."""
+"""Errors for a system that runs out of something: what it lacks, and what its user can do."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SHORTAGES = {
 
 
 def resource_error(error: OSError) -> OutOfResourcesError | None:
-    """Return what the system has no more of, or None when `error` is about something else."""
+    """Return the error that names the resource that is used up; None for other errors."""
     if error.errno not in _SHORTAGES:
         return None
     return OutOfResourcesError(*_SHORTAGES[error.errno])
 
 
 def pty_resource_error() -> OutOfResourcesError:
-    """Return the refusal of a system whose pseudo-terminals are all in use."""
+    """Return the error for a system whose pseudo-terminals are all in use."""
     return OutOfResourcesError("pseudo-terminals", "end some PTYs, or raise kernel.pty.max")

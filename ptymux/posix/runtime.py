@@ -1,4 +1,4 @@
-"""The socket's directory, the lock that makes a server the only one, who is at the other end."""
+"""A server's files: the socket and its directory, the lock; and who is at a socket's other end."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _BACKLOG: Final = 512
 
 
 def ensure_directory(path: str) -> None:
-    """Make the directory of a socket, or check that it is ours alone.
+    """Make the directory for a socket; if it exists, check that only we can use it.
 
     Raises:
-        UnsafeDirectoryError: it is no directory, a link to one, somebody else's, or others may
-            enter it.
+        UnsafeDirectoryError: it is no directory, is a link, belongs to another user, or other
+            users may enter it.
     """
     try:
         os.mkdir(path, 0o700)
@@ -53,10 +53,11 @@ def ensure_directory(path: str) -> None:
 
 
 def lock(path: str) -> int:
-    """Return an fd that holds the lock on `path`, made if need be, for as long as it is open.
+    """Lock the file `path`, which is made if needed; the returned fd holds the lock while open.
 
     Raises:
-        AlreadyRunningError: somebody else holds it.
+        AlreadyRunningError: another process holds the lock.
+        UnsafeDirectoryError: the file cannot be opened.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     while True:
@@ -73,11 +74,11 @@ def lock(path: str) -> int:
             raise
         if is_at(fd, path):
             return fd
-        os.close(fd)  # its holder removed it after we had opened it: lock the one that counts
+        os.close(fd)  # the file was removed after we had opened it: lock the new one
 
 
 def is_at(fd: int, path: str) -> bool:
-    """Whether `path` is the file that is open as `fd`."""
+    """Return whether `path` is the file that is open as `fd`."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -86,10 +87,10 @@ def is_at(fd: int, path: str) -> bool:
 
 
 def check_is_socket(path: str) -> None:
-    """Refuse a path at which there can never be a server; one that is free will do.
+    """Raise an error if something other than a socket is at `path`.
 
     Raises:
-        UnreachableError: something else is there.
+        UnreachableError: there is; a server can never be at that path.
     """
     with suppress(OSError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):
@@ -97,9 +98,13 @@ def check_is_socket(path: str) -> None:
 
 
 def listen(path: str) -> socket.socket:
-    """Return a socket that listens at `path`, mode 0600, in place of a stale one.
+    """Return a socket that listens at `path`, with mode 0600; a stale socket is replaced.
 
-    The caller holds the lock, so that a socket found there is nobody's.
+    The caller holds the lock, so nobody uses a socket that is already there.
+
+    Raises:
+        UnsafeDirectoryError: no socket can be made at that path.
+        OutOfResourcesError: no more open files.
     """
     try:
         if stat.S_ISSOCK(os.lstat(path).st_mode):
@@ -123,7 +128,7 @@ def listen(path: str) -> socket.socket:
 
 
 def peer(sock: socket.socket) -> tuple[int, int]:
-    """Return pid and uid of the process that connected `sock`, as of then.
+    """Return pid and uid of the process that connected to `sock`, as of then.
 
     Source: SO_PEERCRED in unix(7).
     """
@@ -133,12 +138,12 @@ def peer(sock: socket.socket) -> tuple[int, int]:
 
 
 def become_subreaper() -> None:
-    """Have orphans among our descendants become our children, so that their ends are seen."""
+    """Become the new parent of descendants whose own parent ends, so that we can reap them."""
     import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def state_path(socket_path: str, what: str) -> str:
-    """Return the path of a file that belongs to a socket: its lock, its log, its state."""
+    """Return the path of a file beside a socket: its lock, its log or its state file."""
     return f"{socket_path.removesuffix('.sock')}.{what}"

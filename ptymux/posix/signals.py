@@ -1,4 +1,4 @@
-"""Signals as something to wait for beside files."""
+"""Signals that a poll can wait for, together with files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class SignalInbox:
-    """Collects these signals, but for those that we were started to ignore, until it is closed."""
+    """Collects these signals while it is open; signals that we were started to ignore stay ignored.
+
+    Use it in a `with` statement.
+    """
 
     def __init__(self, signals: Iterable[signal.Signals]) -> None:
         self._before: dict[signal.Signals, _Handler] = {}
@@ -26,21 +29,21 @@ class SignalInbox:
         for signum in signals:
             if signal.getsignal(signum) != signal.SIG_IGN:
                 self._before[signum] = signal.signal(signum, _note)
-                # What is interrupted is the wait for the inbox, and nothing else.
+                # No system call is interrupted: the inbox becomes readable, and that is enough.
                 signal.siginterrupt(signum, False)
 
     def __enter__(self) -> SignalInbox:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for signum, handler in self._before.items():  # first: one that comes now is not lost
+        for signum, handler in self._before.items():  # first, so that no signal is lost now
             signal.signal(signum, handler)
         signal.set_wakeup_fd(self._wakeup)
         self._read.close()
         self._write.close()
 
     def fileno(self) -> int:
-        """Return the fd, to wait until there is a signal."""
+        """Return the fd that is readable while there is a signal."""
         return self._read.fileno()
 
     def take(self) -> list[int]:
@@ -58,4 +61,4 @@ def stop_ourselves(*, with_job: bool = False) -> None:
 
 
 def _note(_signum: int, _frame: FrameType | None) -> None:
-    """Be there: the number goes into the inbox without us."""
+    """Do nothing: Python writes the number to the inbox if there is a handler."""

@@ -1,10 +1,10 @@
-"""Start a command on a new PTY: every failure is an exception that leaves nothing behind.
+"""Starts a command on a new PTY; a failure is an exception, and leaves nothing behind.
 
-The child is made by posix_spawn, which costs the same however much memory this process has and
-returns after the exec, so that the kernel's refusal is known at once. What posix_spawn cannot set
-(working directory, umask, open files) is set in this process around the call and put back.
-A session leader that opens a terminal gets it as its controlling terminal, so the slave is
-opened in the child, after setsid.
+The child is made by posix_spawn. Its cost does not grow with this process's memory, and it returns
+after the exec, so a refusal of the kernel is known at once. It cannot set the working directory,
+the umask and the limit of open files. These are set in this process around the call, and restored.
+A session leader that opens a terminal gets it as its controlling terminal. So the child opens the
+slave itself, after setsid.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 @dataclass(frozen=True, slots=True)
 class PtyPair:
-    """An open master, which the holder closes, and the path of its slave."""
+    """A new PTY: its open master, which the owner closes, and the path of its slave."""
 
     master: int
     slave_name: str
@@ -48,7 +48,7 @@ class PtyPair:
 
 @dataclass(frozen=True, slots=True)
 class SpawnedChild:
-    """A running child, the leader of its session; the holder closes both fds and reaps it."""
+    """A running child that leads its session; the owner closes both fds and reaps the child."""
 
     pid: int
     pidfd: int
@@ -59,8 +59,8 @@ class SpawnedChild:
 def open_pty(size: WindowSize, *, plain_output: bool) -> PtyPair:
     """Return a new PTY of that size; its master is non-blocking and closed on exec.
 
-    Erasing goes by UTF-8 characters. With `plain_output` it neither translates newlines nor
-    echoes; ^C still interrupts.
+    Backspace erases whole UTF-8 characters. With `plain_output` the terminal neither translates
+    newlines nor echoes; ^C still interrupts.
 
     Raises:
         OutOfResourcesError: the system has no more PTYs, or no more open files.
@@ -96,24 +96,23 @@ def _pty_failure(error: OSError) -> PtymuxError:
 def spawn(
     options: SpawnOptions, env: Mapping[str, str], pty: PtyPair | None = None
 ) -> SpawnedChild:
-    """Return the running child of `options`, whose whole environment is `env`.
+    """Start the command of `options` and return the running child; `env` is its environment.
 
-    With `pty`, which stays its owner's, that is its terminal; its size and modes are as they are.
+    The child runs on a new PTY, or on `pty` as it is, which stays its owner's. It leads its own
+    session; the PTY is its controlling terminal and its fds 0, 1 and 2. If `options.stdin_fd` is
+    given, that is its fd 0; it stays open here. The child has no other fds. Its signals are at
+    their defaults, and none is blocked. The call lasts until the kernel has executed the program.
 
-    It leads its own session, has the new PTY as its controlling terminal and as 0, 1 and 2
-    (0 is `options.stdin_fd` if given, which stays open here), no other fd, every signal at its
-    default and none blocked. The call lasts until the kernel has executed the program.
-
-    Limit: while other threads run, they see the child's umask and limit for a moment, and the
-    directory is entered by a shell: argv[0] becomes the path found, PWD and OLDPWD are set, and
-    what only the kernel can refuse appears as the shell's words and exit status.
+    Limit: other threads of this process see the child's umask and limit for a moment. While there
+    are other threads, a shell enters the directory. Then argv[0] is the path found, PWD and OLDPWD
+    are set, and a refusal of the kernel appears as the shell's message and exit status.
 
     Raises:
-        CommandNotFoundError, NotExecutableError, ArgumentsTooLongError: the program.
+        CommandNotFoundError, NotExecutableError, ArgumentsTooLongError: see there.
         BadDirectoryError: `options.cwd` cannot be entered.
         OutOfResourcesError: open files, processes, memory or PTYs.
-        InvalidValueError: text that no file name or argument can hold.
-        SpawnError: anything else the kernel says.
+        InvalidValueError: a text that cannot be a file name or an argument.
+        SpawnError: any other refusal of the kernel.
     """
     command = options.argv[0]
     try:
@@ -140,7 +139,7 @@ def _spawn_program(
     else:
         pty = PtyPair(os.dup(given.master), given.slave_name)
     try:
-        spare = os.dup(pty.master)  # the child must not run before there is room for its pidfd
+        spare = os.dup(pty.master)  # reserves an fd number for the child's pidfd
         try:
             pid = _Launch(options, env, directory, pty.slave_name).execute(program)
         finally:
@@ -154,7 +153,7 @@ def _spawn_program(
 def _open_child(pid: int) -> int:
     try:
         return os.pidfd_open(pid)
-    except OSError:  # another thread took the room, or the host program ignores SIGCHLD
+    except OSError:  # another thread took the fd number, or this program ignores SIGCHLD
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
         with suppress(ChildProcessError):
@@ -164,7 +163,7 @@ def _open_child(pid: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Launch:
-    """What stays the same while a program is tried in one way or another."""
+    """One attempt to start a program; a file that is no program is tried with a shell."""
 
     options: SpawnOptions
     env: Mapping[str, str]
@@ -178,7 +177,7 @@ class _Launch:
             try:
                 return self._enter_and_start(program, argv)
             except OSError as error:
-                # execvp(3) gives a file of no known format to the shell, an empty one too.
+                # As execvp(3) does: the shell runs a file of unknown format, also an empty one.
                 if error.errno != errno.ENOEXEC or is_binary(program, self.directory):
                     raise
                 return self._enter_and_start(_SHELL, [_SHELL, program, *argv[1:]])

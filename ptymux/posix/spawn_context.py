@@ -1,4 +1,4 @@
-"""What a child takes over from this process, set around a spawn and put back."""
+"""Directory, umask and limits for a child: set in this process for a spawn, then restored."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ STANDARD_FDS = 3  # stdin, stdout, stderr
 
 
 def open_directory(path: str) -> int:
-    """Return an fd that stands for the directory, to be passed; the caller owns it.
+    """Return an fd of the directory, which can be passed to another process; the caller owns it.
 
     Raises:
-        BadDirectoryError: it is missing, forbidden or no directory.
+        BadDirectoryError: it does not exist, may not be entered, or is no directory.
         OutOfResourcesError: no more open files.
     """
     try:
@@ -40,7 +40,7 @@ def open_directory(path: str) -> int:
 
 
 def current_umask() -> int:
-    """Return the umask without setting it, which other threads would notice.
+    """Return the umask without setting it: other threads would notice that.
 
     Raises:
         OutOfResourcesError: no more open files.
@@ -54,17 +54,17 @@ def current_umask() -> int:
 
 
 def open_files_limit() -> int | None:
-    """Return how many files this process may open, None where nothing limits it."""
+    """Return how many files this process may open; None if there is no limit."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return None if soft == resource.RLIM_INFINITY else soft
 
 
 @contextmanager
 def other_directory(path: str | None) -> Iterator[int | None]:
-    """Give an fd of the directory to start in, or None when this process is there already.
+    """Give an fd of the directory `path` for a `with` block; None if we are there already.
 
     Raises:
-        BadDirectoryError: it is missing, forbidden or no directory.
+        BadDirectoryError: it does not exist, may not be entered, or is no directory.
         OutOfResourcesError: no more open files.
     """
     if path is None:
@@ -93,7 +93,7 @@ def _bad_directory(path: str, error: OSError) -> BadDirectoryError:
 
 @contextmanager
 def working_in(directory: int | None) -> Iterator[None]:
-    """Be in `directory` for a moment; only for a process without other threads.
+    """Change to `directory` for a `with` block; only for a process without other threads.
 
     Raises:
         BadDirectoryError: it may not be entered.
@@ -118,7 +118,10 @@ def working_in(directory: int | None) -> Iterator[None]:
 
 @contextmanager
 def process_limits(options: SpawnOptions) -> Iterator[tuple[int, int] | None]:
-    """Set what the child inherits; give the limit of open files that must be set afterwards."""
+    """Set umask and open files limit for a `with` block, so that a child started in it has them.
+
+    It gives the limit to set for the child afterwards; None if there is nothing left to set.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = soft if options.nofile is None else max(0, min(options.nofile, hard))
     # glibc refuses file actions on fds that lie above the limit.
@@ -136,12 +139,12 @@ def process_limits(options: SpawnOptions) -> Iterator[tuple[int, int] | None]:
 
 
 def close_on_exec_from(first: int) -> None:
-    """Keep what we inherited from our own parent, from fd `first` on, away from our children.
+    """Set close-on-exec on all open fds from `first` on, so that children do not get them.
 
-    To be called once at the start of a command: Python makes its own fds close on exec, and
-    posix_spawn hands down every other one.
+    Call it once at the start of a command. Python sets that flag on the fds that it opens itself;
+    posix_spawn passes on all others, which our own parent left open.
     """
     for name in os.listdir("/proc/self/fd"):
         if int(name) >= first:
-            with suppress(OSError):  # the listing's own
+            with suppress(OSError):  # the fd of the listing itself
                 os.set_inheritable(int(name), False)

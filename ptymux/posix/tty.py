@@ -1,4 +1,4 @@
-"""Terminals: raw mode, size, and how they treat what is typed, ours or another process's."""
+"""Terminals: raw mode, size, echo and line mode, of our own terminal or another process's."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ptymux.errors import NotATerminalError
 from ptymux.posix.procfs import read
 
 __all__ = [
-    "collects_lines",
-    "echoes",
-    "make_echo",
+    "process_is_canonical",
+    "process_has_echo",
+    "set_process_echo",
     "is_terminal",
     "raw_mode",
     "read_size",
@@ -29,9 +29,9 @@ __all__ = [
     "set_echo",
 ]
 
-_TTY_FIELD = 4  # of /proc/PID/stat, counted from the state
+_TTY_FIELD = 4  # of /proc/PID/stat, counted from the state field
 _PTY_MAJORS = range(136, 144)  # Source: linux/Documentation/admin-guide/devices.txt
-_LARGEST = 10_000  # of WindowSize
+_LARGEST = 10_000  # columns or rows of a WindowSize
 # asm-generic/ioctls.h; Python's termios lacks them
 _TIOCSPTLCK = 0x40045431
 _TIOCGSID = 0x5429
@@ -39,16 +39,17 @@ _MIN, _TIME = termios.VMIN, termios.VTIME
 
 
 def is_terminal(fd: int) -> bool:
-    """Whether `fd` is an open terminal."""
+    """Return whether `fd` is an open terminal."""
     return os.isatty(fd)
 
 
 @contextmanager
 def raw_mode(fd: int) -> Iterator[None]:
-    """Have every key come at once and every byte go as it is; restore the modes afterwards.
+    """Put the terminal into raw mode for a `with` block, and restore its modes afterwards.
 
-    What was typed before is kept, and nothing waits for output that the terminal has paused.
-    A terminal that has hung up meanwhile has nothing to restore.
+    In raw mode each key arrives at once, and bytes pass unchanged. Keys that were typed before are
+    kept. The switch does not wait for output that the terminal has paused. If the terminal hangs
+    up meanwhile, there is nothing to restore.
 
     Raises:
         NotATerminalError: `fd` is closed or is not a terminal.
@@ -90,7 +91,7 @@ def _set_attributes(fd: int, attributes: list[Any]) -> None:
 
 @contextmanager
 def _translated(fd: int) -> Iterator[None]:
-    """Tell EBADF, ENOTTY and the EIO of a terminal that hung up as what they mean."""
+    """Raise NotATerminalError in place of EBADF, ENOTTY and the EIO of a hung-up terminal."""
     try:
         yield
     except (OSError, termios.error) as error:
@@ -98,13 +99,13 @@ def _translated(fd: int) -> Iterator[None]:
 
 
 def read_size(fd: int) -> WindowSize | None:
-    """Return the size of the terminal behind `fd`; None when it was never told its size.
+    """Return the size of the terminal behind `fd`; None if its size was never set.
 
-    What is above the largest size of ours is cut to it.
+    A size above the largest `WindowSize` is cut to it.
 
     Raises:
         NotATerminalError: `fd` is closed or is not a terminal.
-    Source: TIOCGWINSZ in ioctl_tty(2); a terminal that was told nothing says 0x0.
+    Source: TIOCGWINSZ in ioctl_tty(2); a terminal whose size was never set returns 0x0.
     """
     with _translated(fd):
         rows, cols = termios.tcgetwinsize(fd)
@@ -114,7 +115,7 @@ def read_size(fd: int) -> WindowSize | None:
 
 
 def set_size(fd: int, size: WindowSize) -> None:
-    """Give the terminal, or the PTY behind a master, a size; the kernel sends WINCH if it is new.
+    """Set the size of a terminal, or of the PTY behind a master; a new size sends WINCH.
 
     Raises:
         NotATerminalError: `fd` is closed or is not a terminal.
@@ -124,7 +125,7 @@ def set_size(fd: int, size: WindowSize) -> None:
 
 
 def lock_terminal(master: int) -> None:
-    """Have nobody open the terminal of a PTY's master by its path any more.
+    """Lock a PTY so that nobody can open its terminal by its path any more.
 
     Source: TIOCSPTLCK in ioctl_tty(2); ptmx_open in linux/drivers/tty/pty.c.
     """
@@ -132,9 +133,9 @@ def lock_terminal(master: int) -> None:
 
 
 def terminal_session(master: int) -> int | None:
-    """Return the leader of the session whose controlling terminal a PTY's master has.
+    """Return the pid of the leader of the session that runs on a PTY, given its master.
 
-    None: there is none, or its leader has ended. Source: TIOCGSID in ioctl_tty(2).
+    None: there is no such session, or its leader has ended. Source: TIOCGSID in ioctl_tty(2).
     """
     try:
         (leader,) = struct.unpack("i", fcntl.ioctl(master, _TIOCGSID, bytes(4)))
@@ -145,7 +146,9 @@ def terminal_session(master: int) -> int | None:
 
 
 def is_canonical(fd: int) -> bool:
-    """Whether the terminal collects lines; it then cuts a line above 4,095 bytes.
+    """Return whether the terminal is in canonical mode: input goes to the program line by line.
+
+    The kernel then cuts a line above 4,095 bytes.
 
     Raises:
         NotATerminalError: `fd` is closed or is not a terminal.
@@ -155,7 +158,7 @@ def is_canonical(fd: int) -> bool:
 
 
 def has_echo(fd: int) -> bool:
-    """Whether the terminal shows what is typed; for a password it does not.
+    """Return whether the terminal shows what is typed; a password prompt switches that off.
 
     Raises:
         NotATerminalError: `fd` is closed or is not a terminal.
@@ -164,7 +167,7 @@ def has_echo(fd: int) -> bool:
 
 
 def set_echo(fd: int, on: bool) -> None:
-    """Have the terminal show what is typed, or not.
+    """Switch on or off whether the terminal shows what is typed.
 
     Raises:
         NotATerminalError: `fd` is closed or is not a terminal.
@@ -174,8 +177,8 @@ def set_echo(fd: int, on: bool) -> None:
     _set_attributes(fd, attributes)
 
 
-def collects_lines(pid: int) -> bool:
-    """Whether the PTY that `pid` runs in collects lines; False if that cannot be seen."""
+def process_is_canonical(pid: int) -> bool:
+    """Return whether the terminal of process `pid` is in canonical mode; False if unknown."""
     try:
         with _terminal_of(pid) as fd:
             return is_canonical(fd)
@@ -183,21 +186,21 @@ def collects_lines(pid: int) -> bool:
         return False
 
 
-def echoes(pid: int) -> bool:
-    """Whether the PTY that `pid` runs in shows what is typed.
+def process_has_echo(pid: int) -> bool:
+    """Return whether the terminal of process `pid` shows what is typed.
 
     Raises:
-        NotATerminalError: it runs in none, or has ended.
+        NotATerminalError: it has no PTY, or has ended.
     """
     with _terminal_of(pid) as fd:
         return has_echo(fd)
 
 
-def make_echo(pid: int, on: bool) -> None:
-    """Have the PTY that `pid` runs in show what is typed, or not.
+def set_process_echo(pid: int, on: bool) -> None:
+    """Switch on or off whether the terminal of process `pid` shows what is typed.
 
     Raises:
-        NotATerminalError: it runs in none, or has ended.
+        NotATerminalError: it has no PTY, or has ended.
     """
     with _terminal_of(pid) as fd:
         set_echo(fd, on)
@@ -205,10 +208,10 @@ def make_echo(pid: int, on: bool) -> None:
 
 @contextmanager
 def _terminal_of(pid: int) -> Iterator[int]:
-    """Open the PTY that is the controlling terminal of `pid`, for a moment.
+    """Open the PTY that is the controlling terminal of `pid`, for a `with` block.
 
     Raises:
-        NotATerminalError: it runs in none, or has ended.
+        NotATerminalError: it has no PTY, or has ended.
     """
     data = read(f"/proc/{pid}/stat")
     number = int(data[data.rindex(b")") + 2 :].split()[_TTY_FIELD]) if data else 0

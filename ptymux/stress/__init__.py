@@ -1,1 +1,1 @@
-"""`ptymux stress`: proves the promises about bounded output on the user's own machine."""
+"""`ptymux stress`: floods real PTYs on the user's own machine, and checks every byte of it."""

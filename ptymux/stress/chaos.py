@@ -1,9 +1,9 @@
-"""`ptymux stress --chaos`: what runs while its server is killed, and what must come of it.
+"""`ptymux stress --chaos`: the plan of a run in which a server is killed, and the verdicts on it.
 
-Two PTYs of one server, each with a reader. The follower's child is paced and never waits, so what
-its reader misses while there is no server for long is a gap. The lossless reader's child writes as
-fast as it can, is held by a full buffer nearly always, and may lose nothing. A kill is due whenever
-the lossless reader, which reads at a pace, got so much more.
+Two PTYs of one server have a reader each. The child of the first, the follower, writes at a pace
+and never waits: what its reader misses because no server came for long is a gap. The child of the
+other, the lossless reader, writes as fast as it can. A full buffer makes it wait most of the time,
+and nothing may be lost. This reader reads at a pace; a kill is due each time it got so much more.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _STUCK_SECONDS: Final = 10.0  # of them, no reader has the patience for more
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderPlan:
-    """One PTY with its reader; bytes a second, 0 for as fast as it can."""
+    """One PTY with its reader; a pace is in bytes a second, 0 for as fast as possible."""
 
     name: str
     kind: ReaderKind
@@ -64,7 +64,7 @@ class ReaderPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChaosPlan:
-    """What one call of `ptymux stress --chaos` does; bytes."""
+    """What one call of `ptymux stress --chaos` does; sizes are in bytes."""
 
     kills: int
     child_bytes: int  # of each of the two
@@ -72,7 +72,7 @@ class ChaosPlan:
 
     @property
     def title(self) -> str:
-        """What it is, for people."""
+        """The heading for people."""
         return f"chaos {format_capacity(self.capacity)}"
 
     @property
@@ -97,11 +97,11 @@ class ChaosPlan:
 
     @property
     def deadline_seconds(self) -> float:
-        """When a run that has not ended by then is taken for stuck."""
+        """The seconds after which a run that has not ended counts as stuck."""
         return 30 + (self.kills + 1) * (_KILL_SECONDS + _STUCK_SECONDS)
 
     def kill_offset(self, index: int) -> int:
-        """Return what the lossless reader must have got for the kill number `index`, from 0."""
+        """Return the offset that the lossless reader has at kill number `index`, from 0."""
         return (index + 1) * self.child_bytes // (self.kills + 1)
 
     def _pace(self, seconds: float) -> float:
@@ -111,7 +111,7 @@ class ChaosPlan:
 def make_chaos_plan(
     kills: int = DEFAULT_KILLS, child_bytes: int | None = None, sizes: tuple[int, ...] = ()
 ) -> ChaosPlan:
-    """Return the plan for so many kills.
+    """Return the plan for `kills` kills.
 
     Raises:
         InvalidValueError: a number is out of bounds, there is more than one size, or there are too
@@ -135,7 +135,7 @@ def make_chaos_plan(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderMeasured:
-    """What one reader got, and what the last server said of its PTY; bytes."""
+    """What one reader got, and the statistics of its PTY at the end; sizes are in bytes."""
 
     plan: ReaderPlan
     check: ContentCheck
@@ -144,13 +144,13 @@ class ReaderMeasured:
     kills: int  # while there was output to come
     failure: str | None  # why it could not go on
     exit_code: int | None
-    stats: BufferStats | None  # None when there was nobody to tell
+    stats: BufferStats | None  # None when no server could be asked
     overflow_dropped: int  # the sum over its overflow events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChaosMeasured:
-    """Everything that a run measured."""
+    """All figures of one run."""
 
     plan: ChaosPlan
     seconds: float
@@ -169,7 +169,7 @@ class ChaosMeasured:
 
 @dataclass(frozen=True, slots=True)
 class ChaosJudged:
-    """A run with its verdicts: on the replacing, and on each reader."""
+    """A run with its verdicts: one on how servers were replaced, one on each reader."""
 
     measured: ChaosMeasured
     replaced: Verdict
@@ -177,17 +177,17 @@ class ChaosJudged:
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """All of them."""
+        """All verdicts."""
         return (self.replaced, *self.readers)
 
     @property
     def has_passed(self) -> bool:
-        """Whether all let the run pass."""
+        """Whether the run passed."""
         return has_passed(self.verdicts)
 
 
 def judge_chaos(measured: ChaosMeasured) -> ChaosJudged:
-    """Return the run with its verdicts; one that was not as planned proves nothing."""
+    """Return the run with its verdicts; a run that did not go as planned proves nothing."""
     return ChaosJudged(
         measured,
         verdict_of("replaced", _run_faults(measured), _run_missing(measured)),

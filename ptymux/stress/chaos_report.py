@@ -1,4 +1,4 @@
-"""What a run of `--chaos` came to: for people, for machines, and while it lasts.
+"""The report of `ptymux stress --chaos`: a table for people, JSON for machines.
 
 JSON, schema 1. Numbers are raw: bytes, seconds, and milliseconds where the name says so.
 
@@ -16,7 +16,7 @@ JSON, schema 1. Numbers are raw: bytes, seconds, and milliseconds where the name
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
@@ -26,14 +26,12 @@ from rich.text import Text
 
 from ptymux.core.units import format_capacity, format_duration, format_size
 from ptymux.stress.chaos import ChaosJudged, ChaosPlan, ReaderMeasured
-from ptymux.stress.live_display import bar
-from ptymux.stress.report import SCHEMA, complaints_of, verdicts_as_json
+from ptymux.stress.report import SCHEMA, complaints_of, counts_as_json, verdicts_as_json
 from ptymux.stress.result_table import PLAIN_WIDTH, STYLES, to_plain
 from ptymux.stress.verdict import Verdict, VerdictOutcome
 
-__all__ = ["chaos_as_json", "chaos_frame", "render_chaos", "render_chaos_plain"]
+__all__ = ["chaos_as_json", "render_chaos", "render_chaos_plain"]
 
-_COUNTED: Final = ("written", "consumed", "dropped", "trimmed", "retained", "unread")
 _HEADINGS: Final = (
     *("Reader", "Buffer", "Kills", "Delivered", "Skipped", "Dropped", "Silence", "Verdict"),
 )
@@ -43,7 +41,7 @@ _HEADINGS: Final = (
 
 
 def chaos_as_json(judged: ChaosJudged, machine: Mapping[str, object]) -> dict[str, object]:
-    """Return the run as the schema above has it; `machine` says where it ran."""
+    """Return the report as JSON values, as listed above; `machine` says where it ran."""
     m = judged.measured
     return {
         "schema": SCHEMA,
@@ -78,24 +76,16 @@ def _reader_json(r: ReaderMeasured, verdict: Verdict) -> dict[str, object]:
         "failure": r.failure,
         "delivered": r.check.size,
         "skipped": r.check.skipped,
-        **dict(zip(_COUNTED, _counted(r), strict=True)),
+        **counts_as_json(r.stats),
         "longest_silence_ms": 1000 * r.silence_seconds,
     }
-
-
-def _counted(r: ReaderMeasured) -> tuple[int | None, ...]:
-    s = r.stats
-    if s is None:
-        return (None,) * len(_COUNTED)
-    consumed, dropped = s.total_consumed, s.total_dropped
-    return (s.total_written, consumed, dropped, s.trimmed, s.retained, s.unread)
 
 
 # For people ------------------------------------------------------------------------------------
 
 
 def render_chaos(judged: ChaosJudged) -> RenderableType:
-    """Return the table of the readers, what was wrong, and the run in one line."""
+    """Return the report: a table of the readers, what was wrong, and a line that sums it up."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for heading in _HEADINGS:
         is_text = heading in ("Reader", "Verdict")
@@ -112,7 +102,7 @@ def render_chaos(judged: ChaosJudged) -> RenderableType:
 
 
 def render_chaos_plain(judged: ChaosJudged, width: int = PLAIN_WIDTH) -> str:
-    """Return the same as text without any escape sequence."""
+    """Return the same report as text without escape codes."""
     return to_plain(render_chaos(judged), width)
 
 
@@ -139,34 +129,3 @@ def _summary(judged: ChaosJudged) -> str:
         f"the server was killed {times}, {took}: {delivered} delivered, {gaps}, every byte "
         f"accounted for; the longest silence was {1000 * m.silence_seconds:.0f} ms"
     )
-
-
-# While it lasts --------------------------------------------------------------------------------
-
-
-def chaos_frame(
-    plan: ChaosPlan, kills: int, offsets: Sequence[int], silence_seconds: float, width: int
-) -> Group:
-    """Return what the screen shows now, within `width` columns."""
-    room = max(4, min(width, 100) - 18)
-    lines = [
-        Text.assemble(
-            (plan.title, "bold"),
-            f"  server killed {kills} of {plan.kills} times, ",
-            f"longest silence {1000 * silence_seconds:.0f} ms",
-            no_wrap=True,
-            overflow="crop",
-        )
-    ]
-    for reader, offset in zip(plan.readers, offsets, strict=True):
-        share = offset / plan.child_bytes
-        lines.append(
-            Text.assemble(
-                (f"{reader.name:<9}", "dim"),
-                bar(share, room),
-                f"{100 * share:>5.0f} %",
-                no_wrap=True,
-                overflow="crop",
-            )
-        )
-    return Group(*lines)

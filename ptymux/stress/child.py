@@ -1,4 +1,4 @@
-"""What the children write: every byte of it is known from its offset alone."""
+"""The programs that write the floods: every byte of their output follows from its offset."""
 
 from __future__ import annotations
 
@@ -51,16 +51,17 @@ _YES: Final = b"y\r\n"
 
 
 class ChildKind(enum.Enum):
-    """Which program writes."""
+    """The two programs."""
 
     COUNTER = "counter"  # numbered lines of 80 bytes; the terminal leaves them as they are
     YES = "yes"  # `yes | head -c BYTES`; the terminal makes "\r\n" of each newline
 
 
 def argv(kind: ChildKind, size: int, pace: float, *, waits: bool = False) -> tuple[str, ...]:
-    """Return the command that writes `size` bytes, a counter not faster than `pace` a second.
+    """Return the command that writes `size` bytes.
 
-    One that `waits` begins once its stdin has ended.
+    A counter writes at most `pace` bytes a second, 0 for as fast as it can. With `waits` it begins
+    at the end of its stdin.
     """
     if kind is ChildKind.YES:
         return ("sh", "-c", f"{'read go; ' if waits else ''}yes | head -c {size}")
@@ -69,12 +70,12 @@ def argv(kind: ChildKind, size: int, pace: float, *, waits: bool = False) -> tup
 
 
 def written_bytes(kind: ChildKind, size: int) -> int:
-    """Return how many bytes the terminal makes of a child's `size` bytes."""
+    """Return how many bytes the terminal makes of `size` bytes that a child writes."""
     return size + size // 2 if kind is ChildKind.YES else size
 
 
 def text(kind: ChildKind, offset: int, size: int) -> bytes:
-    """Return what the terminal has put at `[offset, offset + size)`."""
+    """Return the output that is right at `[offset, offset + size)`, as the terminal made it."""
     if kind is ChildKind.YES:
         at = offset % len(_YES)
         return (_YES * (size // len(_YES) + 2))[at : at + size]
@@ -89,7 +90,7 @@ def text(kind: ChildKind, offset: int, size: int) -> bytes:
 
 
 def first_difference(kind: ChildKind, offset: int, data: bytes) -> int | None:
-    """Return the offset of the first byte of `data` that is wrong, or None when all are right."""
+    """Return the offset of the first wrong byte of `data`, None when all are right."""
     wanted = text(kind, offset, len(data))
     if wanted == data:
         return None

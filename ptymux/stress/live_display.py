@@ -1,4 +1,4 @@
-"""Progress and gauges while the run lasts: drawn with rich on a terminal, else a line each."""
+"""The progress of `ptymux stress`: gauges on a terminal, else a line for each scenario."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Display", "Stage", "bar", "frame"]
 
 
 def bar(share: float, width: int, mark: float | None = None) -> Text:
-    """Return a gauge of `width` cells, full at a `share` of 1, with a mark where it alarms."""
+    """Return a gauge of `width` cells, full at a `share` of 1 and red beyond the `mark`."""
     full = round(max(0.0, min(1.0, share)) * width)
     at = None if mark is None else min(width - 1, round(mark * width))
     style = "red" if mark is not None and share > mark else "green"
@@ -41,7 +41,7 @@ def bar(share: float, width: int, mark: float | None = None) -> Text:
 def frame(
     plan: Plan, progress: Progress, finished: list[Result], seconds: float, size: tuple[int, int]
 ) -> Group:
-    """Return what the screen shows now, within `size` columns and rows."""
+    """Return the picture of a run that goes on, within `size` columns and rows."""
     width, height = size
     width = min(width - 3, 100)  # room for the "^C" that a terminal echoes
     scenario, sample = progress.scenario, progress.sample
@@ -102,10 +102,10 @@ def _finished(result: Result, width: int) -> Text:
 
 
 class Stage:
-    """Where progress is shown on stderr; a context manager.
+    """The place on stderr where progress is drawn; a context manager that clears it at its end.
 
-    On a terminal a few frames a second are drawn and taken away at the end; elsewhere, and where
-    no colours are wanted, `size` is None and lines are to be said in their place.
+    Where stderr is no terminal, or no colours are wanted, nothing can be drawn: `size` is None, and
+    lines of text are to be printed in its place.
     """
 
     def __init__(self) -> None:
@@ -133,14 +133,14 @@ class Stage:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """The columns and rows that there are for a frame, None where none is drawn."""
+        """The columns and rows for a picture, None where nothing can be drawn."""
         if self._live is None:
             return None
         size = self._live.console.size
         return size.width, size.height
 
     def draw(self, frame: Group) -> None:
-        """Show a frame in the place of the last one."""
+        """Draw a picture over the last one."""
         assert self._live is not None
         self._live.update(frame, refresh=True)
 
@@ -148,8 +148,8 @@ class Stage:
 class Display(Stage):
     """Shows the progress of scenarios: `update` is what `run` calls.
 
-    Elsewhere than on a terminal it tells in a line what ended. `results` are the scenarios that
-    ended, judged.
+    Elsewhere than on a terminal `say` gets a line for each scenario that ended. `results` are
+    those scenarios with their verdicts.
     """
 
     def __init__(self, plan: Plan, *, timing: bool, say: Callable[[str], None]) -> None:

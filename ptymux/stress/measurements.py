@@ -1,4 +1,4 @@
-"""What one scenario measured, as values: verdicts judge them, reports show them."""
+"""The figures of one scenario, which the runner measures, verdicts judge and reports show."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _MOST_SAMPLES = 600  # of one scenario; then every second one goes
 
 @dataclass(slots=True)
 class ContentCheck:
-    """Output as it was handed over, held against what the child wrote.
+    """Compares the output that a reader gets with what the child wrote.
 
-    `start` is where it has to begin; the offsets of `wrong_at` and `gap_at` are those of the first
-    byte that was wrong and of the first gap that was not told as it was.
+    `start` is the offset at which it must begin. `wrong_at` is the offset of the first wrong byte,
+    `gap_at` that of the first gap that was reported wrongly.
     """
 
     kind: ChildKind
@@ -47,7 +47,7 @@ class ContentCheck:
         self.end = self.start
 
     def add(self, part: Part) -> None:
-        """Compare the next part."""
+        """Compare the next part of the output."""
         if self.gap_at is None and part.offset - part.skipped != self.end:
             self.gap_at = self.end
         if self.wrong_at is None:
@@ -59,7 +59,7 @@ class ContentCheck:
 
 @dataclass(frozen=True, slots=True)
 class EventSeen:
-    """One report of lost bytes: an overflow of the PTY, or what its reader skipped."""
+    """One event about lost bytes: an overflow of the buffer, or what a reader skipped."""
 
     seconds: float  # since the scenario began
     amount: int
@@ -69,7 +69,7 @@ class EventSeen:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Where a scenario stood at one moment; bytes unless the name says otherwise."""
+    """The counters of a scenario at one moment; bytes unless the name says otherwise."""
 
     seconds: float  # since the scenario began
     written: int
@@ -79,7 +79,7 @@ class Sample:
 
 
 class Samples:
-    """At most some hundred samples, evenly spaced, however long the scenario lasts."""
+    """Some hundred samples at most, evenly spaced, however long the scenario lasts."""
 
     def __init__(self, interval_seconds: float) -> None:
         self.kept: list[Sample] = []
@@ -108,7 +108,7 @@ class Lateness:
 
     @classmethod
     def of(cls, late: Sequence[float]) -> Lateness:
-        """Return the figures of these ticks, one at least."""
+        """Return the figures of these ticks, of which there is at least one."""
         ordered = sorted(late)
         count = len(ordered)
         return cls(count, ordered[count // 2], ordered[count * 99 // 100], ordered[-1])
@@ -116,10 +116,10 @@ class Lateness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Everything that one scenario measured; bytes unless the name says otherwise.
+    """All figures of one scenario; bytes unless the name says otherwise.
 
-    `stats` are the final ones, `most_retained` and `overrun` the highest that were seen at any
-    look: bytes kept in the buffer, and bytes written beyond the credit of `block`.
+    `stats` are those at the end. `most_retained` is the most that was ever seen in the buffer,
+    `overrun` the most that a child in block mode was ever seen to write beyond a full buffer.
     """
 
     scenario: Scenario
@@ -139,7 +139,7 @@ class Measured:
     overrun: int
     memory_before: int  # resident here and in the keeper, the ring included
     memory_peak: int
-    backpressure: tuple[bool, ...]  # on and off as they were told
+    backpressure: tuple[bool, ...]  # the events in order, True for on
     overflows: tuple[EventSeen, ...]
     skips: tuple[EventSeen, ...]
     missed_events: int
@@ -149,17 +149,17 @@ class Measured:
 
     @property
     def peak_utilization(self) -> float:
-        """The most of the buffer that was ever waiting, 0.0 to 1.0."""
+        """The largest share of the buffer that ever waited to be read, 0.0 to 1.0."""
         return self.stats.high_water / self.stats.capacity if self.stats.capacity else 0.0
 
     @property
     def write_rate(self) -> float:
-        """Bytes a second that the child got rid of."""
+        """Bytes a second that the child wrote."""
         return self.stats.total_written / self.seconds if self.seconds else 0.0
 
     @property
     def consume_rate(self) -> float:
-        """Bytes a second that the consumer was handed."""
+        """Bytes a second that the consumer got."""
         return self.delivered / self.consumed_seconds if self.consumed_seconds else 0.0
 
     @property
@@ -168,15 +168,15 @@ class Measured:
         return spacing_of(self.overflows)
 
 
-def spacing_of(told: Iterable[EventSeen]) -> tuple[float, ...]:
-    """Return the times between the reports that are not final."""
-    at = [each.seconds for each in told if not each.final]
+def spacing_of(events: Iterable[EventSeen]) -> tuple[float, ...]:
+    """Return the times between the events that are not final."""
+    at = [each.seconds for each in events if not each.final]
     return tuple(b - a for a, b in pairwise(at))
 
 
 @dataclass(slots=True)
 class EventTally:
-    """The events of one PTY, sorted by what they tell."""
+    """Collects the events of one PTY by kind."""
 
     started_at: float  # seconds since the epoch
     backpressure: list[bool] = field(default_factory=list)
@@ -193,11 +193,11 @@ class EventTally:
             case Topic.BACKPRESSURE_ON | Topic.BACKPRESSURE_OFF:
                 self.backpressure.append(event.topic is Topic.BACKPRESSURE_ON)
             case Topic.BUFFER_OVERFLOW:
-                self.overflows.append(self._told(event, "dropped"))
+                self.overflows.append(self._seen(event, "dropped"))
             case Topic.READER_SKIPPED:
-                self.skips.append(self._told(event, "skipped"))
+                self.skips.append(self._seen(event, "skipped"))
 
-    def _told(self, event: EventEnvelope, what: str) -> EventSeen:
+    def _seen(self, event: EventEnvelope, what: str) -> EventSeen:
         amount, total = event.payload[f"{what}_since_last"], event.payload[f"total_{what}"]
         assert isinstance(amount, int)
         assert isinstance(total, int)

@@ -1,4 +1,4 @@
-"""What `ptymux stress` runs: scenarios, and for each what the laws say must come of it."""
+"""What `ptymux stress` runs: scenarios, and the outcome that the laws of the account demand."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FLOOD: Final = 200e6  # bytes a second; a terminal hardly takes more
 
 
 class Conduct(enum.Enum):
-    """How the consumer behaves; the value is its name for people."""
+    """How the reader of a scenario behaves; the value is its name for people."""
 
     NEVER = "never reads"
     SLOW = "slow"
@@ -48,7 +48,7 @@ class Conduct(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One child, one buffer, one consumer; bytes unless the name says otherwise."""
+    """One child, one buffer, one reader; bytes unless the name says otherwise."""
 
     name: str
     conduct: Conduct
@@ -59,22 +59,22 @@ class Scenario:
 
     @property
     def title(self) -> str:
-        """The name with the size, for people."""
+        """The name and the size of the buffer, for people."""
         return f"{self.name} {format_capacity(self.capacity)}"
 
     @property
     def on_full(self) -> OnFull:
-        """What the PTY does when its buffer is full."""
+        """What happens when the buffer is full."""
         return OnFull.BLOCK if self.conduct is Conduct.BLOCK else OnFull.DROP
 
     @property
     def total(self) -> int:
-        """Bytes that the PTY has to count as written."""
+        """The bytes that must be counted as written."""
         return written_bytes(self.child, self.child_bytes)
 
     @property
     def dropped(self) -> tuple[int, int]:
-        """The least and the most that can be dropped; the same where the laws are exact."""
+        """The least and the most bytes that may be dropped; equal where the laws are exact."""
         overflow = max(0, self.total - self.capacity)
         match self.conduct:
             case Conduct.NEVER:
@@ -88,7 +88,7 @@ class Scenario:
 
     @property
     def raises_backpressure(self) -> bool:
-        """Whether the consumer must be seen to fall behind the threshold."""
+        """Whether backpressure must go on."""
         if not self.capacity or self.conduct is Conduct.FAST:
             return False
         if self.conduct is Conduct.SLOW:
@@ -97,14 +97,14 @@ class Scenario:
 
     @property
     def reports(self) -> int:
-        """Overflow events before the final one that must be there."""
+        """The least number of overflow events before the final one."""
         if not self.dropped[0]:
             return 0
         return 2 if self.pace else 1
 
     @property
     def deadline_seconds(self) -> float:
-        """When a run that has not ended by then is taken for stuck."""
+        """The seconds after which a scenario that has not ended counts as stuck."""
         slowest = min(self.pace or 500e3, 500e3)
         return 30 + self.total / slowest
 
@@ -120,7 +120,7 @@ class Plan:
 
     @property
     def is_default(self) -> bool:
-        """Whether the limit on the time of the whole run applies."""
+        """Whether nothing was chosen; then the time of the whole run is limited, too."""
         return (self.sizes, self.child, self.child_bytes) == (
             DEFAULT_SIZES,
             ChildKind.COUNTER,
@@ -196,7 +196,7 @@ def _scenarios(sizes: Sequence[int], child_bytes: int, child: ChildKind) -> Iter
         name="paced",
         conduct=Conduct.NEVER,
         capacity=min([child_bytes // _PACED_SHARE, *sizes]) if sizes else 0,
-        child=ChildKind.COUNTER,  # `yes` cannot be told a pace
+        child=ChildKind.COUNTER,  # `yes` has no pace
         child_bytes=child_bytes,
         pace=min(_PACE, child_bytes / _PACED_SECONDS),
     )

@@ -1,4 +1,4 @@
-"""Utilization and drops over time as SVG: a small panel for each scenario."""
+"""The picture of `ptymux stress --plot`: utilization and drops over time, a panel a scenario."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def plot(report: StressReport) -> str:
 
 
 def round_up(value: float) -> float:
-    """Return the next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15 and so on, also below; 1 for nothing."""
+    """Return the next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, ..., also below 1; of 0 it is 1."""
     if value <= 0:
         return 1.0
     power: float = 10.0 ** math.floor(math.log10(value))

@@ -1,4 +1,4 @@
-"""A keeper with a server for one command alone: at a socket of its own, and gone at its end."""
+"""A server for one command alone: at a socket of its own, with a keeper, and gone at the end."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ptymux.client.autostart import start_server
-from ptymux.client.reconnect import connect_patiently
+from ptymux.client.reconnect import ServerReconnect
 from ptymux.errors import PtymuxError
 
 __all__ = ["kill_server", "private_server", "undisturbed"]
 
 _LEAVE_SECONDS: Final = 10.0  # of the server, should nobody be left to end it
-_END_SECONDS: Final = 10.0  # for it to end when told to
+_END_SECONDS: Final = 10.0  # for it to end when asked to
 
 
 @contextlib.contextmanager
 def private_server() -> Iterator[str]:
-    """Give the socket of a server in a directory of its own; both are gone afterwards."""
+    """Start a server in a directory of its own, and give its socket; afterwards both are gone."""
     folder = tempfile.mkdtemp(prefix=f"ptymux-chaos-{os.getpid()}-", dir="/tmp")
     path = os.path.join(folder, "s.sock")
     failed = False
@@ -44,7 +44,7 @@ def private_server() -> Iterator[str]:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Have what ends a program wait for the end of the block."""
+    """Have signals that end a program wait for the end of the block."""
     signums = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
     try:
@@ -57,7 +57,7 @@ def _end_server(path: str) -> None:
     """End keeper, server and children; return once they are gone."""
     processes = []
     try:
-        with contextlib.suppress(PtymuxError), connect_patiently(path) as connection:
+        with contextlib.suppress(PtymuxError), ServerReconnect(path).wait() as connection:
             found = connection.call("status")
             for name in ("pid", "keeper_pid"):
                 with contextlib.suppress(OSError):
@@ -85,8 +85,8 @@ def _have_ended(pidfds: Sequence[int], seconds: float) -> bool:
 
 
 def kill_server(path: str) -> None:
-    """Kill the server that serves now; return once it is gone."""
-    with connect_patiently(path) as connection:
+    """Kill the server behind the socket `path`; return once it is gone."""
+    with ServerReconnect(path).wait() as connection:
         pidfd = os.pidfd_open(connection.server["pid"])
         try:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)

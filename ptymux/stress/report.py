@@ -1,4 +1,4 @@
-"""What a run came to, as rows for people and as JSON for machines.
+"""The report of `ptymux stress`: rows for people, JSON for machines.
 
 JSON, schema 1. Numbers are raw: bytes, seconds, bytes a second, shares of 1.
 
@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Final
 
+from ptymux.core.notifications import BufferStats
 from ptymux.core.units import format_capacity, format_duration, format_size
 from ptymux.stress.measurements import Measured
 from ptymux.stress.plan import THRESHOLD, Plan
@@ -39,6 +40,7 @@ __all__ = [
     "columns",
     "complaints",
     "complaints_of",
+    "counts_as_json",
     "summary",
     "verdicts_as_json",
     "word",
@@ -46,10 +48,20 @@ __all__ = [
 
 SCHEMA: Final = 1
 
+# Member of a report, and the counter of the PTY that it has.
+_COUNTERS: Final[Mapping[str, str]] = {
+    "written": "total_written",
+    "consumed": "total_consumed",
+    "dropped": "total_dropped",
+    "trimmed": "trimmed",
+    "retained": "retained",
+    "unread": "unread",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StressReport:
-    """A whole run, judged."""
+    """A whole run with its verdicts."""
 
     plan: Plan
     timing: bool
@@ -59,7 +71,7 @@ class StressReport:
 
     @property
     def has_passed(self) -> bool:
-        """Whether every verdict lets the run pass."""
+        """Whether the run passed."""
         return has_passed(self.verdicts) and all(result.has_passed for result in self.results)
 
 
@@ -67,7 +79,7 @@ class StressReport:
 
 
 def as_json(report: StressReport, machine: Mapping[str, object]) -> dict[str, object]:
-    """Return the report as the schema above has it; `machine` says where it ran."""
+    """Return the report as JSON values, as listed above; `machine` says where it ran."""
     plan = report.plan
     return {
         "schema": SCHEMA,
@@ -84,10 +96,18 @@ def as_json(report: StressReport, machine: Mapping[str, object]) -> dict[str, ob
 
 
 def verdicts_as_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
-    """Return verdicts as the schema above has them."""
+    """Return verdicts as JSON values."""
     return [
         {"name": v.name, "outcome": v.outcome.value, "reasons": list(v.reasons)} for v in verdicts
     ]
+
+
+def counts_as_json(stats: BufferStats | None) -> dict[str, int | None]:
+    """Return where the bytes of a PTY went; all are None when nobody knows."""
+    return {
+        name: None if stats is None else getattr(stats, counter)
+        for name, counter in _COUNTERS.items()
+    }
 
 
 def _scenario_json(result: Result) -> dict[str, object]:
@@ -108,12 +128,7 @@ def _scenario_json(result: Result) -> dict[str, object]:
         "consumed_seconds": m.consumed_seconds,
         "write_rate": m.write_rate,
         "consume_rate": m.consume_rate,
-        "written": stats.total_written,
-        "consumed": stats.total_consumed,
-        "dropped": stats.total_dropped,
-        "trimmed": stats.trimmed,
-        "retained": stats.retained,
-        "unread": stats.unread,
+        **counts_as_json(stats),
         "skipped": m.skipped,
         "overrun": m.overrun,
         "peak_utilization": m.peak_utilization,
@@ -123,12 +138,12 @@ def _scenario_json(result: Result) -> dict[str, object]:
         "backpressure_off": len(m.backpressure) - sum(m.backpressure),
         "overflow_events": [
             {
-                "seconds": told.seconds,
-                "dropped_since_last": told.amount,
-                "total_dropped": told.total,
-                "final": told.final,
+                "seconds": event.seconds,
+                "dropped_since_last": event.amount,
+                "total_dropped": event.total,
+                "final": event.final,
             }
-            for told in m.overflows
+            for event in m.overflows
         ],
         "overflow_spacing": list(m.spacing_seconds),
         "lateness": {"ticks": late.ticks, "p50": late.p50, "p99": late.p99, "max": late.worst},
@@ -141,7 +156,7 @@ def _scenario_json(result: Result) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class ReportColumn:
-    """A column of the table: its heading, and a cell for each scenario.
+    """One column of the table: its heading, and a cell for each scenario.
 
     Columns with the same `group` can stand on top of each other where there is little room.
     """
@@ -185,7 +200,7 @@ _HEADINGS: Final = (
 
 def _cells(m: Measured) -> Iterator[str]:
     s, late, spacing = m.stats, m.lateness, m.spacing_seconds
-    on, final = sum(m.backpressure), sum(told.final for told in m.overflows)
+    on, final = sum(m.backpressure), sum(event.final for event in m.overflows)
     yield m.scenario.name
     yield format_capacity(m.scenario.capacity)
     yield format_size(s.total_written)
@@ -204,7 +219,7 @@ def _cells(m: Measured) -> Iterator[str]:
 
 
 def word(verdicts: Sequence[Verdict]) -> VerdictOutcome:
-    """Return the worst outcome; skipped ones say nothing."""
+    """Return the worst outcome of some verdicts; skipped ones do not count."""
     outcomes = {verdict.outcome for verdict in verdicts}
     for outcome in (VerdictOutcome.FAILED, VerdictOutcome.NOT_EXERCISED):
         if outcome in outcomes:
@@ -213,7 +228,7 @@ def word(verdicts: Sequence[Verdict]) -> VerdictOutcome:
 
 
 def complaints(report: StressReport) -> Iterator[tuple[VerdictOutcome, str]]:
-    """Yield a line for each reason that kept a verdict from passing."""
+    """Yield a line for each reason why the run did not pass."""
     for result in report.results:
         yield from complaints_of(result.verdicts, f"{result.measured.scenario.title}: ")
     yield from complaints_of(report.verdicts, "all: ")
@@ -222,7 +237,7 @@ def complaints(report: StressReport) -> Iterator[tuple[VerdictOutcome, str]]:
 def complaints_of(
     verdicts: Iterable[Verdict], where: str = ""
 ) -> Iterator[tuple[VerdictOutcome, str]]:
-    """Yield a line, which begins with `where`, for each reason of those that have not passed."""
+    """Yield a line, after `where`, for each reason why one of the verdicts did not pass."""
     for verdict in verdicts:
         if not verdict.has_passed:
             for reason in verdict.reasons:
@@ -230,7 +245,7 @@ def complaints_of(
 
 
 def summary(report: StressReport) -> str:
-    """Return the run in one line."""
+    """Return the line that sums the run up."""
     stats = [result.measured.stats for result in report.results]
     bad = sum(not result.has_passed for result in report.results)
     took = format_duration(report.seconds)

@@ -1,4 +1,4 @@
-"""The table at the end, drawn with rich in the room that there is."""
+"""The table at the end of `ptymux stress`, drawn in the room that the screen has."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def render(report: StressReport, width: int) -> RenderableType:
 
 
 def render_plain(report: StressReport, width: int = PLAIN_WIDTH) -> str:
-    """Return the whole report as text without any escape sequence."""
+    """Return the whole report as text without escape codes."""
     return to_plain(render(report, width), width)
 
 
 def to_plain(drawn: RenderableType, width: int) -> str:
-    """Return what is drawn as text without any escape sequence, in lines of at most `width`."""
+    """Return what is drawn as text without escape codes, in lines of at most `width` columns."""
     console = Console(color_system=None, width=width, force_terminal=False, legacy_windows=False)
     with console.capture() as capture:
         console.print(drawn)

@@ -1,9 +1,9 @@
-"""Runs the scenarios of a plan, one after the other, and measures.
+"""Runs the scenarios of `ptymux stress`, one after the other, and measures them.
 
-As in any program that uses the library: the engine is in a keeper process, the consumer and the
-ticker that notices how late timers come are in one event loop here; the child begins once both are
-there. Memory is that of both processes, the ring counted once. What the measuring itself costs,
-drawing included, is not counted as lateness.
+It works as any program that uses the library: a keeper process has the PTYs. This process has one
+event loop with the reader and with a ticker, which notices how late timers come. The child begins
+once both are there. Memory is that of both processes, with the ring counted once. The time that
+measuring and drawing take is not counted as lateness.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _TOPICS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands: in which scenario, how far, and what just ended, if anything did."""
+    """How far a run is: which scenario, its last sample, and its figures if it just ended."""
 
     index: int  # of the scenario in the plan, from 0
     scenario: Scenario
@@ -57,7 +57,7 @@ OnProgress = Callable[[Progress], None]
 
 
 async def run(plan: Plan, on_progress: OnProgress = lambda _progress: None) -> list[Measured]:
-    """Run all scenarios and return what they measured; cancelled, it leaves nothing behind.
+    """Run all scenarios and return their figures; a cancelled run leaves nothing behind.
 
     Raises:
         PtymuxError: a child could not be started.
@@ -97,7 +97,7 @@ class _Run:
         self._is_ended = False  # nothing more will be written
 
     async def measure(self) -> Measured:
-        """Return what the scenario measured; its PTY is gone then."""
+        """Run the scenario and return its figures; its PTY is gone then."""
         manager, scenario = self._manager, self._scenario
         kind = ReaderKind.LOSSLESS if scenario.conduct is Conduct.BLOCK else ReaderKind.CONSUMER
         with _warnings() as warnings, _Gate() as gate:
@@ -217,7 +217,7 @@ class _Run:
             written = reader.offset + reader.backlog
             is_due = self._is_ended or (reader.delivered + size) * SLOWNESS <= written
             if is_due and self._take_unless_kept(reader, size):
-                await asyncio.sleep(0)  # the manager is told of output between two parts
+                await asyncio.sleep(0)  # the manager learns of output between two parts
             else:
                 await asyncio.sleep(_TICK_SECONDS / 2)
 
@@ -274,7 +274,7 @@ class _Run:
             self._events.add(event)
 
     def _look(self, reader: OutputReader) -> None:
-        """Hold what is bounded against its bound."""
+        """Note how far the child is beyond a full buffer, where it must wait."""
         if self._scenario.conduct is Conduct.BLOCK:
             self._overrun = max(self._overrun, reader.backlog - self._scenario.capacity)
 
@@ -308,13 +308,13 @@ def _memory(link: PrivateLink) -> int:
 
 
 class _Gate:
-    """Keeps a child from writing before somebody is there to see it: a stdin that has not ended."""
+    """A stdin that has not ended, which keeps a child from writing before its reader is there."""
 
     def __init__(self) -> None:
         self.fd, self._other_end = os.pipe2(os.O_CLOEXEC)
 
     def open(self) -> None:
-        """Let it begin; again is no error."""
+        """Let the child begin; again is no error."""
         if self._other_end >= 0:
             os.close(self._other_end)
             self._other_end = -1

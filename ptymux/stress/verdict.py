@@ -1,4 +1,4 @@
-"""From what a scenario measured to verdicts; what was not put to the test cannot pass."""
+"""Verdicts on the figures of a scenario; what was not put to the test does not pass."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MEMORY_EXTRA: Final = 16 * MIB
 
 
 class VerdictOutcome(enum.Enum):
-    """What a verdict says."""
+    """The word of a verdict."""
 
     OK = "ok"
     FAILED = "failed"
@@ -48,7 +48,7 @@ class VerdictOutcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One judgement; the reasons say what was wrong or missing."""
+    """The answer to one question about a run; the reasons say what was wrong or missing."""
 
     name: str
     outcome: VerdictOutcome
@@ -56,7 +56,7 @@ class Verdict:
 
     @property
     def has_passed(self) -> bool:
-        """Whether it lets the run pass."""
+        """Whether the run may pass."""
         return self.outcome in (VerdictOutcome.OK, VerdictOutcome.SKIPPED)
 
 
@@ -69,17 +69,17 @@ class Result:
 
     @property
     def has_passed(self) -> bool:
-        """Whether all verdicts let the run pass."""
+        """Whether the scenario passed."""
         return has_passed(self.verdicts)
 
 
 def has_passed(verdicts: Iterable[Verdict]) -> bool:
-    """Return whether all verdicts let the run pass."""
+    """Whether none of the verdicts keeps a run from passing."""
     return all(verdict.has_passed for verdict in verdicts)
 
 
 def judge(measured: Measured, *, timing: bool = True) -> Result:
-    """Return a scenario with its verdicts: correctness, block where it applies, timing."""
+    """Return a scenario with its verdicts: correctness, block if that is its mode, timing."""
     verdicts = [verdict_of("correctness", _faults(measured), _missing(measured))]
     if measured.scenario.conduct is Conduct.BLOCK:
         verdicts.append(verdict_of("block", _block_faults(measured), _block_missing(measured)))
@@ -92,7 +92,7 @@ def judge(measured: Measured, *, timing: bool = True) -> Result:
 
 
 def judge_run(plan: Plan, seconds: float, *, timing: bool = True) -> tuple[Verdict, ...]:
-    """Return the verdicts on the run as a whole: on its time, if it is the default one."""
+    """Return the verdicts on the run as a whole: on its time, if nothing was chosen."""
     if not plan.is_default:
         return ()
     if not timing:
@@ -106,7 +106,7 @@ def judge_run(plan: Plan, seconds: float, *, timing: bool = True) -> tuple[Verdi
 
 
 def verdict_of(name: str, faults: Iterable[str], missing: Iterable[str] = ()) -> Verdict:
-    """Return the verdict: failed where there are faults, else not exercised if something missed."""
+    """Return a verdict: failed with faults, else not exercised if something is missing, else ok."""
     if reasons := tuple(faults):
         return Verdict(name, VerdictOutcome.FAILED, reasons)
     if reasons := tuple(missing):
@@ -115,13 +115,13 @@ def verdict_of(name: str, faults: Iterable[str], missing: Iterable[str] = ()) ->
 
 
 def unless(is_right: bool, reason: str) -> Iterator[str]:
-    """Yield the reason if something is wrong."""
+    """Yield the reason, unless all is right."""
     if not is_right:
         yield reason
 
 
 def equal(what: str, is_: int, must: int) -> Iterator[str]:
-    """Yield how a number differs from what it must be."""
+    """Yield in words that a number is not what it must be, unless it is."""
     yield from unless(is_ == must, f"{what} is {is_}, it must be {must}")
 
 
@@ -191,7 +191,7 @@ def _drop_faults(m: Measured) -> Iterator[str]:
 
 
 def _consumed_faults(m: Measured) -> Iterator[str]:
-    """What the consumer got: every byte right, every gap told, nothing left when it is done."""
+    """Yield what is wrong with what the consumer got: bytes, gaps, something left at the end."""
     scenario, check = m.scenario, m.consumed
     yield from equal("the reader's start", m.start, 0)
     yield from equal("the output's end", m.end, scenario.total)
@@ -216,7 +216,7 @@ def _tail_faults(m: Measured) -> Iterator[str]:
 
 
 def content_faults(what: str, check: ContentCheck) -> Iterator[str]:
-    """Yield where output was not what the child wrote, or a gap not told as it was."""
+    """Yield where output was not what the child wrote, or a gap was reported wrongly."""
     yield from unless(check.wrong_at is None, f"the {what} byte at {check.wrong_at} is wrong")
     yield from unless(check.gap_at is None, f"the gap at {check.gap_at} was not told as it was")
 
@@ -230,35 +230,35 @@ def _event_faults(m: Measured) -> Iterator[str]:
     yield from _report_faults("skipped", m.skips, m.skipped)
     yield from equal("overflow events counted", m.stats.overflow_events, len(m.overflows))
     yield from equal("warnings logged", m.warnings, 1 if m.stats.total_dropped else 0)
-    told = m.backpressure
+    changes = m.backpressure
     yield from unless(
-        all(on is (index % 2 == 0) for index, on in enumerate(told)),
+        all(on is (index % 2 == 0) for index, on in enumerate(changes)),
         "backpressure on and off do not alternate",
     )
-    yield from equal("backpressure.on events", sum(told), m.stats.backpressure_events)
+    yield from equal("backpressure.on events", sum(changes), m.stats.backpressure_events)
     yield from unless(not m.stats.backpressure, "backpressure is on at the end")
-    yield from unless(not told or not told[-1], "backpressure.off was not told")
+    yield from unless(not changes or not changes[-1], "backpressure.off was not told")
     if not m.scenario.capacity:
-        yield from equal("backpressure events without a buffer", len(told), 0)
+        yield from equal("backpressure events without a buffer", len(changes), 0)
 
 
-def _report_faults(what: str, told: Sequence[EventSeen], total: int) -> Iterator[str]:
-    yield from equal(f"the sum over {what} events", sum(each.amount for each in told), total)
+def _report_faults(what: str, events: Sequence[EventSeen], total: int) -> Iterator[str]:
+    yield from equal(f"the sum over {what} events", sum(each.amount for each in events), total)
     so_far = 0
-    for each in told:
+    for each in events:
         so_far += each.amount
         yield from equal(f"the total in the {what} event at {each.seconds:.3f} s",
                           each.total, so_far)  # fmt: skip
-    for seconds in spacing_of(told):
+    for seconds in spacing_of(events):
         yield from unless(
             seconds >= REPORT_SECONDS - _CLOCK_SECONDS,
             f"{what} events {seconds:.3f} s apart, {REPORT_SECONDS:.0f} s at least",
         )
-    yield from unless(not told or told[-1].final, f"the last {what} event is not final")
+    yield from unless(not events or events[-1].final, f"the last {what} event is not final")
 
 
 def _missing(m: Measured) -> Iterator[str]:
-    """What had to happen for the scenario to prove anything."""
+    """Yield what did not happen although the scenario proves nothing without it."""
     scenario = m.scenario
     if scenario.dropped[0]:
         yield from unless(m.stats.total_dropped > 0, "nothing was dropped")

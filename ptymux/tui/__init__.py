@@ -1,1 +1,1 @@
-"""What people look at: pictures of PTYs for a terminal, and the loop that keeps them true."""
+"""The dashboard: how it gets its numbers, draws its picture and understands its keys."""

@@ -1,4 +1,4 @@
-"""What somebody chose to see and to do: order, filter, the selected row, questions and answers."""
+"""What a user of the dashboard chose: order, lane, the selected row, answers to questions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIGNALS: Final[Mapping[str, str]] = {
 
 
 class Sort(enum.StrEnum):
-    """What rows are ordered by, in the order in which the key goes through them."""
+    """What the rows are ordered by; the key `s` goes through these in turn."""
 
     RATE = "rate"
     DROPS = "drops"
@@ -38,7 +38,7 @@ class Sort(enum.StrEnum):
 
 
 class Local(enum.Enum):
-    """What a key asks of the dashboard itself."""
+    """What a key asks the dashboard itself to do."""
 
     QUIT = "quit"
     INTERRUPT = "interrupt"
@@ -48,7 +48,7 @@ class Local(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a key asks of the server, and what is said once that is done."""
+    """A request to the server that a key asks for, with the words for its beginning and its end."""
 
     method: str
     params: Mapping[str, object]
@@ -77,14 +77,14 @@ _KEYS: Final[Mapping[Sort, Callable[[SampleRow], _Key]]] = {
 def sort_rows(
     rows: Sequence[SampleRow], sort: Sort, *, is_reversed: bool = False
 ) -> list[SampleRow]:
-    """Return the rows in order, the most first; those that have ended come last."""
+    """Return the rows in order, the largest first, PTYs that have ended last."""
     key = _KEYS[sort]
     ordered = sorted(rows, key=lambda row: (*key(row), row.pty.number), reverse=is_reversed)
     return sorted(ordered, key=lambda row: not row.pty.is_live)
 
 
 class Choice:
-    """Turns rows into those to be shown, and keys into what is to be done."""
+    """Chooses the rows to be shown, and turns keys into what is to be done."""
 
     def __init__(self, sort: Sort = Sort.RATE, lane: str | None = None) -> None:
         self.sort = sort
@@ -97,7 +97,7 @@ class Choice:
         self.page = 1  # rows on the screen
         self.rows: list[SampleRow] = []  # all that are to be shown, in order
         self.question: str | None = None
-        self.said: str = ""
+        self.message: str = ""
         self.lanes: list[str] = []
         self._all: Sequence[SampleRow] = ()
         self._order: dict[str, int] = {}
@@ -105,7 +105,7 @@ class Choice:
         self._on_answer: Callable[[str], Answer] | None = None
 
     def update(self, rows: Sequence[SampleRow], at: float) -> None:
-        """Take new rows; their order changes at most once a second."""
+        """Take the rows of a new sample; their order changes at most once a second."""
         self._all = rows
         self.lanes = sorted({row.pty.lane for row in rows})
         if at - self._ordered_at >= _REORDER_SECONDS or not self._order:
@@ -114,8 +114,8 @@ class Choice:
         self._choose()
 
     def press(self, key: str) -> Answer:
-        """Take a key; return what is to be done, if that is not done with it."""
-        self.said = ""
+        """Take a key; return what others have to do for it, None if that is nothing."""
+        self.message = ""
         if key == "ctrl-c":
             return Local.INTERRUPT
         if key == "ctrl-z":
@@ -131,12 +131,12 @@ class Choice:
 
     @property
     def selected_row(self) -> SampleRow | None:
-        """The row that is selected, None for none."""
+        """The selected row, None if there is none."""
         index = self._index()
         return None if index is None else self.rows[index]
 
     def scroll(self, page: int) -> list[SampleRow]:
-        """Return the rows that are on a screen with room for so many."""
+        """Return the rows that a screen shows that has room for `page` of them."""
         self.page = max(1, page)
         index = self._index()
         if index is not None:
@@ -208,12 +208,12 @@ class Choice:
         """Return the selected row if it is of that kind; say what is wrong if not."""
         row = self.selected_row
         if row is None:
-            self.said = "select a row first, with the arrow keys"
+            self.message = "select a row first, with the arrow keys"
         elif row.pty.is_live == is_live:
             return row
         else:
             what = "has ended" if is_live else "lives; x kills it"
-            self.said = f"{_label(row)} {what}"
+            self.message = f"{_label(row)} {what}"
         return None
 
     def _kill(self) -> None:
@@ -232,7 +232,7 @@ class Choice:
         def answer(key: str) -> Answer:
             if key in ("y", "Y"):
                 return call
-            self.said = "nothing was done"
+            self.message = "nothing was done"
             return None
 
         self._ask(f"{question} y/n", answer)
@@ -245,7 +245,7 @@ class Choice:
 
         def answer(key: str) -> Answer:
             if key not in SIGNALS:
-                self.said = "nothing was sent"
+                self.message = "nothing was sent"
                 return None
             name = SIGNALS[key]
             params = {"pty": pty_id, "signal": name}

@@ -1,4 +1,4 @@
-"""What a terminal sends when somebody types, as names of keys."""
+"""Turns the bytes that a terminal sends for typed keys into names of keys."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LONGEST: Final = 64  # bytes of a sequence that has begun and does not end
 
 
 class KeyDecoder:
-    """Cuts what is read into keys; what was pasted is none, as nobody meant it as commands."""
+    """Cuts bytes into keys; pasted text gives none, as nobody meant it as commands."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -47,11 +47,11 @@ class KeyDecoder:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a sequence has begun: the Esc key, if nothing follows soon."""
+        """Whether an escape sequence has begun; if nothing follows soon, it was the Esc key."""
         return bool(self._rest) and not self._is_paste
 
     def feed(self, data: bytes) -> list[str]:
-        """Return the keys that are complete: a name, or the character itself."""
+        """Take bytes; return the keys that are complete by now: names, or characters themselves."""
         data, self._rest = self._rest + data, b""
         keys: list[str] = []
         while data:
@@ -70,7 +70,7 @@ class KeyDecoder:
         return keys
 
     def flush(self) -> list[str]:
-        """Return the key that it is when nothing follows what has begun."""
+        """Return the key of a sequence that has begun and that nothing follows."""
         begun, self._rest = self._rest, b""
         return ["escape"] if begun == b"\x1b" else []
 

@@ -1,4 +1,4 @@
-"""The picture of all PTYs as lines: totals, the table, the last events, the keys."""
+"""The picture that the dashboard shows, as lines: totals, the PTYs, the last events, the keys."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ _HELP: Final = (
 
 @dataclass(slots=True)
 class Overview:
-    """Everything that a picture shows."""
+    """All that the picture of the dashboard is made of."""
 
     model: Model = field(default_factory=Model)
     choice: Choice = field(default_factory=Choice)
     news: News = field(default_factory=News)
-    trouble: str = ""  # with the server; what is shown is as of before
+    trouble: str = ""  # with the server; the rest of the picture is older then
     hint: str = ""  # what to do when there are no rows
-    said: str = ""  # what came of an action
+    message: str = ""  # how an action ended
 
 
 def draw_frame(
     overview: Overview, size: tuple[int, int], now: float, glyphs: Glyphs = BLOCKS
 ) -> list[Line]:
-    """Return the lines of a screen of `size` columns and rows, exactly so many."""
+    """Return the picture for a screen of `size` columns and rows, with a line for each row."""
     width, height = size
     choice = overview.choice
     lines: list[Line] = []
@@ -92,7 +92,7 @@ def draw_frame(
             lines.append(_draw_rule(overview, width, glyphs))
             news -= 1
         lines += draw_news(overview.news, overview.model.names, width, news, glyphs)
-    # The totals come last: they tell which rows the others drew.
+    # The totals come last: they say which rows the others drew.
     lines = [_draw_totals(overview, width), *lines, *[[]] * (height - 2 - len(lines))]
     lines = lines[: height - 1]
     lines.append(_draw_bottom(overview, width, glyphs))
@@ -102,7 +102,7 @@ def draw_frame(
 def draw_list(
     overview: Overview, width: int, now: float, glyphs: Glyphs = BLOCKS, *, news: int = 5
 ) -> list[Line]:
-    """Return the lines of one picture with room for every PTY, for a file or a pipe."""
+    """Return the picture with all PTYs, however many, for a file or a pipe."""
     choice = overview.choice
     table = _draw_rows(overview, width, len(choice.rows), now, glyphs)
     lines = [_draw_totals(overview, width), *table]
@@ -192,7 +192,7 @@ def _draw_choice(choice: Choice) -> Line:
 
 
 def _draw_rule(overview: Overview, width: int, glyphs: Glyphs) -> Line:
-    """Return the line above the events, which tells what the selected row cannot."""
+    """Return the line above the events, with what the selected row has no room for."""
     row = overview.choice.selected_row
     title = "events" if row is None else f"{row.pty.number} {_detail(row)}"
     text = fit(title, min(width - 4, len(title)), NONE if row else DIM, cut=glyphs.cut)
@@ -218,9 +218,9 @@ def _draw_bottom(overview: Overview, width: int, glyphs: Glyphs) -> Line:
     choice = overview.choice
     if choice.question is not None:
         return fit(f" {choice.question}", width, Style(bold=True, color="yellow"), cut=glyphs.cut)
-    said = choice.said or overview.said
-    if said:
-        return fit(f" {said}", width, BOLD, cut=glyphs.cut)
+    message = choice.message or overview.message
+    if message:
+        return fit(f" {message}", width, BOLD, cut=glyphs.cut)
     if choice.shows_help:
         return fit(" any key goes back", width, DIM)
     line: Line = []

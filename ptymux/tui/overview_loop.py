@@ -1,4 +1,4 @@
-"""The overview on a terminal: one selector over keys, connections, signals and two timers."""
+"""The loop of the live dashboard: it waits for keys, the server, signals and two timers at once."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from ptymux.tui.painter import ENTER, LEAVE, Painter, color_system
 from ptymux.tui.source import Source
 from ptymux.tui.widgets import Glyphs
 
-__all__ = ["Live"]
+__all__ = ["OverviewLoop"]
 
 _SAMPLE_SECONDS: Final = 0.25
 _FRAME_SECONDS: Final = 0.1  # between two that no key asked for
 _ESCAPE_SECONDS: Final = 0.05  # after which Esc was a key, and not the beginning of one
-_SAID_SECONDS: Final = 5.0
+_MESSAGE_SECONDS: Final = 5.0
 _LEAVE_SECONDS: Final = 0.5  # for a terminal that takes nothing, to be restored
 _CANCEL: Final = b"\x18"  # ends an escape sequence that was cut
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
 _CAUGHT: Final = (*_ENDING, signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)
 
 
-class Live:
-    """Draws until somebody quits; `run` returns the exit code."""
+class OverviewLoop:
+    """Shows the dashboard on the terminal until somebody quits."""
 
     def __init__(self, path: str, overview: Overview, glyphs: Glyphs) -> None:
         self._overview = overview
@@ -51,7 +51,7 @@ class Live:
         self._status: int | None = None
         self._changed = True
         self._next_frame = self._next_sample = 0.0
-        self._typed_at = self._said_at = float("-inf")
+        self._typed_at = self._message_at = float("-inf")
         self._pending = b""  # what the terminal has not taken yet
         self._waits_for_room = False
         self._out = 1
@@ -59,7 +59,7 @@ class Live:
         self._stops: bool | None = None  # whether with the whole job; None: not at all
 
     def run(self) -> int:
-        """Hold the terminal until it is over, and leave it as it was found."""
+        """Run until it is over; return the exit code, with the terminal as it was before."""
         with ExitStack() as stack:
             stack.callback(self._selector.close)
             stack.callback(self._source.close)
@@ -99,8 +99,8 @@ class Live:
         if now >= self._next_sample:
             self._next_sample = now + _SAMPLE_SECONDS
             self._source.tick()
-        if self._overview.said and now >= self._said_at + _SAID_SECONDS:
-            self._overview.said = ""
+        if self._overview.message and now >= self._message_at + _MESSAGE_SECONDS:
+            self._overview.message = ""
             self._changed = True
         if self._changed and now >= self._next_frame and not self._pending:
             self._draw(now)
@@ -117,7 +117,7 @@ class Live:
         self._changed = True
 
     def _on_message(self, text: str) -> None:
-        self._overview.said, self._said_at = printable(text), time.monotonic()
+        self._overview.message, self._message_at = printable(text), time.monotonic()
         self._changed = True
 
     # Keys ------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class Live:
 
     def _press(self, keys: list[str]) -> None:
         for key in keys:
-            self._overview.said = ""
+            self._overview.message = ""
             answer = self._overview.choice.press(key)
             if isinstance(answer, Call):
                 self._source.act(answer)
@@ -157,7 +157,7 @@ class Live:
 
     @contextmanager
     def _screen(self) -> Iterator[None]:
-        """Show the alternate screen in raw mode meanwhile."""
+        """Have the alternate screen and raw mode for the block."""
         with raw_mode(0):
             self._measure()
             self._painter.forget()

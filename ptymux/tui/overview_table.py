@@ -1,4 +1,4 @@
-"""The table of PTYs: which columns there is room for, how wide they are, and the lines of rows."""
+"""The table of PTYs in the dashboard: its columns, how wide each is, and its lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 
-from ptymux.core.units import format_size
+from ptymux.core.units import format_age, format_size
 from ptymux.tui.choice import Sort
 from ptymux.tui.pty_samples import SampleRow
 from ptymux.tui.widgets import (
@@ -27,7 +27,6 @@ from ptymux.tui.widgets import (
     Line,
     bar,
     fit,
-    format_age,
     sparkline,
 )
 
@@ -38,7 +37,7 @@ _PERCENT: Final = 5  # cells behind a bar
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column; `least` and `most` are the cells it may have."""
+    """One column; `least` and `most` are the cells of the terminal that it may have."""
 
     title: str
     least: int
@@ -180,11 +179,11 @@ _SHARES: Final = (
 def lay_out(rows: Sequence[SampleRow], width: int) -> Layout:
     """Return the columns that fit into `width` cells, each with its width.
 
-    It depends on what all rows have, not on those that are seen, so that scrolling moves nothing.
+    All rows count, also those that are not on the screen, so that scrolling moves no column.
     """
     wanted = _wanted(rows)
     ranks = [*_RANKS, *_RANKS_LATER]
-    if len({row.pty.lane for row in rows}) < 2:  # it tells nothing
+    if len({row.pty.lane for row in rows}) < 2:  # it says nothing then
         ranks.remove(_LANE)
         ranks.insert(-1, _LANE)
     columns = {column.title: column for column in _COLUMNS}
@@ -224,7 +223,7 @@ def _wanted(rows: Sequence[SampleRow]) -> dict[str, int]:
 def draw_heading(
     layout: Layout, sort: Sort, *, is_reversed: bool = False, glyphs: Glyphs = BLOCKS
 ) -> Line:
-    """Return the line above the rows, which shows what they are ordered by."""
+    """Return the line with the headings; the one that the rows are ordered by is marked."""
     line: Line = [Segment(" ", NONE)]
     for index, (column, width) in enumerate(layout):
         if index:
@@ -246,7 +245,7 @@ def draw_row(
     is_selected: bool = False,
     glyphs: Glyphs = BLOCKS,
 ) -> Line:
-    """Return the line of a PTY; `now` is for its age, in seconds since the epoch."""
+    """Return the line of a PTY whose age is that at `now`, in seconds since the epoch."""
     line: Line = [Segment(glyphs.pointer, BOLD) if is_selected else Segment(" ", NONE)]
     for index, (column, width) in enumerate(layout):
         if index:

@@ -1,4 +1,4 @@
-"""Turns lines into what a terminal is sent: only rows that are not as they were."""
+"""Turns lines into the bytes that show them on a terminal: only for rows that changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _END: Final = "\x1b[?2026l"
 
 
 def color_system(env: Mapping[str, str]) -> ColorSystem | None:
-    """Return the colours that the terminal of this environment has; None: none are wanted."""
+    """Return the colours of the terminal that `env` describes; None: none are wanted."""
     term = env.get("TERM", "")
     if env.get("NO_COLOR") or term in ("", "dumb", "unknown"):
         return None
@@ -31,9 +31,9 @@ def color_system(env: Mapping[str, str]) -> ColorSystem | None:
 
 
 def to_text(line: Iterable[Segment], colors: ColorSystem | None, *, styled: bool = True) -> str:
-    """Return a line as a terminal shows it; without colours bold, dim and reverse remain.
+    """Return a line with escape codes for its styles; without colours bold, dim and reverse stay.
 
-    Not `styled`, it is text without any escape sequence and without blanks at its end.
+    Not `styled`, it is text without escape codes and without blanks at its end.
     """
     if not styled:
         return "".join(piece.text for piece in line).rstrip()
@@ -47,7 +47,7 @@ def to_text(line: Iterable[Segment], colors: ColorSystem | None, *, styled: bool
 
 
 class Painter:
-    """Remembers what is on the screen, and gives what makes it another picture."""
+    """Remembers what is on the screen, so that only changes are sent."""
 
     def __init__(self, colors: ColorSystem | None, encode: Callable[[str], bytes]) -> None:
         self._colors = colors
@@ -57,11 +57,11 @@ class Painter:
         self.rows_written = 0  # of all frames
 
     def forget(self) -> None:
-        """Draw everything the next time."""
+        """Forget what is on the screen: the next picture is sent whole."""
         self._size = (0, 0)
 
     def paint(self, lines: Sequence[Line], size: tuple[int, int]) -> bytes:
-        """Return what shows these lines on a screen of that size; nothing if they are there."""
+        """Return the bytes that show these lines on a screen of `size`; none if nothing changed."""
         rows = [self._row(line, size[0]) for line in lines[: size[1]]]
         parts = []
         if size != self._size:

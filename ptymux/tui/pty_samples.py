@@ -1,4 +1,4 @@
-"""What is known of each PTY and how it changes: samples in, rows with rates out."""
+"""Samples of the PTYs, taken again and again, and the rates that follow from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOSING_SECONDS: Final = 5.0  # for which a loss is news
 
 @dataclass(frozen=True, slots=True)
 class PtySample:
-    """One sample of one PTY; its texts are safe to show."""
+    """What a server says of one PTY at one moment; its texts are safe to show."""
 
     pty_id: str
     number: int
@@ -51,44 +51,44 @@ class PtySample:
     backpressure_events: int
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> PtySample:
-        """Return what a server told.
+    def from_json(cls, pty: Mapping[str, Any]) -> PtySample:
+        """Return the sample that is in the JSON of a PTY.
 
         Raises:
-            ProtocolError: it left something out, or told something else.
+            ProtocolError: the server left something out, or sent something else.
         """
         try:
-            return cls._from_json(told)
+            return cls._from_json(pty)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProtocolError(f"a PTY without its {error}") from error
 
     @classmethod
-    def _from_json(cls, told: Mapping[str, Any]) -> PtySample:
-        buffer = told["buffer"]
-        is_live = told["state"] not in ENDED_STATES
-        command = command_words(told["command"])
-        attended = bool(told["attended"])
+    def _from_json(cls, pty: Mapping[str, Any]) -> PtySample:
+        buffer = pty["buffer"]
+        is_live = pty["state"] not in ENDED_STATES
+        command = command_words(pty["command"])
+        attended = bool(pty["attended"])
         full = buffer["capacity"] and buffer["utilization"] >= 1
         return cls(
-            pty_id=told["pty_id"],
-            number=told["number"],
-            name=printable(told["name"] or _program(told["command"]) or "?"),
-            is_named=bool(told["name"]),
+            pty_id=pty["pty_id"],
+            number=pty["number"],
+            name=printable(pty["name"] or _program(pty["command"]) or "?"),
+            is_named=bool(pty["name"]),
             command=command,
-            lane=printable(told["lane_id"]),
-            shown=printable(told["shown"]),
+            lane=printable(pty["lane_id"]),
+            shown=printable(pty["shown"]),
             is_live=is_live,
             is_alarming=is_alarming(
-                State(told["state"]), signal=told["signal"], ran=told["pid"] is not None
+                State(pty["state"]), signal=pty["signal"], ran=pty["pid"] is not None
             ),
-            is_suspended=is_live and bool(told["suspended"]),
-            is_held=bool(is_live and told["on_full"] == "block" and full),
-            pid=told["pid"],
-            clients=told["clients"],
+            is_suspended=is_live and bool(pty["suspended"]),
+            is_held=bool(is_live and pty["on_full"] == "block" and full),
+            pid=pty["pid"],
+            clients=pty["clients"],
             attended=attended,
-            created_at=told["created_at"],
-            updated_at=told["updated_at"],
-            threshold=told["threshold"],
+            created_at=pty["created_at"],
+            updated_at=pty["updated_at"],
+            threshold=pty["threshold"],
             utilization=buffer["utilization"],
             capacity=buffer["capacity"],
             waiting=buffer["backlog"] if attended else buffer["unread"],
@@ -106,7 +106,7 @@ def _program(command: list[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """A PTY with what several samples of it say."""
+    """One PTY with what follows from several samples: rates, fresh losses."""
 
     pty: PtySample
     rate: float | None  # bytes a second; None after the first sample
@@ -115,12 +115,12 @@ class SampleRow:
 
     @property
     def state(self) -> str:
-        """The word for it."""
+        """The word for its state."""
         return "held" if self.pty.is_held and not self.pty.is_suspended else self.pty.shown
 
     @property
     def trouble(self) -> int:
-        """How much it deserves a look: 0 for not at all."""
+        """How urgently somebody should look at it: 0 for not at all."""
         pty = self.pty
         signs = (
             pty.backpressure,
@@ -135,7 +135,7 @@ class SampleRow:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What all PTYs add up to."""
+    """The sums over all PTYs."""
 
     live: int = 0
     ended: int = 0
@@ -148,7 +148,7 @@ class Totals:
 
 
 class Model:
-    """Takes samples of all PTYs and gives rows."""
+    """Keeps what is known of all PTYs: takes samples, has rows with rates."""
 
     def __init__(self) -> None:
         self._tracks: dict[str, _Track] = {}
@@ -157,12 +157,12 @@ class Model:
         self.names: dict[str, str] = {}  # by id, also of PTYs that were removed meanwhile
 
     def take(self, ptys: Iterable[Mapping[str, Any]], at: float) -> None:
-        """Take a sample of all PTYs; `at` is when, in seconds of a clock that only goes forward.
+        """Take a sample of all PTYs, of the time `at` of a clock that only goes forward.
 
         Raises:
             ProtocolError: as `PtySample.from_json`; nothing was taken.
         """
-        sample = [PtySample.from_json(told) for told in ptys]
+        sample = [PtySample.from_json(pty) for pty in ptys]
         tracks = {pty.pty_id: self._tracks.get(pty.pty_id) or _Track() for pty in sample}
         self._tracks = tracks
         self.rows = [tracks[pty.pty_id].take(pty, at) for pty in sample]
@@ -172,7 +172,7 @@ class Model:
         self.totals = _add_up(self.rows)
 
     def clear(self) -> None:
-        """Forget all: there is no server that has them."""
+        """Forget all PTYs: there is no server that has them."""
         self._tracks, self.rows, self.totals = {}, [], Totals()
 
 

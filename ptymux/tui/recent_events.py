@@ -1,4 +1,4 @@
-"""The last events as lines: what repeats is told once, with how often."""
+"""The last events as lines of the dashboard; one that repeats is a line that counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptymux.tui.widgets import ALARM, BLOCKS, BOLD, DIM, NONE, YELLOW, Glyphs, L
 
 __all__ = ["News", "TOPICS", "draw_news"]
 
-# What people want to know; each change of a state is told by another event, too.
+# What people want to know; another event says it, too, when a state changes.
 TOPICS: Final = tuple(
     topic.value for topic in Topic if topic not in (Topic.OUTPUT, Topic.STATE_CHANGED)
 )
@@ -36,7 +36,7 @@ _REPEATED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One event, or several of a kind."""
+    """One line: an event, or several of a kind."""
 
     at: float  # of the last one, in seconds since the epoch
     pty_id: str | None
@@ -54,7 +54,7 @@ class News:
         self.last_seq = 0
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """Take an event as a server tells it; one that cannot be understood is skipped."""
+        """Take an event as a server sends it; one that cannot be understood is skipped."""
         seq = event.get("seq")
         self.last_seq = max(self.last_seq, seq if isinstance(seq, int) else 0)
         try:
@@ -65,11 +65,11 @@ class News:
             self._add(item)
 
     def take_missed(self, count: int) -> None:
-        """Take that so many events were not told, as we were too slow."""
+        """Note that `count` events were not sent, as we were too slow."""
         self._add(Item(time.time(), None, "missed", f"{count} events missed", DIM))
 
     def forget(self) -> None:
-        """Forget all: another server counts anew."""
+        """Forget all events: another server counts anew."""
         self.items, self.last_seq = [], 0
 
     def _add(self, item: Item) -> None:
@@ -110,7 +110,7 @@ def _stopped(payload: Mapping[str, Any]) -> _Words:
 
 
 def _error(payload: Mapping[str, Any]) -> _Words:
-    # What a status of its own or an asked for end means is told by `stopped`.
+    # What a status of its own or an asked for end means is said by `stopped`.
     alarms = payload["exit_code"] is None
     return f"error: {payload['error']}", ALARM if alarms else NONE
 

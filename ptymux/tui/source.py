@@ -1,4 +1,4 @@
-"""Where the overview gets its samples and events, and what it asks for; never waits for a reply.
+"""Gets the dashboard its samples and events from a server, without ever waiting for a reply.
 
 Each connection carries one kind of request, as a server answers in order and `kill` may take
 long: one for samples, one for events, one for each action.
@@ -13,17 +13,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from ptymux.client.listing import Listing
 from ptymux.client.server_connection import HELLO_SECONDS, ServerConnection
 from ptymux.errors import (
     ConnectionClosedError,
     LimitReachedError,
     NoServerError,
-    ProtocolError,
     PtymuxError,
     UnreachableError,
 )
-from ptymux.protocol.framing import LineDecoder
-from ptymux.protocol.messages import Failure, Notification, Reply, decode_answer, encode_request
+from ptymux.protocol.messages import Failure, Notification, Reply
+from ptymux.protocol.session import ClientSession
 from ptymux.tui.choice import Call
 from ptymux.tui.pty_samples import Model
 from ptymux.tui.recent_events import TOPICS, News
@@ -42,14 +42,13 @@ _Answer = Reply | Failure | Notification
 
 
 class Channel:
-    """A connection whose answers are fetched when they are here."""
+    """A connection that is never waited for: its answers are taken when they are here."""
 
     def __init__(self, connection: ServerConnection) -> None:
         self._sock, piece = connection.upgrade()
         self._sock.setblocking(False)
-        self._lines = LineDecoder()
-        self._lines.feed(piece)
-        self._last_id = 0
+        self._session = ClientSession()
+        self._session.feed(piece)
 
     def fileno(self) -> int:
         """Return the fd to wait for."""
@@ -61,21 +60,20 @@ class Channel:
 
     def ask(self, method: str, **params: object) -> None:
         """Send a request; raises ConnectionClosedError when nobody takes it."""
-        self._last_id += 1
-        request = encode_request(self._last_id, method, params)
+        (request,) = self._session.request(method, params)
         try:
-            sent = self._sock.send(request, socket.MSG_NOSIGNAL)
+            sent = self._sock.send(request.data, socket.MSG_NOSIGNAL)
         except OSError as error:
             raise ConnectionClosedError("the server takes no request") from error
-        if sent < len(request):
+        if sent < len(request.data):
             raise ConnectionClosedError("the server takes no more requests")
 
     def answers(self) -> list[_Answer]:
-        """Return what has come.
+        """Return the answers that are here and were not returned before.
 
         Raises:
-            ConnectionClosedError: the server hung up, after what was returned before.
-            ProtocolError: it said what cannot be understood.
+            ConnectionClosedError: the server has closed the connection, and all was returned.
+            ProtocolError: it sent something that is no answer.
         """
         try:
             piece = self._sock.recv(_READ)
@@ -85,15 +83,15 @@ class Channel:
             piece = b""
         if not piece:
             raise ConnectionClosedError("the server closed the connection")
-        self._lines.feed(piece)
+        self._session.feed(piece)
         return self._take()
 
     def _take(self) -> list[_Answer]:
-        return [decode_answer(line) for line in iter(self._lines.next_line, None)]
+        return list(iter(self._session.next_answer, None))
 
 
 class Source:
-    """Keeps a model and the news true while a server lives, and finds the one that replaces it.
+    """Keeps a model and the news up to date, also when the server is replaced by another one.
 
     `on_change` is called when there is something new to draw, `on_message` with how an action
     ended.
@@ -117,7 +115,7 @@ class Source:
         self._samples: Channel | None = None
         self._events: Channel | None = None
         self._actions: dict[Channel, Call] = {}
-        self._page: list[dict[str, Any]] = []  # of the sample on its way
+        self._listing = Listing(all=True)  # the sample on its way
         self._asked_at: float | None = None  # when, if no answer came yet
         self._lost_at = float("-inf")
         self._epoch = ""
@@ -146,12 +144,12 @@ class Source:
         if self._samples is None:
             return
         if self._asked_at is None:
-            self._ask(None)
+            self._begin_sample()
         elif time.monotonic() - self._asked_at > _LATE_SECONDS:
             self._say_trouble("no answer")
 
     def act(self, call: Call) -> None:
-        """Ask for an action; what comes of it is told."""
+        """Ask the server for an action; `on_message` gets how it ended."""
         try:
             channel = Channel(ServerConnection(self._path, _RECONNECT_SECONDS))
         except PtymuxError as error:
@@ -228,14 +226,16 @@ class Source:
 
     # Answers ---------------------------------------------------------------------------------
 
-    def _ask(self, after: int | None) -> None:
+    def _begin_sample(self) -> None:
+        self._listing = Listing(all=True)
+        self._asked_at = time.monotonic()
+        self._ask_for_page()
+
+    def _ask_for_page(self) -> None:
         assert self._samples is not None
-        if after is None:
-            self._page = []
-            self._asked_at = time.monotonic()
+        assert self._listing.request is not None
         try:
-            more = {} if after is None else {"after": after}
-            self._samples.ask("list", all=True, **more)
+            self._samples.ask("list", **self._listing.request)
         except ConnectionClosedError:
             self._lose("no server")
 
@@ -250,16 +250,12 @@ class Source:
             self._lose("no server")
 
     def _take_page(self, result: dict[str, Any]) -> None:
-        ptys, after = result.get("ptys"), result.get("next")
-        if not isinstance(ptys, list):
-            raise ProtocolError("the server's list has no PTYs")
-        self._page += ptys
-        if after is not None:
-            self._ask(after)
+        self._listing.take(result)
+        if self._listing.request is not None:
+            self._ask_for_page()
             return
         self._asked_at = None
-        self._model.take(self._page, time.monotonic())
-        self._page = []
+        self._model.take(self._listing.ptys, time.monotonic())
         self.trouble = ""
         self.samples_taken += 1
         self._on_change()
@@ -285,10 +281,10 @@ class Source:
         except PtymuxError as error:
             self._end_action(channel, str(error))
 
-    def _end_action(self, channel: Channel, told: str) -> None:
+    def _end_action(self, channel: Channel, message: str) -> None:
         self._drop(channel)
         self._actions.pop(channel, None)
-        self._on_message(told)
+        self._on_message(message)
         self.tick()  # what was done is to be seen
 
 
@@ -307,7 +303,7 @@ def _take_news(notification: Notification, news: News) -> None:
 
 
 def last_events(path: str, count: int, news: News, timeout: float = HELLO_SECONDS) -> int:
-    """Add the last `count` events, and return the seq of the very last one.
+    """Add the last `count` events to `news`; return the number of the very last one.
 
     Raises:
         PtymuxError: as `ServerConnection`.

@@ -1,4 +1,4 @@
-"""Small pieces of a line: texts of a given width, bars, sparklines, and their styles.
+"""The pieces that lines of the dashboard are made of: texts of a given width, bars, sparklines.
 
 A piece is a rich Segment, a line a list of them. Nothing here lets a text move the cursor: what
 comes from outside has gone through `printable`.
@@ -22,7 +22,6 @@ __all__ = [
     "Line",
     "bar",
     "fit",
-    "format_age",
     "plain",
     "sparkline",
     "spread",
@@ -43,7 +42,7 @@ PICKED: Final = Style(bold=True, reverse=True)
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """The characters that pictures are made of."""
+    """The characters that bars, sparklines and marks are drawn with."""
 
     full: str
     half: str
@@ -63,7 +62,7 @@ ASCII: Final = Glyphs("=", "=", "-", "|", "+", " .,:-=+*#", "~", "-", ">", "v", 
 
 
 def fit(text: str, width: int, style: Style = NONE, *, right: bool = False, cut: str = "…") -> Line:
-    """Return a text in exactly `width` cells; where something is missing it ends in `cut`."""
+    """Return a text in exactly `width` cells; one that is too long ends in `cut`."""
     if width <= 0:
         return []
     size = cell_len(text)
@@ -77,7 +76,7 @@ def fit(text: str, width: int, style: Style = NONE, *, right: bool = False, cut:
 
 
 def width_of(line: Iterable[Segment]) -> int:
-    """Return how many cells a line takes."""
+    """Return how many cells of a terminal a line takes."""
     return sum(cell_len(piece.text) for piece in line)
 
 
@@ -87,7 +86,7 @@ def plain(line: Iterable[Segment]) -> str:
 
 
 def spread(left: Line, right: Line, width: int) -> Line:
-    """Return two lines in one of `width` cells; the right one gives way."""
+    """Return two lines in one of `width` cells; the right one is left out if there is no room."""
     gap = width - width_of(left) - width_of(right)
     if gap < 1:
         return Segment.adjust_line_length(left, width)
@@ -101,9 +100,9 @@ def bar(
     style: Style = GREEN,
     glyphs: Glyphs = BLOCKS,
 ) -> Line:
-    """Return a bar of `width` cells, full at a `share` of 1, marked where it alarms.
+    """Return a bar of `width` cells, full at a `share` of 1, with a mark at the share `mark`.
 
-    It has a precision of half a cell; what is not nothing shows, what is not all leaves room.
+    It is exact to half a cell; any share above 0 shows something, any below 1 leaves room.
     """
     share = max(0.0, min(1.0, share))
     halves = round(share * 2 * width)
@@ -121,7 +120,7 @@ def bar(
 def sparkline(
     rates: Sequence[float], width: int, style: Style = CYAN, glyphs: Glyphs = BLOCKS
 ) -> Line:
-    """Return the last rates, the newest at the right, so that rows can be compared.
+    """Return the last rates as bars of one cell, the newest at the right.
 
     Each level is ten times the one below: the lowest up to 100 B/s, the highest from 100 MB/s.
     """
@@ -131,14 +130,3 @@ def sparkline(
 
 def _level(rate: float) -> int:
     return 0 if rate <= 0 else max(1, min(8, int(math.log10(max(1.0, rate)))))
-
-
-def format_age(seconds: float) -> str:
-    """Return a time in at most six characters: 41s, 2m05s, 1h02m, 3d04h, 412d."""
-    whole = max(0, math.floor(seconds))
-    for size, unit, smaller, part in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m")):
-        if whole >= 100 * size:
-            return f"{whole // size}{unit}"
-        if whole >= size:
-            return f"{whole // size}{unit}{whole % size // smaller:02}{part}"
-    return f"{whole // 60}m{whole % 60:02}s" if whole >= 60 else f"{whole}s"

@@ -19,8 +19,9 @@ import pytest
 
 import ptymux
 from ptymux import Client, OnFull, Part, Pty
-from ptymux.client import answers, reconnect
+from ptymux.client import answers
 from ptymux.client.event_follower import EventFollower
+from ptymux.client.reconnect import RetryPolicy
 from ptymux.errors import (
     CommandNotFoundError,
     ConnectionClosedError,
@@ -554,11 +555,9 @@ def test_events_go_on_with_another_server(own_server: Serving, client: Client) -
     assert sizes == [100, 101, 102]
 
 
-def test_a_server_that_was_stopped_is_not_waited_for_long(
-    no_server: Serving, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reconnect, "_NOBODY_SECONDS", 0.1)
-    with ptymux.connect(no_server.path) as client:
+def test_a_server_that_was_stopped_is_not_waited_for_long(no_server: Serving) -> None:
+    no_server.start()
+    with Client(no_server.connect(), RetryPolicy(gone_seconds=0.1)) as client:
         pty = client.run("sleep 1000")
         reader = client.follow(pty)
         no_server.stop()

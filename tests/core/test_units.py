@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ptymux.core.model import WindowSize
 from ptymux.core.units import (
     command_words,
+    format_age,
     format_capacity,
     format_duration,
     format_size,
@@ -166,6 +167,28 @@ def test_a_configured_size_as_shown_can_be_typed_again(size: int) -> None:
 )
 def test_a_time_is_shown_in_two_units_at_most(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0s"),
+        (0, "0s"),
+        (59.9, "59s"),
+        (60, "1m00s"),
+        (125, "2m05s"),
+        (3599, "59m59s"),
+        (3720, "1h02m"),
+        (86_399, "23h59m"),
+        (86_400 * 3 + 3600 * 4, "3d04h"),
+        (86_400 * 100 - 1, "99d23h"),
+        (9e6, "104d"),
+        (86_400 * 412, "412d"),
+    ],
+)
+def test_an_age_is_as_exact_as_six_characters_can_be(seconds: float, text: str) -> None:
+    assert format_age(seconds) == text
+    assert len(text) <= 6
 
 
 @pytest.mark.parametrize(

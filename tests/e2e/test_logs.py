@@ -104,9 +104,9 @@ def test_gap_is_told(server: Serving, tty: Tty) -> None:
     tty.run("logs", "--from", "0", pty)
 
     assert len(done.stdout) == 65536
-    assert done.stderr == b"ptymux: 734,464 bytes of output are missing here, from 0 on\n"
+    assert done.stderr == b"ptymux: 734,464 bytes of output are missing here, from offset 0 on\n"
     assert tty.wait() == 0
-    assert b"[ptymux: 734,464 bytes of output are missing here, from 0 on]\r\n" in tty.shown
+    assert b"[ptymux: 734,464 bytes of output are missing here, from offset 0 on]\r\n" in tty.shown
 
 
 @pytest.mark.requirement("BLOCK")

@@ -100,7 +100,7 @@ class Typed:
         write = os.write
         os.write = fuse.around(self.write)
         try:
-            self.is_telling = self._ring.in_hand[1] > 0
+            self.is_telling = self._ring.being_typed[1] > 0
             self.unknown += engine.restore(NUMBER, sock)
             self.is_telling = False
             while self.waits():
@@ -130,16 +130,16 @@ class Typed:
                 probe.setsockopt(socket.SOL_SOCKET, 42, before)
 
     def begin(self, data: bytes) -> None:
-        self._ring.set_line(0, NUMBER, 0)
+        self._ring.set_lifeline(0, NUMBER, 0)
         self.client.sendall(data)
 
     @property
     def counted(self) -> int:
-        return self._ring.lines()[NUMBER].taken
+        return self._ring.lifelines()[NUMBER].taken
 
     @property
     def is_unsure(self) -> bool:
-        return self._ring.lines()[NUMBER].is_unsure
+        return self._ring.lifelines()[NUMBER].is_unsure
 
     def last_word(self) -> bytes:
         """Return what the client is told of how much was typed, empty when nobody knows."""
@@ -217,10 +217,10 @@ def test_two_deaths_make_nothing_certain_that_is_not() -> None:
 def test_a_place_that_is_free_has_no_count_of_one_that_ended() -> None:
     for steps in range(1, 8):
         ring: Any = RingBuffer(1024)
-        ring.set_line(0, NUMBER, 100)
+        ring.set_lifeline(0, NUMBER, 100)
         words, ring._words = ring._words, FragileWords(ring._words, Fuse(steps))
         with suppress(Killed):
-            ring.set_line(0, 0, 0)
+            ring.set_lifeline(0, 0, 0)
         ring._words = words
-        if NUMBER not in ring.lines():
+        if NUMBER not in ring.lifelines():
             assert 100 not in ring._words[64:66].tolist(), steps

@@ -192,7 +192,7 @@ def test_a_client_that_left_is_no_error(driver: Driver, slot: int) -> None:
 def test_who_takes_over_goes_on_echoing(driver: Driver, slot: int) -> None:
     ours, theirs = socket.socketpair()
     ring = driver.rings[slot]
-    ring.set_line(3, 9, 100, echoes=True)
+    ring.set_lifeline(3, 9, 100, echoes=True)
     successor = Input(
         -1,
         ring,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ptymux.client import autostart
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.stream import attach
 from ptymux.errors import PtymuxError
 from ptymux.posix.tty import read_size
@@ -116,7 +117,7 @@ def test_lives_are_whole_whatever_is_killed(
     def ask() -> None:
         pty = own_server.sh(moments.choice(("exit 3", "sleep 3600", "trap '' TERM; sleep 3600")))
         with suppress(PtymuxError), own_server.connect() as connection:
-            attach(connection, pty["pty_id"]).close()
+            attach(connection, AttachRequest(pty["pty_id"])).close()
         own_server.call("signal", pty=pty["pty_id"], signal="WINCH")
         own_server.call("kill", ptys=[pty["pty_id"]], grace=0.05)
         watch.look(pty)
@@ -202,7 +203,7 @@ class Zombies(threading.Thread):
 @pytest.mark.requirement("SC-001")
 @pytest.mark.parametrize("cycles", [40, pytest.param(10_000, marks=pytest.mark.faults)])
 def test_lives_in_a_row_leave_nothing(own_server: Serving, cycles: int) -> None:
-    from ptymux.core.model import SpawnOptions
+    from ptymux.core.model import MIB, SpawnOptions
 
     status = own_server.status()
     pids = [status[name] for name in VICTIMS]
@@ -217,9 +218,7 @@ def test_lives_in_a_row_leave_nothing(own_server: Serving, cycles: int) -> None:
 
         def look() -> None:
             wait_until(lambda: not connection.call("list", all=True)["ptys"])
-            figures.append(
-                [(fd_count(pid), threads_of(pid), resident(pid) // 1024) for pid in pids]
-            )
+            figures.append([(fd_count(pid), threads_of(pid), resident(pid) // MIB) for pid in pids])
 
         for number in range(cycles):
             pty = live()

@@ -33,8 +33,10 @@ from ptymux.errors import ProtocolError as Refused
 from ptymux.handover.state_file import StateFile, read_proofs
 from ptymux.handover.wire import Inbox, Outbox
 from ptymux.protocol.framing import HEADER_SIZE as FRAME_HEADER
-from ptymux.protocol.framing import LARGEST_FRAME, FrameDecoder, LineDecoder
-from ptymux.protocol.messages import Params, agree, decode_answer, decode_payload, decode_request
+from ptymux.protocol.framing import LARGEST_FRAME, FrameDecoder
+from ptymux.protocol.lines import LineDecoder
+from ptymux.protocol.messages import decode_answer, decode_payload, decode_request
+from ptymux.protocol.params import Params, agree
 
 __all__ = ["TARGETS", "Target"]
 
@@ -266,7 +268,7 @@ def state_file(content: bytes, slots: int) -> None:
         assert len(read_proofs(path)) <= len(content) // 64
         file = StateFile(path, slots)
         assert len(file.left) <= slots
-        file.settle()
+        file.forget_left()
         if not file.is_full:
             file.enter(1 << 40, os.getpid(), 1)
             assert (1 << 40) in [proof.number for proof in read_proofs(path)]
@@ -309,7 +311,7 @@ def event_log(
             missed, events = log.since(0)
             assert missed + len(events) == log.last_seq
         with suppress(InvalidValueError):
-            log.unsettled()
+            log.after_checkpoint()
         Bus(log.epoch, log).publish(Topic.RESIZED, id="new", at=2.0, payload={})
 
 
@@ -344,7 +346,7 @@ def _use(ring: RingBuffer, size: int) -> None:
         lambda: ring.recover(),
         lambda: len(ring.copy(ring.edge, ring.total - ring.edge)),
         lambda: Account.from_words(ring.load_account() or []),
-        lambda: ring.lines(),
+        lambda: ring.lifelines(),
         lambda: ring.write(bytes(100)),
         lambda: len(Cursor(ring).read().data),
         lambda: OutputBuffer(ring, 0.75, OnFull.BLOCK, resumes=True).stats(),

@@ -24,7 +24,7 @@ def test_a_child_that_was_written_down_is_found_by_the_next_keeper(tmp_path: Pat
     assert started is not None
     assert read_proofs(path) == [ChildProof(os.getpid(), started, 7, boot_id())]
     assert second.left == read_proofs(path)
-    second.settle()
+    second.forget_left()
     assert second.left == read_proofs(path) == []
     second.close()
 
@@ -70,11 +70,11 @@ def test_a_file_that_was_removed_is_written_again_with_what_was_left_still_left(
     second.enter(2, 22, 222)
 
     third = StateFile(str(tmp_path / "other"), 3)
-    third.take_over(second)
+    third.copy_from(second)
     assert [proof.number for proof in third.left] == [1]
     assert {proof.number for proof in read_proofs(str(tmp_path / "other"))} == {1, 2}
 
-    third.settle()
+    third.forget_left()
     third.leave(2)
     assert read_proofs(str(tmp_path / "other")) == []
     for number in (3, 4, 5):
@@ -92,7 +92,7 @@ def test_of_two_with_one_number_one_is_claimed_and_the_other_left(tmp_path: Path
 
     second.keep(1, 11, 111)
     assert len(second.left) == 1
-    second.settle()
+    second.forget_left()
     second.leave(1)
 
     assert read_proofs(str(tmp_path / "s")) == []

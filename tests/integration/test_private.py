@@ -128,8 +128,8 @@ class _Murderous(PrivateLink):
 
     kills = 0
 
-    def _take_facts(self, hello: Mapping[str, Any], fds: Sequence[int]) -> None:
-        super()._take_facts(hello, fds)
+    def _use_hello(self, hello: Mapping[str, Any], fds: Sequence[int]) -> None:
+        super()._use_hello(hello, fds)
         if self.kills:
             self.kills -= 1
             os.kill(hello["pid"], signal.SIGKILL)

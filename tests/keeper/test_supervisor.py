@@ -48,13 +48,13 @@ class Nursery:
     def come(self, link: socket.socket, *, serves: bool = True) -> int:
         """Return the pid of the server that comes on this link."""
         assert readable(link.fileno())
-        assert self.supervisor.meet(link)
+        assert self.supervisor.accept(link)
         if serves:
             self.supervisor.note_ready()
-        return pid_behind(self.supervisor.handle)
+        return pid_behind(self.supervisor.pidfd)
 
     def end_of_server(self) -> None:
-        assert readable(self.supervisor.handle)
+        assert readable(self.supervisor.pidfd)
         self.supervisor.note_end()
 
     def kill_zygote(self) -> int:
@@ -68,7 +68,7 @@ class Nursery:
     def end(self) -> None:
         self.supervisor.zygote.close()
         if self.supervisor.is_there:
-            os.close(self.supervisor.handle)
+            os.close(self.supervisor.pidfd)
         self.listener.close()
         for pid in self.killed:
             with suppress(ChildProcessError):  # the last one may have been reaped just now
@@ -142,7 +142,7 @@ def test_no_child_inherits_what_was_passed(nursery: Nursery) -> None:
     with nursery.ask() as link:
         server = nursery.come(link)
 
-        assert not os.get_inheritable(nursery.supervisor.handle)
+        assert not os.get_inheritable(nursery.supervisor.pidfd)
         assert not inheritable_of(server)
     nursery.end_of_server()
 
@@ -205,7 +205,7 @@ def test_a_zygote_that_dies_with_a_request_closes_the_link(nursery: Nursery) -> 
         nursery.kill_zygote()
 
         assert readable(link.fileno())
-        assert not nursery.supervisor.meet(link)
+        assert not nursery.supervisor.accept(link)
 
     assert not nursery.supervisor.is_there
     assert nursery.supervisor.due is not None
@@ -238,7 +238,7 @@ def test_a_zygote_that_cannot_start_is_hopeless_after_five_tries(
             nursery.killed.append(nursery.zygote)
             assert readable(link.fileno())
             before = time.monotonic()
-            assert not nursery.supervisor.meet(link)
+            assert not nursery.supervisor.accept(link)
             after = time.monotonic()
         assert nursery.supervisor.due is not None
         assert before <= nursery.supervisor.due - pause(failures) <= after

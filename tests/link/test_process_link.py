@@ -12,7 +12,7 @@ from ptymux.engine.input import Input
 from ptymux.engine.reports import Closed, Exited
 from ptymux.handover.snapshot import PtySnapshot, SnapshotStore
 from ptymux.handover.wire import LINK_VERSION, Inbox, Outbox
-from ptymux.keeper.service import handed_over
+from ptymux.keeper.service import receive_handover
 from ptymux.posix.memory import create_ring_memory
 from ptymux.posix.process import ExitStatus
 
@@ -28,7 +28,7 @@ def test_what_a_manager_says_while_it_hands_over_is_kept_for_later() -> None:
             outbox.send(message.body, message.data)
         outbox.send({"op": "forget", "slot": 1})
 
-        hello, slots, others = handed_over(ours, Inbox(ours))
+        hello, slots, others = receive_handover(ours, Inbox(ours))
 
     assert hello.body["slots"] == 2
     assert [PtySnapshot.of(message).slot for message in slots] == [1, 2]

@@ -342,15 +342,10 @@ def test_wait_returns_at_the_exit_the_end_or_a_state(server: Serving) -> None:
 def test_who_waits_for_a_state_that_cannot_come_is_told_at_the_end(server: Serving) -> None:
     pty = server.sh("read x")
     with server.connect() as waiting:
-        waiting._send(
-            b'{"jsonrpc":"2.0","id":9,"method":"wait","params":'
-            b'{"pty":"%d","until":"state","state":"throttled"}}\n' % pty["number"],
-            b"",
-            (),
-            None,
-        )
+        params = {"pty": pty["pty_id"], "until": "state", "state": "throttled"}
+        waiting._send(waiting._session.request("wait", params), None)
         server.call("kill", ptys=[pty["pty_id"]])
-        answer = waiting._answer(9, time.monotonic() + deadline_seconds())
+        answer = waiting._answer(time.monotonic() + deadline_seconds())
     assert isinstance(answer.error, PtymuxError)  # type: ignore[union-attr]
 
 

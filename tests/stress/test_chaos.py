@@ -26,7 +26,8 @@ from ptymux.stress.chaos import (
     judge_chaos,
     make_chaos_plan,
 )
-from ptymux.stress.chaos_report import chaos_as_json, chaos_frame, render_chaos_plain
+from ptymux.stress.chaos_display import chaos_frame
+from ptymux.stress.chaos_report import chaos_as_json, render_chaos_plain
 from ptymux.stress.child import ChildKind, text
 from ptymux.stress.measurements import ContentCheck
 from ptymux.stress.verdict import VerdictOutcome

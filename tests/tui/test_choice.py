@@ -142,14 +142,14 @@ def test_any_other_answer_than_yes_kills_nothing(choice: Choice, key: str) -> No
     choice.press("x")
 
     assert choice.press(key) is None
-    assert choice.said == "nothing was done"
+    assert choice.message == "nothing was done"
 
 
 def test_only_an_ended_pty_is_removed(choice: Choice) -> None:
     choice.press("j")
     choice.press("d")
     assert choice.question is None
-    assert "x kills it" in choice.said
+    assert "x kills it" in choice.message
 
     choice.press("end")
     choice.press("d")
@@ -175,7 +175,7 @@ def test_a_signal_is_chosen_by_a_key_and_q_is_none(choice: Choice) -> None:
 def test_without_a_selection_nothing_is_acted_on(choice: Choice, key: str) -> None:
     assert choice.press(key) is None
     assert choice.question is None
-    assert "select" in choice.said
+    assert "select" in choice.message
 
 
 def test_leaving_works_from_everywhere(choice: Choice) -> None:

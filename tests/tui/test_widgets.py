@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ptymux.tui.widgets import ASCII, YELLOW, bar, fit, format_age, plain, sparkline, width_of
+from ptymux.tui.widgets import ASCII, YELLOW, bar, fit, plain, sparkline, width_of
 
 
 @pytest.mark.parametrize("width", [0, 1, 5, 9])
@@ -57,18 +57,3 @@ def test_a_sparkline_shows_the_newest_at_the_right() -> None:
     assert plain(sparkline([1e8, 0, 1e2], 2)) == " ▂"
     assert plain(sparkline([1e2], 3)) == "  ▂"
     assert plain(sparkline([1e2], 0)) == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (-5, "0s"),
-        (59.9, "59s"),
-        (125, "2m05s"),
-        (3720, "1h02m"),
-        (86_400 * 3 + 3600 * 4, "3d04h"),
-        (86_400 * 412, "412d"),
-    ],
-)
-def test_an_age_is_short(seconds: float, shown: str) -> None:
-    assert format_age(seconds) == shown

@@ -1,4 +1,4 @@
-"""`ptymux attach`: a PTY that is there already, on this terminal."""
+"""`ptymux attach`: shows a PTY that is there already on this terminal, and types into it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, Final
 import click
 
 from ptymux.cli.options.key_names import DEFAULT_DETACH, DetachKeys
-from ptymux.cli.output.stderr import print_message
-from ptymux.cli.server_lookup import PTY, chosen_path, connect
+from ptymux.cli.options.pty_names import PTY
+from ptymux.cli.output.printing import print_message
+from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.errors import NotATerminalError, PtymuxError
 
 __all__ = ["attach"]
@@ -48,11 +49,13 @@ def attach(pty: str, raw: bool, read_only: bool, detach_keys: str) -> int:
 
 
 def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
-    from ptymux.cli.output.exit_summary import ENDED_STATES, exit_code, summary, title
+    from ptymux.cli.output.exit_summary import exit_code, summary, title
     from ptymux.cli.terminal.sizes import terminal_size
     from ptymux.cli.terminal.viewer import Viewer
+    from ptymux.client.attach_request import AttachRequest
     from ptymux.client.attachment import Attachment
     from ptymux.client.stream import attach as attach_stream
+    from ptymux.core.model import ENDED_STATES
 
     connection = connect()
     with connection:
@@ -60,11 +63,10 @@ def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
         if found["pty_id"] == os.environ.get("PTYMUX_ID"):
             raise PtymuxError(f"this is PTY {found['number']} itself; it cannot be shown in itself")
         if found["state"] in ENDED_STATES:
-            print_message(summary(found), who="")
+            print_message(summary(found), prefix="")
             return exit_code(found)
         size = None if read_only else terminal_size()
-        stream = attach_stream(
-            connection,
+        request = AttachRequest(
             found["pty_id"],
             offset="now",
             wants_input=not read_only,
@@ -72,14 +74,15 @@ def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
             cols=None if size is None else size.cols,
             rows=None if size is None else size.rows,
         )
+        stream = attach_stream(connection, request)
     name = f"{found['number']} ({title(found)})"
     with stream:
-        print_message(f"[attached to {name}; {keys.shown} detaches]", who="")
+        print_message(f"[attached to {name}; {keys.shown} detaches]", prefix="")
         if size is None:
             stream.redraw()
-        attachment = Attachment(chosen_path(), stream, wants_input=not read_only)
+        attachment = Attachment(chosen_path(), stream, request)
         viewer = Viewer(attachment, keys, read_only=read_only)
         status = viewer.run()
     if viewer.end is not None:
-        print_message(summary(viewer.end), who="")
+        print_message(summary(viewer.end), prefix="")
     return status

@@ -1,4 +1,4 @@
-"""`ptymux dashboard`: all PTYs at a glance, live on a terminal, else as one picture."""
+"""`ptymux dashboard`: shows all PTYs at a glance, live on a terminal, else once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import click
 
 from ptymux.cli.options.pty_names import LANE
 from ptymux.cli.output.printing import print_json, print_text, takes_blocks
-from ptymux.cli.server_lookup import chosen_path, connect, every_pty
+from ptymux.cli.server_lookup import chosen_path, connect
+from ptymux.client.listing import list_ptys
 
 if TYPE_CHECKING:
     from ptymux.tui.overview import Overview
@@ -61,9 +62,9 @@ def dashboard(lane: str | None, sort: str, once: bool, svg: str | None, as_json:
         _sample(overview)
         _print(overview)
     else:
-        from ptymux.tui.overview_loop import Live
+        from ptymux.tui.overview_loop import OverviewLoop
 
-        return Live(chosen_path(), overview, _glyphs()).run()
+        return OverviewLoop(chosen_path(), overview, _glyphs()).run()
     return 0
 
 
@@ -75,8 +76,12 @@ def _overview(lane: str | None, sort: str) -> Overview:
 
 
 def _can_be_live() -> bool:
-    is_dumb = os.environ.get("TERM", "dumb") in ("", "dumb", "unknown")
-    return os.isatty(0) and os.isatty(1) and not is_dumb
+    return os.isatty(0) and os.isatty(1) and not _is_dumb()
+
+
+def _is_dumb() -> bool:
+    """Whether the terminal, if there is one, knows no escape codes."""
+    return os.environ.get("TERM", "dumb") in ("", "dumb", "unknown")
 
 
 # One picture ---------------------------------------------------------------------------------
@@ -85,16 +90,16 @@ def _can_be_live() -> bool:
 def _two_samples() -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
     """Return all PTYs twice, and the seconds between."""
     with connect() as connection:
-        before, _ended = every_pty(connection, all=True)
+        before = list_ptys(connection.call, all=True).ptys
         first_at = time.monotonic()
         if before:
             time.sleep(_BETWEEN_SECONDS)  # what a rate is measured over
-        after, _ended = every_pty(connection, all=True)
+        after = list_ptys(connection.call, all=True).ptys
         return before, after, max(time.monotonic() - first_at, 1e-6)
 
 
 def _sample(overview: Overview) -> None:
-    """Fill an overview with what is now."""
+    """Fill an overview with two samples and the last events."""
     from ptymux.errors import NoServerError
     from ptymux.tui.source import NO_PTYS, last_events
 
@@ -125,7 +130,7 @@ def _print(overview: Overview) -> None:
     from ptymux.tui.painter import color_system, to_text
 
     is_terminal = sys.stdout.isatty()
-    styled = is_terminal and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
+    styled = is_terminal and not _is_dumb()
     lines = draw_list(overview, _width(is_terminal), time.time(), _glyphs())
     colors = color_system(os.environ)
     print_text("\n".join(to_text(line, colors, styled=styled) for line in lines))
@@ -147,7 +152,7 @@ def _width(is_terminal: bool) -> int:
 
 
 def _apart(line: Line) -> Line:
-    """Return the line with no text that begins with blanks: pictures of SVG lose those."""
+    """Return the line with its blanks in pieces of their own: SVG drops those before a text."""
     from rich.segment import Segment
 
     pieces = []

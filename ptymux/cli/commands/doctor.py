@@ -1,4 +1,4 @@
-"""`ptymux doctor`: what is right and wrong with this machine, and what to do."""
+"""`ptymux doctor`: prints what is right and wrong on this machine, and what to do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ptymux.cli.options.param_types import JSON_OPTION
 from ptymux.cli.output.printing import has_colour, paint, print_json, print_text, wrap
 from ptymux.cli.server_lookup import chosen_path
 from ptymux.core.units import printable
@@ -38,16 +39,16 @@ _LABEL: Final = 22  # cells before the text of a check
     is_flag=True,
     help="Only tell what a new server would do with processes that were left behind.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON_OPTION
 def doctor(dry_run: bool, as_json: bool) -> int:
     """Check this machine and what ptymux has there; nothing is changed."""
     from ptymux.cli.doctor.machine import check_machine
-    from ptymux.cli.doctor.premises import Premises
+    from ptymux.cli.doctor.user_setup import UserSetup
 
     path = chosen_path()
-    premises = Premises(path)
-    checks = [*check_machine(os.path.dirname(path)), *premises.check()]
-    found = [*premises.left.proven, *premises.left.unproven]
+    setup = UserSetup(path)
+    checks = [*check_machine(os.path.dirname(path)), *setup.check()]
+    found = [*setup.left.proven, *setup.left.unproven]
     if as_json:
         print_json(
             socket=path,

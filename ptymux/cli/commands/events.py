@@ -1,4 +1,4 @@
-"""`ptymux events`: what happened to the PTYs, and what happens, a line each."""
+"""`ptymux events`: prints what happened to the PTYs, and what happens, a line for each event."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ptymux.cli.output.printing import cut, json_line, print_text
-from ptymux.cli.output.stderr import print_message
-from ptymux.cli.server_lookup import PTY, chosen_path, connect, every_pty
+from ptymux.cli.options.pty_names import PTY
+from ptymux.cli.output.printing import cut, json_line, print_message, print_text
+from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.client.event_follower import EventFollower
+from ptymux.client.listing import list_ptys
 from ptymux.core.escalation import signal_name
 from ptymux.core.event_log import Topic
 from ptymux.core.units import format_size, printable
@@ -67,16 +68,16 @@ def events(
             return
         if not as_json:
             names |= _names(connection)
-    told_to = EventFollower(chosen_path(), since=since, topics=topics, pty=pty, follow=follow)
-    with contextlib.closing(told_to):
-        while not told_to.is_over:
-            told = told_to.read(_LOOK_SECONDS)
-            if told is None:
+    follower = EventFollower(chosen_path(), since=since, topics=topics, pty=pty, follow=follow)
+    with contextlib.closing(follower):
+        while not follower.is_over:
+            event = follower.read(_LOOK_SECONDS)
+            if event is None:
                 _check_somebody_reads()
-            elif "missed" in told:
-                _print_missed(int(told["missed"]), as_json=as_json)
+            elif "missed" in event:
+                _print_missed(int(event["missed"]), as_json=as_json)
             else:
-                print_text(json_line(told) if as_json else _line(told, names))
+                print_text(json_line(event) if as_json else _line(event, names))
 
 
 def _print_missed(count: int, *, as_json: bool) -> None:
@@ -86,16 +87,16 @@ def _print_missed(count: int, *, as_json: bool) -> None:
 
 
 def _check_somebody_reads() -> None:
-    """Raise BrokenPipeError once stdout is a pipe that nobody will read from any more."""
+    """Raise BrokenPipeError once stdout is a pipe that nobody will ever read from again."""
     poll = select.poll()
-    poll.register(1, 0)  # for what is told unasked: an error
+    poll.register(1, 0)  # errors are reported unasked
     if poll.poll(0):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _names(connection: ServerConnection) -> dict[str, str]:
-    """Return what people call each PTY, by its id."""
-    return {pty["pty_id"]: _called(pty) for pty in every_pty(connection, all=True)[0]}
+    """Return the number and name of each PTY, by its id."""
+    return {pty["pty_id"]: _called(pty) for pty in list_ptys(connection.call, all=True).ptys}
 
 
 def _called(pty: Mapping[str, Any]) -> str:
@@ -111,7 +112,7 @@ def _line(event: Mapping[str, Any], names: dict[str, str]) -> str:
 
 
 def _look_up(pty_id: str) -> str:
-    """Ask what a PTY that came meanwhile is called; the connection of the events is busy."""
+    """Ask for the name of a PTY that is new, on a connection of its own: the first one is busy."""
     from ptymux.client.server_connection import ServerConnection
 
     try:
@@ -122,7 +123,7 @@ def _look_up(pty_id: str) -> str:
 
 
 def describe_event(event: Mapping[str, Any], called: str) -> str:
-    """Return one event as a line for people; `called` is what they call its PTY."""
+    """Return one event as a line for people; `called` is the number and name of its PTY."""
     at = float(event["timestamp"])
     clock = time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
     payload = event["payload"]

@@ -1,13 +1,13 @@
-"""`ptymux help`, with a table for those who know tmux."""
+"""`ptymux help`: prints the help of a command, or a table for those who know tmux."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import click
 
 from ptymux.cli.output.printing import print_json, print_text
-from ptymux.cli.root import ALIASES, COMMANDS
 
 __all__ = ["help_"]
 
@@ -49,25 +49,25 @@ Examples:
 @click.pass_context
 def help_(ctx: click.Context, topic: str | None, as_json: bool) -> None:
     """Show the help of ptymux or of a command, or what is what for those who know tmux."""
+    root = ctx.find_root()
+    assert isinstance(root.command, click.Group)
     if topic == "tmux":
-        _print_tmux(as_json)
+        _print_tmux(root.command.list_commands(root), as_json)
         return
     if as_json:
         raise click.UsageError("--json is for `help tmux`", ctx)
-    root = ctx.find_root()
     if topic is None:
         print_text(root.get_help())
         return
-    assert isinstance(root.command, click.Group)
     command = root.command.get_command(root, topic)
     if command is None:
         raise click.UsageError(f"no command {topic!r}", ctx)
-    with click.Context(command, info_name=ALIASES.get(topic, topic), parent=root) as of_command:
+    with click.Context(command, info_name=command.name, parent=root) as of_command:
         print_text(command.get_help(of_command))
 
 
-def _print_tmux(as_json: bool) -> None:
-    rows = [row for row in _TMUX if row[3] in COMMANDS]
+def _print_tmux(commands: Collection[str], as_json: bool) -> None:
+    rows = [row for row in _TMUX if row[3] in commands]
     if as_json:
         print_json(rows=[{"tmux": tmux, "key": key, "ptymux": ours} for tmux, key, ours, _ in rows])
         return

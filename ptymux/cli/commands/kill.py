@@ -9,9 +9,9 @@ import click
 
 from ptymux.cli.options.param_types import DURATION, JSON_OPTION
 from ptymux.cli.options.pty_names import LANE, PTY
-from ptymux.cli.output.printing import count_of, print_json
-from ptymux.cli.output.stderr import print_message
-from ptymux.cli.server_lookup import every_pty, repeating
+from ptymux.cli.output.printing import count_of, print_json, print_message
+from ptymux.cli.server_lookup import repeating
+from ptymux.client.listing import list_ptys
 from ptymux.errors import UnknownPtyError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def kill(
     # By their ids: a name that was freed could be another's when it is asked again.
     ids = [repeating(partial(_id_of, pty)) for pty in ptys]
     # Of many, the server may have forgotten some by the time it answers.
-    count = 0 if ptys else repeating(lambda connection: len(every_pty(connection, lane=lane)[0]))
+    count = 0 if ptys else len(repeating(partial(_live_ptys, lane)))
     ended = repeating(
         lambda connection: connection.call(
             "kill", ptys=ids or None, lane=lane, all=everything or None, grace=grace
@@ -52,7 +52,12 @@ def kill(
     if as_json:
         print_json(ptys=ended)
     elif not ptys:
-        print_message(f"{count_of(count, 'PTY')} ended", who="")
+        print_message(f"{count_of(count, 'PTY')} ended", prefix="")
+
+
+def _live_ptys(lane: str | None, connection: ServerConnection) -> list[dict[str, Any]]:
+    """Return the live PTYs, all or those of a lane."""
+    return list_ptys(connection.call, lane=lane).ptys
 
 
 def _id_of(pty: str, connection: ServerConnection) -> str:

@@ -1,4 +1,4 @@
-"""`ptymux logs`: the output that a PTY keeps, and what comes."""
+"""`ptymux logs`: prints the output that is kept of a PTY and, with -f, what comes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Final
 
 import click
 
-from ptymux.cli.server_lookup import PTY, chosen_path, connect
+from ptymux.cli.options.pty_names import PTY
+from ptymux.cli.server_lookup import chosen_path, connect
 
 __all__ = ["logs"]
 

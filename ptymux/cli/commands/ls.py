@@ -1,4 +1,4 @@
-"""`ptymux ls`: the PTYs as a table, as ids or as JSON."""
+"""`ptymux ls`: prints the PTYs as a table, as ids or as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import click
 from ptymux.cli.options.pty_names import LANE
 from ptymux.cli.output.ls_table import draw_table, held_words
 from ptymux.cli.output.printing import has_colour, paint, print_json, print_text
-from ptymux.cli.server_lookup import every_pty, repeating
+from ptymux.cli.server_lookup import repeating
+from ptymux.client.listing import list_ptys
 from ptymux.core.units import printable
 
 __all__ = ["ls"]
@@ -46,11 +47,12 @@ def ls(
     as_json: bool,
 ) -> None:
     """List the live PTYs, or all of them."""
-    ptys, ended = repeating(
-        lambda connection: every_pty(
-            connection, all=everything or None, lane=lane, session=session, state=state
+    listing = repeating(
+        lambda connection: list_ptys(
+            connection.call, all=everything or None, lane=lane, session=session, state=state
         )
     )
+    ptys, ended = listing.ptys, listing.ended
     if as_json:
         print_json(ptys=ptys, ended=ended)
     elif quiet:
@@ -74,7 +76,7 @@ def _show(ptys: list[dict[str, Any]], ended: int) -> None:
 
 
 def _notes(ptys: list[dict[str, Any]], ended: int) -> list[str]:
-    """Return what is said below the table, to people only."""
+    """Return the lines below the table, which are for people only."""
     notes = [
         f"{printable(pty['name'] or str(pty['number']))} waits: nobody is reading"
         for pty in ptys

@@ -6,7 +6,7 @@ import click
 
 from ptymux.cli.options.param_types import JSON_OPTION
 from ptymux.cli.options.pty_names import PTY
-from ptymux.cli.request import change_pty
+from ptymux.cli.server_lookup import change_pty
 
 __all__ = ["rename"]
 

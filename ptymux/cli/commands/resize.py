@@ -8,7 +8,7 @@ import click
 
 from ptymux.cli.options.param_types import JSON_OPTION, WINDOW_SIZE
 from ptymux.cli.options.pty_names import PTY
-from ptymux.cli.request import change_pty
+from ptymux.cli.server_lookup import change_pty
 
 if TYPE_CHECKING:
     from ptymux.core.model import WindowSize

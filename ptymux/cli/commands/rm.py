@@ -6,8 +6,7 @@ import click
 
 from ptymux.cli.options.param_types import JSON_OPTION
 from ptymux.cli.options.pty_names import ENDED_PTY
-from ptymux.cli.output.printing import count_of, print_json
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.output.printing import count_of, print_json, print_message
 from ptymux.cli.server_lookup import connect
 
 __all__ = ["rm"]
@@ -33,4 +32,4 @@ def rm(ptys: tuple[str, ...], everything: bool, as_json: bool) -> None:
     if as_json:
         print_json(removed=removed)
     elif everything:
-        print_message(f"{count_of(len(removed), 'PTY')} forgotten", who="")
+        print_message(f"{count_of(len(removed), 'PTY')} forgotten", prefix="")

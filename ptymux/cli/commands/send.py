@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.printing import print_json, print_text
-from ptymux.cli.server_lookup import PTY, connect
+from ptymux.cli.server_lookup import connect
 from ptymux.errors import InputCutError, LineTooLongError, PtymuxError
 
 if TYPE_CHECKING:

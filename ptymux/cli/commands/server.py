@@ -1,4 +1,4 @@
-"""`ptymux server`: start, stop or restart the server, or look at it."""
+"""`ptymux server`: starts, stops or restarts the server, or shows its status."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any, Final
 
 import click
 
-from ptymux.cli.output.printing import print_json, print_text
-from ptymux.cli.output.stats_report import times
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.options.param_types import JSON_OPTION
+from ptymux.cli.output.printing import print_json, print_message, print_text, times
 from ptymux.cli.server_lookup import chosen_path, connect, reach
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.units import format_duration, format_size
@@ -30,8 +29,6 @@ _RESTART_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 0.01
 _NOT_RUNNING: Final = 1  # exit status of `status`
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
 
 @click.group(epilog=_EPILOG, subcommand_metavar="COMMAND", invoke_without_command=True)
 @click.pass_context
@@ -45,7 +42,7 @@ def server(ctx: click.Context) -> None:
 
 
 @server.command(epilog="Example: ptymux server start")
-@_JSON
+@JSON_OPTION
 def start(as_json: bool) -> None:
     """Start a server unless one runs; return once it serves."""
     with connect(start=True) as connection:
@@ -56,7 +53,7 @@ def start(as_json: bool) -> None:
 
 @server.command(epilog="Example: ptymux server stop --force")
 @click.option("--force", is_flag=True, help="End its live PTYs, too.")
-@_JSON
+@JSON_OPTION
 def stop(force: bool, as_json: bool) -> None:
     """Stop the server; return once it is gone. With live PTYs it needs --force."""
     try:
@@ -64,13 +61,13 @@ def stop(force: bool, as_json: bool) -> None:
             live = _stop(connection, force)
     except NoServerError:
         live = None
-        print_message(f"no server runs at {chosen_path()}", who="")
+        print_message(f"no server runs at {chosen_path()}", prefix="")
     if as_json:
         print_json(stopped=live is not None, ended=live or 0)
 
 
 def _stop(connection: ServerConnection, force: bool) -> int:
-    """Return how many PTYs ended with the server, once both of its processes are gone."""
+    """Stop the server, and return how many PTYs ended with it, once both processes are gone."""
     status = connection.call("status")
     handles = [_handle(status[who]) for who in ("pid", "keeper_pid")]
     try:
@@ -104,13 +101,13 @@ Examples:
 Exit status: 1 when none runs.
 """
 )
-@_JSON
+@JSON_OPTION
 def status(as_json: bool) -> int:
     """Show who serves: processes, uptime, PTYs, memory, limits."""
     path = chosen_path()
     try:
         with reach(path) as connection:
-            told = connection.call("status")
+            facts = connection.call("status")
     except NoServerError:
         if as_json:
             print_json(running=False, socket=path)
@@ -118,55 +115,74 @@ def status(as_json: bool) -> int:
             print_text(f"no server runs at {path}")
         return _NOT_RUNNING
     if as_json:
-        print_json(running=True, **told)
+        print_json(running=True, **facts)
     else:
-        print_text("\n".join(_report(told)))
+        print_text("\n".join(_report(facts)))
     return 0
 
 
-def _report(told: dict[str, Any]) -> list[str]:
-    limits, replaced = told["limits"], times(told["server_replaced"])
-    keepers = times(told.get("keeper_replaced", 0))
-    memory = format_size(told["memory"]["resident"])
+def _report(facts: dict[str, Any]) -> list[str]:
+    limits, replaced = facts["limits"], times(facts["server_replaced"])
+    keepers = times(facts.get("keeper_replaced", 0))
+    memory = format_size(facts["memory"]["resident"])
     rows = [
-        ("server", f"ptymux {told['server']}, protocol {told['protocol']}, pid {told['pid']}"),
-        ("keeper", f"pid {told['keeper_pid']}"),
+        (
+            "server",
+            f"ptymux {facts['server']}, protocol {facts['protocol']}, pid {facts['pid']}",
+        ),
+        ("keeper", f"pid {facts['keeper_pid']}"),
         ("replaced", f"the server {replaced}, the keeper {keepers}"),
-        ("socket", told["socket"]),
-        ("log", told["log"]),
-        ("up for", format_duration(told["uptime_seconds"])),
-        ("PTYs", f"{told['live']} live of at most {limits['ptys']}, {told['ptys']} known"),
-        ("clients", f"{told['connections']} of at most {limits['connections']}, this one included"),
+        ("socket", facts["socket"]),
+        ("log", facts["log"]),
+        ("up for", format_duration(facts["uptime_seconds"])),
+        ("PTYs", f"{facts['live']} live of at most {limits['ptys']}, {facts['ptys']} known"),
+        (
+            "clients",
+            f"{facts['connections']} of at most {limits['connections']}, this one included",
+        ),
         ("memory", f"{memory} resident; at worst {format_size(limits['worst_case_bytes'])}"),
     ]
     return [f"{label:<10}{text}" for label, text in rows]
 
 
 @server.command(epilog="Example: ptymux server restart")
-@_JSON
+@JSON_OPTION
 def restart(as_json: bool) -> None:
     """Put a new server in the place of the one that runs; every PTY stays."""
     path = chosen_path()
     with reach(path) as connection:
         old = connection.call("restart")["server_pid"]
-    told = _await_replacement(path, old)
+    facts = _await_replacement(path, old)
     if as_json:
-        print_json(running=True, **told)
+        print_json(running=True, **facts)
 
 
 def _await_replacement(path: str, old: int) -> dict[str, Any]:
-    """Return the status of the server that comes after the one with the pid `old`."""
+    """Return the status of the server that replaces the one with the pid `old`."""
+    from ptymux.client.reconnect import RetryPolicy, repeat
+
     deadline = time.monotonic() + _RESTART_SECONDS
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            late = f"no new one came within {_RESTART_SECONDS:g} s; see its log"
-            raise UnreachableError(path, late)
-        try:
-            with ServerConnection(path, left, reply_timeout=left) as connection:
-                told = connection.call("status")
-            if told["pid"] != old:
-                return told
-        except ConnectionClosedError:
-            pass  # the old one, on its way out
-        time.sleep(_RETRY_SECONDS)
+
+    def connect() -> ServerConnection:
+        left = max(deadline - time.monotonic(), _RETRY_SECONDS)
+        return ServerConnection(path, left, reply_timeout=left)
+
+    def ask(connection: ServerConnection) -> dict[str, Any]:
+        with connection:
+            found = connection.call("status")
+        if found["pid"] == old:
+            raise ConnectionClosedError("the old server is still on its way out")
+        return found
+
+    policy = RetryPolicy(
+        died_seconds=_RESTART_SECONDS,
+        served_seconds=_RESTART_SECONDS,  # the old one may hang up late
+        pause_seconds=_RETRY_SECONDS,
+        passing=(ConnectionClosedError,),
+        says_how_long=False,
+    )
+    try:
+        return repeat(connect, ask, policy)
+    except ConnectionClosedError as error:
+        late = f"no new one came within {_RESTART_SECONDS:g} s; see its log"
+        raise UnreachableError(path, late) from error

@@ -8,8 +8,7 @@ import click
 
 from ptymux.cli.options.param_types import JSON_OPTION
 from ptymux.cli.options.pty_names import PTY
-from ptymux.cli.output.printing import print_json
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.output.printing import print_json, print_message
 from ptymux.cli.server_lookup import connect
 from ptymux.errors import SignalError
 

@@ -1,4 +1,4 @@
-"""`ptymux stats`: the numbers of one PTY, in words or as JSON, once or again and again."""
+"""`ptymux stats`: prints the numbers of one PTY, in words or as JSON, once or every second."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _WATCH_SECONDS: Final = 1.0
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(pty: str, watch: bool, as_json: bool) -> None:
     """Show the numbers of one PTY, live or ended, with its history and signals."""
-    told = _ask(pty)
+    found = _ask(pty)
     if watch:
-        _watch(told, as_json)
+        _watch(found, as_json)
     elif as_json:
-        print_json(pty=told)
+        print_json(pty=found)
     else:
-        print_text("\n".join(_lines(told)))
+        print_text("\n".join(_lines(found)))
 
 
 def _ask(pty: str) -> dict[str, Any]:
@@ -55,29 +55,29 @@ def _ask(pty: str) -> dict[str, Any]:
     return found
 
 
-def _watch(told: dict[str, Any], as_json: bool) -> None:
+def _watch(pty: dict[str, Any], as_json: bool) -> None:
     """Print again every second; on a terminal in the place of what was there."""
     drawn = 0
     while True:
         if as_json:
-            print_text(json_line({"schema": SCHEMA, "pty": told}))
+            print_text(json_line({"schema": SCHEMA, "pty": pty}))
         elif sys.stdout.isatty():
-            lines = _lines(told)[: os.get_terminal_size(sys.stdout.fileno()).lines - 1]
+            lines = _lines(pty)[: os.get_terminal_size(sys.stdout.fileno()).lines - 1]
             up = f"\033[{drawn}A\033[J" if drawn else ""
             print_text(up + "\n".join(lines))
             drawn = len(lines)
         else:
-            print_text("\n".join([*_lines(told), ""]))
-        if told["state"] in ENDED_STATES:
+            print_text("\n".join([*_lines(pty), ""]))
+        if pty["state"] in ENDED_STATES:
             return
         time.sleep(_WATCH_SECONDS)
-        told = _ask(told["pty_id"])
+        pty = _ask(pty["pty_id"])
 
 
-def _lines(told: dict[str, Any]) -> list[str]:
+def _lines(pty: dict[str, Any]) -> list[str]:
     width = None
     if sys.stdout.isatty():
         width = os.get_terminal_size(sys.stdout.fileno()).columns or None
     return draw_report(
-        told, now=time.time(), width=width, colour=has_colour(), blocks=takes_blocks()
+        pty, now=time.time(), width=width, colour=has_colour(), blocks=takes_blocks()
     )

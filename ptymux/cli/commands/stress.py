@@ -1,9 +1,11 @@
-"""`ptymux stress`."""
+"""`ptymux stress`: floods real PTYs and prints whether every promise about output was kept."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -135,7 +137,7 @@ def _run(ctx: click.Context, plan: Plan, *, timing: bool) -> StressReport:
         await run(plan, display.update)
 
     started = time.monotonic()
-    with Display(plan, timing=timing, say=lambda line: click.echo(line, err=True)) as display:
+    with Display(plan, timing=timing, say=_say) as display:
         try:
             asyncio.run(act())
         except asyncio.CancelledError:
@@ -160,13 +162,14 @@ def _check_goes_with_chaos(*, child: str, plot: str | None) -> None:
 def _stress_chaos(
     kills: int, child_bytes: int | None, sizes: tuple[int, ...], *, as_json: bool
 ) -> bool:
-    """Run and print; return whether all verdicts let it pass."""
+    """Run with kills of the server, and print the report; return whether the run passed."""
     from ptymux.stress.chaos import judge_chaos, make_chaos_plan
+    from ptymux.stress.chaos_display import ChaosDisplay
     from ptymux.stress.chaos_report import chaos_as_json, render_chaos, render_chaos_plain
-    from ptymux.stress.chaos_run import ChaosDisplay, run_chaos
+    from ptymux.stress.chaos_runner import run_chaos
 
     plan = make_chaos_plan(kills, child_bytes, sizes)
-    with ChaosDisplay(plan) as display:
+    with _ended_in_order(), ChaosDisplay(plan, _say) as display:
         judged = judge_chaos(run_chaos(plan, display.update))
     if as_json:
         import json
@@ -177,8 +180,29 @@ def _stress_chaos(
     return judged.has_passed
 
 
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Have a TERM or HUP end the block as ^C does, with its own exit code."""
+    import signal
+
+    def end(signum: int, _frame: object) -> None:
+        raise click.exceptions.Exit(128 + signum)
+
+    signums = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(signum, end) for signum in signums]
+    try:
+        yield
+    finally:
+        for signum, handler in zip(signums, before, strict=True):
+            signal.signal(signum, handler)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
 def _machine() -> dict[str, object]:
-    """Return where this runs."""
+    """Return the versions and the machine, for a report."""
     import platform
 
     from ptymux import __version__
@@ -192,7 +216,7 @@ def _machine() -> dict[str, object]:
 
 
 def _show(drawn: RenderableType, plain: str) -> None:
-    """Print in colours on a terminal, else as text."""
+    """Print `drawn` in colours on a terminal, else `plain`."""
     from rich.console import Console
 
     console = Console()
@@ -227,7 +251,7 @@ def _plain_width() -> int:
 
 
 class _Picture:
-    """The file of `--plot`, proven writable before the run; one that was made for nothing goes."""
+    """The file of `--plot`: tried before the run, and removed if it was made for nothing."""
 
     def __init__(self, path: str | None) -> None:
         self._path = path

@@ -10,10 +10,9 @@ from typing import Any, Final
 
 import click
 
-from ptymux.cli.options.param_types import DURATION
+from ptymux.cli.options.param_types import DURATION, JSON_OPTION
 from ptymux.cli.options.pty_names import ANY_PTY
-from ptymux.cli.output.printing import print_json, print_text
-from ptymux.cli.output.stderr import print_message
+from ptymux.cli.output.printing import print_json, print_message, print_text
 from ptymux.cli.server_lookup import repeating
 from ptymux.errors import InvalidValueError
 
@@ -65,7 +64,7 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str | None) -> i
     help="With --text or --prompt, what to look at; by default all that is kept, or now.",
 )
 @click.option("--timeout", type=DURATION, help="Give up after so long.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON_OPTION
 def wait(
     pty: str,
     for_exit: bool,
@@ -107,24 +106,22 @@ def _wait(
     prompt: bool,
     start: int | str | None,
 ) -> tuple[str | None, dict[str, Any]]:
-    """Wait; return a line for people, None if it did not come true, and the same as JSON values."""
-    from ptymux.cli.commands import wait_conditions
+    """Wait; return the outcome as a line, None if it did not come true, and as JSON values."""
+    from ptymux.cli.waiting import conditions
 
     if text is not None:
         from ptymux.client.matching import Matcher
 
-        return wait_conditions.for_text(
-            _find(pty), Matcher(text), "oldest" if start is None else start
-        )
+        return conditions.for_text(_find(pty), Matcher(text), "oldest" if start is None else start)
     if quiet is not None:
-        return wait_conditions.for_quiet(_find(pty), quiet)
+        return conditions.for_quiet(_find(pty), quiet)
     if state is not None:
-        return wait_conditions.for_state(_find(pty), state)
+        return conditions.for_state(_find(pty), state)
     if prompt:
-        from ptymux.cli.commands.wait_prompt import for_prompt
+        from ptymux.cli.waiting.shell_prompt import for_prompt
 
         return for_prompt(_find(pty), start)
-    return wait_conditions.for_exit(_find(pty))
+    return conditions.for_exit(_find(pty))
 
 
 def _find(pty: str) -> dict[str, Any]:
@@ -135,7 +132,7 @@ def _find(pty: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _limited(seconds: float | None) -> Iterator[None]:
-    """Raise _TimeoutError after so long, whatever is done then."""
+    """Raise _TimeoutError in the block once it took `seconds`."""
     if seconds is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""PTYs and lanes as people name them: what a shell is told of them, and what was meant."""
+"""PTYs and lanes by name: how a shell completes them, and which one a mistyped name meant."""
 
 from __future__ import annotations
 
@@ -27,37 +27,38 @@ def similar_pty(word: str) -> str | None:
     from difflib import get_close_matches
 
     try:
-        ptys = _all_quickly(click.get_current_context(silent=True))
+        ptys = _all_quickly()
     except PtymuxError:
-        return None  # the mistake itself is told
+        return None  # the mistake itself is reported
     names = {pty["name"] for pty in ptys if pty["name"]} - {word}  # which has ended
     close = get_close_matches(word, sorted(names), 1, cutoff=0.65)
     return close[0] if close else None
 
 
-def _all_quickly(ctx: click.Context | None) -> list[dict[str, Any]]:
-    """Return all PTYs, or fail soon: this is a courtesy."""
-    from ptymux.cli.server_lookup import every_pty
-    from ptymux.client.server_connection import ServerConnection, socket_path
+def _all_quickly(ctx: click.Context | None = None) -> list[dict[str, Any]]:
+    """Return all PTYs, or fail soon: nobody waits long for a hint."""
+    from ptymux.cli.server_lookup import chosen_path
+    from ptymux.client.listing import list_ptys
+    from ptymux.client.server_connection import ServerConnection
 
-    path = socket_path(None if ctx is None else ctx.find_root().params.get("socket"))
-    with ServerConnection(path, _PATIENCE_SECONDS, reply_timeout=_PATIENCE_SECONDS) as connection:
-        return every_pty(connection, all=True)[0]
+    path, patience = chosen_path(ctx), _PATIENCE_SECONDS
+    with ServerConnection(path, patience, reply_timeout=patience) as connection:
+        return list_ptys(connection.call, all=True).ptys
 
 
 class _KnownName(_ParamType):
-    """What the server knows; a shell is told which of it begin so."""
+    """A name that the server knows; a shell completes it."""
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return what can stand there."""
+        """Return the names that begin with what is typed."""
         from click.shell_completion import CompletionItem
 
         try:
             words = dict(self._words(_all_quickly(ctx)))
         except PtymuxError:
-            return []  # there is no place to tell it
+            return []  # there is no place to say why
         return [CompletionItem(w, help=h) for w, h in words.items() if w.startswith(incomplete)]
 
     def _words(self, ptys: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

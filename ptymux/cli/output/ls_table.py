@@ -1,8 +1,7 @@
-"""A table of PTYs as text: which columns there is room for, how wide each is, what is red."""
+"""The table that `ptymux ls` prints: which columns there is room for, how wide each is."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,9 +9,9 @@ from typing import Any, Final
 from ptymux.cli.output.printing import cells, cut, paint
 from ptymux.core.lifecycle import State, is_alarming
 from ptymux.core.model import DEFAULT_LANE, ENDED_STATES
-from ptymux.core.units import command_words, format_size, printable
+from ptymux.core.units import command_words, format_age, format_size, printable
 
-__all__ = ["draw_table", "format_age", "held_words", "state_style"]
+__all__ = ["draw_table", "held_words", "state_style"]
 
 _GAP: Final = 2  # cells between columns
 _NOTHING: Final = "-"
@@ -29,17 +28,8 @@ class _Column:
     style: Callable[[Pty], str] = lambda _pty: ""
 
 
-def format_age(seconds: float) -> str:
-    """Return a time in at most four characters: 5s, 41s, 12m, 3h, 104d."""
-    whole = max(0, math.floor(seconds))
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if whole >= size:
-            return f"{whole // size}{unit}"
-    return f"{whole}s"
-
-
 def held_words(pty: Pty) -> str:
-    """Return for how long a PTY has been held since nobody reads it; nothing if it is not held."""
+    """Return `held 3m00s` for a PTY whose command waits as nobody reads; nothing for others."""
     waits = pty["buffer"]["unread"] >= pty["buffer"]["capacity"]
     if pty["on_full"] != "block" or pty["attended"] or pty["state"] in ENDED_STATES or not waits:
         return ""
@@ -47,7 +37,7 @@ def held_words(pty: Pty) -> str:
 
 
 def state_style(pty: Pty) -> str:
-    """Return red for what failed to start or was killed by nobody here, else what is calm."""
+    """Return the colour of a PTY's state: red if it did not start or a stranger killed it."""
     ran = pty["pid"] is not None
     if is_alarming(State(pty["state"]), signal=pty["signal"], ran=ran):
         return "red"
@@ -108,7 +98,7 @@ _WISHES: Final = (
 def draw_table(
     ptys: Sequence[Pty], *, now: float, width: int | None, colour: bool = False
 ) -> list[str]:
-    """Return the lines of a table, its header first, in at most `width` cells; None: no limit.
+    """Return the lines of the table, its header first, at most `width` cells wide; None: no limit.
 
     Where there is little room the lanes go if all are the default one, texts are cut, columns are
     left out; a terminal below some 40 cells gets longer lines.

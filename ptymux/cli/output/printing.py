@@ -1,9 +1,11 @@
-"""What commands print on stdout: JSON with its schema's number, or text with a little colour."""
+"""Prints JSON or text on stdout and messages on stderr, and fits texts into cells."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import sys
 
 TYPE_CHECKING = False
@@ -12,54 +14,81 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 __all__ = [
-    "count_of",
     "SCHEMA",
+    "STUCK_SECONDS",
     "cells",
+    "count_of",
     "cut",
     "has_colour",
     "json_line",
     "paint",
     "print_json",
+    "print_message",
     "print_text",
     "takes_blocks",
+    "times",
     "wrap",
 ]
 
 SCHEMA: Final = 1  # of all JSON that commands print; `schema.json` has it
+STUCK_SECONDS: Final = 1.0  # for which a full stderr is waited for; then the message is left out
 
+_HALF: Final = 300  # characters that are kept of either end of a long message
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32"}
 
 
 def json_line(value: Mapping[str, Any]) -> str:
-    """Return an object as one line of ASCII; odd bytes of a text are \\udc80 to \\udcff in it."""
+    """Return an object as a line of JSON in ASCII; what was no UTF-8 is \\udc80 to \\udcff."""
     return json.dumps(value, separators=(",", ":"))
 
 
 def print_json(**members: Any) -> None:
-    """Print one object, indented, that begins with the schema's number."""
+    """Print an object as indented JSON, after the number of the schema."""
     print_text(json.dumps({"schema": SCHEMA, **members}, indent=2))
 
 
 def print_text(text: str) -> None:
-    """Print on stdout; what its encoding does not have becomes a question mark."""
+    """Print a text on stdout; what its encoding does not have becomes a question mark."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
     sys.stdout.flush()
 
 
-def count_of(count: int, noun: str) -> str:
+def print_message(text: str, prefix: str = "ptymux") -> None:
+    """Print one line on stderr, after `prefix` and a colon; leave it out if stderr takes nothing.
+
+    What a terminal would act upon is taken out, so that a name cannot draw.
+    """
+    words = "".join(char for char in " ".join(text.split()) if char.isprintable())
+    if len(words) > 2 * _HALF:
+        words = f"{words[:_HALF]} ... {words[-_HALF:]}"
+    line = f"{prefix}: {words}\n" if prefix else f"{words}\n"
+    poll = select.poll()
+    poll.register(2, select.POLLOUT)
+    with contextlib.suppress(OSError):
+        # Past sys.stderr, whose buffer would be tried again at exit and change the exit code.
+        if poll.poll(1000 * STUCK_SECONDS):
+            os.write(2, line.encode(errors="replace"))
+
+
+def count_of(count: int, noun: str, plural: str = "") -> str:
     """Return `1 PTY` or `3 PTYs`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def times(count: int) -> str:
+    """Return how often something was: never, once or `3 times`."""
+    return "never" if not count else "once" if count == 1 else f"{count:,} times"
 
 
 def has_colour() -> bool:
-    """Whether stdout is a terminal that colours are wanted on."""
+    """Whether stdout is a terminal, and colours are wanted."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
     return not plain and sys.stdout.isatty()
 
 
 def takes_blocks() -> bool:
-    """Whether stdout has the characters that bars are drawn with."""
+    """Whether the encoding of stdout has the characters that bars are drawn with."""
     return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 

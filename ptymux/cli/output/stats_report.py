@@ -1,4 +1,4 @@
-"""What `ptymux stats` says of one PTY, in words: where every byte of its output went."""
+"""The report that `ptymux stats` prints on one PTY: where every byte of its output went."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ptymux.cli.output.ls_table import held_words, state_style
-from ptymux.cli.output.printing import paint, wrap
+from ptymux.cli.output.printing import count_of, paint, times, wrap
 from ptymux.core.model import ENDED_STATES
 from ptymux.core.units import (
     command_words,
@@ -17,7 +17,7 @@ from ptymux.core.units import (
     printable,
 )
 
-__all__ = ["draw_bar", "draw_report", "times"]
+__all__ = ["draw_bar", "draw_report"]
 
 _LABEL: Final = 12  # cells, with the blanks behind
 _LONGEST_BAR: Final = 40
@@ -30,7 +30,7 @@ Row = tuple[str, str, str]  # label, text, style
 def draw_report(
     pty: Pty, *, now: float, width: int | None, colour: bool = False, blocks: bool = True
 ) -> list[str]:
-    """Return the lines of a report on the answer to `stats`, wrapped to `width` cells."""
+    """Return the lines of the report on the answer to `stats`, wrapped to `width` cells."""
     room = None if width is None else max(width - _LABEL, 1)
     bar = max(_LEAST_BAR, min(_LONGEST_BAR, (room or _LONGEST_BAR) - 5))
     lines: list[str] = []
@@ -85,8 +85,7 @@ def _state(pty: Pty, now: float) -> str:
 
 
 def _clients(pty: Pty) -> str:
-    count = pty["clients"]
-    return f"{count} client{'' if count == 1 else 's'}" if count else "nobody attached"
+    return count_of(pty["clients"], "client") if pty["clients"] else "nobody attached"
 
 
 def _where_bytes_went(pty: Pty) -> Iterator[Row]:
@@ -104,8 +103,8 @@ def _where_bytes_went(pty: Pty) -> Iterator[Row]:
         yield "", f"{_amount(unattended)} while nobody was", ""
     yield "trimmed", f"{_amount(buffer['trimmed'])}, read before they went", ""
     if pty.get("uncertain"):
-        told = f"{times(pty['uncertain'])} a killed keeper was reading; NULs may be missing"
-        yield "uncertain", told, "yellow"
+        text = f"{times(pty['uncertain'])} a killed keeper was reading; NULs may be missing"
+        yield "uncertain", text, "yellow"
     if buffer["merged"]:
         yield "merged", f"{_amount(buffer['merged'])}, read but counted as unread", ""
 
@@ -127,11 +126,6 @@ def _buffer(pty: Pty, width: int, blocks: bool) -> Iterator[Row]:
     if overflows:
         yield "overflow", f"{times(overflows)} told", ""
     yield "when full", _when_full(pty), "yellow" if held_words(pty) else ""
-
-
-def times(count: int) -> str:
-    """Return how often something was, in words."""
-    return "never" if not count else "once" if count == 1 else f"{count:,} times"
 
 
 def _when_full(pty: Pty) -> str:

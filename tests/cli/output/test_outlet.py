@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.cli.terminal.outlet import Outlet
+from ptymux.cli.output.outlet import Outlet
 from ptymux.errors import ClosedOutputError
 from tests.timing import deadline_seconds
 

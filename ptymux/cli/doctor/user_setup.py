@@ -1,6 +1,6 @@
-"""What `ptymux doctor` checks of one user's ptymux: configuration, directory, server, leftovers.
+"""The checks of `ptymux doctor` on one user's setup: configuration, directory, server, leftovers.
 
-Nothing is changed here, not even made: a directory that is not there is well.
+Nothing is changed or made here; it is well if there is no directory yet.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 from ptymux import __version__
 from ptymux.cli.doctor.machine import Check
 from ptymux.cli.options.config import config_path, load
-from ptymux.cli.output.stats_report import times
+from ptymux.cli.output.printing import count_of, times
 from ptymux.cli.server_lookup import reach
 from ptymux.core.units import format_duration, printable
 from ptymux.errors import ConfigError, NoServerError, PtymuxError, UnsafeDirectoryError
@@ -23,14 +23,14 @@ from ptymux.handover.state_file import read_proofs
 from ptymux.posix.orphans import Findings, find
 from ptymux.posix.runtime import ensure_directory, state_path
 
-__all__ = ["Premises"]
+__all__ = ["UserSetup"]
 
 _RESTLESS: Final = 5  # replacements of the server that restarts by hand do not explain
 _MOST_NAMES: Final = 5
 
 
-class Premises:
-    """Looks at the socket `path` and what belongs to it; `left` is there after the checks."""
+class UserSetup:
+    """The setup around the socket `path`; after the checks `left` has what a dead server left."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -39,7 +39,7 @@ class Premises:
         self.left = Findings((), ())
 
     def check(self) -> Iterator[Check]:
-        """Give the checks in an order in which an early trouble explains a later one."""
+        """Give the checks in order: an early trouble may explain a later one."""
         yield self._configuration()
         directory = self._directory()
         yield directory
@@ -119,7 +119,7 @@ class Premises:
         return [name for name in names if _is_stale(os.path.join(self._folder, name))]
 
     def _keeper(self) -> int | None:
-        """Return the pid of whoever holds the lock."""
+        """Return the pid of the process that has the lock of this socket, None if there is none."""
         return _holder(state_path(self._path, "lock"))
 
     def _left_behind(self) -> Check:
@@ -143,7 +143,7 @@ def _of(pid: int | None) -> str:
 
 
 def _processes(count: int) -> str:
-    return f"{count} process{'' if count == 1 else 'es'}"
+    return count_of(count, "process", "processes")
 
 
 def _is_stale(path: str) -> bool:
@@ -155,7 +155,7 @@ def _is_stale(path: str) -> bool:
         return not _is_listened_at(path)
     if not (path.endswith(".lock") and stat.S_ISREG(mode)) or _holder(path) is not None:
         return False
-    # Of a lock that a dead process took and a living one inherited, no pid may be told.
+    # The kernel may name no pid for a lock that a dead process took and a living one shares.
     return not _is_listened_at(path.removesuffix(".lock") + ".sock")
 
 
@@ -165,7 +165,7 @@ def _is_listened_at(path: str) -> bool:
 
 
 def _holder(path: str) -> int | None:
-    """Return the pid that holds a lock on a file; it is looked up, as to try it would take it.
+    """Return the pid of the process that has a lock on a file, without trying to take the lock.
 
     Source: proc_locks(5); the first of a line's numbers that is one is the pid.
     """

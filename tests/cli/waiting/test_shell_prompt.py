@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ptymux.cli.commands.wait_prompt import Marks
+from ptymux.cli.waiting.shell_prompt import Marks
 
 MARK = b"\x1b]133;A\x07$ "
 

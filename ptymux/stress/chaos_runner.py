@@ -1,39 +1,34 @@
-"""Runs `ptymux stress --chaos`: a server of its own is killed again and again, readers go on.
+"""Runs `ptymux stress --chaos`: kills a server of its own again and again while readers go on.
 
-What it runs and how it is judged is in `stress/chaos.py`; that layer imports no client.
+`chaos.py` has what is run and how it is judged.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import click
-
-from ptymux.client.attachment import RETRY_SECONDS, Attachment
+from ptymux.client.attach_request import AttachRequest
+from ptymux.client.attachment import Attachment
 from ptymux.client.event_follower import EventFollower
-from ptymux.client.reconnect import attach_to, connect_patiently, is_readable
+from ptymux.client.followed_stream import attach_to
+from ptymux.client.reconnect import RETRY_SECONDS, ServerReconnect
 from ptymux.client.requests import Requests
 from ptymux.core.model import SpawnOptions
 from ptymux.core.notifications import BufferStats
 from ptymux.core.ring import Part
-from ptymux.core.units import format_size
 from ptymux.errors import PtymuxError
 from ptymux.protocol.framing import Exit, Frame, Gap, Out
 from ptymux.stress.chaos import ChaosMeasured, ChaosPlan, ReaderMeasured, ReaderPlan
-from ptymux.stress.chaos_report import chaos_frame
 from ptymux.stress.child import ChildKind, argv
-from ptymux.stress.live_display import Stage
 from ptymux.stress.measurements import ContentCheck
 from ptymux.stress.private_server import kill_server, private_server, undisturbed
 
-__all__ = ["ChaosDisplay", "ChaosProgress", "run_chaos"]
+__all__ = ["ChaosProgress", "run_chaos"]
 
 _LOOK_SECONDS: Final = 0.005  # for a kill that is due
 _PROGRESS_SECONDS: Final = 0.15
@@ -42,7 +37,7 @@ _STOP_SECONDS: Final = 0.1  # in which a reader sees that it is to stop
 
 @dataclass(frozen=True, slots=True)
 class ChaosProgress:
-    """Where a run stands: bytes that each reader got or missed, in the order of the plan."""
+    """How far a run is: the offset of each reader, in the order of the plan."""
 
     kills: int
     offsets: tuple[int, ...]
@@ -53,55 +48,20 @@ OnChaosProgress = Callable[[ChaosProgress], None]
 
 
 def run_chaos(plan: ChaosPlan, on_progress: OnChaosProgress) -> ChaosMeasured:
-    """Run the plan on a keeper and a server of its own; nothing of them is left, however it ends.
+    """Run the plan on a keeper and a server of its own; both are gone afterwards, whatever happens.
 
     Raises:
         PtymuxError: no server or no child can be started.
     """
-    with _ended_in_order(), private_server() as path:
+    with private_server() as path:
         return _ChaosRun(plan, path, on_progress).measure()
-
-
-@contextlib.contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """Have a TERM or HUP end the block as ^C does, with its own exit code."""
-
-    def end(signum: int, _frame: object) -> None:
-        raise click.exceptions.Exit(128 + signum)
-
-    signums = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(signum, end) for signum in signums]
-    try:
-        yield
-    finally:
-        for signum, handler in zip(signums, before, strict=True):
-            signal.signal(signum, handler)
-
-
-class ChaosDisplay(Stage):
-    """Shows progress: gauges on a terminal, else a line for each kill."""
-
-    def __init__(self, plan: ChaosPlan) -> None:
-        super().__init__()
-        self._plan = plan
-        self._kills = 0
-
-    def update(self, progress: ChaosProgress) -> None:
-        """Take the next progress."""
-        kills, silence = progress.kills, progress.silence_seconds
-        if (size := self.size) is not None:
-            self.draw(chaos_frame(self._plan, kills, progress.offsets, silence, size[0]))
-        elif kills > self._kills:
-            got = format_size(sum(progress.offsets))
-            click.echo(f"[{kills}/{self._plan.kills}] the server was killed at {got}", err=True)
-        self._kills = kills
 
 
 # A reader --------------------------------------------------------------------------------------
 
 
 class _ChaosReader:
-    """One PTY and who reads it, in a thread of its own."""
+    """Reads one PTY, in a thread of its own, and checks what it gets."""
 
     def __init__(self, plan: ReaderPlan, total: int, path: str, pty_id: str) -> None:
         self.plan = plan
@@ -115,28 +75,30 @@ class _ChaosReader:
         self._missed = 0  # just before the next part
         self._asked = self._started = time.monotonic()
         self._is_stopping = False
-        stream = attach_to(path, pty_id, 0, plan.kind.value, lifeline=True, hangup=True)
-        self._attachment = Attachment(path, stream, plan.kind.value, wants_input=False, hangup=True)
+        request = AttachRequest(
+            pty_id, plan.kind.value, offset=0, wants_input=False, lifeline=True, hangup=True
+        )
+        self._attachment = Attachment(path, attach_to(path, request), request)
         self._thread = threading.Thread(target=self._run, name=plan.name)
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more comes."""
+        """Whether all was read."""
         return not self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Read no more, and hang the PTY up."""
+        """Stop reading, and hang the PTY up: its command gets HUP."""
         self._is_stopping = True
         if self._thread.is_alive():
             self._thread.join()
         self._attachment.close(detach=False)
 
     def note_kill(self) -> None:
-        """Note that the server was killed now."""
+        """Count a kill, if it hit this reader before it had all."""
         self.kills += self.check.end < self._total
 
     def _run(self) -> None:
@@ -155,7 +117,7 @@ class _ChaosReader:
                 self._take(self._attachment.pending())
             else:
                 time.sleep(RETRY_SECONDS)
-        elif is_readable(stream, time.monotonic() + _STOP_SECONDS):
+        elif stream.wait(time.monotonic() + _STOP_SECONDS):
             self._take(self._attachment.receive())
 
     def _take(self, frames: Sequence[Frame]) -> None:
@@ -184,7 +146,7 @@ class _ChaosReader:
 
 
 class _ChaosRun:
-    """Kills when it is time, and looks at the end."""
+    """One run: kills the server when a kill is due, and asks for the statistics at the end."""
 
     def __init__(self, plan: ChaosPlan, path: str, on_progress: OnChaosProgress) -> None:
         self._plan = plan
@@ -194,7 +156,7 @@ class _ChaosRun:
         self._readers: list[_ChaosReader] = []
 
     def measure(self) -> ChaosMeasured:
-        """Return what the run measured."""
+        """Run, and return the figures."""
         started = time.monotonic()
         try:
             for each in self._plan.readers:
@@ -219,7 +181,7 @@ class _ChaosRun:
             on_full=plan.on_full,
             plain_output=True,
         )
-        with connect_patiently(self._path) as connection:
+        with ServerReconnect(self._path).wait() as connection:
             spawned = connection.spawn(options, hangup=True)
             return _ChaosReader(plan, total, self._path, spawned["pty"]["pty_id"])
 
@@ -257,9 +219,9 @@ class _ChaosRun:
 
     def _look(self, seconds: float, *, is_stuck: bool) -> ChaosMeasured:
         """Ask the last server what it knows."""
-        with Requests(connect_patiently(self._path)) as requests:
+        with Requests(ServerReconnect(self._path).wait()) as requests:
             status = requests.ask("status")
-            told = {reader.pty_id: self._stats(requests, reader) for reader in self._readers}
+            stats = {reader.pty_id: self._stats(requests, reader) for reader in self._readers}
         dropped, missed = self._overflows()
         return ChaosMeasured(
             plan=self._plan,
@@ -278,7 +240,7 @@ class _ChaosRun:
                     kills=reader.kills,
                     failure=reader.failure,
                     exit_code=reader.exit_code,
-                    stats=told[reader.pty_id],
+                    stats=stats[reader.pty_id],
                     overflow_dropped=dropped.get(reader.pty_id, 0),
                 )
                 for reader in self._readers
@@ -294,7 +256,7 @@ class _ChaosRun:
         return BufferStats(**buffer)
 
     def _overflows(self) -> tuple[dict[str, int], int]:
-        """Return what overflow events told as dropped, by PTY, and how many events were missed."""
+        """Return the bytes dropped, by PTY, as its events say; and how many events were missed."""
         dropped: dict[str, int] = {}
         missed = 0
         with EventFollower(
@@ -305,6 +267,6 @@ class _ChaosRun:
                     missed += event["missed"]
                 else:
                     pty_id = event["pty_id"] or ""
-                    told = int(event["payload"]["dropped_since_last"])
-                    dropped[pty_id] = dropped.get(pty_id, 0) + told
+                    lost = int(event["payload"]["dropped_since_last"])
+                    dropped[pty_id] = dropped.get(pty_id, 0) + lost
         return dropped, missed
