@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import pexpect  # type: ignore[import-untyped]
 import pytest
 
+from tests.processes import children_of
 from tests.program import Program
 from tests.timing import Wait, deadline_seconds, wait_until
 from tests.world import PTYMUX, World
@@ -144,3 +145,9 @@ def shell(world: World) -> Iterator[Shell]:
     shell.sendline("exit")
     shell.expect(pexpect.EOF)
     shell.close()
+
+
+def job_of(shell: Shell) -> int:
+    """Return the pid of the only job of a shell."""
+    (pid,) = children_of(shell.pid)
+    return pid

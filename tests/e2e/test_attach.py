@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from ptymux.core.model import WindowSize
-from tests.e2e.conftest import Shell, Tty
+from tests.e2e.conftest import Shell, Tty, job_of
 from tests.processes import is_stopped
 from tests.serving import Serving
 from tests.timing import wait_until
@@ -224,7 +224,7 @@ def test_stopped_from_outside_and_continued(server: Serving, shell: Shell) -> No
     shell.expect("attached to.*\r\n")
     shell.sendline("one")
     shell.expect("got one")
-    attached = int(server.world.run("/bin/pgrep", "-f", "attach e$").stdout.split()[0])
+    attached = job_of(shell)
     modes = termios.tcgetattr(shell.child_fd)
 
     os.kill(attached, signal.SIGTSTP)
@@ -248,7 +248,7 @@ def test_what_a_program_switched_on_is_on_again_after_a_stop(server: Serving, sh
     script = "printf '\\033[?1049h\\033[?2004hdrawn'; exec sleep 1000"
     shell.sendline(f'ptymux run --name draws -- sh -c "{script}"')
     shell.expect_exact("\x1b[?1049h\x1b[?2004hdrawn")
-    running = int(server.world.run("/bin/pgrep", "-f", "run --name draws").stdout.split()[0])
+    running = job_of(shell)
 
     os.kill(running, signal.SIGTSTP)
     shell.expect_exact("\x1b[?2004l\x1b[?1049l")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Shell, Tty
+from tests.e2e.conftest import Shell, Tty, job_of
 from tests.processes import is_stopped
 from tests.serving import Serving
 from tests.timing import wait_until
@@ -208,7 +208,7 @@ def test_it_stops_and_goes_on_as_a_job(server: Serving, shell: Shell) -> None:
     shell.expect_exact(LEFT.decode())
     shell.expect("Stopped")
     shell.expect_exact("$ ")
-    pid = _child(shell.pid)
+    pid = job_of(shell)
     wait_until(lambda: is_stopped(pid))
 
     shell.sendline("fg")
@@ -221,10 +221,6 @@ def test_it_stops_and_goes_on_as_a_job(server: Serving, shell: Shell) -> None:
 
     shell.expect_exact("status 0")
     shell.expect_exact("$ ")
-
-
-def _child(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def test_colours_are_not_used_where_none_are_wanted(server: Serving, tty: Tty) -> None:
