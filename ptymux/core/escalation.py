@@ -1,10 +1,10 @@
 """Signals: their names, a record of each delivery, and the plan that ends all processes of a PTY.
 
-An `Escalation` only decides. Its caller scans the session's processes, calls `step` with what it
-found, sends what the answer says, and comes back at `deadline`. The caller also gives the time,
-which must never go back. A process can be any value that the caller can hash and signal. Two
-values must be equal only for the same process: else a new process with a reused pid would count
-as one that had its TERM already.
+An `Escalation` only decides; `engine.session_end.perform` acts. Its caller scans the session's
+processes, calls `step` with what it found, sends what the answer says, and comes back at
+`deadline`. The caller also gives the time, which must never go back. A process can be any value
+that the caller can hash and signal. Two values must be equal only for the same process: else a new
+process with a reused pid would count as one that had its TERM already.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ __all__ = [
 GRACE_SCAN_SECONDS = 0.1  # between two scans for new processes while the grace lasts
 KILL_SCAN_SECONDS = 0.02  # between two scans once KILL was sent
 GIVE_UP_SECONDS = 1.0  # from the first KILL to closing by force
+
 
 P = TypeVar("P", bound=Hashable)
 
@@ -163,6 +164,7 @@ class Escalation(Generic[P]):
         self._asked: set[P] = set()
         self._killed_at: float | None = None
         self._is_over = False
+        self._left: frozenset[P] = frozenset()
 
     @property
     def escalated(self) -> bool:
@@ -173,6 +175,11 @@ class Escalation(Generic[P]):
     def is_over(self) -> bool:
         """Whether `Done` or `GiveUp` was returned; later steps return nothing."""
         return self._is_over
+
+    @property
+    def left(self) -> frozenset[P]:
+        """The processes that survived KILL when the plan gave up; empty if it did not."""
+        return self._left
 
     def shorten(self, now: float, grace_seconds: float) -> None:
         """End the grace period `grace_seconds` from now, unless it ends earlier anyway.
@@ -227,8 +234,9 @@ class Escalation(Generic[P]):
         if now < self._killed_at + GIVE_UP_SECONDS:
             return kills
         self._is_over = True
+        self._left = frozenset(alive)
         # If this step is late, it may see processes that had no KILL yet.
-        return (*kills, GiveUp(frozenset(alive)))
+        return (*kills, GiveUp(self._left))
 
 
 def check_grace(grace_seconds: float) -> float:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import enum
+import signal as signals
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from ptymux.core.escalation import signal_name
-from ptymux.core.model import Limits, PtyId
+from ptymux.core.model import CorrelationId, Limits, PtyId
 from ptymux.errors import InvalidTransitionError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Transition",
     "Lifecycle",
     "transition",
+    "EndContext",
     "exit_event",
     "shown",
     "is_alarming",
@@ -166,6 +168,46 @@ class Lifecycle:
             self._history.pop()
             self._history.pop()
         self._history.append(step)
+
+
+_TYPED = frozenset((signals.SIGINT, signals.SIGQUIT))  # what keys of a terminal send
+
+
+@dataclass(slots=True)
+class EndContext:
+    """What was done to a PTY that may end it: by that its end counts as asked for, or as bad."""
+
+    cause: CorrelationId | None = None  # the request that ended it
+    is_terminating: bool = False
+    is_typed_into: bool = False  # somebody could type into it, INT and QUIT among others
+    asked_signals: dict[int, CorrelationId] = field(default_factory=dict)  # and by which request
+    escaped: tuple[int, ...] = ()  # processes that left the session before its end
+
+    def begin_termination(self, cause: CorrelationId) -> None:
+        """Note that a request ends the PTY."""
+        self.is_terminating = True
+        self.cause = cause
+
+    def ask(self, signal: int, cause: CorrelationId) -> Callable[[], None]:
+        """Note that a request sends a signal; return what takes that back if it reaches nobody."""
+        before = self.asked_signals.get(signal)
+        self.asked_signals[signal] = cause
+
+        def take_back() -> None:
+            if before is None:
+                self.asked_signals.pop(signal, None)
+            else:
+                self.asked_signals[signal] = before
+
+        return take_back
+
+    def exit_event(self, exit_code: int | None, signal: int | None) -> LifecycleEvent:
+        """Return what the end of the child means; a request whose signal ended it is its cause."""
+        asked = self.is_terminating or (signal in _TYPED and self.is_typed_into)
+        if signal in self.asked_signals:
+            asked = True
+            self.cause = self.cause or self.asked_signals[signal]
+        return exit_event(exit_code, signal, asked)
 
 
 def exit_event(exit_code: int | None, signal: int | None, asked: bool) -> LifecycleEvent:

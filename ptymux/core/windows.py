@@ -1,9 +1,9 @@
-"""The time windows of ptymux: how long it waits where only time can tell what happened.
+"""The time windows of ptymux: how long it waits when only time can show what happened.
 
-A terminal that is silent for 0.2 s has probably said its last word; a program that got HUP has
-probably cleaned up 0.3 s later. Such numbers are guesses about other programs. They stand here,
-in one value that is passed on, so that a test can make each of them as long as its machine is slow,
-or as short as it likes. `PTYMUX_WINDOWS` sets them for a process and for the server that it starts.
+A terminal that was silent for 0.2 s has probably nothing more to print. A program that got HUP has
+probably cleaned up after 0.3 s. Such numbers are guesses about other programs. They stand here in
+one value, which is passed on, so that a test can make each of them longer for a slow machine, or as
+short as it likes. `PTYMUX_WINDOWS` sets them for a process and for the server that it starts.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final
 
+from ptymux.core.model import DEFAULT_GRACE_SECONDS
 from ptymux.errors import InvalidValueError
 
 __all__ = ["VARIABLE", "Windows"]
@@ -29,6 +30,9 @@ class Windows:
     paused_end: float = 10.0  # for the consumer that an ended PTY in `block` waits for
     count_paused: float = 0.5  # between two updates of `held_ms` while a terminal is paused
     hangup: float = 0.3  # from HUP to TERM, for programs that clean up at HUP
+    grace: float = DEFAULT_GRACE_SECONDS  # from TERM to KILL, of sessions that no manager ends
+    scan: float = 0.01  # between two scans of such sessions
+    close: float = 1.5  # for the engine to close the terminal once its session is gone
     nudge: float = 0.05  # that a terminal keeps another size, so that its program repaints
     stale: float = 0.3  # after ^C, in which what was interrupted is still shown only in part
     last_words: float = 1.0  # for a full terminal to take what restores it, and our last line

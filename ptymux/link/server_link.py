@@ -64,7 +64,7 @@ class ServerLink(ProcessLink):
 
     # Requests --------------------------------------------------------------------------------
 
-    def remember(self, slot: int, record: Mapping[str, Any]) -> None:
+    def persist(self, slot: int, record: Mapping[str, Any]) -> None:
         """Store the state of a PTY with the keeper, for a server that replaces this one."""
         text = json.dumps(record).encode()
         self._snapshots.remember(slot, text)

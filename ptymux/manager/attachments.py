@@ -1,24 +1,130 @@
-"""Who is attached to a PTY, as far as that outlives a connection: by a lifeline."""
+"""The clients that are attached to one PTY by a lifeline, and the one whose end hangs it up.
+
+A lifeline is a socket between a client and the engine. It outlives the client's connection to the
+server: when a server dies, the lifelines stay open, and each client connects to the replacement
+and reads on. Until then its attachment has no reader here, and its reader is *expected*.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ptymux.core.reader import ReaderKind
+from ptymux.manager.flow import Flow
 
-__all__ = ["LifelineAttachment", "absent"]
+__all__ = ["Attachments", "LifelineAttachment", "NoOwner", "OwnedBy", "Owner", "OwnerExpected"]
+
+
+@dataclass(frozen=True, slots=True)
+class NoOwner:
+    """The PTY outlives whoever attaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerExpected:
+    """The client that had the PTY spawned is to attach; it is hung up if the client does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedBy:
+    """The PTY is hung up when this lifeline ends, unless its client detaches before."""
+
+    line: int
+    is_notified: bool = False  # the client has its end; otherwise it may ask for another
+
+
+Owner: TypeAlias = NoOwner | OwnerExpected | OwnedBy
 
 
 @dataclass(slots=True)
 class LifelineAttachment:
-    """An attachment with a lifeline: it lives as long as that is open."""
+    """An attachment that lives as long as its lifeline is open."""
 
     kind: ReaderKind
-    readers: int = 0  # that it has at the moment; without one its client is to come back
+    readers: int = 0  # that it has now; without one its client is expected back
 
 
-def absent(attached: Iterable[LifelineAttachment]) -> tuple[int, int]:
-    """Return how many consumers are to come back, and how many of them are lossless."""
-    away = [each for each in attached if not each.readers and each.kind is not ReaderKind.OBSERVER]
-    return len(away), sum(each.kind is ReaderKind.LOSSLESS for each in away)
+class Attachments:
+    """The attachments of one PTY by the numbers of their lifelines, and its owner."""
+
+    def __init__(self, flow: Flow, on_change: Callable[[], None]) -> None:
+        """Keep `flow` informed of readers that are expected; call `on_change` to be persisted."""
+        self.owner: Owner = NoOwner()
+        self._flow = flow
+        self._on_change = on_change
+        self._by_line: dict[int, LifelineAttachment] = {}
+
+    @property
+    def kinds(self) -> dict[int, ReaderKind]:
+        """What the reader of each attachment is, by the number of its lifeline."""
+        return {line: attachment.kind for line, attachment in self._by_line.items()}
+
+    def restore(self, kinds: Mapping[int, ReaderKind], owner: Owner) -> None:
+        """Go on with attachments whose readers are expected back."""
+        self.owner = owner
+        self._by_line = {line: LifelineAttachment(kind) for line, kind in kinds.items()}
+
+    def add(self, line: int, attachment: LifelineAttachment, *, hangs_up: bool) -> None:
+        """Add an attachment, which becomes the owner if its end is to hang the PTY up."""
+        self._by_line[line] = attachment
+        if hangs_up:
+            self.owner = OwnedBy(line)
+        self._on_change()
+
+    def note_owner_notified(self, line: int) -> None:
+        """Note that the client has its end of the lifeline, if that is the owner's."""
+        if self._is_owner(line):
+            self.owner = OwnedBy(line, is_notified=True)
+            self._on_change()
+
+    def detach(self, line: int) -> None:
+        """Remove the attachment of a client that detached; the PTY goes on without it."""
+        self._by_line.pop(line, None)
+        if self._is_owner(line):
+            self.owner = NoOwner()
+        self.expect_readers()
+        self._on_change()
+
+    def end(self, line: int) -> bool:
+        """Remove the attachment whose lifeline ended; return whether it was the owner's."""
+        is_owner = self._is_owner(line)
+        if is_owner or line in self._by_line:
+            self._by_line.pop(line, None)
+            self.expect_readers(wait=self._flow.buffer.defers_losses)
+            self._on_change()
+        return is_owner
+
+    def come_back(self, line: int | None) -> int | None:
+        """Add a reader to the attachment of this lifeline; return the lifeline if there is one."""
+        if line is None or line not in self._by_line:
+            return None
+        self._by_line[line].readers += 1
+        self.expect_readers(wait=self._flow.buffer.defers_losses)
+        return line
+
+    def go_away(self, line: int) -> None:
+        """Remove a reader that lost its connection; while the lifeline is open it is expected."""
+        if line in self._by_line:
+            self._by_line[line].readers -= 1
+            self.expect_readers()
+
+    def clear(self) -> None:
+        """Remove all, as the PTY is gone."""
+        self._by_line.clear()
+
+    def expect_readers(self, *, wait: bool = False) -> None:
+        """Have consumers without a reader count as attached; `wait` as in `OutputBuffer.expect`."""
+        if not self._flow.has_begun or self._flow.is_over:
+            return
+        away = [a for a in self._by_line.values() if not a.readers]
+        consumers = sum(a.kind is not ReaderKind.OBSERVER for a in away)
+        lossless = sum(a.kind is ReaderKind.LOSSLESS for a in away)
+        wait = wait and consumers > 0
+        buffer = self._flow.buffer
+        if (consumers, wait) != (buffer.expected, buffer.defers_losses):
+            self._flow.change(lambda now: buffer.expect(consumers, lossless, now, wait=wait))
+
+    def _is_owner(self, line: int) -> bool:
+        return isinstance(self.owner, OwnedBy) and self.owner.line == line

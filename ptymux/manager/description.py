@@ -20,7 +20,7 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
     Times are seconds since the epoch; sizes and offsets bytes; `signal` is a number.
     """
     record = pty.record
-    if not pty.gone.is_set():
+    if not pty.is_gone:
         pty.refresh()
     told: dict[str, Any] = {
         "pty_id": record.pty_id,

@@ -1,8 +1,9 @@
-"""The output of one PTY as it flows: looks at the ring when it matters, wakes readers, tells.
+"""`Flow`: follows the output of one PTY in its ring, wakes readers, and notifies a listener.
 
-The engine reports, time passes, readers read: each of these ends in `refresh`, which passes output
-on to who waits for it, compares what the ring says with what was known, tells the difference, and
-arms the next look. Who waits comes first: somebody may look at the terminal.
+The engine writes to the ring in another process. `refresh` looks at the ring: it passes new output
+to the readers that wait, then compares the ring with the last look, notifies the listener of the
+difference, and arms the next look. It runs when the engine reports output and when a timer is due.
+Readers come first, as somebody may be watching the terminal.
 """
 
 from __future__ import annotations
@@ -17,55 +18,56 @@ from ptymux.core.notifications import BufferNotification
 from ptymux.core.output import OutputBuffer
 from ptymux.core.reader import Reader
 from ptymux.core.ring import Cursor, Part, RingBuffer
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 
-__all__ = ["Flow", "Listener"]
+__all__ = ["Flow", "FlowListener"]
 
-_NO_RING: Final = RingBuffer(0)  # of PTYs without output, before and after
-_RANGE_SECONDS: Final = 0.34  # between two ranges told; with the last one 4 a second at most
+_NO_RING: Final = RingBuffer(0)  # of a PTY that has not begun, or whose ring was released
+_RANGE_SECONDS: Final = 0.34  # between two published ranges; with the last one 4 a second at most
 _IDLE_LOOKS: Final = 16  # looks at a busy PTY within one idle timeout
 _IDLE_LOOK_SECONDS: Final = 0.01  # at least, between two of them
 
 
 Take = Callable[[], bool]  # takes some output; False: it cannot now
-_Waiter = tuple[Cursor, Take | None]  # where they stand, and how they take what comes
+_Waiter = tuple[Cursor, Take | None]  # where a reader stands, and how it takes what comes
 
 
-class Listener(Protocol):
-    """Whom a flow tells what it sees."""
+class FlowListener(Protocol):
+    """What a flow calls when it finds something at a look."""
 
     @property
     def wants_ranges(self) -> bool:
-        """Whether somebody wants to know of every output."""
+        """Whether `on_range` is to be called for all output."""
         ...
 
     def on_notifications(self, notifications: list[BufferNotification]) -> None:
-        """The buffer found something worth telling."""
+        """Take what the buffer found: backpressure, an overflow, a reader that fell behind."""
         ...
 
-    def on_published(self) -> None:
-        """The account says what was told before."""
+    def on_accounted(self) -> None:
+        """Take note that the ring's account includes the notifications passed before."""
         ...
 
     def on_output(self) -> None:
-        """The child wrote something."""
+        """Take note that the child wrote something."""
         ...
 
     def on_silence(self, seconds: float) -> None:
-        """The child wrote nothing for its idle timeout; told once until it writes again."""
+        """Take note that the child wrote nothing for its idle timeout; once until it writes."""
         ...
 
     def on_range(self, start: int, end: int) -> None:
-        """There is output from one offset to another."""
+        """Take note of the output from one offset to another."""
         ...
 
 
 class Flow:
-    """A PTY's ring and buffer, from the moment it runs until nobody reads it any more."""
+    """A PTY's ring and its buffer, from the spawn until its last reader is closed."""
 
-    def __init__(self, link: Link, slot: int, listener: Listener) -> None:
+    def __init__(self, link: Link, slot: int, listener: FlowListener) -> None:
         self.ring = _NO_RING  # until the engine gives one
         self.buffer = OutputBuffer(self.ring)
+        self.has_begun = False  # the child was started
         self.is_over = False  # nothing will be written any more
         self._link = link
         self._slot = slot
@@ -81,15 +83,16 @@ class Flow:
         self._seen = 0  # total at the last refresh
         self._seen_at = 0.0  # when it had grown last
         self._is_quiet = False  # it had not grown at the last refresh
-        self._is_silent = False  # and this was told
-        self._published_to = 0  # up to where ranges were told
+        self._is_silent = False  # and the listener was notified of it
+        self._published_to = 0  # up to where ranges were published
         self._next_range_at = 0.0  # when the next one may be
         self._wants_ranges = False  # somebody did at the last refresh
 
-    # The course of things --------------------------------------------------------------------
+    # Begin and end ---------------------------------------------------------------------------
 
     def begin(self, ring: RingBuffer, options: SpawnOptions, *, resumed: bool = False) -> None:
-        """The child runs; `resumed`: the account in the ring goes on."""
+        """Begin with the ring of a child that was started; `resumed`: and with its account."""
+        self.has_begun = True
         self.ring = ring
         self.buffer = OutputBuffer(ring, options.threshold, options.on_full, resumes=resumed)
         self.buffer.notifies_first = True
@@ -97,11 +100,11 @@ class Flow:
         self._seen_at = time.monotonic()
 
     def end_idle(self) -> None:
-        """The child is gone: silence means nothing any more."""
+        """Look for silence no more, as the child is gone."""
         self._idle_timeout = 0.0
 
     def end(self) -> None:
-        """Nothing will be written any more: tell what is left to tell, wake who waits."""
+        """Publish what is left to publish, as nothing will be written any more."""
         self.refresh()
         self._publish(self.buffer.finish(time.monotonic()))
         if self._listener.wants_ranges and self._seen > self._published_to:
@@ -123,7 +126,7 @@ class Flow:
 
     @property
     def is_readable(self) -> bool:
-        """Whether readers can be attached: it was not released."""
+        """Whether readers can be attached; not once it was released."""
         return not self._is_released
 
     @property
@@ -134,7 +137,7 @@ class Flow:
     # Looking ---------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Compare the ring with what was known: pass on, tell, arm."""
+        """Look at the ring: pass new output on, notify the listener, arm the next look."""
         if self.is_over:
             return
         self._is_looking = True
@@ -163,11 +166,14 @@ class Flow:
         return now
 
     def _publish(self, notifications: list[BufferNotification]) -> None:
-        """Tell first, then let the account say so: who is killed in between is completed."""
+        """Notify the listener first, then write that into the account.
+
+        After a kill between the two a replacement server finishes the account from the event log.
+        """
         if notifications:
             self._listener.on_notifications(notifications)
-            self.buffer.publish()
-            self._listener.on_published()
+            self.buffer.store()
+            self._listener.on_accounted()
 
     def _judge_silence(self, now: float) -> None:
         silent = now - self._seen_at
@@ -192,7 +198,7 @@ class Flow:
         self.change(lambda now: self.buffer.hand(reader, part, now, size))
 
     def change(self, operation: Callable[[float], list[BufferNotification]]) -> None:
-        """Run an operation of the buffer, tell what it found, keep the engine informed."""
+        """Run an operation of the buffer, pass on what it found, and credit to the engine."""
         limit = self.ring.limit
         now = time.monotonic()
         self._publish(operation(now))
@@ -216,9 +222,9 @@ class Flow:
         return offsets[0]
 
     async def woken(self, cursor: Cursor, take: Take | None = None) -> None:
-        """Return once there may be output beyond `cursor`, a reader was closed, or it is over.
+        """Return once there may be output beyond `cursor`, a reader was closed, or the PTY ended.
 
-        `take` is called as soon as there is output; while it takes some and returns True, this
+        `take` is called as soon as there is output. As long as it takes some and returns True this
         goes on waiting. What it raises is raised here.
         """
         if self.is_over:
@@ -232,14 +238,14 @@ class Flow:
             self._waiting.pop(future, None)
 
     def wake(self) -> None:
-        """Have everybody look who waits."""
+        """End all that wait in `woken`, so that they look for themselves."""
         waiting, self._waiting = self._waiting, {}
         for future in waiting:
             if not future.done():
                 future.set_result(None)
 
     def _pass_on(self) -> None:
-        """Have those take output who said how, and the others look."""
+        """Have those waiters take new output that gave a `take`, and end the wait of the others."""
         for future, (cursor, take) in list(self._waiting.items()):
             if cursor.offset >= self._seen or future.done():
                 continue
@@ -247,14 +253,14 @@ class Flow:
                 if take is not None and take():
                     continue
                 future.set_result(None)
-            except Exception as error:  # whatever it is, it is for who waits
+            except Exception as error:  # whatever it is, the waiter raises it
                 future.set_exception(error)
             self._waiting.pop(future, None)
 
     # The next look ---------------------------------------------------------------------------
 
     def _arm(self, now: float) -> None:
-        """See to it that the next `refresh` comes when it is needed."""
+        """Have the engine, or the timer, cause the next `refresh` when it is needed."""
         wake_at = self.buffer.wake_at
         for cursor, _take in self._waiting.values():
             wake_at = min(wake_at, cursor.offset + 1)
@@ -262,7 +268,7 @@ class Flow:
             wake_at = min(wake_at, self._seen + 1)
         if wake_at != self.ring.wake_at:
             self.ring.wake_at = wake_at
-        if self.ring.total >= wake_at:  # it came before we armed: the engine may not tell of it
+        if self.ring.total >= wake_at:  # it came before we armed: the engine may not report it
             self._look_soon()
         self._arm_timer(now)
 
@@ -276,7 +282,7 @@ class Flow:
         self.refresh()
 
     def _awaits_range(self) -> bool:
-        """Whether the next byte is to be told; until the next range is due, the timer tells."""
+        """Whether the next byte is to be published; before a range is due the timer sees to it."""
         return self._wants_ranges and self._published_to == self._seen
 
     def _arm_timer(self, now: float) -> None:
@@ -287,7 +293,7 @@ class Flow:
         if self._seen > self._published_to and (deadline is None or self._next_range_at < deadline):
             deadline = self._next_range_at
         if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
-            return  # a look too early only arms the next one
+            return  # it looks too early, and arms the next look
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(deadline, self._on_timer)
@@ -301,5 +307,5 @@ class Flow:
             return None
         if self._is_quiet:
             return self._seen_at + self._idle_timeout
-        # Output flows: a look now and then will do, until one finds that it stopped.
+        # Output flows: look now and then, until a look finds that it stopped.
         return now + max(self._idle_timeout / _IDLE_LOOKS, _IDLE_LOOK_SECONDS)

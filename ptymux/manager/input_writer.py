@@ -9,7 +9,7 @@ import socket
 from ptymux.core.tty_lines import LONGEST_LINE, line_sizes
 from ptymux.engine.input import TAKEN_BYTES
 from ptymux.errors import ConnectionClosedError, InputCutError, LineTooLongError
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 from ptymux.manager.managed_pty import ManagedPty
 
 __all__ = ["type_in"]
@@ -27,7 +27,7 @@ async def type_in(link: Link, pty: ManagedPty, data: bytes) -> int:
         longest = max(line_sizes(data))
         if longest > LONGEST_LINE and await link.is_canonical(pty.slot):
             raise LineTooLongError(longest, LONGEST_LINE)
-    pty.typed = True
+    pty.end.is_typed_into = True
     _number, lifeline = await link.open_lifeline(pty.slot)
     with lifeline:
         taken = await _send_all(lifeline, data)

@@ -28,9 +28,10 @@ from ptymux.core.model import (
 from ptymux.core.notifications import BufferStats
 from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import Part
+from ptymux.core.windows import Windows
 from ptymux.engine.reports import Report
 from ptymux.errors import InvalidStateError, LinkClosedError
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 from ptymux.link.private_link import PrivateLink
 from ptymux.manager.event_stream import EventStream
 from ptymux.manager.input_writer import type_in
@@ -59,7 +60,12 @@ class PtyManager:
     """
 
     def __init__(
-        self, *, limits: Limits | None = None, link: Link | None = None, log: EventLog | None = None
+        self,
+        *,
+        limits: Limits | None = None,
+        link: Link | None = None,
+        log: EventLog | None = None,
+        windows: Windows | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self._link = link or PrivateLink()
@@ -67,7 +73,8 @@ class PtyManager:
         self._log = log or EventLog(self.limits.event_log, epoch=os.urandom(8).hex())
         self._bus = Bus(self._log.epoch, self._log, self.limits)
         self._publisher = Publisher(self._bus)
-        self._terminations = Terminations(self._link)
+        self.windows = windows or Windows.from_environment(os.environ)
+        self._terminations = Terminations(self._link, self.windows)
         self._spawner = Spawner(self._roster, self._link, self._publisher, self._terminations)
         self._streams: WeakSet[EventStream] = WeakSet()
         self._closing: asyncio.Task[None] | None = None
@@ -224,7 +231,7 @@ class PtyManager:
             LimitReachedError: as many are open as may be.
         """
         pty = self._live(pty_id, "input needs one that runs")
-        pty.typed = True
+        pty.end.is_typed_into = True
         return (await self._link.open_lifeline(pty.slot))[1]
 
     async def resize(
@@ -239,7 +246,7 @@ class PtyManager:
         pty = self._live(pty_id, "only a live one has a size to change")
         old = pty.record.size
         await self._link.resize(pty.slot, size)
-        return pty.resized(old, size, cause_of(correlation_id))
+        return pty.note_resized(old, size, cause_of(correlation_id))
 
     async def signal(
         self,
@@ -280,7 +287,7 @@ class PtyManager:
         """
         pty = self._roster.get(pty_id)
         grace = pty.options.grace_seconds if grace_seconds is None else check_grace(grace_seconds)
-        if pty.gone.is_set():
+        if pty.is_gone:
             return pty.record
         termination = self._terminations.of(pty)
         if termination is None:
@@ -293,13 +300,13 @@ class PtyManager:
     async def wait_exited(self, pty_id: PtyId) -> PtyRecord:
         """Return the record once the child is gone and its own output is complete."""
         pty = self._roster.get(pty_id)
-        await pty.exited.wait()
+        await pty.milestones.exited.wait()
         return pty.record
 
     async def wait_gone(self, pty_id: PtyId) -> PtyRecord:
         """Return the record once the terminal is closed and the statistics are final."""
         pty = self._roster.get(pty_id)
-        await pty.gone.wait()
+        await pty.milestones.gone.wait()
         return pty.record
 
     def remove(self, pty_id: PtyId) -> PtyRecord:
@@ -310,7 +317,7 @@ class PtyManager:
             InvalidStateError: it has not ended.
         """
         pty = self._roster.get(pty_id)
-        if not pty.gone.is_set():
+        if not pty.is_gone:
             raise InvalidStateError(pty_id, pty.state.value, "end it first, with `ptymux kill`")
         return self._roster.remove(pty)
 
@@ -362,7 +369,7 @@ class PtyManager:
 
     async def _close(self, grace_seconds: float | None) -> None:
         for pty in self._roster:
-            if not pty.gone.is_set() and self._terminations.of(pty) is None:
+            if not pty.is_gone and self._terminations.of(pty) is None:
                 self._terminations.begin(pty, pty.options.grace_seconds, cause_of(None))
         if grace_seconds is not None:
             self._terminations.shorten(grace_seconds)
@@ -389,7 +396,7 @@ class PtyManager:
 
     def _readable(self, pty_id: PtyId) -> ManagedPty:
         pty = self._roster.get(pty_id)
-        if not pty.settled.is_set():
+        if not pty.milestones.settled.is_set():
             raise InvalidStateError(pty_id, pty.state.value, "it has output once it runs")
         if not pty.flow.is_readable:
             raise LinkClosedError(_CLOSED)

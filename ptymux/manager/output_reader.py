@@ -83,7 +83,7 @@ class OutputReader:
     @property
     def at_end(self) -> bool:
         """The PTY is closed and everything was read."""
-        return self._pty.gone.is_set() and not self.backlog
+        return self._pty.is_gone and not self.backlog
 
     def read(self, max_bytes: int = Limits.CHUNK) -> Part:
         """Return what comes next without taking it; empty data when there is nothing."""
@@ -119,7 +119,7 @@ class OutputReader:
         """
         if self.backlog:
             await asyncio.sleep(0)
-        while not (self.is_closed or self.backlog or self._pty.gone.is_set()):
+        while not (self.is_closed or self.backlog or self._pty.is_gone):
             await self._pty.flow.woken(self._reader.cursor, take)
         return self.backlog > 0 and not self.is_closed
 

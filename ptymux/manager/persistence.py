@@ -1,7 +1,8 @@
-"""What a successor of this manager needs to know of a PTY beyond what its ring says.
+"""Writes and reads the JSON from which a replacement server restores a PTY.
 
-It is written after every change, and events are told before: `replay` completes what a kill cut
-between the two.
+A keeper has this JSON beside the ring, which holds the output and its account. The server writes
+it after every change, and publishes the change as an event before. After a kill between the two,
+`apply_published` finishes the update from the event.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from ptymux.core.escalation import Outcome, SignalEnvelope
 from ptymux.core.event_log import EventEnvelope, Topic
-from ptymux.core.lifecycle import Lifecycle, State, Transition
+from ptymux.core.lifecycle import EndContext, Lifecycle, State, Transition
 from ptymux.core.model import (
     CorrelationId,
     LaneId,
@@ -24,13 +25,13 @@ from ptymux.core.model import (
     WindowSize,
 )
 from ptymux.core.reader import ReaderKind
-from ptymux.manager.attachments import LifelineAttachment
+from ptymux.manager.attachments import NoOwner, OwnedBy, Owner, OwnerExpected
 from ptymux.manager.description import shown_command
 from ptymux.manager.managed_pty import ManagedPty
 
-__all__ = ["as_memory", "from_memory", "recall", "replay"]
+__all__ = ["apply_published", "pty_as_json", "registration_from_json", "restore_state"]
 
-# Times, sizes, flags and texts are kept as they are.
+# Fields of the record whose values are JSON already.
 _PLAIN = (
     "number",
     "cwd",
@@ -47,9 +48,10 @@ _PLAIN = (
 )
 
 
-def as_memory(pty: ManagedPty) -> dict[str, Any]:
-    """Return a PTY as JSON values: its record, its past, and of its options what counts later."""
-    record, options = pty.record, pty.options
+def pty_as_json(pty: ManagedPty) -> dict[str, Any]:
+    """Return a PTY as JSON values: record, history, and the options that matter after the spawn."""
+    record, options, end = pty.record, pty.options, pty.end
+    owner, is_owner_notified = _owner_as_json(pty.attachments.owner)
     return {
         **{name: getattr(record, name) for name in _PLAIN},
         "pty_id": record.pty_id,
@@ -70,22 +72,24 @@ def as_memory(pty: ManagedPty) -> dict[str, Any]:
         "grace": options.grace_seconds,
         "history": [step.as_json() for step in pty.lifecycle.history],
         "signals": [envelope.as_json() for envelope in pty.envelopes],
-        "asked": {str(number): cause for number, cause in pty.asked_signals.items()},
-        "end_cause": pty.end_cause,
-        "terminating": pty.terminating,
-        "typed": pty.typed,
-        "escaped": list(pty.escaped),
-        "exited": pty.exited.is_set(),
-        "gone": pty.gone.is_set(),
+        "asked": {str(number): cause for number, cause in end.asked_signals.items()},
+        "end_cause": end.cause,
+        "terminating": end.is_terminating,
+        "typed": end.is_typed_into,
+        "escaped": list(end.escaped),
+        "exited": pty.has_exited,
+        "gone": pty.is_gone,
         "removes": pty.is_removed_at_end,
-        "attached": [[n, a.kind.value] for n, a in pty.attached.items()],
-        "owner": pty.owner,
-        "owner_told": pty.is_owner_notified,
+        "attached": [[line, kind.value] for line, kind in pty.attachments.kinds.items()],
+        "owner": owner,
+        "owner_told": is_owner_notified,
     }
 
 
-def from_memory(values: Mapping[str, Any]) -> tuple[PtyRecord, SpawnOptions, CorrelationId]:
-    """Return what a PTY is registered with."""
+def registration_from_json(
+    values: Mapping[str, Any],
+) -> tuple[PtyRecord, SpawnOptions, CorrelationId]:
+    """Return what a restored PTY is registered with: record, options, and the request to spawn."""
     record = PtyRecord(
         **{name: values[name] for name in _PLAIN},
         pty_id=PtyId(values["pty_id"]),
@@ -114,34 +118,47 @@ def from_memory(values: Mapping[str, Any]) -> tuple[PtyRecord, SpawnOptions, Cor
     return record, options, CorrelationId(values["correlation_id"])
 
 
-def recall(pty: ManagedPty, values: Mapping[str, Any], lines: Iterable[int]) -> None:
-    """Give a PTY that was just registered its past; `lines` are the lifelines that are open."""
+def restore_state(pty: ManagedPty, values: Mapping[str, Any], open_lines: Iterable[int]) -> None:
+    """Give a PTY that was just registered the rest of its state; `open_lines` are lifelines."""
     history = [Transition.from_json(step) for step in values["history"]]
     pty.lifecycle = Lifecycle.resume(pty.pty_id, State(values["state"]), history)
     for envelope in values["signals"]:
         pty.envelopes.append(_envelope(envelope))
     pty.leader_start = values["start_time"]
-    pty.asked_signals = {
-        int(number): CorrelationId(cause) for number, cause in values["asked"].items()
-    }
-    cause = values["end_cause"]
-    pty.end_cause = None if cause is None else CorrelationId(cause)
-    pty.terminating = values["terminating"]
-    pty.typed = values["typed"]
-    pty.escaped = tuple(values["escaped"])
     pty.is_removed_at_end = values["removes"]
-    pty.owner = values["owner"]
-    pty.is_owner_notified = values.get("owner_told", True)
-    open_lines = set(lines)
-    pty.attached = {
-        number: LifelineAttachment(ReaderKind(kind))
-        for number, kind in values["attached"]
-        if number in open_lines
-    }
+    cause = values["end_cause"]
+    pty.end = EndContext(
+        cause=None if cause is None else CorrelationId(cause),
+        is_terminating=values["terminating"],
+        is_typed_into=values["typed"],
+        asked_signals={int(n): CorrelationId(cause) for n, cause in values["asked"].items()},
+        escaped=tuple(values["escaped"]),
+    )
+    lines = set(open_lines)
+    kinds = {line: ReaderKind(kind) for line, kind in values["attached"] if line in lines}
+    owner = _owner_from_json(values["owner"], values.get("owner_told", True))
+    pty.attachments.restore(kinds, owner)
 
 
-def replay(pty: ManagedPty, event: EventEnvelope) -> None:
-    """Let a PTY know what was told of it last, by somebody who was killed at that moment."""
+def _owner_as_json(owner: Owner) -> tuple[int | None, bool]:
+    """Return the values of "owner" (None, 0 or the number of a lifeline) and "owner_told"."""
+    match owner:
+        case OwnedBy(line, is_notified):
+            return line, is_notified
+        case OwnerExpected():
+            return 0, True
+        case NoOwner():
+            return None, True
+
+
+def _owner_from_json(line: int | None, is_notified: bool) -> Owner:
+    if line is None:
+        return NoOwner()
+    return OwnedBy(line, is_notified) if line else OwnerExpected()
+
+
+def apply_published(pty: ManagedPty, event: EventEnvelope) -> None:
+    """Apply an event that a killed server had published but not persisted yet."""
     payload: Mapping[str, Any] = event.payload
     match event.topic:
         case Topic.STATE_CHANGED:
@@ -154,17 +171,15 @@ def replay(pty: ManagedPty, event: EventEnvelope) -> None:
         case Topic.RESIZED:
             pty.update(size=WindowSize(payload["new"]["cols"], payload["new"]["rows"]))
         case Topic.TERMINATING:
-            pty.terminating = True
-            pty.end_cause = event.correlation_id
-        case Topic.ERROR:
-            pty.has_published_error = True
-        case Topic.STOPPED:
-            pty.has_published_end = True
+            pty.end.is_terminating = True
+            pty.end.cause = event.correlation_id
+        case Topic.ERROR | Topic.STOPPED:
+            pty.published_before.add(event.topic)
         case _ if pty.has_run:
-            _replay_output(pty, event.topic, payload)
+            _apply_to_account(pty, event.topic, payload)
 
 
-def _replay_output(pty: ManagedPty, topic: Topic, payload: Mapping[str, Any]) -> None:
+def _apply_to_account(pty: ManagedPty, topic: Topic, payload: Mapping[str, Any]) -> None:
     match topic:
         case Topic.BUFFER_OVERFLOW:
             pty.output.note_overflow_published(payload["total_dropped"], final=payload["final"])

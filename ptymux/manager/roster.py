@@ -77,7 +77,7 @@ class Roster:
 
     def leave_slot(self, pty: ManagedPty) -> None:
         """Forget the slot of a removed PTY, unless its child is still to end."""
-        if pty.is_removed and pty.exited.is_set():
+        if pty.is_removed and pty.has_exited:
             self._slots.pop(pty.slot, None)
 
     def check_memory(self, options: SpawnOptions) -> None:
@@ -86,7 +86,7 @@ class Roster:
         Raises:
             OutOfResourcesError: it would be more than `Limits.MEMORY_SHARE` of it.
         """
-        live = [pty for pty in self if not pty.gone.is_set()]
+        live = [pty for pty in self if not pty.is_gone]
         growth = [ring_size(pty.options.buffer_size) - pty.ring.total for pty in live]
         needed = sum(max(0, size) for size in growth) + ring_size(options.buffer_size)
         available = self._available()

@@ -1,4 +1,4 @@
-"""The manager of a server: what clients may ask besides, and what a successor must know."""
+"""`ServerManager`: the manager in a server, with attachments and restoring after a replacement."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any
 
 from ptymux.core.event_log import EventEnvelope, EventLog, Topic
 from ptymux.core.lifecycle import LifecycleEvent, State
@@ -22,14 +22,20 @@ from ptymux.core.model import (
     WindowSize,
     check_name,
 )
+from ptymux.core.windows import Windows
 from ptymux.errors import PtymuxError
 from ptymux.handover.snapshot import Greeting, RestoredPty
 from ptymux.link.server_link import ServerLink
-from ptymux.manager.attachments import LifelineAttachment
+from ptymux.manager.attachments import LifelineAttachment, NoOwner, OwnedBy, OwnerExpected
 from ptymux.manager.description import describe
 from ptymux.manager.managed_pty import ManagedPty
 from ptymux.manager.manager import PtyManager
-from ptymux.manager.persistence import as_memory, from_memory, recall, replay
+from ptymux.manager.persistence import (
+    apply_published,
+    pty_as_json,
+    registration_from_json,
+    restore_state,
+)
 from ptymux.manager.publisher import cause_of, new_id
 from ptymux.manager.signalling import hang_up
 
@@ -37,12 +43,9 @@ __all__ = ["ServerManager"]
 
 _log = logging.getLogger("ptymux")
 
-_NUDGE_SECONDS: Final = 0.05
-_RETURN_SECONDS: Final = 10.0  # for the clients of a server that died to come back
-
 
 class ServerManager(PtyManager):
-    """A PtyManager over a keeper; whatever changes about a PTY is told to the keeper to keep."""
+    """A PtyManager whose PTYs a keeper has; each change of a PTY is persisted at the keeper."""
 
     def __init__(
         self,
@@ -50,12 +53,13 @@ class ServerManager(PtyManager):
         socket_path: str,
         limits: Limits | None = None,
         event_log: EventLog | None = None,
+        windows: Windows | None = None,
     ) -> None:
-        super().__init__(link=link, limits=limits, log=event_log)
+        super().__init__(link=link, limits=limits, log=event_log, windows=windows)
         self._keeper_link = link
         self._spawner.socket_path = socket_path
-        self._spawner.on_change = self._remember
-        self._spawner.on_orphaned = self._on_orphaned
+        self._spawner.host.on_change = self._persist
+        self._spawner.host.on_orphaned = self._on_orphaned
         self._background: set[asyncio.Task[object]] = set()
         self._nudging: set[PtyId] = set()
         link.on_keeper_replaced = self._on_keeper_replaced
@@ -82,7 +86,7 @@ class ServerManager(PtyManager):
 
     def is_gone(self, pty_id: PtyId) -> bool:
         """Whether a PTY has ended for good, its terminal closed."""
-        return self._roster.get(pty_id).gone.is_set()
+        return self._roster.get(pty_id).is_gone
 
     def find(
         self, reference: str, *, past_names: bool = False, prefixes: bool = False
@@ -99,7 +103,7 @@ class ServerManager(PtyManager):
         return describe(self._roster.get(pty_id), full=full)
 
     def describer(self, pty_id: PtyId) -> Callable[[], dict[str, Any]]:
-        """Return what tells of a PTY as `describe` does, also once it was removed."""
+        """Return a function that does as `describe` for this PTY, also once it was removed."""
         pty = self._roster.get(pty_id)
         return lambda: describe(pty)
 
@@ -127,7 +131,7 @@ class ServerManager(PtyManager):
         return offset
 
     async def nudge(self, pty_id: PtyId) -> None:
-        """Have the program draw itself again: another size for a moment; nobody is told.
+        """Have the program draw itself again, by another size for a moment that no event reports.
 
         Raises:
             UnknownPtyError, InvalidStateError: as `resize`.
@@ -140,7 +144,7 @@ class ServerManager(PtyManager):
             size = pty.record.size
             rows = size.rows - 1 if size.rows > 1 else 2
             await self._link.resize(pty.slot, WindowSize(size.cols, rows))
-            await asyncio.sleep(_NUDGE_SECONDS)  # a shell looks at the size when it gets to it
+            await asyncio.sleep(self.windows.nudge)  # a shell looks at the size when it gets to it
             await self._link.resize(pty.slot, pty.record.size)
         finally:
             self._nudging.discard(pty_id)
@@ -150,58 +154,51 @@ class ServerManager(PtyManager):
     async def open_line(
         self,
         pty_id: PtyId,
-        attached: LifelineAttachment,
+        attachment: LifelineAttachment,
         *,
         types: bool,
         echoes: bool,
         hangs_up: bool,
     ) -> tuple[int, socket.socket]:
-        """Return the number and the client's end of a lifeline that stands for an attachment.
+        """Return the number and the client's end of a new lifeline, on which an attachment lives.
 
-        With `hangs_up` its end is the end of the PTY, unless the client takes leave before. With
+        With `hangs_up` its end is the end of the PTY, unless the client detaches before. With
         `echoes` it carries the answers to keys.
 
         Raises:
             UnknownPtyError, InvalidStateError, LimitReachedError: as `open_input`.
         """
         pty = self._live(pty_id, "input needs one that runs")
-        pty.typed |= types
-        number, sock = await self._link.open_lifeline(pty.slot, echoes=echoes)
-        if self._keeper_link.has_line(pty.slot, number):  # otherwise the child has ended meanwhile
-            pty.attach_line(number, attached, hangs_up=hangs_up)
-        return number, sock
+        pty.end.is_typed_into |= types
+        line, sock = await self._link.open_lifeline(pty.slot, echoes=echoes)
+        if self._keeper_link.has_line(pty.slot, line):  # otherwise the child has ended meanwhile
+            pty.attachments.add(line, attachment, hangs_up=hangs_up)
+        return line, sock
 
-    def come_back(self, pty_id: PtyId, number: int | None) -> int | None:
-        """Note another reader of the attachment that lives by a lifeline; None: there is none."""
-        pty = self._roster.get(pty_id)
-        if number is None or number not in pty.attached:
-            return None
-        pty.attached[number].readers += 1
-        pty.expect(wait=pty.output.is_waiting)
-        return number
+    def come_back(self, pty_id: PtyId, line: int | None) -> int | None:
+        """Add a reader to the attachment of a lifeline; return the lifeline if there is one."""
+        return self._roster.get(pty_id).attachments.come_back(line)
 
-    def go_away(self, pty_id: PtyId, number: int) -> None:
-        """Note that a reader lost its connection; while the lifeline is open there is another."""
-        attached = self._roster.get(pty_id).attached.get(number) if self.knows(pty_id) else None
-        if attached is not None:
-            attached.readers -= 1
-            self._roster.get(pty_id).expect()
+    def go_away(self, pty_id: PtyId, line: int) -> None:
+        """Note that a reader lost its connection; its client may come back."""
+        if self.knows(pty_id):
+            self._roster.get(pty_id).attachments.go_away(line)
 
-    def detach(self, pty_id: PtyId, number: int | None) -> None:
-        """Note that a client took leave."""
-        if number is not None and self.knows(pty_id):
-            self._roster.get(pty_id).detach_line(number)
+    def detach(self, pty_id: PtyId, line: int | None) -> None:
+        """Note that a client detached."""
+        if line is not None and self.knows(pty_id):
+            self._roster.get(pty_id).attachments.detach(line)
 
     async def spawn_once(
         self, request: CorrelationId | None, options: SpawnOptions, *, owned: bool
     ) -> PtyRecord:
-        """Do as `spawn`, unless what this request, by its id, asks for was done already.
+        """Do as `spawn`; or return the PTY that a request with this id had spawned already.
 
-        One that is `owned` is hung up unless somebody attaches who hangs it up.
+        An `owned` one is hung up unless its client attaches and becomes its owner.
         """
 
         def prepare(pty: ManagedPty) -> None:
-            pty.owner = 0 if owned else None
+            pty.attachments.owner = OwnerExpected() if owned else NoOwner()
 
         self._check_open()
         if request is not None:
@@ -210,19 +207,21 @@ class ServerManager(PtyManager):
                     return pty.record
         return await self._spawner.spawn(options, cause_of(request), prepare)
 
-    def note_owner_notified(self, pty_id: PtyId, number: int) -> None:
-        """Note that a client has the lifeline whose end hangs the PTY up."""
-        if self.knows(pty_id) and (pty := self._roster.get(pty_id)).owner == number:
-            pty.is_owner_notified = True
-            pty.note_change()
+    def note_owner_notified(self, pty_id: PtyId, line: int) -> None:
+        """Note that a client has its end of a lifeline; this matters if the PTY is owned by it."""
+        if self.knows(pty_id):
+            self._roster.get(pty_id).attachments.note_owner_notified(line)
 
-    def disown(self, pty_id: PtyId) -> None:
-        """Hang a PTY up if nobody has attached who would."""
-        if self.knows(pty_id) and self._roster.get(pty_id).owner == 0:
-            self._on_orphaned(self._roster.get(pty_id))
+    def hang_up_unowned(self, pty_id: PtyId) -> None:
+        """Hang a PTY up if its owner was expected and cannot attach any more."""
+        if self.knows(pty_id) and self._is_owner_expected(pty := self._roster.get(pty_id)):
+            self._on_orphaned(pty)
+
+    def _is_owner_expected(self, pty: ManagedPty) -> bool:
+        return isinstance(pty.attachments.owner, OwnerExpected)
 
     def remove_when_gone(self, pty_id: PtyId, until: asyncio.Task[None] | None = None) -> None:
-        """Forget a PTY once it has ended, and this task too."""
+        """Forget a PTY once it has ended and the task `until` is done."""
         pty = self._roster.get(pty_id)
         pty.is_removed_at_end = True
         pty.note_change()
@@ -236,22 +235,23 @@ class ServerManager(PtyManager):
             self.remove(pty_id)
 
     async def _remove_later(self, pty_id: PtyId) -> None:
-        """Forget a PTY once it has ended and its clients had the time to come back for its end."""
-        await asyncio.sleep(_RETURN_SECONDS)
+        """Forget a PTY once it has ended and its clients had the time to read how."""
+        await asyncio.sleep(self.windows.clients_return)
         await self._remove_at_end(pty_id)
 
     async def hang_up(self, pty_id: PtyId) -> None:
-        """End a PTY as a terminal that goes away would, then more firmly; return once it is gone.
+        """End a PTY as if its terminal window was closed; return once it is gone.
 
-        HUP and CONT to its session, a moment to act upon that, then as `terminate`. It
-        waits for no consumer any more.
+        Its session gets HUP and CONT and a moment to act upon that. Then as `terminate`, which
+        waits for no consumer.
 
         Raises:
             UnknownPtyError: there is none with this id.
         """
         pty = self._roster.get(pty_id)
         if pty.is_live and pty.has_run:
-            await hang_up(self._link, pty, CorrelationId(new_id("req")))
+            cause = CorrelationId(new_id("req"))
+            await hang_up(self._link, pty, cause, self.windows.hangup)
             await self.terminate(pty_id)
 
     def _on_orphaned(self, pty: ManagedPty) -> None:
@@ -267,52 +267,59 @@ class ServerManager(PtyManager):
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    # Succession ------------------------------------------------------------------------------
+    # A replacement ---------------------------------------------------------------------------
 
     def restore(self, restored: Sequence[RestoredPty], greeting: Greeting) -> int:
-        """Go on with the PTYs that were there before this manager; return how many live.
+        """Go on with the PTYs of the server before this one; return how many live.
 
         Called once, before anything else.
         """
         self._spawner.reserve(greeting.next_slot)
-        unsettled = self._log.unsettled()
+        replayed = self._log.after_checkpoint()
         # In the order in which they ended, in which they age out.
         for each in sorted(restored, key=lambda each: float(each.record["updated_at"])):
             try:
-                self._restore_pty(each, [e for e in unsettled if e.pty_id == each.record["pty_id"]])
+                self._restore_pty(each, [e for e in replayed if e.pty_id == each.record["pty_id"]])
             except (LookupError, TypeError, ValueError, PtymuxError):
                 _log.exception("PTY %s cannot be taken over", each.slot)
-        self._bus.settle()
+        self._bus.set_checkpoint()
         return self.live_count
 
-    def _restore_pty(self, restored: RestoredPty, told: Sequence[EventEnvelope]) -> None:
-        memory = restored.record
-        record, options, cause = from_memory(memory)
+    def _restore_pty(self, restored: RestoredPty, replayed: Sequence[EventEnvelope]) -> None:
+        values = restored.record
+        record, options, cause = registration_from_json(values)
         assert record.number == restored.slot
         pty = self._spawner.register(record, options, cause)
-        recall(pty, memory, restored.lines)
-        pty.resume(restored.ring, exited=memory["exited"], gone=memory["gone"])
+        restore_state(pty, values, restored.lines)
+        pty.resume(restored.ring, exited=values["exited"], gone=values["gone"])
         if pty.is_removed_at_end:
             self._in_background(self._remove_later(pty.pty_id))
-        for event in told:
-            replay(pty, event)
+        for event in replayed:
+            apply_published(pty, event)
         self._complete_spawn(pty)
-        if pty.gone.is_set():
+        if pty.is_gone:
             return
-        pty.expect(wait=True)
-        asyncio.get_running_loop().call_later(_RETURN_SECONDS, self._stop_waiting, pty)
+        pty.attachments.expect_readers(wait=True)
+        asyncio.get_running_loop().call_later(self.windows.clients_return, self._stop_waiting, pty)
         pty.flow.refresh()
-        if pty.terminating:
+        if pty.end.is_terminating:
             grace = pty.options.grace_seconds
-            self._terminations.begin(pty, grace, pty.end_cause or pty.cause)
-        elif pty.owner and pty.owner not in restored.lines and not restored.is_exiting:
-            if pty.is_owner_notified:
-                self._on_orphaned(pty)
-            else:  # the lifeline died with the reply that had it; its client asks again
-                pty.owner = 0
+            self._terminations.begin(pty, grace, pty.end.cause or pty.cause)
+        elif not restored.is_exiting:
+            self._restore_owner(pty, restored.lines)
+
+    def _restore_owner(self, pty: ManagedPty, open_lines: Sequence[int]) -> None:
+        """Hang a PTY up whose owner left while there was no server."""
+        owner = pty.attachments.owner
+        if not isinstance(owner, OwnedBy) or owner.line in open_lines:
+            return
+        if owner.is_notified:
+            self._on_orphaned(pty)
+        else:  # the lifeline died with the reply that had it; its client asks again
+            pty.attachments.owner = OwnerExpected()
 
     def _complete_spawn(self, pty: ManagedPty) -> None:
-        """Bring a spawn to its end that a predecessor had begun."""
+        """Finish a spawn that was under way when the server before this one died."""
         if pty.state is State.IDLE:
             pty.step(LifecycleEvent.SPAWN)
         if pty.state is not State.SPAWNING:
@@ -329,26 +336,26 @@ class ServerManager(PtyManager):
             pty.publish_end()
 
     def publish_reconciled(self, found: int, reattached: int, terminated: int) -> None:
-        """Publish what became of PTYs that were there before this server."""
+        """Publish how many PTYs were there before this server, and what became of them."""
         payload = {"found": found, "reattached": reattached, "terminated": terminated}
         self._bus.publish(Topic.RECONCILED, id=new_id("evt"), at=time.time(), payload=payload)
-        self._bus.settle()
+        self._bus.set_checkpoint()
 
     def _stop_waiting(self, pty: ManagedPty) -> None:
-        """Judge what was lost without those who did not come back; hang up what nobody took."""
-        pty.expect()
-        if pty.owner == 0 and pty.is_live:
+        """Stop waiting for clients of the server before: account losses, hang up if unowned."""
+        pty.attachments.expect_readers()
+        if self._is_owner_expected(pty) and pty.is_live:
             self._on_orphaned(pty)
 
     def _on_keeper_replaced(self, greeting: Greeting) -> None:
-        """Another keeper has taken over: it may not have been told what is to be told."""
+        """Look at all output: the keeper before may have died before it reported some."""
         _log.warning("the keeper is gone; another has taken over, as process %d", greeting.pid)
         for pty in self._roster:
-            if not pty.gone.is_set():
+            if not pty.is_gone:
                 pty.refresh()
         self.on_keeper_replaced(greeting)
 
-    def _remember(self, pty: ManagedPty) -> None:
+    def _persist(self, pty: ManagedPty) -> None:
         if not pty.is_removed:
-            self._keeper_link.remember(pty.slot, as_memory(pty))
-            self._bus.settle()
+            self._keeper_link.persist(pty.slot, pty_as_json(pty))
+            self._bus.set_checkpoint()

@@ -1,4 +1,4 @@
-"""Delivers signals to a PTY's processes and makes an envelope of each delivery."""
+"""Delivers signals to a PTY's processes, and keeps a record, an envelope, of each delivery."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import asyncio
 import contextlib
 import signal as signals
 import time
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from ptymux.core.escalation import Outcome, SignalEnvelope, parse_signal
 from ptymux.core.model import CorrelationId, OnFull
 from ptymux.errors import PtymuxError
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 from ptymux.manager.managed_pty import ManagedPty
 from ptymux.posix.process import FOREGROUND_SIGNALS, group_members, send, session_members
 
 __all__ = ["deliver", "hang_up"]
-
-_HANGUP_SECONDS: Final = 0.3  # for what cleans up at HUP; a TERM would end it then
 
 _Sent: TypeAlias = "list[tuple[int, str | None]]"  # to whom, and why it failed
 
@@ -25,7 +23,7 @@ _Sent: TypeAlias = "list[tuple[int, str | None]]"  # to whom, and why it failed
 async def deliver(
     link: Link, pty: ManagedPty, signal: int | str, *, session: bool, cause: CorrelationId
 ) -> tuple[SignalEnvelope, ...]:
-    """Send a signal and return what became of each delivery; each is kept and published.
+    """Send a signal; keep, publish and return the envelope of each delivery.
 
     INT, QUIT and TSTP go to the terminal's foreground group, others to the processes of the
     leader's group; with `session` to every process of the session.
@@ -39,36 +37,27 @@ async def deliver(
     if not pty.is_live or pid is None:
         sent = [(pid or 0, f"the PTY is {pty.state.value}")]
     else:
-        before = pty.asked_signals.get(number)
-        pty.asked_signals[number] = cause  # first: the child may be gone before we are told
+        take_back = pty.end.ask(number, cause)  # first: its end may be reported at any moment
         if number in FOREGROUND_SIGNALS and not session:
             sent = [await _to_foreground(link, pty, number)]
         else:
             sent = _to_processes(pty, pid, number, session=session)
         if all(error for _pid, error in sent):
-            _take_back(pty, number, before)
+            take_back()
     envelopes = tuple(_envelope(pty, each, number, error) for each, error in sent)
     for envelope in envelopes:
         pty.note(envelope, cause)
     return envelopes
 
 
-async def hang_up(link: Link, pty: ManagedPty, cause: CorrelationId) -> None:
-    """Tell a PTY's session that its terminal is gone; return once it is, or after a moment."""
-    pty.flow.set_on_full(OnFull.DROP)  # nobody is there for whom it should wait
+async def hang_up(link: Link, pty: ManagedPty, cause: CorrelationId, hangup_seconds: float) -> None:
+    """Send HUP and CONT to a PTY's session; return once the PTY is gone or the time is over."""
+    pty.flow.set_on_full(OnFull.DROP)  # nobody is left who could read
     for signum in (signals.SIGHUP, signals.SIGCONT):
         await deliver(link, pty, signum, session=True, cause=cause)
     with contextlib.suppress(TimeoutError):
-        seconds = min(_HANGUP_SECONDS, pty.options.grace_seconds)
-        await asyncio.wait_for(pty.gone.wait(), seconds)
-
-
-def _take_back(pty: ManagedPty, number: int, before: CorrelationId | None) -> None:
-    """Forget a request that reached nobody."""
-    if before is None:
-        pty.asked_signals.pop(number, None)
-    else:
-        pty.asked_signals[number] = before
+        seconds = min(hangup_seconds, pty.options.grace_seconds)
+        await asyncio.wait_for(pty.milestones.gone.wait(), seconds)
 
 
 def _envelope(pty: ManagedPty, pid: int, number: int, error: str | None) -> SignalEnvelope:

@@ -1,4 +1,4 @@
-"""Brings PTYs into being: registers them, has the engine start them, says what became of it."""
+"""`Spawner`: registers new PTYs and has the engine start their children."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ptymux.core.model import (
     child_environment,
 )
 from ptymux.errors import PtymuxError
-from ptymux.link.in_process import Link
-from ptymux.manager.managed_pty import ManagedPty
+from ptymux.link.interface import Link
+from ptymux.manager.managed_pty import ManagedPty, PtyHost
 from ptymux.manager.publisher import Publisher, new_id
 from ptymux.manager.roster import Roster
 from ptymux.manager.termination import Terminations
@@ -28,18 +28,18 @@ __all__ = ["Spawner"]
 
 
 class Spawner:
-    """Spawns for a manager; a spawn that was begun is brought to its end, whoever waits for it."""
+    """Spawns for a manager; a spawn that was begun is finished, also if its caller is cancelled."""
 
     def __init__(
         self, roster: Roster, link: Link, publisher: Publisher, terminations: Terminations
     ) -> None:
         self._roster = roster
         self._link = link
-        self._publisher = publisher
         self._terminations = terminations
-        self.socket_path: str | None = None  # told to children
-        self.on_change: Callable[[ManagedPty], None] = lambda _pty: None
-        self.on_orphaned: Callable[[ManagedPty], None] = lambda _pty: None
+        self.host = PtyHost(
+            registry=roster.registry, link=link, publisher=publisher, on_gone=roster.note_end
+        )
+        self.socket_path: str | None = None  # in the environment of children
         self._next_number = 1
         self._starting: set[asyncio.Task[Exception | None]] = set()
 
@@ -55,7 +55,7 @@ class Spawner:
     ) -> PtyRecord:
         """Return the record of a new PTY once its child runs; raises as `PtyManager.spawn`.
 
-        `prepare` is called before anybody else is told of it.
+        `prepare` is called with the PTY before anything of it is published.
         """
         self._roster.check_memory(options)
         pty = self._register(options, cause)
@@ -67,7 +67,7 @@ class Spawner:
         try:
             error = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            # The engine cannot be called back: what it starts ends as soon as it runs.
+            # The engine cannot be stopped: what it starts is ended as soon as it runs.
             if self._terminations.of(pty) is None:
                 self._terminations.begin(pty, 0.0, cause)
             raise
@@ -76,7 +76,7 @@ class Spawner:
         return pty.record
 
     async def _start(self, pty: ManagedPty) -> Exception | None:
-        """Have the engine start a PTY's child; return why it could not."""
+        """Have the engine start a PTY's child; return why that failed, None if it did not."""
         env = child_environment(pty.options, os.environ, pty_id=pty.pty_id, socket=self.socket_path)
         started = time.perf_counter()
         try:
@@ -111,19 +111,9 @@ class Spawner:
     def register(
         self, record: PtyRecord, options: SpawnOptions, cause: CorrelationId
     ) -> ManagedPty:
-        """Enter a PTY that is about to be spawned, or that a predecessor spawned."""
+        """Register a PTY that is about to be spawned, or that is restored."""
         self._roster.registry.register(record)
         self._next_number = max(self._next_number, record.number + 1)
-        pty = ManagedPty(
-            record,
-            options,
-            cause,
-            registry=self._roster.registry,
-            link=self._link,
-            publisher=self._publisher,
-            on_gone=self._roster.note_end,
-            on_change=self.on_change,
-            on_orphaned=self.on_orphaned,
-        )
+        pty = ManagedPty(record, options, cause, self.host)
         self._roster.add(pty)
         return pty

@@ -1,4 +1,4 @@
-"""Ends a PTY's whole session: performs the plan of `core.escalation` on real processes."""
+"""Ends a PTY's whole session: the plan of `core/escalation.py` in an asyncio task."""
 
 from __future__ import annotations
 
@@ -13,32 +13,29 @@ from typing import Final
 
 from ptymux.core.escalation import (
     GIVE_UP_SECONDS,
-    Action,
     Escalation,
-    GiveUp,
     Outcome,
-    Send,
     SignalEnvelope,
 )
 from ptymux.core.event_log import Topic
 from ptymux.core.model import CorrelationId, PtyId
 from ptymux.core.windows import Windows
+from ptymux.engine.session_end import perform
 from ptymux.errors import OutOfResourcesError, ProcessGoneError, PtymuxError
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 from ptymux.manager.managed_pty import ManagedPty
 from ptymux.manager.session_scanner import SessionScanner
-from ptymux.posix.process import ProcessId, open_pidfd, send
+from ptymux.posix.process import ProcessId, SessionMember, open_pidfd, send
 
 __all__ = ["Termination", "Terminations"]
 
 _log = logging.getLogger("ptymux")
 
 _RETRY_SECONDS: Final = 0.1  # after a scan for which there were no open files
-_CLOSE_SECONDS: Final = 1.5  # for the engine to close the terminal once the session is gone
 
 
 class Termination:
-    """One PTY's end; asking again with a shorter grace shortens it.
+    """The task that ends one PTY; asking again with a shorter grace shortens it.
 
     The grace begins once the spawn is over.
     """
@@ -50,12 +47,14 @@ class Termination:
         scanner: SessionScanner,
         grace_seconds: float,
         cause: CorrelationId,
+        windows: Windows,
     ) -> None:
         self._pty = pty
         self._link = link
         self._scanner = scanner
         self._grace_seconds = grace_seconds
         self._cause = cause
+        self._windows = windows
         self._plan: Escalation[ProcessId] | None = None
         self._changed = asyncio.Event()
         self._pidfds: dict[ProcessId, int] = {}
@@ -74,12 +73,11 @@ class Termination:
 
     async def _run(self) -> None:
         pty = self._pty
-        await pty.settled.wait()
-        if pty.gone.is_set():
+        await pty.milestones.settled.wait()
+        if pty.is_gone:
             return
-        if not pty.terminating:  # else a predecessor told it
-            pty.terminating = True
-            pty.end_cause = self._cause
+        if not pty.end.is_terminating:  # else the server before this one published it
+            pty.end.begin_termination(self._cause)
             pty.publish(Topic.TERMINATING, {"grace_seconds": self._grace_seconds}, self._cause)
             pty.note_change()
         self._plan = Escalation(time.monotonic(), self._grace_seconds)
@@ -93,9 +91,10 @@ class Termination:
         sid = self._pty.record.pid
         assert sid is not None
         with contextlib.suppress(OutOfResourcesError):
-            self._pty.escaped = await self._scanner.escaped(sid)
+            self._pty.end.escaped = await self._scanner.escaped(sid)
         blind_until = time.monotonic() + self._grace_seconds + GIVE_UP_SECONDS
-        while not plan.is_over:
+        seconds: float | None = 0.0
+        while seconds is not None:
             self._changed.clear()
             try:
                 members = self._pty.own(await self._scanner.members(sid))
@@ -105,33 +104,31 @@ class Termination:
                     return
                 await asyncio.sleep(_RETRY_SECONDS)  # polls for what the handler above met
                 continue
-            # The leader first: a shell is not to see its child die and run the next command.
-            members = sorted(members, key=lambda member: member.pid != sid)
-            alive = {ProcessId(member.pid, member.start_time): member for member in members}
-            ignoring = {process for process, member in alive.items() if member.ignores_term}
-            self._watch(alive)
-            for action in plan.step(time.monotonic(), alive.keys(), ignoring):
-                await self._perform(action)
-            await self._wait(plan)
+            self._watch(members)
+            # The leader first: else a shell sees its child die and runs the next command.
+            leader_first = sorted(members, key=lambda member: member.pid != sid)
+            seconds = perform(plan, leader_first, self._deliver)
+            if seconds is not None:
+                await self._wait(seconds)
+        if plan.left:
+            reason = "processes outlived a second of KILL; closed by force"
+            await self._give_up(reason, [process.pid for process in plan.left])
 
-    async def _wait(self, plan: Escalation[ProcessId]) -> None:
-        """Return when a process ended, the grace was shortened, or the plan wants a look."""
-        now = time.monotonic()
-        deadline = plan.deadline(now)
-        if deadline is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), deadline - now)
+    async def _wait(self, seconds: float) -> None:
+        """Return when a process ended, when the grace was shortened, or after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
 
     async def _end_terminal(self) -> None:
         """Return once the terminal is closed: by the engine, or by force when that takes long.
 
-        A held one may take as long as the engine waits for its consumer.
+        A paused one may take as long as the engine waits for its consumer.
         """
-        gone = self._pty.gone
-        patience = time.monotonic() + Windows().paused_end
+        gone = self._pty.milestones.gone
+        patience = time.monotonic() + self._windows.paused_end
         while not gone.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(gone.wait(), _CLOSE_SECONDS)
+                await asyncio.wait_for(gone.wait(), self._windows.close)
             is_awaited = self.is_patient and self._pty.awaits_consumer
             if not is_awaited or time.monotonic() > patience:
                 break
@@ -139,18 +136,11 @@ class Termination:
             await self._link.close_pty(self._pty.slot)
             await gone.wait()
 
-    async def _perform(self, action: Action[ProcessId]) -> None:
-        if isinstance(action, Send):
-            self._send(action.process, action.signal)
-        elif isinstance(action, GiveUp):
-            reason = "processes outlived a second of KILL; closed by force"
-            await self._give_up(reason, [process.pid for process in action.left])
-
     async def _give_up(self, reason: str, left: list[int]) -> None:
         self._pty.publish_error(reason, left=left)
         await self._link.close_pty(self._pty.slot)
 
-    def _send(self, process: ProcessId, signum: int) -> None:
+    def _deliver(self, process: ProcessId, signum: int) -> None:
         outcome, error = Outcome.DELIVERED, None
         if signum == signal.SIGKILL and self._grace_seconds > 0:
             outcome = Outcome.ESCALATED
@@ -161,13 +151,13 @@ class Termination:
         try:
             send(process, signum)
         except ProcessGoneError:
-            return  # a race with the end it was meant to bring
+            return  # it ended by itself, or by the signal before
         except PtymuxError as failure:
             outcome, error = Outcome.FAILED, str(failure)
         self._note(process, signum, outcome, error)
 
     def _note(self, process: ProcessId, signum: int, outcome: Outcome, error: str | None) -> None:
-        """Keep a delivery; KILL is sent again and again, and noted once."""
+        """Keep a delivery and publish it; KILL is sent again and again, and noted once."""
         if (process, signum, outcome) not in self._noted:
             self._noted.add((process, signum, outcome))
             pty = self._pty
@@ -175,9 +165,9 @@ class Termination:
             envelope = SignalEnvelope(pty.pty_id, process.pid, signum, at, outcome, error)
             pty.note(envelope, self._cause)
 
-    def _watch(self, alive: Iterable[ProcessId]) -> None:
-        """Have the loop tell when one of these processes ends."""
-        wanted = set(alive)
+    def _watch(self, members: Iterable[SessionMember]) -> None:
+        """Have the loop call `_on_end` when one of these processes ends."""
+        wanted = {ProcessId(member.pid, member.start_time) for member in members}
         self._close_pidfds([process for process in self._pidfds if process not in wanted])
         loop = asyncio.get_running_loop()
         for process in wanted - self._pidfds.keys():
@@ -202,8 +192,9 @@ class Termination:
 class Terminations:
     """The terminations in progress, one for each PTY."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, windows: Windows) -> None:
         self._link = link
+        self._windows = windows
         self._scanner = SessionScanner()
         self._running: dict[PtyId, Termination] = {}
 
@@ -213,7 +204,9 @@ class Terminations:
 
     def begin(self, pty: ManagedPty, grace_seconds: float, cause: CorrelationId) -> Termination:
         """Begin to end a PTY, once its spawn is over."""
-        termination = Termination(pty, self._link, self._scanner, grace_seconds, cause)
+        termination = Termination(
+            pty, self._link, self._scanner, grace_seconds, cause, self._windows
+        )
         self._running[pty.pty_id] = termination
         termination.task.add_done_callback(lambda _task: self._running.pop(pty.pty_id))
         return termination

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ptymux.posix.procfs import Stat, boot_id, read, read_stat, scan
+from ptymux.posix.procfs import Stat, boot_id, ignores_term, read, read_stat, scan
 
 __all__ = ["Findings", "Orphan", "find"]
 
@@ -48,6 +48,7 @@ class Orphan:
     start_time: int  # clock ticks since boot
     number: int | None  # of its PTY; None if it is not proven
     name: str  # of its program, as the kernel shortens it
+    ignores_term: bool = False  # only known of proven ones
 
     @property
     def is_proven(self) -> bool:
@@ -102,7 +103,8 @@ def _leaders(proofs: Iterable[ProcessProof]) -> dict[int, int]:
 
 def _orphan(stat: Stat, number: int | None) -> Orphan:
     name = (read(f"/proc/{stat.pid}/comm") or b"").decode(errors="replace").rstrip("\n")
-    return Orphan(stat.pid, stat.start_time, number, name)
+    ignores = number is not None and ignores_term(stat.pid)
+    return Orphan(stat.pid, stat.start_time, number, name, ignores)
 
 
 def _is_marked(pid: int, socket: str | None) -> bool:

@@ -25,13 +25,14 @@ from ptymux.errors import (
     UnknownSignalError,
 )
 from ptymux.posix.exit_status import ExitStatus, is_stopped, reap
-from ptymux.posix.procfs import Stat, boot_id, read, read_stat, scan, start_time
-from ptymux.posix.reserve_fds import with_reserve_fds
+from ptymux.posix.procfs import Stat, boot_id, ignores_term, read_stat, scan, start_time
+from ptymux.posix.reserve_fds import retry_with_reserve
 from ptymux.posix.resource_errors import resource_error
 
 __all__ = [
     "FOREGROUND_SIGNALS",
     "ExitStatus",
+    "Identity",
     "ProcessId",
     "SessionMember",
     "boot_id",
@@ -45,7 +46,7 @@ __all__ = [
     "session_scan",
     "signal_foreground",
     "start_time",
-    "tree_escaped",
+    "escaped_descendants",
 ]
 
 FOREGROUND_SIGNALS = frozenset((signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP))
@@ -57,9 +58,14 @@ class Identity(Protocol):
     """The pid and start time of a process, which no other process ever has."""
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int:
+        """Its number, which another process may get once this one is gone."""
+        ...
+
     @property
-    def start_time(self) -> int: ...
+    def start_time(self) -> int:
+        """When it started, in clock ticks since boot."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +89,9 @@ class SessionMember:
 
 def _members(stats: list[Stat]) -> tuple[SessionMember, ...]:
     return tuple(
-        SessionMember(stat.pid, stat.start_time, stat.pgid, _ignores_term(stat.pid), stat.state)
+        SessionMember(stat.pid, stat.start_time, stat.pgid, ignores_term(stat.pid), stat.state)
         for stat in stats
     )
-
-
-def _ignores_term(pid: int) -> bool:
-    for line in (read(f"/proc/{pid}/status") or b"").split(b"\n"):
-        if line.startswith(b"SigIgn:"):
-            return bool(int(line[7:], 16) >> signal.SIGTERM - 1 & 1)
-    return False
 
 
 def session_members(sid: int) -> tuple[SessionMember, ...]:
@@ -114,7 +113,7 @@ def group_members(pgid: int) -> tuple[SessionMember, ...]:
     return _members(scan(lambda stat: stat.pgid == pgid))
 
 
-def tree_escaped(sids: Collection[int]) -> dict[int, tuple[ProcessId, ...]]:
+def escaped_descendants(sids: Collection[int]) -> dict[int, tuple[ProcessId, ...]]:
     """Return, for each session, the descendants that left it by setsid; one scan serves all.
 
     Limit: they are found through their living ancestors, so call it before you signal these. A
@@ -169,7 +168,7 @@ def send(process: Identity, signum: int) -> None:
         UnknownSignalError: the kernel has no such signal.
         OutOfResourcesError: no more open files.
     """
-    with_reserve_fds(lambda: _send(process, signum))
+    retry_with_reserve(lambda: _send(process, signum))
 
 
 def _send(process: Identity, signum: int) -> None:

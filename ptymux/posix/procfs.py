@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from typing import NamedTuple
 
 from ptymux.errors import UnsupportedPlatformError
-from ptymux.posix.reserve_fds import with_reserve_fds
+from ptymux.posix.reserve_fds import retry_with_reserve
 from ptymux.posix.resource_errors import resource_error
 
-__all__ = ["Stat", "read", "read_stat", "scan", "start_time", "boot_id", "pid_behind"]
+__all__ = [
+    "Stat",
+    "read",
+    "read_stat",
+    "scan",
+    "start_time",
+    "boot_id",
+    "ignores_term",
+    "pid_behind",
+]
 
 
 class Stat(NamedTuple):
@@ -31,7 +41,7 @@ def read(path: str) -> bytes | None:
     Raises:
         OutOfResourcesError: no more open files; that must not look like the end of a process.
     """
-    return with_reserve_fds(lambda: _read(path))
+    return retry_with_reserve(lambda: _read(path))
 
 
 def _read(path: str) -> bytes | None:
@@ -73,7 +83,7 @@ def scan(wanted: Callable[[Stat], bool]) -> list[Stat]:
     Raises:
         OutOfResourcesError: no more open files.
     """
-    stats = (read_stat(int(name)) for name in with_reserve_fds(_names) if name.isdigit())
+    stats = (read_stat(int(name)) for name in retry_with_reserve(_names) if name.isdigit())
     return [stat for stat in stats if stat and not stat.is_zombie and wanted(stat)]
 
 
@@ -88,6 +98,14 @@ def start_time(pid: int) -> int | None:
     """Return a process's start time in clock ticks since boot; None if there is no such process."""
     stat = read_stat(pid)
     return stat.start_time if stat else None
+
+
+def ignores_term(pid: int) -> bool:
+    """Return whether the process ignores TERM, as interactive shells do."""
+    for line in (read(f"/proc/{pid}/status") or b"").split(b"\n"):
+        if line.startswith(b"SigIgn:"):
+            return bool(int(line[7:], 16) >> signal.SIGTERM - 1 & 1)
+    return False
 
 
 def boot_id() -> str:

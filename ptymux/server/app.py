@@ -28,17 +28,10 @@ from ptymux.handover.snapshot import Greeting
 from ptymux.link.server_link import ServerLink
 from ptymux.manager.server_manager import ServerManager
 from ptymux.posix.memory import map_ring_memory, raise_open_files_limit, resident_memory
-from ptymux.posix.reserve_fds import keep_reserve_fds, reserve_fds
+from ptymux.posix.reserve_fds import keep_reserve, released_reserve
 from ptymux.posix.runtime import peer, state_path
-from ptymux.protocol.messages import (
-    PROTOCOL,
-    Params,
-    Request,
-    agree,
-    decode_request,
-    encode_error,
-    encode_result,
-)
+from ptymux.protocol.messages import PROTOCOL, Request, encode_error
+from ptymux.protocol.params import Params, agree
 from ptymux.server.client_connection import ClientConnection
 from ptymux.server.log_file import log_handler
 from ptymux.server.methods import COMMANDS
@@ -216,7 +209,7 @@ class App:
     def _on_done(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
         for pty_id in connection.owned:
-            self.manager.disown(pty_id)
+            self.manager.hang_up_unowned(pty_id)
         self._idle_since = time.monotonic()
         self._arm_leave()
 
@@ -247,9 +240,9 @@ class App:
     async def _serve(self, connection: ClientConnection) -> None:
         while True:
             try:
-                request = decode_request(await connection.read_line())
+                request = await connection.next_request()
             except ProtocolError as error:
-                await connection.send(encode_error(None, error))
+                await connection.refuse(error)
                 raise
             then = await self._answer(connection, request)
             if then is not None:
@@ -260,15 +253,14 @@ class App:
         """Do what is asked and reply; return what the reply upgrades the connection to."""
         try:
             result = await self._perform(connection, request)
-        except ProtocolError as error:
-            await connection.send(encode_error(None, error))
-            raise
         except PtymuxError as error:
-            await connection.send(encode_error(request.id, error))
+            await connection.refuse(error)
+            if isinstance(error, ProtocolError):
+                raise
             return None
         answer = result if isinstance(result, Answer) else Answer(result)
         try:
-            await connection.send(*_encoded(request, answer))
+            await _reply(connection, answer)
         except BaseException:
             if answer.undo is not None:
                 answer.undo()
@@ -299,7 +291,7 @@ class App:
 def _refuse_for_lack_of_files(listener: socket.socket) -> bool:
     """Tell the next client that waits why it is not served; False: not even that can be done."""
     refusal = OutOfResourcesError("open files of the server", "end some PTYs or clients")
-    with reserve_fds(), contextlib.suppress(OSError):
+    with released_reserve(), contextlib.suppress(OSError):
         sock, _address = listener.accept()
         with sock:
             sock.send(encode_error(None, refusal))
@@ -307,14 +299,14 @@ def _refuse_for_lack_of_files(listener: socket.socket) -> bool:
     return False
 
 
-def _encoded(request: Request, answer: Answer) -> tuple[bytes, list[int]]:
-    """Return the reply as it is sent: a refusal when the result is longer than any may be."""
+async def _reply(connection: ClientConnection, answer: Answer) -> None:
+    """Send an answer, or a refusal when it is longer than any may be."""
     try:
-        return encode_result(request.id, answer), [answer.fd] if answer.fd >= 0 else []
+        await connection.reply(answer, [answer.fd] if answer.fd >= 0 else [])
     except ProtocolError as error:
         if answer.then is not None:
             raise
-        return encode_error(request.id, PtymuxError(str(error))), []
+        await connection.refuse(PtymuxError(str(error)))
 
 
 def _leave_seconds() -> float:
@@ -324,7 +316,7 @@ def _leave_seconds() -> float:
 
 
 def _open_event_log(memory: int) -> EventLog:
-    """Return the log in this memory: a predecessor's, or a new one."""
+    """Return the event log in this memory: that of the server before this one, or a new one."""
     mapped = map_ring_memory(memory)
     if not any(mapped[:8]):
         return EventLog(mapped, epoch=os.urandom(8).hex())
@@ -374,5 +366,5 @@ def serve(path: str, link: socket.socket, listener: socket.socket) -> None:
     logging.getLogger("ptymux").addHandler(log_handler(state_path(path, "log")))
     logging.getLogger("ptymux").setLevel(logging.INFO)
     raise_open_files_limit()
-    keep_reserve_fds()
+    keep_reserve()
     asyncio.run(_serve(path, link, listener))

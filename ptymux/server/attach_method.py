@@ -15,7 +15,7 @@ from ptymux.errors import ConnectionClosedError, InvalidStateError, PtymuxError
 from ptymux.manager import OutputReader
 from ptymux.manager.attachments import LifelineAttachment
 from ptymux.protocol.framing import Detach, Frame, FrameDecoder, In, Ping, Redraw, Resize
-from ptymux.protocol.messages import Params
+from ptymux.protocol.params import Params
 from ptymux.server.client_connection import ClientConnection
 from ptymux.server.pump import pump
 from ptymux.server.reply import Answer

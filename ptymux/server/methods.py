@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ptymux import __version__
@@ -31,12 +31,8 @@ from ptymux.core.model import (
 )
 from ptymux.errors import InvalidStateError, InvalidValueError, PtymuxError
 from ptymux.handover.wire import PassedOptions
-from ptymux.protocol.messages import (
-    LARGEST_PAYLOAD,
-    Params,
-    decode_payload,
-    encode_notification,
-)
+from ptymux.protocol.messages import decode_payload
+from ptymux.protocol.params import Params, payload_size
 from ptymux.server.attach_method import attach
 from ptymux.server.client_connection import ClientConnection
 from ptymux.server.reply import Answer
@@ -51,10 +47,9 @@ _LONGEST_REQUEST: Final = 64  # characters of its id
 
 
 async def spawn(app: App, connection: ClientConnection, params: Params) -> Mapping[str, Any]:
-    """Start a command; its arguments, environment, directory and stdin follow the request."""
-    size = params.number("payload_bytes", 0, LARGEST_PAYLOAD)
-    payload = await connection.read_payload(size)
-    fds = connection.take_fds()
+    """Start a command; its arguments, environment, directory and stdin came with the request."""
+    payload_size(params)  # one that is refused was not read
+    payload, fds = connection.take_payload(), connection.take_fds()
     try:
         options = _spawn_options(params, payload, fds)
         hangs_up = params.flag("hangup")
@@ -82,7 +77,7 @@ def _request(params: Params) -> CorrelationId | None:
     return CorrelationId(request)
 
 
-def _spawn_options(params: Params, payload: bytes, fds: list[int]) -> PassedOptions:
+def _spawn_options(params: Params, payload: bytes, fds: Sequence[int]) -> PassedOptions:
     argv, env = decode_payload(
         payload, params.number("argc", 1, 1 << 20), params.number("envc", 0, 1 << 20)
     )
@@ -274,11 +269,11 @@ async def events(app: App, connection: ClientConnection, params: Params) -> Mapp
         with stream:
             async for event in _past(app, now if since is None else since + missed, now):
                 if isinstance(event, MissedEvents) or stream.wants(event):
-                    await connection.send(_notification(event))
+                    await _notify(connection, event)
             if follow:
                 async for event_or_gap in stream:
-                    await connection.send(_notification(event_or_gap))
-        await connection.send(encode_notification("end", {}))
+                    await _notify(connection, event_or_gap)
+        await connection.notify("end", {})
 
     reply = Answer(missed=missed, epoch=app.manager.epoch, last_seq=now)
     reply.then = publish
@@ -298,10 +293,11 @@ async def _past(app: App, seq: int, until: int) -> AsyncIterator[EventEnvelope |
         seq += missed + len(page)
 
 
-def _notification(event: EventEnvelope | MissedEvents) -> bytes:
+async def _notify(connection: ClientConnection, event: EventEnvelope | MissedEvents) -> None:
     if isinstance(event, MissedEvents):
-        return encode_notification("missed", {"count": event.count})
-    return encode_notification("event", event.as_json())
+        await connection.notify("missed", {"count": event.count})
+    else:
+        await connection.notify("event", event.as_json())
 
 
 async def status(app: App, _connection: ClientConnection, _params: Params) -> Mapping[str, Any]:

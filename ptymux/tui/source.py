@@ -22,8 +22,8 @@ from ptymux.errors import (
     PtymuxError,
     UnreachableError,
 )
-from ptymux.protocol.framing import LineDecoder
-from ptymux.protocol.messages import Failure, Notification, Reply, decode_answer, encode_request
+from ptymux.protocol.messages import Failure, Notification, Reply
+from ptymux.protocol.session import ClientSession
 from ptymux.tui.choice import Call
 from ptymux.tui.pty_samples import Model
 from ptymux.tui.recent_events import TOPICS, News
@@ -42,14 +42,13 @@ _Answer = Reply | Failure | Notification
 
 
 class Channel:
-    """A connection whose answers are fetched when they are here."""
+    """A connection that is never waited for: its answers are taken when they are here."""
 
     def __init__(self, connection: ServerConnection) -> None:
         self._sock, piece = connection.upgrade()
         self._sock.setblocking(False)
-        self._lines = LineDecoder()
-        self._lines.feed(piece)
-        self._last_id = 0
+        self._session = ClientSession()
+        self._session.feed(piece)
 
     def fileno(self) -> int:
         """Return the fd to wait for."""
@@ -61,21 +60,20 @@ class Channel:
 
     def ask(self, method: str, **params: object) -> None:
         """Send a request; raises ConnectionClosedError when nobody takes it."""
-        self._last_id += 1
-        request = encode_request(self._last_id, method, params)
+        (request,) = self._session.request(method, params)
         try:
-            sent = self._sock.send(request, socket.MSG_NOSIGNAL)
+            sent = self._sock.send(request.data, socket.MSG_NOSIGNAL)
         except OSError as error:
             raise ConnectionClosedError("the server takes no request") from error
-        if sent < len(request):
+        if sent < len(request.data):
             raise ConnectionClosedError("the server takes no more requests")
 
     def answers(self) -> list[_Answer]:
-        """Return what has come.
+        """Return the answers that are here and were not returned before.
 
         Raises:
-            ConnectionClosedError: the server hung up, after what was returned before.
-            ProtocolError: it said what cannot be understood.
+            ConnectionClosedError: the server has closed the connection, and all was returned.
+            ProtocolError: it sent something that is no answer.
         """
         try:
             piece = self._sock.recv(_READ)
@@ -85,11 +83,11 @@ class Channel:
             piece = b""
         if not piece:
             raise ConnectionClosedError("the server closed the connection")
-        self._lines.feed(piece)
+        self._session.feed(piece)
         return self._take()
 
     def _take(self) -> list[_Answer]:
-        return [decode_answer(line) for line in iter(self._lines.next_line, None)]
+        return list(iter(self._session.next_answer, None))
 
 
 class Source:

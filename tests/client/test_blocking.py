@@ -19,8 +19,9 @@ import pytest
 
 import ptymux
 from ptymux import Client, OnFull, Part, Pty
-from ptymux.client import answers, reconnect
+from ptymux.client import answers
 from ptymux.client.event_follower import EventFollower
+from ptymux.client.reconnect import RetryPolicy
 from ptymux.errors import (
     CommandNotFoundError,
     ConnectionClosedError,
@@ -552,11 +553,9 @@ def test_events_go_on_with_another_server(place: Place, client: Client) -> None:
     assert sizes == [100, 101, 102]
 
 
-def test_a_server_that_was_stopped_is_not_waited_for_long(
-    fresh: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reconnect, "_NOBODY_SECONDS", 0.1)
-    with ptymux.connect(fresh.path) as client:
+def test_a_server_that_was_stopped_is_not_waited_for_long(fresh: Place) -> None:
+    fresh.start()
+    with Client(fresh.connect(), RetryPolicy(gone_seconds=0.1)) as client:
         pty = client.run("sleep 1000")
         reader = client.follow(pty)
         fresh.stop()

@@ -220,7 +220,9 @@ def test_a_second_after_the_first_kill_the_plan_gives_up_on_what_is_left() -> No
     plan.step(10.0, people("stuck"), NOBODY)
 
     assert sent(plan.step(10.99, people("stuck"), NOBODY)) == {("stuck", SIGKILL)}
+    assert not plan.left
     assert plan.step(11.0, people("stuck", "late"), NOBODY)[-1] == GiveUp(people("stuck", "late"))
+    assert plan.left == people("stuck", "late")
     assert plan.is_over
     assert plan.deadline(11.0) is None
     assert plan.step(11.1, people("stuck"), NOBODY) == ()

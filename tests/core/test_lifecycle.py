@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ptymux.core.lifecycle import (
     LIVE,
     TABLE,
+    EndContext,
     Lifecycle,
     LifecycleEvent,
     State,
@@ -20,7 +21,7 @@ from ptymux.core.lifecycle import (
     shown,
     transition,
 )
-from ptymux.core.model import ENDED_STATES, Limits, PtyId
+from ptymux.core.model import ENDED_STATES, CorrelationId, Limits, PtyId
 from ptymux.errors import InvalidTransitionError
 
 pytestmark = pytest.mark.requirement("FR-001")
@@ -232,6 +233,48 @@ def test_only_status_0_and_what_was_asked_for_end_well(
     exit_code: int | None, signalled: int | None, asked: bool, event: LifecycleEvent
 ) -> None:
     assert exit_event(exit_code, signalled, asked) is event
+
+
+@pytest.mark.parametrize(
+    ("end", "signalled", "event"),
+    [
+        (EndContext(), signal.SIGTERM, LifecycleEvent.ENDED_BADLY),
+        (EndContext(is_terminating=True), signal.SIGTERM, LifecycleEvent.ENDED_WELL),
+        (EndContext(is_typed_into=True), signal.SIGINT, LifecycleEvent.ENDED_WELL),
+        (EndContext(is_typed_into=True), signal.SIGQUIT, LifecycleEvent.ENDED_WELL),
+        (EndContext(is_typed_into=True), signal.SIGTERM, LifecycleEvent.ENDED_BADLY),
+        (EndContext(), signal.SIGINT, LifecycleEvent.ENDED_BADLY),
+    ],
+)
+def test_what_was_done_to_a_pty_decides_whether_its_end_was_asked_for(
+    end: EndContext, signalled: int, event: LifecycleEvent
+) -> None:
+    assert end.exit_event(None, signalled) is event
+    assert end.exit_event(0, None) is LifecycleEvent.ENDED_WELL
+
+
+def test_a_request_whose_signal_ended_it_is_the_cause_unless_another_came_before() -> None:
+    other, ended, terminated = EndContext(), EndContext(), EndContext()
+    terminated.begin_termination(CorrelationId("req_2"))
+    for end in (other, ended, terminated):
+        end.ask(signal.SIGUSR1, CorrelationId("req_1"))
+
+    assert other.exit_event(None, signal.SIGTERM) is LifecycleEvent.ENDED_BADLY
+    assert ended.exit_event(None, signal.SIGUSR1) is LifecycleEvent.ENDED_WELL
+    assert terminated.exit_event(None, signal.SIGUSR1) is LifecycleEvent.ENDED_WELL
+
+    assert [end.cause for end in (other, ended, terminated)] == [None, "req_1", "req_2"]
+
+
+def test_a_request_that_reached_nobody_is_taken_back_and_only_that_one() -> None:
+    end = EndContext()
+    end.ask(signal.SIGTERM, CorrelationId("req_1"))
+    take_back = end.ask(signal.SIGTERM, CorrelationId("req_2"))
+    end.ask(signal.SIGHUP, CorrelationId("req_3"))
+
+    take_back()
+
+    assert end.asked_signals == {signal.SIGTERM: "req_1", signal.SIGHUP: "req_3"}
 
 
 @pytest.mark.parametrize("state", [State.IDLE, State.SPAWNING])

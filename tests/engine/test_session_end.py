@@ -7,18 +7,22 @@ import select
 import signal
 import time
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from ptymux.core.escalation import GRACE_SCAN_SECONDS, Escalation
 from ptymux.core.model import SpawnOptions, WindowSize
-from ptymux.engine import session_end
-from ptymux.engine.session_end import end_newborn, end_sessions
-from ptymux.posix.process import session_members, start_time
+from ptymux.core.windows import Windows
+from ptymux.engine.session_end import end_newborn, end_sessions, perform
+from ptymux.posix.process import ProcessId, SessionMember, session_members, start_time
 from ptymux.posix.spawn import open_pty, spawn
 from tests.engine.conftest import Driver
 
+_WINDOWS: Final = Windows()
 
-def _end(driver: Driver, *slots: int) -> float:
+
+def _end(driver: Driver, *slots: int, windows: Windows = _WINDOWS) -> float:
     """End the sessions of these PTYs; return how long that took."""
 
     def close_terminals() -> None:
@@ -27,8 +31,48 @@ def _end(driver: Driver, *slots: int) -> float:
 
     leaders = {driver.pids[slot]: start_time(driver.pids[slot]) for slot in slots}
     began = time.monotonic()
-    end_sessions(leaders, close_terminals)
+    end_sessions(leaders, close_terminals, windows)
     return time.monotonic() - began
+
+
+def _steps(plan: Escalation[ProcessId], *alive: SessionMember) -> tuple[float | None, list[str]]:
+    """Take a step; return what `perform` returned, and what it delivered to whom."""
+    sent: list[str] = []
+
+    def deliver(process: ProcessId, signum: int) -> None:
+        sent.append(f"{signal.Signals(signum).name} {process.pid}")
+
+    return perform(plan, alive, deliver), sent
+
+
+@pytest.mark.requirement("FR-007")
+def test_a_step_delivers_in_the_order_given_and_says_when_the_next_one_is_due() -> None:
+    plan: Escalation[ProcessId] = Escalation(time.monotonic(), 5.0)
+    leader = SessionMember(7, 1, 7, True, "S")
+    job = SessionMember(5, 1, 5, False, "S")
+
+    seconds, sent = _steps(plan, leader, job)
+
+    assert sent == ["SIGTERM 7", "SIGTERM 5", "SIGHUP 7", "SIGCONT 7", "SIGCONT 5"]
+    assert seconds is not None
+    assert 0 <= seconds <= GRACE_SCAN_SECONDS
+
+
+@pytest.mark.requirement("FR-007")
+def test_another_process_with_the_same_pid_gets_signals_of_its_own() -> None:
+    plan: Escalation[ProcessId] = Escalation(time.monotonic(), 5.0)
+    _steps(plan, SessionMember(7, 1, 7, False, "S"))
+
+    assert _steps(plan, SessionMember(7, 1, 7, False, "S"))[1] == []
+    assert _steps(plan, SessionMember(7, 2, 7, False, "S"))[1] == ["SIGTERM 7", "SIGCONT 7"]
+
+
+@pytest.mark.requirement("FR-007")
+def test_there_is_no_next_step_once_nothing_is_alive() -> None:
+    plan: Escalation[ProcessId] = Escalation(time.monotonic(), 5.0)
+
+    assert _steps(plan) == (None, [])
+    assert plan.is_over
 
 
 @pytest.mark.requirement("FR-007")
@@ -40,21 +84,19 @@ def test_hang_up_is_enough_for_most_also_for_what_is_stopped(driver: Driver) -> 
 
     seconds = _end(driver, obeying, stopped)
 
-    assert seconds < session_end.GRACE_SECONDS
+    assert seconds < _WINDOWS.grace
     assert driver.status(obeying).signal == driver.status(stopped).signal == signal.SIGHUP
 
 
 @pytest.mark.requirement("FR-007")
-def test_what_ignores_all_is_killed_after_the_grace_with_its_jobs(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session_end, "GRACE_SECONDS", 0.3)
+def test_what_ignores_all_is_killed_after_the_grace_with_its_jobs(driver: Driver) -> None:
+    windows = Windows(grace=0.3)
     slot = driver.shell("trap '' HUP TERM; sleep 60 & echo ready; while :; do sleep 1; done")
     driver.until_output(slot, b"ready")
 
-    seconds = _end(driver, slot)
+    seconds = _end(driver, slot, windows=windows)
 
-    assert seconds > session_end.HANGUP_SECONDS + 0.3
+    assert seconds > windows.hangup + windows.grace
     assert not session_members(driver.pids[slot])
     assert driver.status(slot).signal == signal.SIGKILL
 
@@ -78,7 +120,7 @@ def test_session_with_the_id_of_an_ended_child_is_left_alone(driver: Driver) -> 
     slot = driver.spawn("/bin/cat")
     pid = driver.pids[slot]
 
-    end_sessions({pid: (start_time(pid) or 0) - 1}, lambda: None)
+    end_sessions({pid: (start_time(pid) or 0) - 1}, lambda: None, _WINDOWS)
 
     assert session_members(pid)
 
@@ -86,7 +128,7 @@ def test_session_with_the_id_of_an_ended_child_is_left_alone(driver: Driver) -> 
 def test_without_sessions_only_the_terminals_are_closed() -> None:
     closed = []
 
-    end_sessions({}, lambda: closed.append(True))
+    end_sessions({}, lambda: closed.append(True), _WINDOWS)
 
     assert closed == [True]
 

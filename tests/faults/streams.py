@@ -12,7 +12,9 @@ import threading
 import time
 from typing import Any, Final
 
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.attachment import Attachment
+from ptymux.client.stream import attach
 from ptymux.errors import PtymuxError
 from ptymux.protocol.framing import Exit, Frame, Gap, Out
 from tests.server.conftest import Place
@@ -70,13 +72,12 @@ class Client(threading.Thread):
         rate: float | None = None,
     ) -> None:
         super().__init__(daemon=True)
-        self.attachment = Attachment(
-            place.path,
-            place.attach(pty, kind=kind, wants_input=types, lifeline=lifeline, hangup=hangup),
-            kind,
-            wants_input=types,
-            hangup=hangup,
+        request = AttachRequest(
+            pty["pty_id"], kind, wants_input=types, lifeline=lifeline, hangup=hangup
         )
+        with place.connect() as connection:
+            stream = attach(connection, request)
+        self.attachment = Attachment(place.path, stream, request)
         self.start_offset = self.attachment.offset
         self.delivered = self.skipped = 0
         self.wrong: list[str] = []

@@ -34,6 +34,7 @@ def gone(place: Place, pty: dict[str, Any]) -> bool:
 OWNER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import attach
 from ptymux.core.model import SpawnOptions
@@ -41,7 +42,8 @@ connection = ServerConnection(sys.argv[2])
 options = SpawnOptions(argv=tuple(sys.argv[4:]), cwd="/")
 pty = connection.spawn(options, hangup=True)["pty"]
 if sys.argv[3] != "spawned":
-    stream = attach(connection, pty["pty_id"], kind="lossless", lifeline=True, hangup=True)
+    request = AttachRequest(pty["pty_id"], "lossless", lifeline=True, hangup=True)
+    stream = attach(connection, request)
 print(pty["pty_id"], flush=True)
 if sys.argv[3] == "detaches":
     sys.stdin.readline()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ptymux.client import autostart
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.stream import attach
 from ptymux.errors import PtymuxError
 from ptymux.posix.tty import read_size
@@ -118,7 +119,7 @@ def test_lives_are_whole_whatever_is_killed(
     def ask() -> None:
         pty = place.sh(moments.choice(("exit 3", "sleep 3600", "trap '' TERM; sleep 3600")))
         with suppress(PtymuxError), place.connect() as connection:
-            attach(connection, pty["pty_id"]).close()
+            attach(connection, AttachRequest(pty["pty_id"])).close()
         place.call("signal", pty=pty["pty_id"], signal="WINCH")
         place.call("kill", ptys=[pty["pty_id"]], grace=0.05)
         watch.look(pty)

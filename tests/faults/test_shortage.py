@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from ptymux.client import autostart
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import attach
 from ptymux.core.model import SpawnOptions
@@ -96,7 +97,7 @@ def test_without_files_a_request_fails_and_nothing_else(place: Place, which: str
             with suppress(PtymuxError), ServerConnection(place.path) as other:
                 other.spawn(SpawnOptions(argv=("sleep", "60"), env={"PATH": os.environ["PATH"]}))
             with suppress(PtymuxError), ServerConnection(place.path) as other:
-                attach(other, pty["pty_id"]).close()
+                attach(other, AttachRequest(pty["pty_id"])).close()
             with suppress(PtymuxError):
                 connection.call("status")
     goes_on(client)
@@ -231,8 +232,6 @@ def test_a_hang_up_is_not_forgotten_by_a_spawn_under_way(place: Place) -> None:
 ORDINARY = """
 import os, resource, sys, time
 sys.path.insert(0, sys.argv[1])
-from ptymux.client.server_connection import ServerConnection
-from ptymux.client.stream import attach
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import PtymuxError
 from tests.processes import is_alive, kill

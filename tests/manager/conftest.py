@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
+from ptymux.core.windows import Windows
 from tests.manager.fake_engine import FakeEngine
+
+# Scripted children have no processes, so that their session is gone at once.
+QUICK: Final = Windows(close=0.05)
 
 
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    # Scripted children have no processes, so that their session is gone at once.
-    monkeypatch.setattr("ptymux.manager.termination._CLOSE_SECONDS", 0.05)
+def engine() -> FakeEngine:
     return FakeEngine()

@@ -27,6 +27,7 @@ from ptymux.errors import (
 from ptymux.manager import PtyManager
 from ptymux.manager.managed_pty import ManagedPty
 from tests.integration.conftest import Events, asynchronous, command, in_time
+from tests.manager.conftest import QUICK
 from tests.manager.fake_engine import FakeEngine
 from tests.timing import wait_until_async
 
@@ -36,7 +37,7 @@ _CAT = command("cat")
 @pytest.mark.requirement("FR-003", "FR-006", "SC-004")
 @asynchronous
 async def test_every_step_of_a_good_life_is_told_once_and_in_order(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(_CAT, correlation_id=CorrelationId("req_1"))
         assert record.state == "active"
@@ -65,7 +66,7 @@ async def test_every_step_of_a_good_life_is_told_once_and_in_order(engine: FakeE
 async def test_a_bad_end_is_told_with_its_error(
     engine: FakeEngine, code: int | None, signum: int | None
 ) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(_CAT)
 
@@ -92,7 +93,7 @@ async def test_a_bad_end_is_told_with_its_error(
 )
 @asynchronous
 async def test_failed_spawn_is_told_like_any_end(engine: FakeEngine, failure: Exception) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         engine.failures.append(failure)
 
@@ -115,7 +116,7 @@ async def test_failed_spawn_is_told_like_any_end(engine: FakeEngine, failure: Ex
 @pytest.mark.requirement("FR-007")
 @asynchronous
 async def test_terminate_waits_for_a_spawn_in_progress(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         engine.gate = asyncio.Event()
         spawning = asyncio.create_task(manager.spawn(_CAT))
@@ -142,7 +143,7 @@ async def test_terminate_waits_for_a_spawn_in_progress(engine: FakeEngine) -> No
 @pytest.mark.requirement("FR-007", "FR-001")
 @asynchronous
 async def test_spawn_that_fails_while_it_is_terminated_never_ran(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         engine.gate = asyncio.Event()
         engine.failures.append(CommandNotFoundError("nope"))
@@ -165,7 +166,7 @@ async def test_spawn_that_fails_while_it_is_terminated_never_ran(engine: FakeEng
 @pytest.mark.requirement("FR-003")
 @asynchronous
 async def test_what_a_cancelled_spawn_starts_ends_as_soon_as_it_runs(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         engine.gate = asyncio.Event()
         spawning = asyncio.create_task(manager.spawn(_CAT))
@@ -186,7 +187,7 @@ async def test_what_a_cancelled_spawn_starts_ends_as_soon_as_it_runs(engine: Fak
 @pytest.mark.requirement("FR-006")
 @asynchronous
 async def test_reports_that_overtake_the_answer_to_a_spawn_wait_for_it(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         engine.reports_first = True
 
@@ -203,7 +204,7 @@ async def test_reports_that_overtake_the_answer_to_a_spawn_wait_for_it(engine: F
 async def test_the_exit_is_announced_first_and_the_end_when_the_terminal_is_closed(
     engine: FakeEngine,
 ) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(_CAT)
 
@@ -228,7 +229,7 @@ async def test_the_exit_is_announced_first_and_the_end_when_the_terminal_is_clos
 @pytest.mark.requirement("FR-001", "FR-004")
 @asynchronous
 async def test_an_end_that_was_asked_for_is_not_alarming(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         typed = await manager.spawn(_CAT)
         signalled = await manager.spawn(_CAT)
         other = await manager.spawn(_CAT)
@@ -253,7 +254,7 @@ async def test_an_end_that_was_asked_for_is_not_alarming(engine: FakeEngine) -> 
 @pytest.mark.requirement("FR-004")
 @asynchronous
 async def test_signal_that_reached_nobody_does_not_excuse_a_death(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
 
         (envelope,) = await manager.signal(record.pty_id, "KILL")  # it has no process
@@ -268,7 +269,7 @@ async def test_signal_that_reached_nobody_does_not_excuse_a_death(engine: FakeEn
 async def test_signal_to_an_ended_pty_is_a_failed_envelope_with_the_reason(
     engine: FakeEngine,
 ) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(_CAT)
         engine.exit(record.number, 1)
@@ -288,7 +289,7 @@ async def test_signal_to_an_ended_pty_is_a_failed_envelope_with_the_reason(
 @pytest.mark.requirement("FR-004")
 @asynchronous
 async def test_fifty_envelopes_are_kept(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
 
         for _ in range(60):
@@ -300,7 +301,7 @@ async def test_fifty_envelopes_are_kept(engine: FakeEngine) -> None:
 @pytest.mark.requirement("SC-004")
 @asynchronous
 async def test_what_the_child_does_by_itself_goes_back_to_its_spawn(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(
             command("cat", buffer_size=100), correlation_id=CorrelationId("req_spawn")
@@ -325,7 +326,7 @@ async def test_what_the_child_does_by_itself_goes_back_to_its_spawn(engine: Fake
 @pytest.mark.requirement("FR-007")
 @asynchronous
 async def test_terminate_is_idempotent_and_shared(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(_CAT)
 
@@ -346,7 +347,7 @@ async def test_terminate_is_idempotent_and_shared(engine: FakeEngine) -> None:
 @pytest.mark.requirement("FR-007")
 @asynchronous
 async def test_terminate_whose_caller_left_goes_on(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
 
         ending = asyncio.create_task(manager.terminate(record.pty_id))
@@ -361,7 +362,7 @@ async def test_terminate_whose_caller_left_goes_on(engine: FakeEngine) -> None:
 async def test_pty_closed_by_force_says_so_and_may_be_removed_before_its_child_ends(
     engine: FakeEngine,
 ) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(_CAT)
         engine.children[record.number].survives_close = True
@@ -379,7 +380,7 @@ async def test_pty_closed_by_force_says_so_and_may_be_removed_before_its_child_e
 @pytest.mark.requirement("FR-012")
 @asynchronous
 async def test_status_of_a_child_that_outlived_its_terminal_is_kept(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
         engine.children[record.number].survives_close = True
         await manager.terminate(record.pty_id)
@@ -393,7 +394,7 @@ async def test_status_of_a_child_that_outlived_its_terminal_is_kept(engine: Fake
 @pytest.mark.requirement("FR-004")
 @asynchronous
 async def test_suspended_is_a_flag_that_ends_with_the_child(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
 
         engine.suspend(record.number, True)
@@ -411,7 +412,7 @@ async def test_suspended_is_a_flag_that_ends_with_the_child(engine: FakeEngine) 
 @pytest.mark.requirement("FR-002")
 @asynchronous
 async def test_ptys_are_found_by_id_number_name_lane_and_session(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         web = await manager.spawn(
             command("cat", name="web", lane=LaneId("a"), session=SessionId("s1"))
         )
@@ -433,7 +434,7 @@ async def test_ptys_are_found_by_id_number_name_lane_and_session(engine: FakeEng
 @pytest.mark.requirement("FR-002", "NFR-003")
 @asynchronous
 async def test_capacity_is_that_of_live_ptys(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, limits=Limits(ptys=2)) as manager:
+    async with PtyManager(link=engine, windows=QUICK, limits=Limits(ptys=2)) as manager:
         first = await manager.spawn(_CAT)
         await manager.spawn(_CAT)
 
@@ -450,7 +451,7 @@ async def test_capacity_is_that_of_live_ptys(engine: FakeEngine) -> None:
 @pytest.mark.requirement("FR-012")
 @asynchronous
 async def test_ended_ptys_age_out_by_their_count(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine, limits=Limits(ended_ptys=3)) as manager:
+    async with PtyManager(link=engine, windows=QUICK, limits=Limits(ended_ptys=3)) as manager:
         live = await manager.spawn(_CAT)
         ended = []
         for _ in range(5):
@@ -466,7 +467,7 @@ async def test_ended_ptys_age_out_by_their_count(engine: FakeEngine) -> None:
 async def test_ended_ptys_age_out_by_their_output_and_the_last_one_stays(
     engine: FakeEngine,
 ) -> None:
-    async with PtyManager(link=engine, limits=Limits(ended_bytes=1000)) as manager:
+    async with PtyManager(link=engine, windows=QUICK, limits=Limits(ended_bytes=1000)) as manager:
         for size in (400, 400, 400, 2000):
             record = await manager.spawn(_CAT)
             engine.write(record.number, b"x" * size)
@@ -485,7 +486,7 @@ async def test_memory_that_rings_could_need_is_held_against_what_there_is(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("ptymux.manager.roster.available_memory", lambda: 10_000_000)
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         first = await manager.spawn(_CAT)
         assert not caplog.records
         await manager.spawn(_CAT)
@@ -512,7 +513,7 @@ async def test_exception_of_one_pty_touches_no_sibling(
             raise RuntimeError("a bug")
         real(pty, report)  # type: ignore[arg-type]
 
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         broken = await manager.spawn(_CAT)
         sibling = await manager.spawn(_CAT)
         monkeypatch.setattr(ManagedPty, "handle", failing)
@@ -530,7 +531,7 @@ async def test_exception_of_one_pty_touches_no_sibling(
 @pytest.mark.requirement("FR-007")
 @asynchronous
 async def test_close_ends_everything_and_again_is_no_error(engine: FakeEngine) -> None:
-    manager = PtyManager(link=engine)
+    manager = PtyManager(link=engine, windows=QUICK)
     events = Events(manager)
     records = [await manager.spawn(_CAT) for _ in range(5)]
     engine.exit(records[0].number, 0)
@@ -553,7 +554,7 @@ async def test_close_ends_everything_and_again_is_no_error(engine: FakeEngine) -
 
 @asynchronous
 async def test_close_with_a_bad_grace_does_nothing(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         with pytest.raises(InvalidValueError):
             await manager.close(grace_seconds=-1)
 
@@ -562,7 +563,7 @@ async def test_close_with_a_bad_grace_does_nothing(engine: FakeEngine) -> None:
 
 @asynchronous
 async def test_close_waits_for_a_spawn_in_progress(engine: FakeEngine) -> None:
-    manager = PtyManager(link=engine)
+    manager = PtyManager(link=engine, windows=QUICK)
     engine.gate = asyncio.Event()
     spawning = asyncio.create_task(manager.spawn(_CAT))
     await wait_until_async(manager.list)
@@ -582,7 +583,7 @@ async def test_close_waits_for_a_spawn_in_progress(engine: FakeEngine) -> None:
 async def test_close_goes_on_when_one_pty_cannot_be_ended(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    manager = PtyManager(link=engine)
+    manager = PtyManager(link=engine, windows=QUICK)
     records = [await manager.spawn(_CAT) for _ in range(3)]
     real = engine.close_pty
 
@@ -604,7 +605,7 @@ async def test_close_goes_on_when_one_pty_cannot_be_ended(
 async def test_termination_that_failed_can_be_asked_for_again(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
         with monkeypatch.context() as patch:
 
@@ -621,7 +622,7 @@ async def test_termination_that_failed_can_be_asked_for_again(
 @pytest.mark.requirement("FR-006", "EVENTS")
 @asynchronous
 async def test_close_ends_event_streams_after_their_last_event(engine: FakeEngine) -> None:
-    manager = PtyManager(link=engine)
+    manager = PtyManager(link=engine, windows=QUICK)
     stream = manager.subscribe([Topic.STOPPED])
     record = await manager.spawn(_CAT)
 
@@ -638,7 +639,7 @@ async def test_close_ends_event_streams_after_their_last_event(engine: FakeEngin
 @pytest.mark.requirement("EVENTS")
 @asynchronous
 async def test_closed_stream_gives_what_is_left_then_ends(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         stream = manager.subscribe()
         await manager.spawn(_CAT)
 
@@ -652,7 +653,7 @@ async def test_closed_stream_gives_what_is_left_then_ends(engine: FakeEngine) ->
 @pytest.mark.requirement("EVENT-LOG")
 @asynchronous
 async def test_past_events_can_be_asked_for(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
 
         missed, events = manager.events_since(1)
@@ -665,7 +666,7 @@ async def test_past_events_can_be_asked_for(engine: FakeEngine) -> None:
 @pytest.mark.requirement("FR-010")
 @asynchronous
 async def test_input_is_typed_in_the_order_of_the_calls(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
 
         sizes = await asyncio.gather(
@@ -681,7 +682,7 @@ async def test_input_is_typed_in_the_order_of_the_calls(engine: FakeEngine) -> N
 @pytest.mark.requirement("FR-010", "FR-011")
 @asynchronous
 async def test_what_needs_a_running_child_is_refused_without_one(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         engine.gate = asyncio.Event()
         spawning = asyncio.create_task(manager.spawn(_CAT))
         await wait_until_async(manager.list)
@@ -710,7 +711,7 @@ async def test_what_needs_a_running_child_is_refused_without_one(engine: FakeEng
 @pytest.mark.requirement("FR-001")
 @asynchronous
 async def test_history_tells_the_steps(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(_CAT)
         engine.exit(record.number, 0)
         await manager.wait_gone(record.pty_id)
@@ -723,7 +724,7 @@ async def test_history_tells_the_steps(engine: FakeEngine) -> None:
 @pytest.mark.requirement("FR-002", "FR-003")
 @asynchronous
 async def test_names_of_the_environment_are_kept_and_no_value(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         options = SpawnOptions(argv=("cat",), env={"SECRET": "hush-hush", "A": "1"})
 

@@ -15,6 +15,7 @@ from ptymux.core.ring import NO_LIMIT, Part
 from ptymux.errors import InvalidValueError, LimitReachedError
 from ptymux.manager import OutputReader, PtyManager
 from tests.integration.conftest import Events, asynchronous, command, in_time
+from tests.manager.conftest import QUICK
 from tests.manager.fake_engine import FakeEngine
 from tests.timing import wait_until_async
 
@@ -29,7 +30,7 @@ async def _collect(reader: OutputReader) -> bytes:
 @pytest.mark.requirement("FR-005", "LAW-READER")
 @asynchronous
 async def test_follower_sees_everything_up_to_the_end(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         reader = manager.reader(record.pty_id)
         following = asyncio.create_task(_collect(reader))
@@ -50,7 +51,7 @@ async def test_follower_sees_everything_up_to_the_end(engine: FakeEngine) -> Non
 
 @asynchronous
 async def test_closing_a_reader_ends_who_follows_it(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         reader = manager.reader(record.pty_id)
         following = asyncio.create_task(_collect(reader))
@@ -71,7 +72,7 @@ async def test_closing_a_reader_ends_who_follows_it(engine: FakeEngine) -> None:
 
 @asynchronous
 async def test_wait_that_is_cancelled_leaves_nothing(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         with manager.reader(record.pty_id) as reader:
             with pytest.raises(TimeoutError):
@@ -86,7 +87,7 @@ async def test_wait_that_is_cancelled_leaves_nothing(engine: FakeEngine) -> None
 @pytest.mark.requirement("LAW-READER")
 @asynchronous
 async def test_reader_of_a_removed_pty_keeps_its_output(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         reader = manager.reader(record.pty_id)
         engine.write(record.number, b"kept")
@@ -103,7 +104,7 @@ async def test_reader_of_a_removed_pty_keeps_its_output(engine: FakeEngine) -> N
 
 @asynchronous
 async def test_reader_of_a_closed_manager_keeps_what_is_retained(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         reader = manager.reader(record.pty_id)
         engine.write(record.number, b"kept")
@@ -115,7 +116,7 @@ async def test_reader_of_a_closed_manager_keeps_what_is_retained(engine: FakeEng
 @pytest.mark.requirement("FR-005", "STATS")
 @asynchronous
 async def test_read_looks_and_consume_takes(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         pty_id = record.pty_id
         engine.write(record.number, b"0123456789")
@@ -135,7 +136,7 @@ async def test_read_looks_and_consume_takes(engine: FakeEngine) -> None:
 
 @asynchronous
 async def test_reader_beyond_the_output_is_refused(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
 
         with pytest.raises(InvalidValueError):
@@ -153,7 +154,7 @@ async def test_reader_beyond_the_output_is_refused(engine: FakeEngine) -> None:
 @pytest.mark.requirement("BLOCK")
 @asynchronous
 async def test_lossless_consumer_holds_the_child_and_gets_every_byte(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         options = command("cat", buffer_size=100, on_full=OnFull.BLOCK)
         record = await manager.spawn(options)
         child = engine.children[record.number]
@@ -177,7 +178,7 @@ async def test_lossless_consumer_holds_the_child_and_gets_every_byte(engine: Fak
 @pytest.mark.requirement("BLOCK")
 @asynchronous
 async def test_on_full_is_switched_on_a_live_pty(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat", buffer_size=100))
         child = engine.children[record.number]
         engine.write(record.number, b"x" * 250)
@@ -198,7 +199,7 @@ async def test_on_full_is_switched_on_a_live_pty(engine: FakeEngine) -> None:
 @pytest.mark.requirement("BLOCK")
 @asynchronous
 async def test_clearing_lets_a_held_child_go_on(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat", buffer_size=100, on_full=OnFull.BLOCK))
         child = engine.children[record.number]
         engine.write(record.number, b"x" * 150)
@@ -214,7 +215,7 @@ async def test_clearing_lets_a_held_child_go_on(engine: FakeEngine) -> None:
 async def test_terminate_waits_for_a_lossless_consumer_and_close_does_not(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         options = command("cat", buffer_size=100, on_full=OnFull.BLOCK)
         record = await manager.spawn(options)
         reader = manager.reader(record.pty_id, ReaderKind.LOSSLESS)
@@ -236,7 +237,7 @@ async def test_terminate_waits_for_a_lossless_consumer_and_close_does_not(
 @pytest.mark.requirement("FR-009", "SC-004")
 @asynchronous
 async def test_silence_throttles_and_output_resumes(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(command("cat", idle_timeout_seconds=0.1))
 
@@ -258,7 +259,7 @@ async def test_silence_throttles_and_output_resumes(engine: FakeEngine) -> None:
 @pytest.mark.requirement("FR-009")
 @asynchronous
 async def test_busy_pty_is_not_idle(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(command("cat", idle_timeout_seconds=0.3))
         loop = asyncio.get_running_loop()
@@ -277,7 +278,7 @@ async def test_busy_pty_is_not_idle(engine: FakeEngine) -> None:
 @pytest.mark.requirement("FR-009")
 @asynchronous
 async def test_idle_timeout_of_zero_means_never(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         never = await manager.spawn(command("cat", idle_timeout_seconds=0))
         other = await manager.spawn(command("cat", idle_timeout_seconds=0.05))
 
@@ -290,7 +291,7 @@ async def test_idle_timeout_of_zero_means_never(engine: FakeEngine) -> None:
 @pytest.mark.requirement("FR-009")
 @asynchronous
 async def test_ended_pty_is_not_idle(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(command("cat", idle_timeout_seconds=0.05))
         engine.exit(record.number, 0, tail=True)
@@ -311,7 +312,7 @@ async def test_ended_pty_is_not_idle(engine: FakeEngine) -> None:
 async def test_overflow_is_told_with_its_sum_and_logged_once(
     engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(command("cat", buffer_size=1000))
 
@@ -338,7 +339,7 @@ async def test_overflow_is_told_with_its_sum_and_logged_once(
 @pytest.mark.requirement("STATS", "LAW-PTY")
 @asynchronous
 async def test_final_statistics_stay_until_the_pty_is_removed(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat", buffer_size=1000))
         engine.write(record.number, b"x" * 800)
         manager.consume(record.pty_id, 500)
@@ -358,7 +359,7 @@ async def test_final_statistics_stay_until_the_pty_is_removed(engine: FakeEngine
 @pytest.mark.requirement("BACKPRESSURE")
 @asynchronous
 async def test_backpressure_is_told_by_the_byte_that_crosses_the_mark(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(command("cat", buffer_size=1000))
         with manager.reader(record.pty_id) as reader:
@@ -378,7 +379,7 @@ async def test_backpressure_is_told_by_the_byte_that_crosses_the_mark(engine: Fa
 async def test_reader_that_falls_behind_is_told_and_its_skips_are_announced(
     engine: FakeEngine,
 ) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)
         record = await manager.spawn(command("cat", buffer_size=100))
         with manager.reader(record.pty_id) as reader:
@@ -395,7 +396,7 @@ async def test_reader_that_falls_behind_is_told_and_its_skips_are_announced(
 
 @asynchronous
 async def test_ring_without_capacity_drops_and_tells_everything(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat", buffer_size=0))
         with manager.reader(record.pty_id) as reader:
             following = asyncio.create_task(_collect(reader))
@@ -414,7 +415,7 @@ async def test_ring_without_capacity_drops_and_tells_everything(engine: FakeEngi
 @pytest.mark.requirement("EVENTS")
 @asynchronous
 async def test_output_is_announced_in_ranges_at_most_four_a_second(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         engine.write(record.number, b"before anybody asked")
         await asyncio.sleep(0)
@@ -445,7 +446,7 @@ async def test_output_is_announced_in_ranges_at_most_four_a_second(engine: FakeE
 @pytest.mark.requirement("EVENTS")
 @asynchronous
 async def test_first_output_after_subscribing_is_announced_at_once(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         record = await manager.spawn(command("cat"))
         other = await manager.spawn(command("cat"))
         stream = manager.subscribe([Topic.OUTPUT], pty_id=record.pty_id)
@@ -462,7 +463,7 @@ async def test_first_output_after_subscribing_is_announced_at_once(engine: FakeE
 @pytest.mark.requirement("EVENTS")
 @asynchronous
 async def test_no_output_is_announced_while_nobody_subscribed(engine: FakeEngine) -> None:
-    async with PtyManager(link=engine) as manager:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
         events = Events(manager)  # of every kept topic
         record = await manager.spawn(command("cat"))
 

@@ -83,6 +83,17 @@ def test_zombie_leader_vouches_for_its_session_and_is_not_found_itself(start: St
 # What is not
 
 
+def test_of_a_proven_process_it_is_known_whether_it_ignores_term(start: Start) -> None:
+    child = start("sh", "-c", "trap '' TERM; sleep 60 & sleep 60 & wait")
+    other = start("sleep", "60")
+    wait_until(lambda: len(grandchildren(child)) == 2)
+
+    found = find([proof(child), proof(other)])
+
+    ignoring = {orphan.pid for orphan in found.proven if orphan.ignores_term}
+    assert ignoring == {child.pid} | grandchildren(child)
+
+
 def test_marker_in_the_environment_alone_is_no_proof(start: Start) -> None:
     child = start("sleep", "60", env=MARKED)
 

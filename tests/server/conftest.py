@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ptymux.client import autostart
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import Stream, attach
 from ptymux.core.model import SpawnOptions
@@ -122,7 +123,7 @@ class Place:
 
     def attach(self, pty: dict[str, Any], **options: Any) -> Stream:
         with self.connect() as connection:
-            return attach(connection, pty["pty_id"], **options)
+            return attach(connection, AttachRequest(pty["pty_id"], **options))
 
     def output(self, pty: dict[str, Any], **options: Any) -> tuple[bytes, int, dict[str, Any]]:
         """Return all output of a PTY until its end, how much was missed, and how it ended."""

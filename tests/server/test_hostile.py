@@ -14,7 +14,7 @@ import pytest
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import KIB, MIB, Limits
 from ptymux.errors import PtymuxError
-from ptymux.protocol.framing import LARGEST_LINE
+from ptymux.protocol.lines import LARGEST_LINE
 from ptymux.protocol.messages import LARGEST_PAYLOAD
 from tests.server.conftest import Place, collect, read_until
 from tests.timing import deadline_seconds, wait_until

@@ -339,15 +339,10 @@ def test_wait_returns_at_the_exit_the_end_or_a_state(place: Place) -> None:
 def test_who_waits_for_a_state_that_cannot_come_is_told_at_the_end(place: Place) -> None:
     pty = place.sh("read x")
     with place.connect() as waiting:
-        waiting._send(
-            b'{"jsonrpc":"2.0","id":9,"method":"wait","params":'
-            b'{"pty":"1","until":"state","state":"throttled"}}\n',
-            b"",
-            (),
-            None,
-        )
+        params = {"pty": "1", "until": "state", "state": "throttled"}
+        waiting._send(waiting._session.request("wait", params), None)
         place.call("kill", ptys=[pty["pty_id"]])
-        answer = waiting._answer(9, time.monotonic() + 10)
+        answer = waiting._answer(time.monotonic() + 10)
     assert isinstance(answer.error, PtymuxError)  # type: ignore[union-attr]
 
 

@@ -1,4 +1,4 @@
-"""PTYs and lanes as people name them: what a shell is told of them, and what was meant."""
+"""PTYs and lanes by name: how a shell completes them, and which one a mistyped name meant."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def similar_pty(word: str) -> str | None:
     try:
         ptys = _all_quickly()
     except PtymuxError:
-        return None  # the mistake itself is told
+        return None  # the mistake itself is reported
     names = {pty["name"] for pty in ptys if pty["name"]} - {word}  # which has ended
     close = get_close_matches(word, sorted(names), 1, cutoff=0.65)
     return close[0] if close else None
 
 
 def _all_quickly(ctx: click.Context | None = None) -> list[dict[str, Any]]:
-    """Return all PTYs, or fail soon: this is a courtesy."""
+    """Return all PTYs, or fail soon: nobody waits long for a hint."""
     from ptymux.cli.server_lookup import chosen_path
     from ptymux.client.listing import list_ptys
     from ptymux.client.server_connection import ServerConnection
@@ -47,18 +47,18 @@ def _all_quickly(ctx: click.Context | None = None) -> list[dict[str, Any]]:
 
 
 class _KnownName(_ParamType):
-    """What the server knows; a shell is told which of it begin so."""
+    """A name that the server knows; a shell completes it."""
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return what can stand there."""
+        """Return the names that begin with what is typed."""
         from click.shell_completion import CompletionItem
 
         try:
             words = dict(self._words(_all_quickly(ctx)))
         except PtymuxError:
-            return []  # there is no place to tell it
+            return []  # there is no place to say why
         return [CompletionItem(w, help=h) for w, h in words.items() if w.startswith(incomplete)]
 
     def _words(self, ptys: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What commands print: JSON or text on stdout, messages about themselves on stderr."""
+"""Prints JSON or text on stdout and messages on stderr, and fits texts into cells."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green":
 
 
 def json_line(value: Mapping[str, Any]) -> str:
-    """Return an object as one line of ASCII; odd bytes of a text are \\udc80 to \\udcff in it."""
+    """Return an object as a line of JSON in ASCII; what was no UTF-8 is \\udc80 to \\udcff."""
     return json.dumps(value, separators=(",", ":"))
 
 
 def print_json(**members: Any) -> None:
-    """Print one object, indented, that begins with the schema's number."""
+    """Print an object as indented JSON, after the number of the schema."""
     print_text(json.dumps({"schema": SCHEMA, **members}, indent=2))
 
 
 def print_text(text: str) -> None:
-    """Print on stdout; what its encoding does not have becomes a question mark."""
+    """Print a text on stdout; what its encoding does not have becomes a question mark."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
     sys.stdout.flush()
@@ -88,13 +88,13 @@ def times(count: int) -> str:
 
 
 def has_colour() -> bool:
-    """Whether stdout is a terminal that colours are wanted on."""
+    """Whether stdout is a terminal, and colours are wanted."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
     return not plain and sys.stdout.isatty()
 
 
 def takes_blocks() -> bool:
-    """Whether stdout has the characters that bars are drawn with."""
+    """Whether the encoding of stdout has the characters that bars are drawn with."""
     return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 

@@ -1,4 +1,4 @@
-"""A PTY on a terminal as it is: keys go in, output comes out, nothing in between.
+"""A PTY shown on this terminal: keys go in, output comes out, both unchanged.
 
 One wait for everything: keys, frames, room on the terminal and on the lifeline, signals. The
 stream is read only while the terminal has taken all that came before; what a slow terminal cannot
@@ -25,7 +25,8 @@ from ptymux.cli.output.outlet import Outlet
 from ptymux.cli.output.printing import print_message
 from ptymux.cli.terminal.modes import Modes
 from ptymux.cli.terminal.sizes import SizeWatch, terminal_size
-from ptymux.client.attachment import RETRY_SECONDS, Attachment
+from ptymux.client.attachment import Attachment
+from ptymux.client.reconnect import RETRY_SECONDS
 from ptymux.core.model import WindowSize
 from ptymux.core.windows import Windows
 from ptymux.errors import ClosedOutputError, NotATerminalError
@@ -54,7 +55,7 @@ _Waits = tuple[select.poll, dict[int, _Handler]]
 
 
 class Viewer:
-    """Shows one attachment on the terminal at fds 0 and 1 until it ends; owns it.
+    """Shows one attachment, which it owns, on the terminal at fds 0 and 1 until it ends.
 
     Without `fits` the PTY keeps its size, whatever that of the terminal.
     """
@@ -77,7 +78,7 @@ class Viewer:
         self._windows = windows
         self._input = b""  # typed, and not taken by the lifeline
         self._output: bytes | memoryview = b""  # received, and not taken by the terminal
-        self._left_out = 0  # bytes that were there before, not told yet
+        self._left_out = 0  # bytes that were there before, not reported yet
         self._gaps = ScreenGaps()  # among the output that waits
         self._is_detached = False
         self._modes = Modes()
@@ -91,7 +92,7 @@ class Viewer:
     def run(self) -> int:
         """Show it until its end, a detach or a signal; return the exit code to end with.
 
-        The terminal is left as it was; a detach is told.
+        The terminal is left as it was; after a detach a line says how to attach again.
 
         Raises:
             PtymuxError: the server went away, and no other one has the PTY.
@@ -335,7 +336,7 @@ class Viewer:
                 return
             lifeline.close()
             self._attachment.lifeline = None
-        if self._stream is not None:  # the PTY ended, or its keeper: which of both, it tells
+        if self._stream is not None:  # the PTY ended, or its keeper: the stream says which
             self._input = b""
 
     # Size ------------------------------------------------------------------------------------
@@ -343,8 +344,8 @@ class Viewer:
     def _fit(self, *, patient: bool = False) -> None:
         """Give the PTY the size of this terminal, if it has another.
 
-        WINCH tells of a new one, but not of a terminal that is not the one we belong to: with
-        `patient` the size is looked at now and then.
+        WINCH announces a new size, but only of the terminal that we belong to. For others the size
+        is looked at now and then, with `patient`.
         """
         now = time.monotonic()
         if not patient or now > self._looked_at + _LOOK_SECONDS:

@@ -1,0 +1,143 @@
+"""Who is attached to a PTY, who owns it, and whose readers are expected back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from ptymux.core.model import SpawnOptions
+from ptymux.core.reader import ReaderKind
+from ptymux.core.ring import RingBuffer
+from ptymux.manager.attachments import (
+    Attachments,
+    LifelineAttachment,
+    NoOwner,
+    OwnedBy,
+    Owner,
+    OwnerExpected,
+)
+from ptymux.manager.flow import Flow
+from tests.manager.fake_engine import FakeEngine
+from tests.manager.test_flow import Silent
+
+pytestmark = pytest.mark.requirement("FR-008")
+
+
+def run(test: Callable[[Attachments, Flow, list[None]], None], *, begun: bool = True) -> None:
+    """Call `test` with attachments, their flow, and a list that grows with each change."""
+
+    async def whole() -> None:
+        flow = Flow(FakeEngine(), 1, Silent())
+        if begun:
+            flow.begin(RingBuffer(4096), SpawnOptions(argv=("true",), env={}))
+        changes: list[None] = []
+        test(Attachments(flow, lambda: changes.append(None)), flow, changes)
+        flow.is_over = True
+
+    asyncio.run(whole())
+
+
+def owner_of(attachments: Attachments) -> Owner:
+    return attachments.owner
+
+
+def viewer(kind: ReaderKind = ReaderKind.CONSUMER) -> LifelineAttachment:
+    return LifelineAttachment(kind, readers=1)
+
+
+def test_an_attachment_that_hangs_up_becomes_the_owner_and_its_end_says_so() -> None:
+    def test(attachments: Attachments, _flow: Flow, changes: list[None]) -> None:
+        attachments.add(1, viewer(), hangs_up=False)
+        assert owner_of(attachments) == NoOwner()
+        attachments.add(2, viewer(), hangs_up=True)
+        assert owner_of(attachments) == OwnedBy(2, is_notified=False)
+
+        assert not attachments.end(1)
+        assert attachments.end(2)
+        assert attachments.kinds == {}
+        assert len(changes) == 4
+
+    run(test)
+
+
+def test_only_the_owner_is_noted_to_be_notified() -> None:
+    def test(attachments: Attachments, _flow: Flow, changes: list[None]) -> None:
+        attachments.add(1, viewer(), hangs_up=True)
+        attachments.note_owner_notified(2)
+        assert owner_of(attachments) == OwnedBy(1)
+
+        attachments.note_owner_notified(1)
+
+        assert owner_of(attachments) == OwnedBy(1, is_notified=True)
+        assert len(changes) == 2
+
+    run(test)
+
+
+def test_an_owner_that_detaches_leaves_the_pty_to_itself() -> None:
+    def test(attachments: Attachments, _flow: Flow, _changes: list[None]) -> None:
+        attachments.add(1, viewer(), hangs_up=True)
+        attachments.add(2, viewer(), hangs_up=False)
+
+        attachments.detach(2)
+        assert owner_of(attachments) == OwnedBy(1)
+        attachments.detach(1)
+
+        assert owner_of(attachments) == NoOwner()
+        assert not attachments.end(1)
+
+    run(test)
+
+
+def test_the_end_of_a_lifeline_that_is_no_attachment_changes_nothing() -> None:
+    def test(attachments: Attachments, _flow: Flow, changes: list[None]) -> None:
+        attachments.owner = OwnerExpected()
+
+        assert not attachments.end(7)
+        assert changes == []
+
+    run(test)
+
+
+def test_consumers_without_a_reader_are_expected_until_they_are_back_or_gone() -> None:
+    def test(attachments: Attachments, flow: Flow, _changes: list[None]) -> None:
+        kinds = {1: ReaderKind.CONSUMER, 2: ReaderKind.LOSSLESS, 3: ReaderKind.OBSERVER}
+        attachments.restore(kinds, NoOwner())
+        attachments.expect_readers(wait=True)
+        assert (flow.buffer.expected, flow.buffer.defers_losses) == (2, True)
+
+        assert attachments.come_back(1) == 1
+        assert (flow.buffer.expected, flow.buffer.defers_losses) == (1, True)
+        attachments.end(2)
+
+        assert (flow.buffer.expected, flow.buffer.defers_losses) == (0, False)
+        assert attachments.kinds == {1: ReaderKind.CONSUMER, 3: ReaderKind.OBSERVER}
+
+    run(test)
+
+
+def test_a_reader_that_lost_its_connection_is_expected_back() -> None:
+    def test(attachments: Attachments, flow: Flow, _changes: list[None]) -> None:
+        attachments.add(1, viewer(), hangs_up=False)
+
+        attachments.go_away(1)
+        assert flow.buffer.expected == 1
+        assert attachments.come_back(1) == 1
+
+        assert flow.buffer.expected == 0
+        assert attachments.come_back(None) is attachments.come_back(2) is None
+
+    run(test)
+
+
+def test_nobody_is_expected_by_a_pty_without_output() -> None:
+    def test(attachments: Attachments, flow: Flow, _changes: list[None]) -> None:
+        attachments.restore({1: ReaderKind.CONSUMER}, OwnerExpected())
+
+        attachments.expect_readers(wait=True)
+
+        assert flow.buffer.expected == 0
+
+    run(test, begun=False)
