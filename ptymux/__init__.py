@@ -21,7 +21,7 @@ The map; a folder imports only from those below it, which `tests/test_layers.py`
     keeper/    the keeper process: has terminals and children, and replaces a dead server
     handover/  what passes from one process to its replacement: wire, snapshots, the state file
     engine/    PTYs behind one epoll: masters, rings, children, input
-    protocol/  pure: frames and messages between client and server
+    protocol/  pure: messages, frames, and each end of a connection without its socket
     posix/     every system call about terminals, processes and memory
     core/      pure: rings, accounts, backpressure, lifecycle, registry, escalation, events
     errors.py  every exception, its code on the wire and its exit code

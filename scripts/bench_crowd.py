@@ -14,6 +14,7 @@ from pathlib import Path
 from bench_figures import Figure, Goal, Plan, interleave, median_of, ratio_of
 from bench_peers import PTYMUX, Clock, Ours, Terminal, cpu_of, peers
 
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import attach, send
 
@@ -125,7 +126,7 @@ def bad_clients(ours: Ours) -> Iterator[None]:
     with ExitStack() as stack:
         for _ in range(2):
             connection = stack.enter_context(ServerConnection(ours.path))
-            stalled = stack.enter_context(attach(connection, pty, wants_input=False))
+            stalled = stack.enter_context(attach(connection, AttachRequest(pty, wants_input=False)))
         os.write(stalled.fileno(), b"\2\0\0")
         stack.enter_context(stopped(ours.path, pty))
         for data in (b"x" * 1_000_000, LIST * 1000):
@@ -154,7 +155,7 @@ def stopped(path: str, pty: str) -> Iterator[None]:
     child = os.fork()
     if child == 0:
         with suppress(BaseException), ServerConnection(path) as connection:
-            attach(connection, pty, wants_input=False)
+            attach(connection, AttachRequest(pty, wants_input=False))
             os.kill(os.getpid(), signal.SIGSTOP)
         os._exit(0)
     try:

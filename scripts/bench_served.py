@@ -27,6 +27,7 @@ from bench_figures import (
 )
 from bench_peers import DEADLINE_SECONDS, PTYMUX, Clock, Ours, Peer, Terminal, peers
 
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import attach
 from ptymux.protocol.framing import Gap, Out
@@ -165,7 +166,7 @@ def flood_client(plan: Plan, ours: Ours, clock: Clock) -> Run:
     delivered = missed = 0
     with (
         ServerConnection(ours.path) as connection,
-        attach(connection, ours.last["pty_id"]) as stream,
+        attach(connection, AttachRequest(ours.last["pty_id"])) as stream,
     ):
         assert stream.lifeline is not None
         stream.lifeline.send_all(b"\n")

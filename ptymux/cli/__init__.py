@@ -1,1 +1,1 @@
-"""The `ptymux` command: one file per group of commands, parsing and printing only."""
+"""The `ptymux` command: it parses words, asks the server or the library, and prints."""

@@ -1,4 +1,4 @@
-"""Where the command begins and ends: its standard fds, its signals, and how failures are told.
+"""The beginning and the end of every `ptymux` command: standard fds, signals, errors, exit code.
 
 Whatever goes wrong, a user gets one line that says what and what to do, and an exit code.
 """
@@ -104,7 +104,7 @@ def _fail(error: Exception) -> int:
 
 
 def _with_hint(error: PtymuxError) -> str:
-    """Return what an error says; of a PTY that is not there, also which may have been meant."""
+    """Return the message of an error; for an unknown PTY with a name that may have been meant."""
     text = str(error)
     unknown = re.match(r"no PTY '([^']+)'", text) if isinstance(error, UnknownPtyError) else None
     if unknown is None:
@@ -133,7 +133,7 @@ def _print_usage(error: click.UsageError) -> int:
 
 
 def _print_unwritable(error: OSError) -> int:
-    """Say that our own output has nowhere to go, but for a closed pipe, which is no trouble."""
+    """Print that our output cannot be written, unless it is a closed pipe; return the exit code."""
     if error.errno == errno.EPIPE:
         return EXIT_CLOSED_PIPE
     return _print_line(
@@ -147,7 +147,7 @@ def _print_line(text: str, status: int, prefix: str = "ptymux") -> int:
 
 
 def _reserve_standard_fds() -> None:
-    """Open what our caller closed of stdin, stdout and stderr, so that no file of ours gets it.
+    """Open those of stdin, stdout and stderr that our caller closed, so that no file gets their fd.
 
     They read as empty and refuse to be written, as a closed one does.
     """

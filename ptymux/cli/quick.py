@@ -1,7 +1,7 @@
-"""What programs ask many times a second, answered before click is imported.
+"""The fast way for `ptymux stats PTY --json`, which programs call often: without importing click.
 
-Only the plainest form of a command is known here; everything else, and every refusal that has to be
-told, takes the ordinary way.
+Only this plain form is known here. Everything else takes the ordinary way, also where there is no
+server or no such PTY.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["run_quickly"]
 
 
 def run_quickly(words: Sequence[str]) -> int | None:
-    """Do `stats PTY --json` and return its exit code; None when that is not what was asked.
+    """Run `stats PTY --json` and return its exit code; None if the words are others.
 
     Raises:
         PtymuxError: the server cannot be talked to.

@@ -1,4 +1,4 @@
-"""Which commands there are.
+"""The table of commands, and the `ptymux` command that calls them.
 
 A command is imported when it is called or its help is shown, so that each pays only for itself.
 """
@@ -74,7 +74,7 @@ Examples:
 
 
 class _LazyGroup(click.Group):
-    """Knows its commands by name and imports one when it is needed."""
+    """A group of click that imports a command when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

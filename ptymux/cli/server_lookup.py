@@ -1,7 +1,8 @@
-"""How a command finds its server, and what it hears when none runs."""
+"""How a command finds its server and asks it, and what it gets when none runs."""
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -16,7 +17,7 @@ from ptymux.errors import (
     UnreachableError,
 )
 from ptymux.posix.runtime import check_is_socket, state_path
-from ptymux.protocol.messages import Notification
+from ptymux.protocol.messages import Notification, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,13 +44,13 @@ def chosen_path(context: click.Context | None = None) -> str:
 
 
 def connect(*, start: bool = False) -> ServerConnection:
-    """Return a connection to the server, which `start` starts if none runs.
+    """Return a connection to the server; with `start` one is started if none runs.
 
-    Without a server it is a connection to one without PTYs: lists are empty and every PTY is
-    unknown. What only a real server can answer raises NoServerError.
+    Without a server it acts as a connection to one that has no PTYs: lists are empty and every PTY
+    is unknown. A request that only a real server can answer raises NoServerError.
 
     Raises:
-        PtymuxError: there is something at the socket that cannot be talked to, or it did not start.
+        PtymuxError: what is at the socket does not answer as a server, or none could be started.
     """
     path = chosen_path()
     try:
@@ -70,24 +71,45 @@ def reach(path: str) -> ServerConnection:
 
     Raises:
         NoServerError: none runs.
-        PtymuxError: there is something that cannot be talked to.
+        PtymuxError: what is there does not answer as a server.
     """
-    deadline = time.monotonic() + _HELLO_SECONDS
-    while True:
-        try:
-            return ServerConnection(path, max(deadline - time.monotonic(), _RETRY_SECONDS))
-        except ConnectionClosedError as error:  # before it said hello: nothing was asked yet
-            if time.monotonic() > deadline:
-                log = state_path(path, "log")
-                reason = f"it hangs up on whoever comes; {log} may say why"
-                raise UnreachableError(path, reason) from error
-        time.sleep(_RETRY_SECONDS)
+    began = time.monotonic()
+    try:
+        return ServerConnection(path, _HELLO_SECONDS)
+    except ConnectionClosedError:  # before it said hello: nothing was asked yet
+        return _reach_replacement(path, began)
+
+
+def _reach_replacement(path: str, began: float) -> ServerConnection:
+    """Return a connection to the server that comes after the one that hung up; else as `reach`."""
+    from ptymux.client.reconnect import RetryPolicy, repeat
+    from ptymux.core.windows import Windows
+
+    deadline = began + Windows.from_environment(os.environ).replacement
+
+    def left() -> float:
+        return max(deadline - time.monotonic(), _RETRY_SECONDS)
+
+    def connect() -> ServerConnection:
+        return ServerConnection(path, left())
+
+    policy = RetryPolicy(
+        died_seconds=left(),
+        pause_seconds=_RETRY_SECONDS,
+        passing=(ConnectionClosedError,),
+        says_how_long=False,
+    )
+    try:
+        return repeat(connect, lambda connection: connection, policy)
+    except ConnectionClosedError as error:
+        reason = f"it hangs up on whoever comes; {state_path(path, 'log')} may say why"
+        raise UnreachableError(path, reason) from error
 
 
 def repeating(act: Callable[[ServerConnection], _T]) -> _T:
-    """Return what `act` returns, called again on another connection if the server is replaced.
+    """Return what `act` returns with a connection; call it again if the server is replaced.
 
-    It asks for what may be asked for twice.
+    So `act` must be harmless to do twice.
 
     Raises:
         PtymuxError: as `connect`, or there was no server for too long.
@@ -102,7 +124,7 @@ def repeating(act: Callable[[ServerConnection], _T]) -> _T:
 
 
 def change_pty(method: str, as_json: bool, **params: object) -> None:
-    """Ask the server for what may be done twice and is answered by the PTY; print that as JSON.
+    """Have the server change a PTY, again if it is replaced; print the PTY if JSON is wanted.
 
     Raises:
         PtymuxError: the server refused, or there is none.
@@ -113,19 +135,20 @@ def change_pty(method: str, as_json: bool, **params: object) -> None:
 
 
 def _connect_soon(path: str) -> ServerConnection:
-    """Connect to a server that serves, or is about to as somebody else has just started it."""
-    deadline = time.monotonic() + _COME_UP_SECONDS
-    while True:
-        try:
-            return ServerConnection(path)
-        except NoServerError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(_RETRY_SECONDS)
+    """Connect to a server that serves, or will soon as somebody has just started it."""
+    from ptymux.client.reconnect import RetryPolicy, ServerReconnect
+
+    policy = RetryPolicy(
+        gone_seconds=_COME_UP_SECONDS,
+        pause_seconds=_RETRY_SECONDS,
+        passing=(NoServerError,),
+        says_how_long=False,
+    )
+    return ServerReconnect(path, policy).wait()
 
 
 class _Nobody(ServerConnection):
-    """What stands for a server where none runs."""
+    """Takes the place of a connection where no server runs: there are no PTYs."""
 
     def __init__(self, path: str, error: NoServerError) -> None:
         self.path = path
@@ -137,11 +160,11 @@ class _Nobody(ServerConnection):
         """Do nothing."""
 
     def fileno(self) -> int:
-        """Return -1: there is nothing to wait for."""
+        """Return -1, as there is nothing to wait for."""
         return -1
 
     def notification(self, timeout: float | None = None) -> Notification | None:
-        """Return what a server says last."""
+        """Return the notification that ends a list of events."""
         return Notification("end", {})
 
     def _ask(
@@ -151,14 +174,14 @@ class _Nobody(ServerConnection):
         timeout: float | None,
         payload: bytes = b"",
         fds: Sequence[int] = (),
-    ) -> tuple[dict[str, Any], list[int]]:
+    ) -> Reply:
         named = [params["pty"]] if params.get("pty") else params.get("ptys") or []
         if named:
             raise UnknownPtyError(named[0])
         if method == "list":
-            return {"ptys": [], "ended": 0, "next": None}, []
+            return Reply(None, {"ptys": [], "ended": 0, "next": None})
         if method in ("kill", "remove"):
-            return {"ptys": [], "removed": []}, []
+            return Reply(None, {"ptys": [], "removed": []})
         if method == "events" and not params.get("follow"):
-            return {"missed": 0, "epoch": "", "last_seq": 0}, []
+            return Reply(None, {"missed": 0, "epoch": "", "last_seq": 0})
         raise self._error

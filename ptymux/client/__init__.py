@@ -1,1 +1,4 @@
-"""The client's side of a connection: blocking sockets, no asyncio, quick to import."""
+"""Clients of a server: connections, attachments and the library for programs that block.
+
+Nothing here uses asyncio. Commands import it, so that importing it must be quick.
+"""

@@ -1,6 +1,7 @@
-"""The JSON with which a server answers, typed: the objects that `--json` of the commands prints.
+"""Types of the JSON objects in a server's replies, which `--json` of the commands prints as well.
 
-Times are seconds since the epoch, sizes and offsets bytes. A newer server may send more members.
+Times are in seconds since the epoch, sizes and offsets in bytes. A newer server may send more
+members.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _Outcome: TypeAlias = Literal["delivered", "failed", "escalated"]
 
 
 class Buffer(TypedDict):
-    """The output of a PTY in numbers; `total_written` is also the offset of the next byte."""
+    """The numbers of a PTY's output; `total_written` is also the offset of the next byte."""
 
     capacity: int
     retained: int
@@ -46,7 +47,7 @@ class Buffer(TypedDict):
 
 
 class Pty(TypedDict):
-    """One PTY; `shown` is its state as people see it, such as `exited (1)`."""
+    """One PTY; `shown` is its state in words, such as `exited (1)`."""
 
     pty_id: str
     number: int
@@ -84,7 +85,7 @@ Step = TypedDict("Step", {"from": str, "to": str, "event": str, "at": float})
 
 
 class PastDelivery(TypedDict):
-    """What became of one signal to one process; `signal` is its name without SIG."""
+    """One signal sent to one process some time ago; `signal` is its name without SIG."""
 
     signal: str
     pid: int
@@ -94,7 +95,7 @@ class PastDelivery(TypedDict):
 
 
 class SignalDelivery(TypedDict):
-    """What became of one signal to one process, just now; `signal` is its number."""
+    """One signal sent to one process just now; `signal` is its number."""
 
     pty_id: str
     pid: int
@@ -105,7 +106,7 @@ class SignalDelivery(TypedDict):
 
 
 class PtyStats(Pty):
-    """One PTY with what it went through; of its environment the names alone."""
+    """One PTY with its past; of its environment only the names."""
 
     history: list[Step]
     signals: list[PastDelivery]
@@ -114,7 +115,7 @@ class PtyStats(Pty):
 
 @final
 class Event(TypedDict):
-    """What happened to a PTY; `seq` is None for topics that are not kept."""
+    """One event, such as a PTY's end; `seq` is None for topics that are not kept."""
 
     id: str
     topic: str
@@ -132,13 +133,13 @@ class Event(TypedDict):
 
 @final
 class Missed(TypedDict):
-    """Stands in the place of so many events that were lost or are too old to be kept."""
+    """The number of events that were missed here: lost, or too old to be kept."""
 
     missed: int
 
 
 class Status(TypedDict):
-    """What a server knows of itself."""
+    """The state of a server, as `ptymux server status` prints it."""
 
     server: str
     protocol: int
@@ -157,5 +158,5 @@ class Status(TypedDict):
     limits: dict[str, int]
 
 
-# How a PTY is named: its id or name, its number, or what a server told of it.
+# How a PTY is named: its id or name, its number, or the object that a server returned for it.
 PtyRef: TypeAlias = str | int | Pty

@@ -1,54 +1,57 @@
-"""Attachments that go on when the server is replaced: at the offset where they were."""
+"""A terminal's or a pipe's attachment to a PTY, which goes on when the server is replaced."""
 
 from __future__ import annotations
 
 import contextlib
-import select
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
-from ptymux.client.reconnect import Patience
-from ptymux.client.reconnect import attach_to as resume
+from ptymux.client.attach_request import AttachRequest
+from ptymux.client.followed_stream import FollowedStream
+from ptymux.client.reconnect import RETRY_POLICY, RetryPolicy
 from ptymux.client.stream import Lifeline, Stream, unseen
-from ptymux.errors import ConnectionClosedError, PtymuxError
+from ptymux.errors import PtymuxError
 from ptymux.protocol.framing import Frame, Out
 
-__all__ = ["RETRY_SECONDS", "Attachment", "Patience", "bear", "resume", "resume_patiently"]
+__all__ = ["Attachment"]
 
-RETRY_SECONDS: Final = 0.05
-_LEAVE_SECONDS: Final = 1.0  # for the server to see that we take leave
+_LEAVE_SECONDS: Final = 1.0  # for the server to confirm that we detached
 
 
 class Attachment:
-    """A stream, and a lifeline beside it, that go on where they were when the server is replaced.
+    """A stream and the lifeline beside it, for callers with a poll loop of their own.
 
-    The lifeline outlives servers, and is asked for again once it has ended. With `hangup`, whatever
-    ends us but `close(detach=True)` hangs the PTY up.
+    While there is no server, `stream` is None: call `look_for_server` each time round. The
+    lifeline outlives servers; when it has ended, as after the keeper's death, the next server is
+    asked for another. `hangup` in the request: whatever ends us but `close(detach=True)` hangs the
+    PTY up.
     """
 
     def __init__(
         self,
         path: str,
         stream: Stream,
-        kind: str = "consumer",
-        *,
-        wants_input: bool = True,
-        hangup: bool = False,
+        request: AttachRequest,
+        policy: RetryPolicy = RETRY_POLICY,
     ) -> None:
-        """Take over the stream."""
+        """Take over the stream that the server at `path` gave for `request`."""
         self.path = path
         self.pty_id = str(stream.pty["pty_id"])
         self.pty = stream.pty  # as of the last attach
-        self.hangup = hangup
-        self.stream: Stream | None = stream  # None while there is no server
+        self.hangup = request.hangup
         self.lifeline: Lifeline | None
         self.lifeline, stream.lifeline = stream.lifeline, None
         self.offset = stream.offset  # of the next byte, whichever way it comes
-        self.is_over = False  # the server said its last word
-        self._kind = kind
-        self._wants_input = wants_input
-        self._received_from: int | None = None  # up to where a server was lost
-        self._patience: Patience | None = None
+        self.is_over = False  # the server sent its last frame: nothing more comes
+        self._request = replace(request, pty=self.pty_id)
+        self._followed = FollowedStream(path, self._request, policy, stream)
+
+    @property
+    def stream(self) -> Stream | None:
+        """The stream; None while there is no server."""
+        return self._followed.current
 
     def pending(self) -> list[Frame]:
         """Return the frames that came with the attach; to be called after each."""
@@ -61,17 +64,14 @@ class Attachment:
         Raises:
             ProtocolError: what came is no frame.
         """
-        assert self.stream is not None
-        try:
-            return self._noted(self.stream, self.stream.receive())
-        except ConnectionClosedError:
-            self._lose_server()
-            return []
+        with self._followed.until_lost() as stream:
+            return self._noted(stream, stream.receive())
+        return []
 
     def receive_echoes(self) -> bytes:
-        """Read from the lifeline once; return the output from `offset` on, ahead of the stream.
+        """Read from the lifeline once; return the output from `offset` on that came ahead.
 
-        It comes while there is no server, too.
+        The keeper sends it, also while there is no server.
 
         Raises:
             ProtocolError: what came is no frame.
@@ -86,122 +86,66 @@ class Attachment:
         return echoes
 
     def look_for_server(self) -> bool:
-        """Try once to go on; frames may be pending then.
+        """Try once to attach again; return whether there is a stream, with frames pending.
 
         Raises:
             ConnectionClosedError: the server was away too long.
             PtymuxError: it does not know the PTY any more.
         """
-        assert self._patience is not None
-        living = None if self.lifeline is None or _has_ended(self.lifeline) else self.lifeline
-        try:
-            stream = resume(
-                self.path,
-                self.pty_id,
-                self.offset,
-                self._kind,
-                wants_input=living is None and self._wants_input,
-                echo=self._wants_input,
-                lifeline=living is None and self.hangup,
-                line=None if living is None else living.number,
-                received_from=self._received_from,
-                hangup=self.hangup,
-            )
-        except PtymuxError as error:
-            bear(self._patience, error)
+        return self._look(self._followed.try_once)
+
+    def close(self, *, detach: bool) -> None:
+        """End the attachment; with `detach` say so before, so that nothing is hung up."""
+        if detach and self.hangup:
+            with contextlib.suppress(PtymuxError):
+                while not self.is_over:
+                    self._detach()
+        elif detach and self.stream is not None:
+            self.stream.detach()
+        self._followed.close()
+        if self.lifeline is not None:
+            self.lifeline.close()
+
+    def _look(self, connect: Callable[[], Stream | None]) -> bool:
+        self._followed.request = self._next_request()
+        stream = connect()
+        if stream is None:
             return False
         if stream.lifeline is not None:
             if self.lifeline is not None:
                 self.lifeline.close()
             self.lifeline, stream.lifeline = stream.lifeline, None
-        self._go_on(stream)
+        self.pty, self.offset = stream.pty, stream.offset
         return True
 
-    def close(self, *, detach: bool) -> None:
-        """End the attachment, with or without taking leave; again is no error."""
-        if detach and self.hangup:
-            with contextlib.suppress(PtymuxError):
-                while not self.is_over:
-                    self._take_leave()
-        elif detach and self.stream is not None:
-            self.stream.detach()
-        if self.stream is not None:
-            self.stream.close()
-        if self.lifeline is not None:
-            self.lifeline.close()
+    def _next_request(self) -> AttachRequest:
+        """Return how to attach to the next server: with the lifeline that is open, or a new one."""
+        living = None if self.lifeline is None or self.lifeline.has_ended() else self.lifeline
+        return replace(
+            self._followed.request,
+            offset=self.offset,
+            wants_input=living is None and self._request.wants_input,
+            lifeline=living is None and self._request.hangup,
+            line=None if living is None else living.number,
+        )
 
-    def _take_leave(self) -> None:
-        """Tell a server that this is no hang-up; `is_over` if it has heard."""
+    def _detach(self) -> None:
+        """Ask a server to let us go; `is_over` if one has confirmed it."""
         if self.stream is None:
-            if not self.look_for_server():
-                time.sleep(RETRY_SECONDS)
+            if not self._look(self._followed.try_and_pause):
                 return
             self.pending()
         assert self.stream is not None
         self.stream.detach()
-        poll = select.poll()
-        poll.register(self.stream, select.POLLIN)
         deadline = time.monotonic() + _LEAVE_SECONDS
         while self.stream is not None and not self.is_over:
-            if not poll.poll(1000 * max(0.0, deadline - time.monotonic())):
-                self._lose_server()  # it hangs; the next one will hear
-                return
-            self.receive()
-
-    def _lose_server(self) -> None:
-        assert self.stream is not None
-        self.stream.close()
-        self._received_from = self.stream.received_from
-        self.stream, self._patience = None, Patience()
-
-    def _go_on(self, stream: Stream) -> None:
-        self.stream, self._patience = stream, None
-        self.pty, self.offset = stream.pty, stream.offset
+            if self.stream.wait(deadline):
+                self.receive()
+            else:
+                self._followed.lose()  # it hangs: ask the one that replaces it
 
     def _noted(self, stream: Stream, frames: list[Frame]) -> list[Frame]:
         self.is_over = stream.is_over
         news = [fresh for frame in frames if (fresh := unseen(frame, self.offset)) is not None]
         self.offset = max(self.offset, stream.offset)
         return news
-
-
-def resume_patiently(
-    path: str,
-    pty: str,
-    offset: int | str,
-    kind: str,
-    *,
-    lifeline: bool = False,
-    line: int | None = None,
-    received_from: int | None = None,
-) -> Stream:
-    """Attach, without input, as soon as there is a server, or again one.
-
-    Raises:
-        PtymuxError: there is none for too long, or it does not know the PTY any more.
-    """
-    patience = Patience()
-    while True:
-        try:
-            return resume(
-                path,
-                pty,
-                offset,
-                kind,
-                lifeline=lifeline,
-                line=line,
-                received_from=received_from,
-            )
-        except PtymuxError as error:
-            patience.bear(error)
-
-
-def bear(patience: Patience, error: PtymuxError) -> None:
-    """Return at once if trying again may help; raises as `Patience.bear`."""
-    patience.bear(error, deadline=0.0)
-
-
-def _has_ended(lifeline: Lifeline) -> bool:
-    poll = select.poll()
-    poll.register(lifeline, select.POLLRDHUP)
-    return bool(poll.poll(0))

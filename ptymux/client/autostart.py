@@ -1,4 +1,4 @@
-"""Starts a keeper, and with it a server, for the first client that needs one."""
+"""The start of a server for the first client that needs one: of its keeper, which starts it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PTYMUX_LEAVE_SECONDS
 def start_server(path: str, *, leave_seconds: float | None = None) -> bool:
     """Start a keeper for the socket at `path`; return once its server serves.
 
-    False: somebody else was faster, and the server is theirs. With nothing to do it leaves after
+    False: somebody else has started one at the same time. With nothing to do the server ends after
     `leave_seconds`, unless PTYMUX_LEAVE_SECONDS says otherwise.
 
     Raises:
         UnsafeDirectoryError: the socket's directory is not ours alone.
         NoServerError: it did not come up; the log says why.
-        OutOfResourcesError: open files, processes or memory.
+        OutOfResourcesError: too few open files or processes, or too little memory.
     """
     ensure_directory(os.path.dirname(path))
     log = state_path(path, "log")
@@ -61,23 +61,23 @@ def start_server(path: str, *, leave_seconds: float | None = None) -> bool:
 
 
 def _environment(leave_seconds: float | None) -> dict[str, str]:
-    """Return what the keeper is to know of our environment."""
+    """Return the variables that the keeper gets: few of ours, as it outlives us."""
     known = {} if leave_seconds is None else {"PTYMUX_LEAVE_SECONDS": f"{leave_seconds:.3f}"}
     return known | {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
 
 
 def _start(path: str, log: str, env: dict[str, str]) -> str:
-    """Start the keeper and return what it says."""
-    told, ready = os.pipe2(os.O_CLOEXEC)
+    """Start the keeper; return what it reports: `ready`, or an error's code and message."""
+    report, ready = os.pipe2(os.O_CLOEXEC)
     try:
         try:
             os.set_inheritable(ready, True)
             _spawn(path, log, ready, env)
         finally:
             os.close(ready)
-        return _read_word(told)
+        return _read_word(report)
     finally:
-        os.close(told)
+        os.close(report)
 
 
 def _wait_for(path: str) -> None:
@@ -112,17 +112,17 @@ def _spawn(path: str, log: str, ready: int, env: dict[str, str]) -> None:
     os.waitpid(pid, 0)
 
 
-def _read_word(told: int) -> str:
-    """Return the line that the keeper says, or nothing when it ended without a word."""
+def _read_word(report: int) -> str:
+    """Return the line that the keeper reports, nothing if it ended before, or that it is late."""
     poll = select.poll()
-    poll.register(told, select.POLLIN)
+    poll.register(report, select.POLLIN)
     deadline = time.monotonic() + _READY_SECONDS
     word = b""
     while not word.endswith(b"\n"):
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(1000 * left):
             return f"it took longer than {_READY_SECONDS:.0f} s"
-        data = os.read(told, 4096)
+        data = os.read(report, 4096)
         if not data:
             break
         word += data

@@ -1,6 +1,7 @@
-"""ptymux for programs that are not asyncio: `connect` gives a `Client`, whose calls block.
+"""The library for programs that block: `connect` returns a `Client`, whose methods are requests.
 
-What is harmless to ask twice is asked again, quietly, when the server was replaced meanwhile.
+A request that does no harm twice is repeated when the server was replaced meanwhile. Readers and
+events go on where they were.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from ptymux.client.answers import Pty, PtyRef, PtyStats, SignalDelivery, Status
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.autostart import start_server
 from ptymux.client.closing import Closing
 from ptymux.client.cut_lines import Lines
@@ -22,7 +24,7 @@ from ptymux.client.event_follower import EventFollower
 from ptymux.client.listing import list_ptys
 from ptymux.client.matching import Found, Matcher, search
 from ptymux.client.pty_reader import PtyReader
-from ptymux.client.reconnect import connect_patiently
+from ptymux.client.reconnect import RETRY_POLICY, RetryPolicy, ServerReconnect
 from ptymux.client.requests import Requests
 from ptymux.client.server_connection import ServerConnection, socket_path
 from ptymux.client.spawn_request import new_request
@@ -53,8 +55,8 @@ def connect(path: str | os.PathLike[str] | None = None, *, start: bool = True) -
 
     Raises:
         NoServerError: none runs, or it did not start.
-        UnreachableError: what is there cannot be talked to.
-        PtymuxError: otherwise it cannot be used.
+        UnreachableError: what is there does not answer.
+        PtymuxError: it cannot be used for another reason.
     """
     chosen = socket_path(None if path is None else os.fspath(path))
     try:
@@ -64,31 +66,31 @@ def connect(path: str | os.PathLike[str] | None = None, *, start: bool = True) -
         if not start:
             raise
     start_server(chosen)
-    return Client(connect_patiently(chosen))
+    return Client(ServerReconnect(chosen).wait())
 
 
 class Client(Closing):
-    """A connection to a server, with all that it can be asked for; made by `connect`.
+    """A connection to a server, with a method for each of its requests; made by `connect`.
 
-    A PTY is named by its id, its number, its name or what a server told of it. All values are the
-    JSON that the commands print with `--json`. Every refusal is a `PtymuxError` of
-    `ptymux.errors`, such as UnknownPtyError. To be used by one thread at a time; closing it ends
-    the readers, events and dialogues that it made, and no PTY.
+    A PTY is named by its id, its number, its name, or the dict that another method returned for it.
+    All values are the JSON that the commands print with `--json`. Every refusal is a `PtymuxError`
+    of `ptymux.errors`, such as UnknownPtyError. Use it in one thread at a time. Closing it ends the
+    readers, events and dialogues that it made, and no PTY.
     """
 
-    def __init__(self, connection: ServerConnection) -> None:
+    def __init__(self, connection: ServerConnection, policy: RetryPolicy = RETRY_POLICY) -> None:
+        """Take over `connection`; `policy`: for how long a server may be away."""
         self.path = connection.path
-        self._requests = Requests(connection)
+        self._policy = policy
+        self._requests = Requests(connection, policy)
         self._ask = self._requests.ask
         self._made: weakref.WeakSet[Closing | PtyExpect] = weakref.WeakSet()
 
     def close(self) -> None:
-        """End the connection and what was made by this; again is no error."""
+        """End the connection and all readers, events and dialogues; again is no error."""
         self._requests.close()
         for made in tuple(self._made):
             made.close()
-
-    # Start ---------------------------------------------------------------------------------------
 
     def run(
         self,
@@ -108,16 +110,17 @@ class Client(Closing):
         grace_seconds: float = model.DEFAULT_GRACE_SECONDS,
         remove: bool = False,
     ) -> Pty:
-        """Start a command in a PTY, and return that while the command runs.
+        """Start a command in a new PTY, and return the PTY; the command runs then.
 
-        A text is a line for /bin/sh. `env` is the whole environment, by default ours; `overrides`
-        are variables to set besides, TERM among them. `size` is columns by rows. With `remove` the
-        PTY is forgotten once it has ended.
+        A command that is a str is a line for /bin/sh. `env` is the whole environment, by default
+        ours; `overrides` are variables to set besides, TERM among them. `size` is columns by rows.
+        With `remove` the PTY is forgotten once it has ended. A server that dies meanwhile does not
+        have the command started twice.
 
         Raises:
             SpawnError: it cannot be started: CommandNotFoundError, NotExecutableError, ...
             InvalidValueError: a value that can never work.
-            ConnectionClosedError: no server came in place of one that died in between.
+            ConnectionClosedError: the server died, and none came in its place.
         """
         argv = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command)
         options = SpawnOptions(
@@ -140,8 +143,6 @@ class Client(Closing):
         )
         return cast(Pty, self._requests.repeating(spawn)["pty"])
 
-    # Look ----------------------------------------------------------------------------------------
-
     def list(
         self, *, lane: str | None = None, session: str | None = None, all: bool = False
     ) -> builtins.list[Pty]:
@@ -150,37 +151,34 @@ class Client(Closing):
         return cast("builtins.list[Pty]", listing.ptys)
 
     def get(self, pty: PtyRef) -> Pty:
-        """Return a PTY as it is now; also by the beginning of its id or name, if only it has it."""
+        """Return a PTY as it is now.
+
+        The beginning of its id or name will do if no other PTY's begins so.
+
+        Raises:
+            UnknownPtyError: there is none, or it was forgotten.
+            AmbiguousPtyError: several begin so.
+        """
         return cast(Pty, self._ask("get", pty=_word(pty))["pty"])
 
     def stats(self, pty: PtyRef) -> PtyStats:
-        """Return a PTY as it is now, with its history and the signals it got; else as `get`."""
+        """Return a PTY as `get` does, with its history and the signals that it got."""
         return cast(PtyStats, self._ask("stats", pty=_word(pty))["pty"])
 
     def status(self) -> Status:
-        """Return what the server knows of itself."""
+        """Return the server's version, processes, age, limits and memory."""
         return cast(Status, self._ask("status"))
-
-    # Output --------------------------------------------------------------------------------------
 
     def read(self, pty: PtyRef, from_offset: int | None = None) -> Part:
         """Return the output that is kept, at once, from an offset on if one is given.
 
-        It is one piece: should bytes be lost while it is read, it ends before them, and a read
-        from its `end` on tells of them.
+        It is one piece: if bytes are lost while it is read, it ends before them, and the next read,
+        from its `end` on, has their number in `skipped`.
         """
         start = "oldest" if from_offset is None else from_offset
-        with PtyReader(self.path, _word(pty), offset=start, kind="one-shot") as reader:
-            last = reader.pty["buffer"]["total_written"]
-            offset, skipped = reader.offset, 0
-            pieces: builtins.list[bytes] = []
-            while reader.offset < last and (part := reader.read()) is not None:
-                if part.skipped and pieces:
-                    break
-                if not pieces:
-                    offset, skipped = part.offset, part.skipped
-                pieces.append(part.data)
-        return Part(offset, skipped, b"".join(pieces)[: max(0, last - offset)])
+        request = AttachRequest.to_read(_word(pty), "one-shot", start)
+        with PtyReader(self.path, request, self._policy) as reader:
+            return _read_kept(reader)
 
     def follow(
         self,
@@ -190,10 +188,11 @@ class Client(Closing):
     ) -> PtyReader:
         """Return an iterator of the output from `offset` on, as it comes, until the PTY ends.
 
-        It tells what it missed, and goes on where it was when the server is replaced. In block
-        mode the command waits for one that is "lossless"; an "observer" does not count as reading.
+        Each part says how many bytes were missed before it. In block mode the command waits for a
+        reader that is "lossless"; an "observer" does not count as attached.
         """
-        reader = PtyReader(self.path, _word(pty), offset=offset, kind=kind)
+        request = AttachRequest.to_read(_word(pty), kind, offset)
+        reader = PtyReader(self.path, request, self._policy)
         self._made.add(reader)
         return reader
 
@@ -205,28 +204,32 @@ class Client(Closing):
         *,
         pty: PtyRef | None = None,
     ) -> EventFollower:
-        """Return an iterator of what happens from now on, or of all after the event `since`.
+        """Return an iterator of the events from now on, or of all after the one numbered `since`.
 
         Without `follow` it ends with the last event that there is. A dict with `missed` alone
-        tells how many events were lost in its place.
+        stands in the place of so many events that were lost.
         """
-        name = None if pty is None else _word(pty)
-        events = EventFollower(self.path, since=since, topics=topics, pty=name, follow=follow)
+        events = EventFollower(
+            self.path,
+            since=since,
+            topics=topics,
+            pty=None if pty is None else _word(pty),
+            follow=follow,
+            policy=self._policy,
+        )
         self._made.add(events)
         return events
 
-    # Input ---------------------------------------------------------------------------------------
-
     def send(self, pty: PtyRef, data: bytes | str) -> int:
-        """Type `data`; return the offset of the output before, once the terminal took all.
+        """Type `data`; once the terminal took all, return where the PTY's next output was before.
 
-        Text is sent as UTF-8. A return key is `\\r`, ^C is `\\x03`.
+        Text is sent as UTF-8. The Enter key is `\\r`, ^C is `\\x03`.
 
         Raises:
             InvalidStateError: the PTY has ended; nothing was sent.
             LineTooLongError: the terminal would cut a line; nothing was sent.
-            InputCutError: it ended and took less; `taken` says how much.
-            ConnectionClosedError: the keeper died: it is unknown how much was taken.
+            InputCutError: the PTY ended and took less; `taken` says how much.
+            ConnectionClosedError: the keeper died, so that nobody knows how much it took.
         """
         piece = data.encode() if isinstance(data, str) else data
         pty_id = self._id_of(pty)
@@ -239,7 +242,7 @@ class Client(Closing):
         return offset
 
     def open_input(self, pty: PtyRef) -> Lifeline:
-        """Return a way of input to a PTY, for much of it; what is written there is typed."""
+        """Return a socket whose input is typed into a PTY, for much of it; you close it."""
         pty_id = self._id_of(pty)
         return self._requests.repeating(lambda connection: open_input(connection, pty_id))[0]
 
@@ -254,31 +257,29 @@ class Client(Closing):
         codec_errors: str = "strict",
         from_offset: int | Literal["oldest", "now"] = "oldest",
     ) -> PtyExpect:
-        """Return a dialogue with a PTY, which has what a `pexpect.spawn` has.
+        """Return a dialogue with a PTY, to be used as a `pexpect.spawn`.
 
-        Its closing leaves the PTY running. It reads from an offset on: by default all that is
-        kept, "now" for what comes.
+        Closing it leaves the PTY running. It reads from an offset on: by default all that is kept,
+        "now" for what comes.
         """
         from ptymux.client.expect import PtyExpect
 
+        request = AttachRequest.to_read(self._id_of(pty), offset=from_offset, wants_input=True)
         dialogue = PtyExpect(
             self,
-            self._id_of(pty),
+            PtyReader(self.path, request, self._policy),
             timeout=timeout,
             maxread=maxread,
             searchwindowsize=searchwindowsize,
             logfile=logfile,
             encoding=encoding,
             codec_errors=codec_errors,
-            from_offset=from_offset,
         )
         self._made.add(dialogue)
         return dialogue
 
-    # Wait ----------------------------------------------------------------------------------------
-
     def wait(self, pty: PtyRef, timeout: float | None = None) -> Pty:
-        """Return the PTY once it has exited and its own output is complete.
+        """Return the PTY once its command has exited and its own output is complete.
 
         Raises:
             WaitTimeoutError: that took more than `timeout` seconds.
@@ -305,21 +306,20 @@ class Client(Closing):
         from_offset: int | Literal["oldest", "now"] = "oldest",
         timeout: float | None = None,
     ) -> Found | None:
-        """Return the first match in the output, escape codes left out; None if the PTY ends before.
+        """Return the first match in the output without escape codes; None if the PTY ends before.
 
         Raises:
+            InvalidValueError: `regex` is no regular expression.
             WaitTimeoutError: there was none within `timeout` seconds.
         """
         matcher = Matcher(regex)
         with self.follow(pty, from_offset, "observer") as reader:
             return search(reader, matcher, timeout)
 
-    # Act -----------------------------------------------------------------------------------------
-
     def kill(self, pty: PtyRef, grace_seconds: float | None = None) -> Pty:
         """End a PTY with all its session; return it once it is gone and its name is free.
 
-        It gets TERM, and KILL after the grace, by default the PTY's own.
+        Its processes get TERM, and KILL after the grace, by default the PTY's own.
         """
         answer = self._ask("kill", ptys=[self._id_of(pty)], grace=grace_seconds)
         return cast(Pty, answer["ptys"][0])
@@ -333,7 +333,7 @@ class Client(Closing):
         with `session` to the whole session.
 
         Raises:
-            ConnectionClosedError: the server died meanwhile: whether it was sent is unknown.
+            ConnectionClosedError: the server died meanwhile, so that nobody knows if it was sent.
         """
         name = signal if isinstance(signal, str) else str(int(signal))
         answer = self._requests.connection().call(
@@ -342,10 +342,10 @@ class Client(Closing):
         return cast("builtins.list[SignalDelivery]", answer["envelopes"])
 
     def remove(self, pty: PtyRef) -> None:
-        """Forget a PTY that has ended.
+        """Forget a PTY that has ended, with its output.
 
         Raises:
-            InvalidStateError: it has not.
+            InvalidStateError: it has not ended.
         """
         pty_id = self.get(self._id_of(pty))["pty_id"]
         with suppress(UnknownPtyError):  # the server died after it had done it
@@ -362,16 +362,16 @@ class Client(Closing):
         return cast(Pty, answer["pty"])
 
     def set_on_full(self, pty: PtyRef, on_full: OnFull | Literal["drop", "block"]) -> int:
-        """Change what happens when the buffer is full; return the offset from which it holds."""
+        """Change what happens when the buffer is full; return the output's offset at the change."""
         chosen = _on_full(on_full).value
         return int(self._ask("set", pty=self._id_of(pty), on_full=chosen)["offset"])
 
     def clear(self, pty: PtyRef) -> Pty:
-        """Throw away the output that is kept; what nobody had read counts as dropped."""
+        """Throw away the output that is kept; bytes that nobody had read count as dropped."""
         return cast(Pty, self._ask("clear", pty=self._id_of(pty))["pty"])
 
     def _id_of(self, pty: PtyRef) -> str:
-        """Return a PTY's id: a name may be another's by the time that something is repeated.
+        """Return a PTY's id; its name may be another's by the time that a request is repeated.
 
         Raises:
             UnknownPtyError: none has this name; its beginning is not enough to change something.
@@ -384,7 +384,22 @@ class Client(Closing):
         return found["pty_id"]
 
 
+def _read_kept(reader: PtyReader) -> Part:
+    """Return what was there when `reader` came, up to a place where bytes were missed."""
+    last = reader.pty["buffer"]["total_written"]
+    offset, skipped = reader.offset, 0
+    pieces: list[bytes] = []
+    while reader.offset < last and (part := reader.read()) is not None:
+        if part.skipped and pieces:
+            break
+        if not pieces:
+            offset, skipped = part.offset, part.skipped
+        pieces.append(part.data)
+    return Part(offset, skipped, b"".join(pieces)[: max(0, last - offset)])
+
+
 def _word(pty: PtyRef) -> str:
+    """Return what a request calls a PTY."""
     return str(pty) if isinstance(pty, str | int) else pty["pty_id"]
 
 

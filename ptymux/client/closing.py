@@ -1,4 +1,4 @@
-"""What is closed at the end of its `with` block."""
+"""A base class for what is closed at the end of a `with` block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Closing"]
 
 
 class Closing:
-    """Has a `close`, which may be called again."""
+    """Something with a `close`, which may be called again."""
 
     def __enter__(self) -> Self:
         return self
@@ -19,5 +19,5 @@ class Closing:
         self.close()
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Give back fds and other resources."""
         raise NotImplementedError

@@ -1,4 +1,8 @@
-"""Lines of input that a terminal would cut, as it collects them: noticed before they are sent."""
+"""A check before input is sent: lines so long that the terminal would cut them are refused.
+
+A terminal in canonical mode collects a line before the program reads it, and drops what does not
+fit into its buffer.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,23 @@ __all__ = ["Lines"]
 
 
 class Lines:
-    """Measures the lines of what is sent to the terminal of process `pid`."""
+    """The check for all that is sent to the terminal of process `pid`, in order."""
 
     def __init__(self, pid: int | None) -> None:
         self._pid = pid
-        self._begun = 0  # bytes of the line that is not ended yet
+        self._begun = 0  # bytes of the line whose end was not sent yet
 
     def check(self, data: bytes) -> None:
-        """Take notice of what is sent next.
+        """Return if `data` may be sent next, and count it as sent.
 
         Raises:
-            LineTooLongError: it has a line that the terminal would cut now.
+            LineTooLongError: the terminal would cut a line of it, as it is set now.
         """
         sizes = line_sizes(data)
         sizes[0] += self._begun
         if max(sizes) > LONGEST_LINE and self._pid is not None:
-            from ptymux.posix.tty import collects_lines
+            from ptymux.posix.tty import process_is_canonical
 
-            if collects_lines(self._pid):
+            if process_is_canonical(self._pid):
                 raise LineTooLongError(max(sizes), LONGEST_LINE)
         self._begun = sizes[-1]

@@ -1,16 +1,17 @@
-"""The events of a server, and of the one that comes in its place."""
+"""The events of a server, and of each that replaces it, in order and each once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 from ptymux.client.answers import Event, Missed
 from ptymux.client.closing import Closing
-from ptymux.client.reconnect import Patience, persistently
+from ptymux.client.reconnect import RETRY_POLICY, Reconnect, RetryPolicy
 from ptymux.client.server_connection import ServerConnection
-from ptymux.errors import ConnectionClosedError, PtymuxError
+from ptymux.errors import ConnectionClosedError
 
 __all__ = ["EventFollower"]
 
@@ -33,97 +34,100 @@ class EventFollower(Closing):
         topics: Sequence[str] | None = None,
         pty: str | None = None,
         follow: bool = True,
+        policy: RetryPolicy = RETRY_POLICY,
     ) -> None:
-        self._connection: ServerConnection | None = None
-        self._path = path
-        self._chosen = {"topics": list(topics) if topics else None, "pty": pty, "follow": follow}
-        self._epoch: str | None = None
-        self._seq = 0  # of the last event that was given
-        self._missed = 0  # to be told before the next
-        self._patience: Patience | None = None  # while there is no server
+        chosen = {"topics": list(topics) if topics else None, "pty": pty, "follow": follow}
+        first = since if since is not None or follow else 0
+        self._events = _EventConnection(path, chosen, first, policy)
         self.is_over = self.is_closed = False
-        persistently(lambda: self._open(since if since is not None or follow else 0))
+        self._events.begin()
 
     def __del__(self) -> None:
         self.close()  # of a loop that was left by `break`
 
     def __iter__(self) -> Iterator[Event | Missed]:
-        """Give each as it comes, until there are no more; another iteration goes on.
+        """Give each event as it comes, until there are no more; another iteration goes on.
 
         Raises:
             ConnectionClosedError: the server went away, and none came in its place.
         """
-        while (told := self.read()) is not None:
-            yield told
+        while (event := self.read()) is not None:
+            yield event
 
     def close(self) -> None:
-        """Hear no more; again is no error."""
+        """End the connection; again is no error."""
         self.is_closed = True
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._events.close()
 
     def read(self, timeout: float | None = None) -> Event | Missed | None:
-        """Return the next; None when none came within `timeout` seconds, or after the last.
+        """Return the next event; None when none came within `timeout` seconds, or after the last.
 
         Raises:
             ConnectionClosedError: the server went away and none came in its place, or this was
                 closed.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._missed:
+        while not self._events.missed:
             if self.is_over:
                 return None
             if self.is_closed:
                 raise ConnectionClosedError("these events were closed")
-            if self._connection is None:
-                self._look_for_server(deadline)
-            elif (event := self._receive(self._connection, deadline)) is not None:
+            if self._events.current is None:
+                self._events.try_and_pause(deadline)
+            elif (event := self._receive(deadline)) is not None:
                 return event
-            if deadline is not None and time.monotonic() >= deadline and not self._missed:
+            if deadline is not None and time.monotonic() >= deadline and not self._events.missed:
                 return None
-        missed, self._missed = Missed(missed=self._missed), 0
+        missed, self._events.missed = Missed(missed=self._events.missed), 0
         return missed
 
-    def _receive(self, connection: ServerConnection, deadline: float | None) -> Event | None:
+    def _receive(self, deadline: float | None) -> Event | None:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        try:
-            told = connection.notification(left)
-        except ConnectionClosedError:
-            self._connection, self._patience = None, Patience()
-            return None
-        if told is None:
-            return None
-        if told.method == "missed":
-            self._missed += int(told.params["count"])
-        elif told.method == "end":
-            self.is_over = True
-        elif told.method == "event":
-            self._seq = told.params["seq"] or self._seq
-            return cast(Event, told.params)
+        with self._events.until_lost() as connection:
+            notification = connection.notification(left)
+            if notification is None:
+                return None
+            if notification.method == "missed":
+                self._events.missed += int(notification.params["count"])
+            elif notification.method == "end":
+                self.is_over = True
+            elif notification.method == "event":
+                self._events.since = notification.params["seq"] or self._events.since
+                return cast(Event, notification.params)
         return None
 
-    def _look_for_server(self, deadline: float | None) -> None:
-        patience = self._patience
-        assert patience is not None
-        try:
-            self._open(self._seq)
-        except PtymuxError as error:
-            patience.bear(error, deadline)
 
-    def _open(self, since: int | None) -> None:
+class _EventConnection(Reconnect[ServerConnection]):
+    """A connection on which events come: those after `since`, the last one that was received."""
+
+    def __init__(
+        self,
+        path: str,
+        chosen: Mapping[str, object],
+        since: int | None,
+        policy: RetryPolicy,
+    ) -> None:
+        # A server that gave its events was there: the next one has its whole time to come.
+        super().__init__(replace(policy, served_seconds=0.0))
+        self.since = since  # None: only those to come
+        self.missed = 0  # to be reported before the next event
+        self._path = path
+        self._chosen = chosen
+        self._epoch: str | None = None  # in which numbers are counted
+
+    def _connect(self, deadline: float | None) -> ServerConnection:
         connection = ServerConnection(self._path)
         try:
-            reply = connection.call("events", since=since, **self._chosen)
-            if since and self._epoch not in (None, reply["epoch"]):
-                # Another server, which never knew of this one: its numbers are its own.
+            reply = connection.call("events", since=self.since, **self._chosen)
+            if self.since and self._epoch not in (None, reply["epoch"]):
+                # Another server, which never knew of the one before: its numbers are its own.
                 connection.close()
-                self._epoch = reply["epoch"]
-                self._open(0)
-                return
+                self._epoch, self.since = reply["epoch"], 0
+                return self._connect(deadline)
         except BaseException:
             connection.close()
             raise
-        self._connection, self._epoch = connection, reply["epoch"]
-        self._seq = reply["last_seq"] if since is None else since
-        self._missed += int(reply["missed"])
+        self._epoch = reply["epoch"]
+        self.since = reply["last_seq"] if self.since is None else self.since
+        self.missed += int(reply["missed"])
+        return connection

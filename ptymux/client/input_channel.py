@@ -1,26 +1,23 @@
-"""Input to one PTY, piece by piece, whichever keeper is there."""
+"""Input to one PTY, piece by piece; it goes on when the keeper is replaced."""
 
 from __future__ import annotations
 
 import logging
-import select
-import time
 from collections.abc import Callable
 from typing import Final
 
 from ptymux.client.closing import Closing
 from ptymux.client.cut_lines import Lines
-from ptymux.client.reconnect import is_readable
 from ptymux.client.stream import Lifeline
 from ptymux.errors import ConnectionClosedError, InputCutError
 
-__all__ = ["Typist"]
+__all__ = ["InputChannel"]
 
 _log: Final = logging.getLogger(__name__)
 
 
-class Typist(Closing):
-    """Types through a lifeline, and through another one after a keeper died.
+class InputChannel(Closing):
+    """What is sent here is typed into a PTY: through a lifeline, or another once that has ended.
 
     `open_lifeline` gives another; it raises InvalidStateError once the PTY has ended.
     """
@@ -32,13 +29,13 @@ class Typist(Closing):
         self._lifeline = lifeline
         self._pty_id = pty_id
         self._open_lifeline = open_lifeline
-        self._sent = 0  # through this lifeline
+        self._sent = 0  # bytes, through this lifeline
 
     def __del__(self) -> None:
         self.close()
 
     def close(self) -> None:
-        """Type no more; what was sent arrives all the same."""
+        """End the input; what was sent arrives all the same."""
         if self._lifeline is not None:
             self._lifeline.close()
             self._lifeline = None
@@ -49,8 +46,8 @@ class Typist(Closing):
         Raises:
             LineTooLongError: as `lines` finds; nothing was sent.
             InvalidStateError: the PTY has ended; nothing was sent.
-            InputCutError: it ended meanwhile; sizes are of all that was sent by this.
-            ConnectionClosedError: the keeper died meanwhile: how much arrived is unknown.
+            InputCutError: the PTY ended meanwhile; sizes are of all that was sent by this.
+            ConnectionClosedError: the keeper died meanwhile, so that nobody knows how much arrived.
         """
         if not data:
             return
@@ -62,12 +59,13 @@ class Typist(Closing):
                 self._sent += len(data)
                 return
             raise InputCutError(self._pty_id, lifeline.finish(), self._sent + len(data))
-        except BaseException:  # what was sent of it is not known to us any more
+        except BaseException:  # how much of it was sent is not known
             self.close()
             raise
 
     def _usable(self) -> Lifeline:
-        if self._lifeline is not None and _has_ended(self._lifeline):
+        """Return the lifeline, or another one if it has ended; a keeper's death is logged."""
+        if self._lifeline is not None and self._lifeline.has_ended():
             try:
                 self._lifeline.finish()
             except ConnectionClosedError as error:
@@ -77,7 +75,3 @@ class Typist(Closing):
         if self._lifeline is None:
             self._lifeline, self._sent = self._open_lifeline(), 0
         return self._lifeline
-
-
-def _has_ended(lifeline: Lifeline) -> bool:
-    return is_readable(lifeline, time.monotonic(), select.POLLIN | select.POLLRDHUP)

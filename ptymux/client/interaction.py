@@ -1,4 +1,7 @@
-"""What a dialogue types by name, and a terminal passed through to it; `ptymux attach` does more."""
+"""A dialogue's control characters, and its `interact`: our terminal connected with a PTY.
+
+`ptymux attach` does more.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Final
 from ptymux.client.pty_reader import PtyReader
 from ptymux.posix.tty import raw_mode
 
-__all__ = ["CONTROLS", "pass_through", "write_all"]
+__all__ = ["CONTROLS", "pass_through", "write_fully"]
 
 # Source: sendcontrol of ptyprocess, whose users expect the same.
 CONTROLS: Final = {
@@ -34,9 +37,9 @@ def pass_through(
     show: Callable[[], bool],
     type_: Callable[[bytes], bool],
 ) -> None:
-    """Have what is typed at the terminal `keyboard`, in raw mode, typed, and show what there is.
+    """Pass keys from the terminal `keyboard` to `type_`, and call `show` when there is output.
 
-    It ends once either returns False, or the terminal hung up.
+    The terminal is in raw mode. It ends once either returns False, or the terminal hung up.
 
     Raises:
         NotATerminalError: `keyboard` is none.
@@ -54,7 +57,7 @@ def pass_through(
                     return
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_fully(fd: int, data: bytes) -> None:
     """Write all of `data` to a terminal or a file."""
     rest = memoryview(data)
     while rest:

@@ -1,4 +1,4 @@
-"""A pattern looked for in output as it comes, in its text, found at its offset."""
+"""A search for a regular expression in a PTY's output as it comes, escape codes left out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WINDOW: Final = 64 * 1024  # bytes of text in which a match has to be
 
 
 class Found(NamedTuple):
-    """A match, and where it is in the output, escape codes included."""
+    """A match, and its offsets in the output, in which escape codes count."""
 
     text: str
     offset: int
@@ -25,10 +25,10 @@ class Found(NamedTuple):
 
 
 class Matcher:
-    """Feeds text without escape codes to a regular expression; `^` and `$` match at lines."""
+    """A regular expression, searched for in text as it comes; `^` and `$` match at lines."""
 
     def __init__(self, pattern: str) -> None:
-        """Look for `pattern`; `skip` to where the output begins.
+        """Prepare to search for `pattern`; call `skip` with the offset of the first output.
 
         Raises:
             InvalidValueError: it is no regular expression.
@@ -44,16 +44,16 @@ class Matcher:
         self._searched_from = 0  # 1: the first byte is what stood before the window
 
     def feed(self, data: bytes) -> Found | None:
-        """Take output; return the first match in it and what came before."""
+        """Take more output; return the first match in it and what came before."""
         return self._search(self._plain.feed(data))
 
     def skip(self, offset: int) -> None:
-        """Go on at `offset`, at the beginning or after a gap: no match goes across it."""
+        """Go on at `offset`, at the beginning or after a gap; no match goes across it."""
         self._plain.skip(offset)
         self._text, self._places, self._searched_from = b"", [], 0
 
     def finish(self) -> Found | None:
-        """Return a match with what was held back, as nothing more comes."""
+        """Return a match that needs the bytes held back, as no more output comes."""
         return self._search(self._plain.finish())
 
     def _search(self, runs: list[Run]) -> Found | None:
@@ -80,7 +80,7 @@ class Matcher:
         return offset + place - at
 
     def _forget(self) -> None:
-        """Cut the window, at a line if there is one."""
+        """Forget text before the last window, up to the end of a line if there is one."""
         excess = len(self._text) - _WINDOW
         if excess <= 0:
             return
@@ -97,7 +97,7 @@ class Matcher:
 
 
 def search(reader: PtyReader, matcher: Matcher, timeout: float | None = None) -> Found | None:
-    """Return the first match in what `reader` reads; None if the PTY ends without.
+    """Return the first match in what `reader` reads; None if the PTY ends before.
 
     Raises:
         WaitTimeoutError: there was none in time.

@@ -1,9 +1,9 @@
-"""Output without what a terminal would act upon: text, newlines and tabs, and colours if wanted.
+"""Output without escape codes: text, newlines and tabs, and colours if wanted.
 
-A machine over bytes that are fed in whatever pieces; each run of what is kept knows its offset. It
-goes by what a terminal in UTF-8 does with the bytes: a sequence that was begun is taken out whole,
-a broken one up to where it broke. C1 controls are taken out as UTF-8 and as stray bytes. What else
-is no UTF-8 stays, as it may be a letter in some other encoding.
+A parser that is fed bytes in pieces of any size, and returns the text in runs, each with its offset
+in the output. It does what a terminal in UTF-8 does: an escape sequence is taken out whole, a
+broken one up to where it broke. C1 controls are taken out, both as UTF-8 and as single bytes. Other
+bytes that are no UTF-8 stay, as they may be letters in another encoding.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _INCOMPLETE: Final = -1
 
 
 class Run(NamedTuple):
-    """A piece of output that was kept; its bytes are next to each other in the output too."""
+    """Text that was kept; its bytes are next to each other in the output, too."""
 
     offset: int
     data: bytes
 
 
 class Plain:
-    """Takes output from `offset` on; with `colours`, what sets colours and styles is kept."""
+    """The parser; it begins at `offset`, and with `colours` keeps what sets colours and styles."""
 
     def __init__(self, offset: int = 0, *, colours: bool = False) -> None:
         self._offset = offset  # of the first byte of the rest
@@ -54,7 +54,7 @@ class Plain:
         self._kept: list[Run] = []
 
     def feed(self, data: bytes) -> list[Run]:
-        """Return what is to be shown of `data` and of what was held back before."""
+        """Return the text of `data` and of what was held back before."""
         data = self._rest + data
         at, end = 0, len(data)
         while at < end:
@@ -68,13 +68,13 @@ class Plain:
         return kept
 
     def skip(self, offset: int) -> list[Run]:
-        """Go on at `offset`, after a gap; return what was held back, as `finish` does."""
+        """Go on at `offset`, after a gap; return the text that was held back, as `finish` does."""
         kept = self.finish()
         self._offset = offset
         return kept
 
     def finish(self) -> list[Run]:
-        """Return what of the bytes held back is to be shown, as no more belong to them."""
+        """Return the text of the bytes that were held back, as none follow directly."""
         runs = []
         if not self._string_size and not self._rest.startswith(b"\x1b"):
             runs = [
@@ -91,7 +91,7 @@ class Plain:
         self._kept.append(Run(self._offset + at, data))
 
     def _ground(self, data: bytes, at: int) -> int:
-        """Take what begins at `at`; return where it ends."""
+        """Take the text or sequence that begins at `at`; return where it ends."""
         text = _TEXT.match(data, at)
         if text is not None:
             self._keep(at, text[0])
@@ -141,7 +141,7 @@ class Plain:
         return end + 1
 
     def _string(self, data: bytes, at: int) -> int:
-        """Take what belongs to the string that we are in."""
+        """Take more of the string that was begun; return where what was taken ends."""
         found = _STRING_ENDS.search(data, at, at + _LONGEST_STRING - self._string_size)
         if found is None:
             end = min(len(data), at + _LONGEST_STRING - self._string_size)

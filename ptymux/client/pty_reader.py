@@ -1,4 +1,4 @@
-"""A reader of one PTY's output, which goes on with whichever server is there."""
+"""The output of one PTY for programs that block: parts as they come, whichever server is there."""
 
 from __future__ import annotations
 
@@ -8,55 +8,42 @@ from collections.abc import Iterator
 from typing import cast
 
 from ptymux.client.answers import Pty
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.closing import Closing
-from ptymux.client.reconnect import Patience, attach_to, is_readable, persistently
+from ptymux.client.followed_stream import FollowedStream
+from ptymux.client.reconnect import RETRY_POLICY, RetryPolicy
 from ptymux.client.stream import Lifeline, Stream
 from ptymux.core.ring import Part
-from ptymux.errors import ConnectionClosedError, PtymuxError
+from ptymux.errors import ConnectionClosedError
 from ptymux.protocol.framing import Exit, Frame, Gap, Out
 
 __all__ = ["PtyReader"]
 
 
 class PtyReader(Closing):
-    """Attached to a PTY from `offset` on, a number, "oldest" or "now"; iterate, or call `read`.
+    """A reader attached as `request` says, which is best made by `AttachRequest.to_read`.
 
-    `pty` is what the PTY was at first, `end` what it was at its end, None before; `skipped` counts
-    the bytes that were missed in all. A consumer has a `lifeline`, unless the PTY had ended; it
-    outlives servers, and only with `wants_input` something may be typed into it.
+    Iterate, or call `read`. `pty` is what the PTY was at first, `end` what it was at its end, None
+    before; `skipped` counts the bytes that were missed in all. If the request asks for a `lifeline`
+    there is one, unless the PTY had ended; it outlives servers.
 
     Raises:
         PtymuxError: there is no such PTY, or no server.
     """
 
     def __init__(
-        self,
-        path: str,
-        pty: str,
-        *,
-        offset: int | str = "oldest",
-        kind: str = "consumer",
-        wants_input: bool = False,
+        self, path: str, request: AttachRequest, policy: RetryPolicy = RETRY_POLICY
     ) -> None:
-        self._stream: Stream | None = None
         self._parts: deque[Part] = deque()
         self._missed = 0  # bytes just before the next part
-        self._received_from: int | None = None  # up to where a server was lost
-        self._patience: Patience | None = None  # while there is no server
-        self._path = path
-        self._kind = kind
+        self._followed = FollowedStream(path, request, policy)
         self.lifeline: Lifeline | None = None
         self.is_over = self.is_closed = False
         self.skipped = 0
         self.end: Pty | None = None
-        lives_by_line = kind in ("consumer", "lossless")
-        stream = persistently(
-            lambda: attach_to(
-                path, pty, offset, kind, wants_input=wants_input, lifeline=lives_by_line
-            )
-        )
+        stream = self._followed.begin()
         self.pty: Pty = cast(Pty, stream.pty)
-        self.lifeline, stream.lifeline = stream.lifeline, None
+        self.lifeline = self._followed.take_lifeline()
         self._go_on(stream)
 
     def __del__(self) -> None:
@@ -73,29 +60,27 @@ class PtyReader(Closing):
 
     @property
     def offset(self) -> int:
-        """Where the next byte will be."""
+        """The offset of the next byte that `read` returns."""
         return self._parts[0].offset if self._parts else self._offset
 
     def fileno(self) -> int:
         """Return an fd that is readable when `read` may have something; -1 when there is none.
 
-        What was received already does not show there: `read(0)` until it gives None comes first.
+        What was received already does not show there: call `read(0)` until it returns None first.
         """
-        return -1 if self._stream is None else self._stream.fileno()
+        return -1 if self._followed.current is None else self._followed.current.fileno()
 
     def close(self) -> None:
         """End the attachment; again is no error."""
         self.is_closed = True
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        self._followed.close()
         if self.lifeline is not None:
             self.lifeline.close()
 
     def read(self, timeout: float | None = None) -> Part | None:
         """Return the next part; None when none came within `timeout` seconds, or at the end.
 
-        The last part of a PTY whose end was missed has no data.
+        If the last bytes of a PTY were missed, its last part has no data.
 
         Raises:
             ConnectionClosedError: the server went away and none came in its place, or this was
@@ -106,43 +91,28 @@ class PtyReader(Closing):
         while not self._parts and not self.is_over:
             if self.is_closed:
                 raise ConnectionClosedError("this reader was closed")
-            if self._stream is None:
+            stream = self._followed.current
+            if stream is None:
                 self._look_for_server(deadline)
-            elif is_readable(self._stream, deadline):
-                self._receive(self._stream)
-            elif deadline is not None:
+            elif stream.wait(deadline):
+                self._receive()
+            else:
                 return None
-            if self._stream is None and deadline is not None and time.monotonic() >= deadline:
+            is_late = deadline is not None and time.monotonic() >= deadline
+            if self._followed.current is None and is_late:
                 return None
         return self._parts.popleft() if self._parts else None
 
-    def _receive(self, stream: Stream) -> None:
-        try:
+    def _receive(self) -> None:
+        with self._followed.until_lost() as stream:
             self._take(stream, stream.receive())
-        except ConnectionClosedError:
-            stream.close()
-            self._received_from = stream.received_from
-            self._stream, self._patience = None, Patience()
 
     def _look_for_server(self, deadline: float | None) -> None:
-        assert self._patience is not None
-        try:
-            stream = attach_to(
-                self._path,
-                self.pty["pty_id"],
-                self._offset,
-                self._kind,
-                line=None if self.lifeline is None else self.lifeline.number,
-                received_from=self._received_from,
-                deadline=deadline,
-            )
-        except PtymuxError as error:
-            self._patience.bear(error, deadline)
-            return
-        self._go_on(stream)
+        stream = self._followed.try_and_pause(deadline)
+        if stream is not None:
+            self._go_on(stream)
 
     def _go_on(self, stream: Stream) -> None:
-        self._stream, self._patience = stream, None
         self._offset = stream.offset  # behind all that was received
         self._take(stream, stream.pending())
 

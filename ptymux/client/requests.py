@@ -1,13 +1,13 @@
-"""Requests to a server, and to the one that comes in its place."""
+"""Requests to whichever server is there, on one connection as long as that lasts."""
 
 from __future__ import annotations
 
-import time
+import select
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ptymux.client.closing import Closing
-from ptymux.client.reconnect import connect_patiently, is_readable, with_server
+from ptymux.client.reconnect import RETRY_POLICY, RetryPolicy, ServerReconnect, repeat
 from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import ConnectionClosedError
 
@@ -17,12 +17,13 @@ _T = TypeVar("_T")
 
 
 class Requests(Closing):
-    """Keeps a connection, and makes another one when its server was replaced."""
+    """A connection for requests, and another one once its server was replaced."""
 
-    def __init__(self, connection: ServerConnection) -> None:
+    def __init__(self, connection: ServerConnection, policy: RetryPolicy = RETRY_POLICY) -> None:
         """Take over `connection`."""
         self.path = connection.path
         self._connection = connection
+        self._policy = policy
         self._is_closed = False
 
     def close(self) -> None:
@@ -31,18 +32,19 @@ class Requests(Closing):
         self._connection.close()
 
     def ask(self, method: str, **params: object) -> Mapping[str, Any]:
-        """Ask for what is harmless to ask for again, and do so if the server dies meanwhile."""
+        """Return the result of a request that does no harm twice; raises as `repeating`."""
         return self.repeating(lambda connection: connection.call(method, **params))
 
     def repeating(self, act: Callable[[ServerConnection], _T]) -> _T:
         """Return what `act` returns, called again as often as the connection breaks.
 
         Raises:
-            ConnectionClosedError: the server went away and none came in its place, or each that
-                came went away at once.
+            ConnectionClosedError: this was closed, no server came in place of one that died, or
+                each that came went away at once.
+            PtymuxError: as `act`, where another try would not help.
         """
         self._check_open()
-        return with_server(lambda: self._connected(ServerConnection), act)
+        return repeat(lambda: self._usable(ServerConnection), act, self._policy)
 
     def connection(self) -> ServerConnection:
         """Return the connection, or another one if its server has gone since the last request.
@@ -51,14 +53,23 @@ class Requests(Closing):
             ConnectionClosedError: this was closed, or there is no server any more.
         """
         self._check_open()
-        return self._connected(connect_patiently)
+        return self._usable(lambda path: ServerReconnect(path, self._policy).wait())
 
     def _check_open(self) -> None:
         if self._is_closed:
             raise ConnectionClosedError("this client was closed")
 
-    def _connected(self, connect: Callable[[str], ServerConnection]) -> ServerConnection:
-        if self._connection.fileno() < 0 or is_readable(self._connection, time.monotonic()):
+    def _usable(self, connect: Callable[[str], ServerConnection]) -> ServerConnection:
+        if _has_ended(self._connection):
             self._connection.close()
             self._connection = connect(self.path)
         return self._connection
+
+
+def _has_ended(connection: ServerConnection) -> bool:
+    """Whether a connection was closed, by us or by the server, which says nothing unasked."""
+    if connection.fileno() < 0:
+        return True
+    poll = select.poll()  # select() has no room for fds above 1023
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,9 +1,9 @@
-"""One connection to a server: hello, requests, replies, notifications, fds both ways.
+"""A client's connection to a server: a blocking socket driven by a `ClientSession`.
 
-It blocks, and it gives up: a server that does not answer becomes an error, never a hang. A
-failure of the connection closes it; the refusal of a request leaves it as it was.
+Every wait has a limit: a server that does not answer becomes an error, never a hang. An error of
+the connection closes it; after a request that was refused it goes on.
 
-`ptymux stats` pays for every import here, so there are few; what a spawn needs comes late.
+Each import here delays `ptymux stats`, so there are few; what a spawn needs is imported late.
 """
 
 from __future__ import annotations
@@ -20,22 +20,18 @@ from ptymux.errors import (
     ConnectionClosedError,
     InvalidValueError,
     NoServerError,
-    OutOfResourcesError,
-    ProtocolError,
     PtymuxError,
     UnreachableError,
     VersionError,
 )
-from ptymux.protocol.framing import LineDecoder
 from ptymux.protocol.messages import (
     OLDEST_PROTOCOL,
     PROTOCOL,
     Failure,
     Notification,
     Reply,
-    decode_answer,
-    encode_request,
 )
+from ptymux.protocol.session import ClientSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from ptymux.core.model import SpawnOptions
+    from ptymux.protocol.session import Outgoing
 
 __all__ = ["HELLO_SECONDS", "REPLY_SECONDS", "ServerConnection", "socket_path"]
 
@@ -54,7 +51,6 @@ _PATIENT: Final = frozenset({"kill", "wait", "shutdown", "restart"})
 
 _LONGEST_PATH: Final = 103  # bytes; sockaddr_un has 108 on Linux and 104 elsewhere, with a NUL
 _READ: Final = 64 * 1024
-_MOST_FDS: Final = 8  # in one message
 _CREDENTIALS: Final = struct.Struct("iII")  # pid, uid, gid
 _TIMEVAL: Final = struct.Struct("ll")
 
@@ -74,17 +70,18 @@ def socket_path(explicit: str | None = None) -> str:
 
 
 class ServerConnection(Closing):
-    """A connection to the server at `path` that has said hello.
+    """A connection to the server at `path`, ready for requests.
 
-    `timeout` seconds are for connecting and the server's hello, `reply_timeout` for later answers;
-    `kill`, `wait`, `shutdown` and `restart` may take as long as they take, or `patience` seconds.
+    Connecting and hello may take `timeout` seconds, an answer `reply_timeout` seconds. For `kill`,
+    `wait`, `shutdown` and `restart` there is no limit, or one of `patience` seconds.
 
     Raises:
         NoServerError: nobody listens there.
-        UnreachableError: it is silent, somebody else's, or may not be connected to.
+        UnreachableError: the server does not answer, belongs to another user, or cannot be
+            connected to.
         VersionError: it speaks no version of the protocol that we do.
-        ProtocolError: it speaks something else.
-        ConnectionClosedError: it hung up.
+        ProtocolError: what is there does not speak the protocol.
+        ConnectionClosedError: it closed the connection.
     """
 
     def __init__(
@@ -93,9 +90,7 @@ class ServerConnection(Closing):
         self.path = path
         self.reply_timeout = reply_timeout
         self.patience: float | None = None  # seconds for what may take as long as it takes
-        self._lines = LineDecoder()
-        self._fds: list[int] = []  # received, not yet given to the caller
-        self._last_id = 0
+        self._session = ClientSession(f"what is at {path}")
         began = time.monotonic()
         self._sock = _connect(path, timeout)
         try:
@@ -108,17 +103,18 @@ class ServerConnection(Closing):
     def close(self) -> None:
         """End the connection; again is no error."""
         self._sock.close()
-        _close_all(self._take_fds())
+        _close_all(self._session.end())
 
     def fileno(self) -> int:
-        """Return the socket's fd, to wait for notifications with others; -1 once closed."""
+        """Return the socket's fd, to be polled together with others; -1 once closed."""
         return self._sock.fileno()
 
     def call(self, method: str, /, **params: object) -> dict[str, Any]:
-        """Ask for `method` and return its result; a parameter of None is not sent.
+        """Return the result of `method`; a parameter of None is not sent.
 
         Raises:
-            PtymuxError: the server refused, by its class and code; the connection goes on.
+            PtymuxError: the server refused; it is of the class that has the server's code, and the
+                connection goes on.
             UnreachableError, ConnectionClosedError, ProtocolError: the connection is closed.
         """
         result, fds = self.call_with_fds(method, **params)
@@ -126,9 +122,10 @@ class ServerConnection(Closing):
         return result
 
     def call_with_fds(self, method: str, /, **params: object) -> tuple[dict[str, Any], list[int]]:
-        """Do as `call` does; return also the fds that came with the reply, which are yours."""
+        """Return what `call` does, and the fds that came with the reply, which are yours."""
         limit = self.patience if method in _PATIENT else self.reply_timeout
-        return self._ask(method, params, limit)
+        reply = self._ask(method, params, limit)
+        return reply.result, list(reply.fds)
 
     def spawn(
         self,
@@ -139,13 +136,14 @@ class ServerConnection(Closing):
         attaches: bool = False,
         request: str | None = None,
     ) -> dict[str, Any]:
-        """Start a command and return its PTY; with `remove` it is forgotten once it has ended.
+        """Start a command and return the reply, which describes its PTY.
 
-        What was asked with a `request` id (`spawning.new_request`) may be asked again with the
-        same when the server died: a command that runs is not started twice.
+        `remove`: the server forgets the PTY once it has ended. With `attaches` also not before this
+        connection has ended, so that the client of a short command finds it when it attaches.
+        `hangup`: the PTY is hung up if this connection ends before an attach with `hangup`.
+        `request`: an id from `spawn_request.new_request`. When the server died before it answered,
+        ask the next one with the same id: a command that runs is not started twice.
 
-        With `hangup` it is hung up when this connection ends before an attach with the same. With
-        `attaches` it is not forgotten before this connection, which is to attach, has ended.
         What `options` leave out is taken from this process: environment, directory, umask and
         the limit of open files. `options.stdin_fd` stays yours.
 
@@ -168,9 +166,11 @@ class ServerConnection(Closing):
         try:
             look_up(options, fds[0])
             fds += [] if options.stdin_fd is None else [options.stdin_fd]
-            return self._ask("spawn", params, self.reply_timeout, payload, fds)[0]
+            reply = self._ask("spawn", params, self.reply_timeout, payload, fds)
         finally:
             os.close(fds[0])
+        _close_all(reply.fds)
+        return reply.result
 
     def notification(self, timeout: float | None = None) -> Notification | None:
         """Return the next notification; None when none came within `timeout` seconds.
@@ -181,35 +181,35 @@ class ServerConnection(Closing):
         deadline = _deadline(timeout)
         while True:
             try:
-                line = self._line(deadline)
+                answer = self._next_answer(deadline)
             except TimeoutError:
                 return None
             except PtymuxError:
                 self.close()
                 raise
-            answer = self._decode(line)
             if isinstance(answer, Notification):
                 return answer
 
     def notifications(self) -> Iterator[Notification]:
-        """Give each notification as it comes, until the server says that it was the last."""
-        while (told := self.notification()) is not None and told.method != "end":
-            yield told
+        """Yield each notification as it comes, up to the one that says that it is the last."""
+        while (notification := self.notification()) is not None and notification.method != "end":
+            yield notification
 
     def upgrade(self) -> tuple[socket.socket, bytes]:
-        """Give up the socket, and what came behind the last reply: it carries no more lines."""
+        """Return the socket, which is yours and carries frames now, and those received already."""
         sock = socket.socket(fileno=self._sock.detach())
-        _close_all(self._take_fds())
-        return sock, self._lines.take_rest()
+        rest = self._session.take_rest()
+        self.close()
+        return sock, rest
 
     def _hello(self, timeout: float) -> dict[str, Any]:
         params = {"protocol": [OLDEST_PROTOCOL, PROTOCOL], "client": f"ptymux {__version__}"}
-        server, fds = self._ask("hello", params, timeout)
-        _close_all(fds)
-        version = server.get("protocol")
+        reply = self._ask("hello", params, timeout)
+        _close_all(reply.fds)
+        version = reply.result.get("protocol")
         if type(version) is not int or not OLDEST_PROTOCOL <= version <= PROTOCOL:
             raise VersionError(f"{OLDEST_PROTOCOL} to {PROTOCOL}", str(version)[:20])
-        return server
+        return reply.result
 
     def _ask(
         self,
@@ -218,15 +218,13 @@ class ServerConnection(Closing):
         timeout: float | None,
         payload: bytes = b"",
         fds: Sequence[int] = (),
-    ) -> tuple[dict[str, Any], list[int]]:
-        id = self._last_id = self._last_id + 1
+    ) -> Reply:
         given = {name: value for name, value in params.items() if value is not None}
-        request = encode_request(id, method, given)
-        _close_all(self._take_fds())
+        request = self._session.request(method, given, payload, fds)
         deadline = _deadline(timeout)
         try:
-            self._send(request, payload, fds, deadline)
-            answer = self._answer(id, deadline)
+            self._send(request, deadline)
+            answer = self._answer(deadline)
         except TimeoutError:
             self.close()
             late = f"it did not answer {method!r} within {timeout:.1f} s"
@@ -235,21 +233,19 @@ class ServerConnection(Closing):
             self.close()
             raise
         if isinstance(answer, Failure):
-            _close_all(self._take_fds())
             raise answer.error
-        return answer.result, self._take_fds()
+        return answer
 
-    def _send(
-        self, request: bytes, payload: bytes, fds: Sequence[int], deadline: float | None
-    ) -> None:
+    def _send(self, parts: Sequence[Outgoing], deadline: float | None) -> None:
         try:
-            self._set_time(deadline)
-            self._sock.sendall(request)
-            if payload:
-                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))]
-                sent = self._sock.sendmsg([payload], rights if fds else [])
+            for part in parts:
                 self._set_time(deadline)
-                self._sock.sendall(payload[sent:])
+                sent = 0
+                if part.fds:
+                    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", part.fds))
+                    sent = self._sock.sendmsg([part.data], [rights])
+                    self._set_time(deadline)
+                self._sock.sendall(part.data[sent:])
         except ConnectionError:
             return  # a server that refuses hangs up early; why is in what it answered
         except TimeoutError:
@@ -257,66 +253,50 @@ class ServerConnection(Closing):
         except OSError as error:
             raise self._closed(error) from error
 
-    def _answer(self, id: int, deadline: float | None) -> Reply | Failure:
+    def _answer(self, deadline: float | None) -> Reply | Failure:
+        """Return what answers the request; notifications that a newer server sends are skipped."""
         while True:
-            answer = self._decode(self._line(deadline))
+            answer = self._next_answer(deadline)
             if isinstance(answer, Failure) and answer.id is None:
                 self.close()  # as the server does when it was about the connection
-                return answer
-            # What a newer server tells on its own account is none of ours.
-            if not isinstance(answer, Notification) and answer.id == id:
+            if not isinstance(answer, Notification):
                 return answer
 
-    def _decode(self, line: bytes) -> Reply | Failure | Notification:
+    def _next_answer(self, deadline: float | None) -> Reply | Failure | Notification:
+        while True:
+            answer = self._session.next_answer()
+            _close_all(self._session.take_unasked_fds())
+            if answer is not None:
+                return answer
+            self._receive(deadline)
+
+    def _receive(self, deadline: float | None) -> None:
         try:
-            return decode_answer(line)
-        except ProtocolError as error:
-            self.close()
-            reason = f"what is at {self.path} does not speak as a ptymux server does: {error}"
-            raise ProtocolError(reason, error.number) from None
-
-    def _line(self, deadline: float | None) -> bytes:
-        while (line := self._lines.next_line()) is None:
-            try:
-                self._set_time(deadline)
-                piece, ancillary, flags, _address = self._sock.recvmsg(
-                    _READ, socket.CMSG_SPACE(4 * _MOST_FDS), socket.MSG_CMSG_CLOEXEC
-                )
-            except TimeoutError:
-                raise
-            except OSError as error:
-                raise self._closed(error) from error
-            self._keep_fds(ancillary)
-            if flags & socket.MSG_CTRUNC:
-                raise OutOfResourcesError("open files", "raise the limit with `ulimit -n`")
-            if not piece:
-                raise self._closed()
-            self._lines.feed(piece)
-        return line
+            self._set_time(deadline)
+            piece, ancillary, flags, _address = self._sock.recvmsg(
+                _READ, socket.CMSG_SPACE(4 * ClientSession.MOST_FDS), socket.MSG_CMSG_CLOEXEC
+            )
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise self._closed(error) from error
+        fds_lost = bool(flags & socket.MSG_CTRUNC)
+        self._session.feed(piece, _fds_in(ancillary), fds_lost=fds_lost)
+        if not piece:
+            raise self._closed()
 
     def _closed(self, error: OSError | None = None) -> ConnectionClosedError:
         reason = "" if error is None or error.strerror is None else f" ({error.strerror.lower()})"
         return ConnectionClosedError(f"the server at {self.path} closed the connection{reason}")
 
     def _set_time(self, deadline: float | None) -> None:
-        """Limit what the next call may take; one that is too late already looks and is done."""
+        """Limit what the next call of the socket may take; when time is up it just looks."""
         left = None if deadline is None else max(1e-6, deadline - time.monotonic())
         self._sock.settimeout(left)
 
-    def _keep_fds(self, ancillary: list[tuple[int, int, bytes]]) -> None:
-        for level, kind, content in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                fds = array("i")
-                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-                self._fds += fds
-
-    def _take_fds(self) -> list[int]:
-        fds, self._fds = self._fds, []
-        return fds
-
 
 def _connect(path: str, timeout: float) -> socket.socket:
-    """Return a socket connected to a server that runs as this user."""
+    """Return a socket that is connected to a server of this user."""
     try:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     except OSError as error:
@@ -346,6 +326,14 @@ def _connect(path: str, timeout: float) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _fds_in(ancillary: Sequence[tuple[int, int, bytes]]) -> array[int]:
+    fds = array("i")
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    return fds
 
 
 def _deadline(timeout: float | None) -> float | None:

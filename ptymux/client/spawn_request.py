@@ -1,4 +1,4 @@
-"""What a spawn says of the process that asks for it: its environment, directory and limits."""
+"""The parameters and the payload of a spawn, with what comes from the process that asks for it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["look_up", "new_request", "open_directory", "payload_of", "spawn_para
 
 
 def new_request() -> str:
-    """Return an id for a spawn, by which a next server knows it again."""
+    """Return an id for a spawn, by which a replacement server knows that it was done already."""
     return f"req_{ulid(time.time_ns() // 1_000_000, os.urandom(10))}"
 
 
 def payload_of(options: SpawnOptions) -> bytes:
-    """Return the arguments and the environment as they follow the request.
+    """Return arguments and environment as the bytes that follow the request.
 
     Raises:
-        ArgumentsTooLongError: they are more than any server takes.
+        ArgumentsTooLongError: no server takes that many bytes.
     """
     payload = encode_payload(options.argv, _environment(options))
     if len(payload) > LARGEST_PAYLOAD:
@@ -33,7 +33,7 @@ def payload_of(options: SpawnOptions) -> bytes:
 
 
 def spawn_params(options: SpawnOptions) -> dict[str, object]:
-    """Return the parameters of a spawn; those of its payload's size and its end are not there."""
+    """Return the parameters of a spawn that come from `options`; its request has some more."""
     nofile = open_files_limit() if options.nofile is None else options.nofile
     return {
         "name": options.name,
@@ -59,9 +59,9 @@ def spawn_params(options: SpawnOptions) -> dict[str, object]:
 
 
 def look_up(options: SpawnOptions, directory: int) -> None:
-    """Look at the program from here: if its disk does not answer, nobody else waits for it.
+    """Look the program up, so that we and not the server wait for a disk that does not answer.
 
-    What is wrong with it is for the server to say.
+    If the program cannot be run, the server says so.
     """
     env = _environment(options) | dict(options.overrides)
     with contextlib.suppress(PtymuxError):
@@ -71,5 +71,5 @@ def look_up(options: SpawnOptions, directory: int) -> None:
 def _environment(options: SpawnOptions) -> dict[str, str]:
     if options.env is not None:
         return dict(options.env)
-    # A variable without a name, which can be inherited, cannot be said to a server.
+    # A process may have a variable without a name; the protocol has no form for it.
     return {name: value for name, value in os.environ.items() if name}

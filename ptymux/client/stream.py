@@ -1,10 +1,17 @@
-"""What follows an attach or a send: frames of output, and the lifeline that carries input."""
+"""The two connections of an attachment: the stream of a PTY's output, and the lifeline for input.
+
+A stream is the socket to the server after the request `attach`: the server sends output in frames
+(`ptymux.protocol.framing`), and the client says what size its terminal has and that it leaves. A
+lifeline is a socket to the keeper, the process that has the terminals. So input arrives, and the
+attachment lives, while the server is being replaced.
+"""
 
 from __future__ import annotations
 
 import os
 import select
 import socket
+import time
 from contextlib import suppress
 
 from ptymux.client.closing import Closing
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Final
 
+    from ptymux.client.attach_request import AttachRequest
     from ptymux.client.server_connection import ServerConnection
     from ptymux.protocol.framing import Frame
 
@@ -35,19 +43,22 @@ __all__ = ["Lifeline", "Stream", "attach", "open_input", "send", "unseen", "writ
 
 _READ: Final = 128 * 1024
 _ECHOES: Final = 16 * 1024
-_WORD: Final = 8  # bytes in which an engine says how much a terminal took
+_LAST_WORD: Final = 8  # bytes in which the keeper says how many bytes of input a terminal took
 
 
 class Lifeline(Closing):
-    """The client's end of the way of input; what it carries bypasses the server.
+    """A socket on which input for a PTY is written; the keeper types it into the terminal.
 
-    Its closing is the end of the attachment. It blocks for nobody but the caller: what the
-    terminal does not take waits in the socket, which then takes nothing more.
+    It belongs to an attachment, which ends when the lifeline is closed, or to a `send`. The other
+    way it carries, if that was asked for with `echo`, what the terminal answers to a key. What the
+    terminal does not take waits in the socket, which then takes no more. When a lifeline ends, the
+    keeper's last word on it is how many bytes of input the terminal took.
     """
 
     def __init__(self, fd: int) -> None:
-        self.number: int | None = None  # that the server knows it by
-        self.is_over = False  # nothing more will be received
+        """Take over `fd`."""
+        self.number: int | None = None  # by which the server knows it
+        self.is_over = False  # its end was received, behind all echoes
         self._decoder = FrameDecoder()
         self._sock = socket.socket(fileno=fd)
         self._sock.setblocking(False)
@@ -57,11 +68,23 @@ class Lifeline(Closing):
         return self._sock.fileno()
 
     def close(self) -> None:
-        """End the attachment; again is no error."""
+        """End the lifeline, and the attachment that lives by it; again is no error."""
         self._sock.close()
 
+    def has_ended(self) -> bool:
+        """Whether the keeper ended it, as the PTY has ended, or died; input would go nowhere.
+
+        The end is that the other side sends no more (RDHUP), and not that there is something to
+        read: that may be an echo which nobody has read yet. The keeper sends its last word just
+        before the end, so that nothing but echoes can be there without an end for long.
+        Source: POLLRDHUP in poll(2); `engine/input.py` sends the last word and shuts down at once.
+        """
+        poll = select.poll()  # select() has no room for fds above 1023
+        poll.register(self._sock, select.POLLRDHUP)
+        return bool(poll.poll(0))
+
     def offer(self, data: bytes | memoryview) -> int | None:
-        """Write what the socket takes now and return its size; None: the PTY takes no more."""
+        """Write what the socket takes now and return its size; None when the lifeline has ended."""
         try:
             return self._sock.send(data)
         except BlockingIOError:
@@ -70,9 +93,9 @@ class Lifeline(Closing):
             return None
 
     def send_all(self, data: bytes) -> bool:
-        """Write all of `data`, however long the terminal takes; False: the PTY ended before.
+        """Write all of `data`, however long the terminal takes; False when the PTY ended before.
 
-        What the terminal took of it is what `finish` tells.
+        How much the terminal took then is what `finish` returns.
         """
         rest = memoryview(data)
         while rest:
@@ -85,7 +108,7 @@ class Lifeline(Closing):
         return True
 
     def receive(self) -> list[Frame]:
-        """Return the echoes that are here, if it was asked for with `echo`.
+        """Return the echoes that are here, if the lifeline was asked for with `echo`.
 
         Raises:
             ProtocolError: what came is no frame.
@@ -102,21 +125,21 @@ class Lifeline(Closing):
         return list(self._decoder.feed(piece))
 
     def finish(self) -> int:
-        """Say that there is no more input; return how many bytes of all the terminal took.
+        """End the input, and return how many bytes of all that was written the terminal took.
 
-        It returns once the terminal has taken everything, or the PTY ended. It is not for a
+        It returns once the terminal has taken everything, or the PTY has ended. It is not for a
         lifeline that was asked for with `echo`.
 
         Raises:
-            ConnectionClosedError: the keeper died and cannot tell.
+            ConnectionClosedError: the keeper died, so that nobody knows how many.
         """
         with suppress(OSError):  # the other end is closed; its last word waits to be read
             self._sock.shutdown(socket.SHUT_WR)
         word = b""
-        while len(word) < _WORD:
+        while len(word) < _LAST_WORD:
             self._wait(select.POLLIN)
             try:
-                piece = self._sock.recv(_WORD - len(word))
+                piece = self._sock.recv(_LAST_WORD - len(word))
             except BlockingIOError:
                 continue
             except OSError:
@@ -133,12 +156,11 @@ class Lifeline(Closing):
 
 
 class Stream(Closing):
-    """An attachment: frames from the server, and small ones to it.
+    """The connection of an attachment: output comes in frames, and a few small frames go out.
 
-    Either iterate, or wait for `fileno()` to be readable, then `receive`; what came with the
-    attach itself is to be fetched by `pending` before the first wait. `offset` is where the next
-    byte will be, to go on from there after a reconnect, and nothing was missed from
-    `received_from` to there.
+    Either iterate, or call `receive` whenever the fd is readable. Some frames came with the attach
+    itself: call `pending` before the first wait. `offset` is that of the next byte of output, where
+    another stream goes on after a reconnect. Since `received_from` no byte before it was missed.
     """
 
     def __init__(
@@ -154,19 +176,19 @@ class Stream(Closing):
         self.pty = pty or {}  # as of the attach
         self.offset = self.received_from = offset
         self.lifeline = lifeline
-        self.is_over = False  # the last frame was seen: Exit or Detach
+        self.is_over = False  # the last frame was received: Exit or Detach
         self._decoder = FrameDecoder(piece)
         self._sock = sock
         sock.settimeout(None)
 
     def __iter__(self) -> Iterator[Out | Gap | Exit]:
-        """Give output, gaps and the end, in order, until the end or until the server detaches us.
+        """Give output, gaps and the end in order, until the PTY ends or the server detaches us.
 
-        An iteration that was left can be taken up by another.
+        Another iteration goes on where one was left.
 
         Raises:
-            ConnectionClosedError: the server went away before; `offset` is where to go on.
-            ProtocolError: it sent what is no frame, or left out bytes without telling.
+            ConnectionClosedError: the server went away; `offset` is where to go on.
+            ProtocolError: it sent what is no frame, or left bytes out without a gap.
         """
         while True:
             while (frame := self._take()) is not None:
@@ -180,38 +202,46 @@ class Stream(Closing):
         """Return the fd, to wait until there is something to receive; -1 once closed."""
         return self._sock.fileno()
 
+    def wait(self, deadline: float | None) -> bool:
+        """Return True once `receive` would not block; False when the deadline came before."""
+        poll = select.poll()  # select() has no room for fds above 1023
+        poll.register(self._sock, select.POLLIN)
+        left = None if deadline is None else 1000 * max(0.0, deadline - time.monotonic())
+        return bool(poll.poll(left))
+
     def close(self) -> None:
-        """End the attachment; again is no error."""
+        """End the stream, and the lifeline unless somebody took it; again is no error."""
         self._sock.close()
         if self.lifeline is not None:
             self.lifeline.close()
 
     def pending(self) -> list[Frame]:
-        """Return the frames that are here already; raises ProtocolError as iterating does."""
+        """Return the frames that were received already; raises ProtocolError as iterating does."""
         return list(iter(self._take, None))
 
     def receive(self) -> list[Frame]:
-        """Read once, which blocks only if nothing came, and return the frames that are whole.
+        """Read once, which blocks if nothing came, and return the frames that are whole.
 
-        Raises what iterating raises.
+        Raises:
+            ConnectionClosedError, ProtocolError: as iterating does.
         """
         self._read()
         return self.pending()
 
     def acknowledge(self, offset: int) -> None:
-        """Tell that all output before `offset` was used.
+        """Notify the server that all output before `offset` was used.
 
-        This and what follows say nothing when the connection has ended: whoever receives learns
-        how. They block while the server takes nothing.
+        This and the methods below do nothing when the connection has ended; `receive` raises then.
+        They block while the server takes nothing.
         """
         self._send(Ack(offset))
 
     def resize(self, cols: int, rows: int) -> None:
-        """Tell the size of the terminal that shows the PTY."""
+        """Give the PTY the size of the terminal that shows it."""
         self._send(Resize(cols, rows))
 
     def redraw(self) -> None:
-        """Ask for the program to draw everything again."""
+        """Have the program draw everything again."""
         self._send(Redraw())
 
     def ping(self, data: bytes = b"") -> None:
@@ -219,11 +249,11 @@ class Stream(Closing):
         self._send(Ping(data))
 
     def detach(self) -> None:
-        """Take leave; nothing more will be sent, and what is on its way can be read."""
+        """End the attachment; what is on its way can still be received."""
         self._send(Detach())
 
     def send_input(self, data: bytes) -> None:
-        """Send input through the server: for an attachment without a lifeline."""
+        """Type `data` by way of the server: for an attachment without a lifeline."""
         for start in range(0, len(data), _READ):
             self._send(In(data[start : start + _READ]))
 
@@ -258,7 +288,7 @@ class Stream(Closing):
 
 
 def unseen(frame: Frame, offset: int) -> Frame | None:
-    """Return what of a frame is new to a client that has everything before `offset`."""
+    """Return what of a frame is new to a client that has all output before `offset`."""
     if isinstance(frame, Out) and frame.offset < offset:
         data = frame.data[offset - frame.offset :]
         return Out(offset, data) if data else None
@@ -267,58 +297,24 @@ def unseen(frame: Frame, offset: int) -> Frame | None:
     return frame
 
 
-def attach(
-    connection: ServerConnection,
-    pty: str,
-    *,
-    kind: str = "consumer",
-    offset: int | str = "oldest",
-    wants_input: bool = True,
-    echo: bool = False,
-    cols: int | None = None,
-    rows: int | None = None,
-    lifeline: bool = False,
-    line: int | None = None,
-    received_from: int | None = None,
-    hangup: bool = False,
-) -> Stream:
-    """Attach to `pty` from `offset`, "oldest" or "now" on; the connection becomes the stream.
-
-    With `echo` the lifeline carries the answers to keys ahead of the stream (`Lifeline.receive`).
-    A `lifeline` comes with input and can be asked for without: while it is open the attachment
-    lives, whatever becomes of servers; who comes back names it by its number, `line`, and says from
-    where on it has all output, up to `offset`: that server may not know what the one before it
-    sent last. With `hangup` its end hangs the PTY up, unless `detach` was called before.
+def attach(connection: ServerConnection, request: AttachRequest) -> Stream:
+    """Attach as `request` says, and return the stream, which the connection becomes.
 
     Raises:
         PtymuxError: as `ServerConnection.call`; the connection is as it was.
     """
-    result, given = _ask(
-        connection,
-        "attach",
-        pty=pty,
-        kind=kind,
-        offset=offset,
-        input=wants_input,
-        echo=echo or None,
-        cols=cols,
-        rows=rows,
-        lifeline=lifeline or None,
-        line=line,
-        received_from=received_from,
-        hangup=hangup or None,
-    )
-    start = _start(result, connection, given)
-    if given is not None:
-        given.number = result.get("line")
+    result, lifeline = _ask(connection, "attach", **request.params())
+    start = _start(result, connection, lifeline)
+    if lifeline is not None:
+        lifeline.number = result.get("line")
     sock, piece = connection.upgrade()
-    return Stream(sock, piece, pty=result.get("pty"), offset=start, lifeline=given)
+    return Stream(sock, piece, pty=result.get("pty"), offset=start, lifeline=lifeline)
 
 
 def open_input(
     connection: ServerConnection, pty: str, size: int | None = None
 ) -> tuple[Lifeline, int]:
-    """Return a lifeline to `pty` and the offset of its output by now; `size`: of all the input.
+    """Return a lifeline to `pty`, and the offset of its next output; `size`: of all the input.
 
     Raises:
         PtymuxError: as `ServerConnection.call`.
@@ -330,11 +326,11 @@ def open_input(
 
 
 def send(connection: ServerConnection, pty: str, data: bytes) -> int:
-    """Write `data` to `pty`; return the offset of its output before, once the terminal took all.
+    """Type `data` into `pty`; once the terminal took all, return where its next output was before.
 
     Raises:
         InputCutError: the PTY ended and took less; `taken` says how much.
-        ConnectionClosedError: the keeper died: it is unknown how much.
+        ConnectionClosedError: the keeper died, so that nobody knows how much.
         PtymuxError: as `ServerConnection.call`; nothing was written.
     """
     lifeline, offset = open_input(connection, pty, len(data))
@@ -343,11 +339,11 @@ def send(connection: ServerConnection, pty: str, data: bytes) -> int:
 
 
 def write_all(lifeline: Lifeline, pty: str, data: bytes) -> None:
-    """Write `data` as all the input of `lifeline`, close it, return once the terminal took all.
+    """Write `data` as all the input of `lifeline` and close it, once the terminal took all.
 
     Raises:
         InputCutError: the PTY ended and took less; `taken` says how much.
-        ConnectionClosedError: the keeper died: it is unknown how much.
+        ConnectionClosedError: the keeper died, so that nobody knows how much.
     """
     with lifeline:
         lifeline.send_all(data)

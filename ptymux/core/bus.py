@@ -138,10 +138,10 @@ class Bus:
             taker._wake()
         return envelope
 
-    def settle(self) -> None:
+    def set_checkpoint(self) -> None:
         """Set the log's checkpoint: the state up to the last event is stored."""
         if self._log is not None:
-            self._log.settle()
+            self._log.set_checkpoint()
 
     def subscribe(
         self,

@@ -7,14 +7,14 @@ Layout of the log, version 1: 64 header words, then an area of `capacity` bytes.
 in native order and is written by one aligned store. Each record is one line of JSON with its
 newline; records stand in the order of their seq. The byte at offset `o` lies at `o % capacity`.
 
-    word  name      meaning
-       0  MAGIC     "ptymux", a zero byte, the version; a topic more or less is another version
-       1  CAPACITY  size of the area in bytes
-       2  START     offset of the oldest record; only grows
-       3  END       offset behind the newest record; only grows
-       4  EPOCH     four words: the log's id, ASCII, padded with NULs
-       8  TOPICS    a word for each topic in the order of `Topic`: its last sequence
-      63  SETTLED   the checkpoint: the state up to the event with this seq is stored elsewhere
+    word  name        meaning
+       0  MAGIC       "ptymux", a zero byte, the version; a topic more or less is another version
+       1  CAPACITY    size of the area in bytes
+       2  START       offset of the oldest record; only grows
+       3  END         offset behind the newest record; only grows
+       4  EPOCH       four words: the log's id, ASCII, padded with NULs
+       8  TOPICS      a word for each topic in the order of `Topic`: its last sequence
+      63  CHECKPOINT  the state up to the event with this seq is stored elsewhere
 
 An append writes in this order: START, beyond the records that are overwritten; the bytes behind
 END; END, and now the record counts; the topic's word. So after a kill at any moment, [START, END)
@@ -50,7 +50,7 @@ _START: Final = 2
 _END: Final = 3
 _EPOCH: Final = slice(4 * 8, 8 * 8)  # in bytes
 _TOPICS: Final = 8
-_SETTLED: Final = 63
+_CHECKPOINT: Final = 63
 _MOST: Final = 1 << 62  # a larger count is damage: no log lives long enough to reach it
 
 Memory = bytearray | mmap | memoryview
@@ -152,7 +152,7 @@ class EventLog:
         if len(epoch) > 32 or not epoch.isascii():
             raise InvalidValueError("epoch", epoch, "at most 32 ASCII characters")
         self._map(bytearray(HEADER_SIZE + memory) if isinstance(memory, int) else memory)
-        for word in (*range(_EPOCH.stop // 8 + len(Topic)), _SETTLED):
+        for word in (*range(_EPOCH.stop // 8 + len(Topic)), _CHECKPOINT):
             self._store(word, 0)  # MAGIC first: a half-formatted log must not look like one
         self._bytes[_EPOCH] = epoch.encode().ljust(32, b"\0")
         self._store(_CAPACITY, self.capacity)
@@ -172,7 +172,7 @@ class EventLog:
         size = words[_END] - words[_START]
         if (words[0], words[_CAPACITY]) != (_MAGIC, log.capacity) or not 0 <= size <= log.capacity:
             raise InvalidValueError("event log", hex(words[0]), "a whole one of this version")
-        if (count := max(words[_END], words[_SETTLED], *log.sequences.values())) > _MOST:
+        if (count := max(words[_END], words[_CHECKPOINT], *log.sequences.values())) > _MOST:
             raise InvalidValueError("event log", count, "a count that is possible")
         log._load()
         return log
@@ -227,13 +227,17 @@ class EventLog:
         self._store(_WORDS[envelope.topic], envelope.sequence)
         self.last_seq = envelope.seq
 
-    def settle(self) -> None:
+    def set_checkpoint(self) -> None:
         """Set the checkpoint: the state up to the last event is stored, in rings and records."""
-        self._store(_SETTLED, self.last_seq)
+        self._store(_CHECKPOINT, self.last_seq)
 
-    def unsettled(self) -> list[EventEnvelope]:
+    def after_checkpoint(self) -> list[EventEnvelope]:
         """Return the events behind the checkpoint: their state was not stored before a kill."""
-        return self.since(self._words[_SETTLED])[1] if self._words[_SETTLED] < self.last_seq else []
+        return (
+            self.since(self._words[_CHECKPOINT])[1]
+            if self._words[_CHECKPOINT] < self.last_seq
+            else []
+        )
 
     def since(self, seq: int, most: int | None = None) -> tuple[int, list[EventEnvelope]]:
         """Return how many events after `seq` are gone, and the oldest `most` of the others."""

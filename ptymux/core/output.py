@@ -7,7 +7,7 @@ that moment. Only these operations move a reader. Between two of them a backlog 
 no crossing of a mark is missed, however late the next operation comes.
 
 The account is stored in the ring's header, which outlives this process. A caller that sets
-`notifies_first` publishes the notifications of an operation first and calls `publish` afterwards.
+`notifies_first` publishes the notifications of an operation first and calls `store` afterwards.
 So the header never contains a loss that no event has reported.
 
 Attachments outlive the server that had their readers. `expect` says how many will come back.
@@ -71,7 +71,7 @@ class OutputBuffer:
         self.notifies_first = False
         self.expected = 0  # attached consumers whose readers have not come back yet
         self._expected_lossless = 0
-        self.is_waiting = False  # evictions are not judged until expected readers are back or gone
+        self.defers_losses = False  # until expected readers are back or gone
         self._total = 0  # the ring's total at the last look
         self._behind: int | None = None  # backlog of the furthest-behind consumer that counts
         self._overflow = RateLimitedLoss()
@@ -101,7 +101,7 @@ class OutputBuffer:
             is_open = bool(flags & _OVERFLOWS)
             self._overflow.resume(self.account.dropped, reported, is_open=is_open)
             self._published_attended = self.account.dropped_attended
-        self.is_waiting = True  # until `expect` says whether readers will come back
+        self.defers_losses = True  # until `expect` says whether readers will come back
         self._total = self.ring.total
         self._update_backlog()
 
@@ -115,7 +115,7 @@ class OutputBuffer:
         """
         notifications: list[BufferNotification] = []
         self._catch_up(now, notifications)
-        self.expected, self._expected_lossless, self.is_waiting = consumers, lossless, wait
+        self.expected, self._expected_lossless, self.defers_losses = consumers, lossless, wait
         self._update_attended()
         self._catch_up(now, notifications)
         self._switch_backpressure(
@@ -292,12 +292,12 @@ class OutputBuffer:
         if on_full is OnFull.BLOCK and not self.ring.capacity:
             raise InvalidValueError("on-full", "block", "drop for a buffer of size 0")
         self.on_full = on_full
-        self.publish()
+        self.store()
         return self.ring.total
 
     def finish(self, now: float) -> list[BufferNotification]:
         """Complete the account when nothing more will be written; return the last notifications."""
-        self.is_waiting = False
+        self.defers_losses = False
         notifications = self.advance(now)
         self._notify_overflow(self._overflow.close(), notifications)
         self._store_unless_reported(notifications)
@@ -316,7 +316,7 @@ class OutputBuffer:
         capacity = self.ring.capacity
         self._total = total = self.ring.total
         lost = 0
-        if total - capacity > self.account.accounted and not self.is_waiting:
+        if total - capacity > self.account.accounted and not self.defers_losses:
             lost = self.account.evict(total - capacity, attended=self.attended)
         self._update_backlog()
         if lost or self._overflow.deadline is not None:
@@ -403,9 +403,9 @@ class OutputBuffer:
 
     def _store_unless_reported(self, notifications: list[BufferNotification]) -> None:
         if not (notifications and self.notifies_first):
-            self.publish()
+            self.store()
 
-    def publish(self) -> None:
+    def store(self) -> None:
         """Store the account in the ring, then the engine's read limit that follows from it."""
         notes = (
             self._overflow.reported,

@@ -30,19 +30,16 @@ import select
 import socket
 from collections.abc import Callable
 from functools import partial
-from struct import Struct
 from typing import Final
 
 from ptymux.core.model import Limits
 from ptymux.core.ring import RingBuffer
 from ptymux.errors import LimitReachedError
 from ptymux.posix.resource_errors import resource_error
+from ptymux.protocol.frame_header import encode_taken, out_header
 
 __all__ = ["TAKEN_BYTES", "Handler", "Input", "EngineLifeline"]
 
-_FRAME: Final = Struct(">BIQ")  # type, size of what follows, a number
-_OUT: Final = 1
-_TAKEN: Final = 11
 _SO_PEEK_OFF: Final = 42  # asm-generic/socket.h: where the next peek begins
 _ECHOES: Final = 16 * 1024  # bytes of echoes that wait for the client
 
@@ -86,7 +83,7 @@ class EngineLifeline:
         if self.is_unsure:
             return b""
         if self.echoes:
-            return _FRAME.pack(_TAKEN, TAKEN_BYTES, self.taken)
+            return encode_taken(self.taken)
         return self.taken.to_bytes(TAKEN_BYTES, "little")
 
 
@@ -218,7 +215,7 @@ class Input:
         """Send output at `offset` on the lifelines that echo; return whether there are any."""
         if not self._echoing:
             return False
-        frame = _FRAME.pack(_OUT, TAKEN_BYTES + len(data), offset) + data
+        frame = out_header(offset, len(data)) + data
         for line in list(self._echoing):
             try:
                 is_whole = line.sock.send(frame, socket.MSG_NOSIGNAL) == len(frame)
@@ -236,9 +233,12 @@ class Input:
         if line is None:
             return
         self._blocked, self._blocked_size = None, 0
+        lines = list(self._lines.values())
         if self._type_from(line, size):
-            for line in self._lines.values():
-                self._listen(line)
+            turn = lines.index(line) + 1  # it had its own: those behind it come first
+            for each in lines[turn:] + lines[:turn]:
+                if each.sock.fileno() >= 0:  # it may have ended just now
+                    self._listen(each)
 
     def close(self) -> None:
         """End all lifelines; each sender learns how much of its input was typed."""

@@ -12,7 +12,7 @@ from ptymux.handover.wire import LINK_FD
 from ptymux.keeper.server_keeper import ServerKeeper
 from ptymux.keeper.supervisor import log
 from ptymux.posix.memory import raise_open_files_limit
-from ptymux.posix.reserve_fds import keep_reserve_fds
+from ptymux.posix.reserve_fds import keep_reserve
 from ptymux.posix.runtime import become_subreaper
 
 __all__ = ["main", "succeed", "take_over"]
@@ -45,7 +45,7 @@ def main() -> None:
         sys.exit(1)
     keeper.on_ready = lambda: report("ready\n")
     raise_open_files_limit()
-    keep_reserve_fds()
+    keep_reserve()
     become_subreaper()
     keeper.run()
 

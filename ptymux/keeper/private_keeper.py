@@ -25,7 +25,7 @@ from ptymux.handover.wire import LINK_FD, Inbox
 from ptymux.keeper.pty_table import PtyTable
 from ptymux.keeper.service import CHECK_SECONDS, KeeperService, receive_handover
 from ptymux.posix.memory import raise_open_files_limit
-from ptymux.posix.reserve_fds import keep_reserve_fds, reserve_fds
+from ptymux.posix.reserve_fds import keep_reserve, released_reserve
 from ptymux.posix.runtime import become_subreaper
 
 __all__ = ["PrivateKeeper", "main"]
@@ -75,7 +75,7 @@ class PrivateKeeper(KeeperService):
             if time.monotonic() >= next_check:
                 self._engine.check_stopped()  # there is no signal for children that are not ours
                 next_check = time.monotonic() + CHECK_SECONDS
-        with reserve_fds():
+        with released_reserve():
             end_sessions(self._table.leaders, self._close, self._engine.windows)
 
     def _on_hang_up(self) -> None:
@@ -94,7 +94,7 @@ def main() -> None:
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     raise_open_files_limit()
-    keep_reserve_fds()
+    keep_reserve()
     become_subreaper()
     try:
         keeper = PrivateKeeper.take_over()

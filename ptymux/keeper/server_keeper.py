@@ -29,7 +29,7 @@ from ptymux.keeper.service import CHECK_SECONDS, KeeperService, receive_handover
 from ptymux.keeper.socket_lock import SocketLock
 from ptymux.keeper.supervisor import Supervisor, log
 from ptymux.posix.memory import create_ring_memory
-from ptymux.posix.reserve_fds import reserve_fds
+from ptymux.posix.reserve_fds import released_reserve
 
 __all__ = ["ServerKeeper"]
 
@@ -111,7 +111,7 @@ class ServerKeeper(KeeperService):
         if self._pending_link is not None:
             self._stop_waiting(self._pending_link).close()
         self._server.zygote.close()
-        with reserve_fds():  # sessions are left if the server was killed while it ended them
+        with released_reserve():  # sessions are left if the server was killed while it ended them
             end_sessions(self._table.leaders, super()._close, self._engine.windows)
         self._socket_lock.close()  # last: until then the state file lists these sessions
         os.close(self._log)
@@ -163,7 +163,7 @@ class ServerKeeper(KeeperService):
 
     def _start_server(self) -> None:
         listener = self._socket_lock.listener
-        with reserve_fds():  # without a server nobody can end a PTY to free some
+        with released_reserve():  # without a server nobody can end a PTY to free some
             link = self._server.start(listener)
         self._pending_link = link
         if link is not None:
@@ -173,7 +173,7 @@ class ServerKeeper(KeeperService):
     def _accept_server(self, link: socket.socket, listener: socket.socket, _events: int) -> None:
         """Hand over to the server that was requested, or learn that none comes on this link."""
         self._stop_waiting(link)
-        with reserve_fds():
+        with released_reserve():
             has_come = self._server.accept(link)
         if not has_come:
             link.close()

@@ -1,72 +1,21 @@
-"""How a manager holds an engine: always asynchronous, wherever the engine lives."""
+"""A link to an engine in the same process, driven by its event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Final
 
 from ptymux.core.model import SpawnOptions, WindowSize
 from ptymux.engine.engine import Engine, SpawnedPty
-from ptymux.engine.reports import Report
 from ptymux.errors import LinkClosedError
+from ptymux.link.interface import OnReport
 
-__all__ = ["InProcessLink", "Link", "OnReport"]
+__all__ = ["InProcessLink"]
 
-_LOOK_SECONDS: Final = 0.5  # between two looks for children that a signal stopped
-
-OnReport = Callable[[Report], None]
-
-
-class Link(Protocol):
-    """What a manager asks of its engine; the requests are those of `keeper.engine.Engine`.
-
-    Reports are handed to the callback given to `start`, in order, never from within a request.
-    """
-
-    keeps_ended: bool  # a successor of this manager is told of PTYs that ended, until forgotten
-
-    def start(self, on_report: OnReport) -> None:
-        """Begin to report; called once, in the running loop."""
-        ...
-
-    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
-        """Start a child in a new PTY."""
-        ...
-
-    async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
-        """Return the number and the client's end of a new lifeline."""
-        ...
-
-    async def resize(self, slot: int, size: WindowSize) -> None:
-        """Set the terminal's size."""
-        ...
-
-    async def signal_foreground(self, slot: int, signum: int) -> int:
-        """Send INT, QUIT or TSTP to the terminal's foreground group; return that group."""
-        ...
-
-    async def is_canonical(self, slot: int) -> bool:
-        """Whether the terminal collects lines."""
-        ...
-
-    async def close_pty(self, slot: int) -> None:
-        """Close the terminal now."""
-        ...
-
-    def credit_raised(self, slot: int) -> None:
-        """Tell the engine that the ring's `limit` was raised."""
-        ...
-
-    def forget(self, slot: int) -> None:
-        """Let the engine let go of a PTY."""
-        ...
-
-    async def close(self) -> None:
-        """Let go of everything; the link is unusable afterwards."""
-        ...
+_CHECK_SECONDS: Final = 0.5  # between two checks for children that a signal has stopped
 
 
 class InProcessLink:
@@ -85,15 +34,15 @@ class InProcessLink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_report: OnReport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._look_timer: asyncio.TimerHandle | None = None
+        self._check_timer: asyncio.TimerHandle | None = None
 
     def start(self, on_report: OnReport) -> None:
-        """Begin to report; called once, in the running loop."""
+        """Start the engine and deliver its reports; call it once, in the running loop."""
         self._engine = Engine()
         self._on_report = on_report
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._engine.fileno(), self._turn)
-        self._look()
+        self._check()
 
     async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
         """Start a child in a new PTY."""
@@ -101,7 +50,7 @@ class InProcessLink:
         return self._open().spawn(slot, options, env)
 
     async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
-        """Return the number and the client's end of a new lifeline."""
+        """Return number and client's end of a new input channel."""
         return self._open().open_lifeline(slot, echoes=echoes)
 
     async def resize(self, slot: int, size: WindowSize) -> None:
@@ -113,7 +62,7 @@ class InProcessLink:
         return self._open().signal_foreground(slot, signum)
 
     async def is_canonical(self, slot: int) -> bool:
-        """Whether the terminal collects lines."""
+        """Return whether the terminal is in canonical mode."""
         return self._open().is_canonical(slot)
 
     async def close_pty(self, slot: int) -> None:
@@ -122,19 +71,19 @@ class InProcessLink:
         self._soon()
 
     def credit_raised(self, slot: int) -> None:
-        """Tell the engine that the ring's `limit` was raised."""
+        """Notify the engine that the ring's `limit` was raised."""
         self._open().credit_raised(slot)
         self._soon()
 
     def forget(self, slot: int) -> None:
-        """Let the engine let go of a PTY."""
+        """Remove a PTY from the engine."""
         self._open().forget(slot)
 
     async def close(self) -> None:
-        """Let go of everything; the link is unusable afterwards."""
+        """Close the engine and all its PTYs; the link is unusable afterwards."""
         if self._engine is None or self._loop is None:
             return
-        for timer in (self._timer, self._look_timer):
+        for timer in (self._timer, self._check_timer):
             if timer is not None:
                 timer.cancel()
         self._loop.remove_reader(self._engine.fileno())
@@ -172,8 +121,8 @@ class InProcessLink:
             delay = max(0.0, deadline - time.monotonic())
             self._timer = self._loop.call_later(delay, self._turn)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         assert self._loop is not None
-        self._look_timer = self._loop.call_later(_LOOK_SECONDS, self._look)
+        self._check_timer = self._loop.call_later(_CHECK_SECONDS, self._check)
         self._open().check_stopped()
         self._turn()

@@ -31,10 +31,10 @@ from ptymux.handover.wire import (
     options_as_json,
     pack_strings,
 )
-from ptymux.link.in_process import OnReport
+from ptymux.link.interface import OnReport
 from ptymux.link.keeper_channel import KeeperChannel
 from ptymux.link.launch import has_ended
-from ptymux.posix.reserve_fds import reserve_fds
+from ptymux.posix.reserve_fds import released_reserve
 from ptymux.posix.spawn import open_pty
 
 __all__ = ["ProcessLink", "check_fds", "close_all"]
@@ -333,7 +333,7 @@ class ProcessLink:
             await asyncio.sleep(min(0.1 * attempt, _LONGEST_PAUSE))
             attempt += 1
             try:
-                with reserve_fds():  # a new keeper is more urgent than anything else
+                with released_reserve():  # a new keeper is more urgent than anything else
                     await asyncio.wait_for(self._start_and_hand_over(), _TAKE_OVER_SECONDS)
             except (PtymuxError, OSError, TimeoutError) as error:
                 _log.error("no new keeper: %s", error or type(error).__name__)

@@ -92,7 +92,7 @@ class Attachments:
         is_owner = self._is_owner(line)
         if is_owner or line in self._by_line:
             self._by_line.pop(line, None)
-            self.expect_readers(wait=self._flow.buffer.is_waiting)
+            self.expect_readers(wait=self._flow.buffer.defers_losses)
             self._on_change()
         return is_owner
 
@@ -101,7 +101,7 @@ class Attachments:
         if line is None or line not in self._by_line:
             return None
         self._by_line[line].readers += 1
-        self.expect_readers(wait=self._flow.buffer.is_waiting)
+        self.expect_readers(wait=self._flow.buffer.defers_losses)
         return line
 
     def go_away(self, line: int) -> None:
@@ -123,7 +123,7 @@ class Attachments:
         lossless = sum(a.kind is ReaderKind.LOSSLESS for a in away)
         wait = wait and consumers > 0
         buffer = self._flow.buffer
-        if (consumers, wait) != (buffer.expected, buffer.is_waiting):
+        if (consumers, wait) != (buffer.expected, buffer.defers_losses):
             self._flow.change(lambda now: buffer.expect(consumers, lossless, now, wait=wait))
 
     def _is_owner(self, line: int) -> bool:

@@ -18,7 +18,7 @@ from ptymux.core.notifications import BufferNotification
 from ptymux.core.output import OutputBuffer
 from ptymux.core.reader import Reader
 from ptymux.core.ring import Cursor, Part, RingBuffer
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 
 __all__ = ["Flow", "FlowListener"]
 
@@ -172,7 +172,7 @@ class Flow:
         """
         if notifications:
             self._listener.on_notifications(notifications)
-            self.buffer.publish()
+            self.buffer.store()
             self._listener.on_accounted()
 
     def _judge_silence(self, now: float) -> None:

@@ -9,7 +9,7 @@ import socket
 from ptymux.core.tty_lines import LONGEST_LINE, line_sizes
 from ptymux.engine.input import TAKEN_BYTES
 from ptymux.errors import ConnectionClosedError, InputCutError, LineTooLongError
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 from ptymux.manager.managed_pty import ManagedPty
 
 __all__ = ["type_in"]

@@ -23,7 +23,7 @@ from ptymux.core.registry import Changes, Registry
 from ptymux.core.ring import RingBuffer
 from ptymux.engine.engine import SpawnedPty
 from ptymux.engine.reports import Closed, Exited, LifelineEnded, Output, Report, Suspended
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 from ptymux.manager.attachments import Attachments
 from ptymux.manager.flow import Flow
 from ptymux.manager.publisher import Json, Publisher
@@ -357,7 +357,7 @@ class ManagedPty:
 
     def on_accounted(self) -> None:
         """Take note that the ring's account includes what was published of the output."""
-        self._host.publisher.bus.settle()
+        self._host.publisher.bus.set_checkpoint()
 
     @property
     def wants_ranges(self) -> bool:

@@ -31,7 +31,7 @@ from ptymux.core.ring import Part
 from ptymux.core.windows import Windows
 from ptymux.engine.reports import Report
 from ptymux.errors import InvalidStateError, LinkClosedError
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 from ptymux.link.private_link import PrivateLink
 from ptymux.manager.event_stream import EventStream
 from ptymux.manager.input_writer import type_in

@@ -286,17 +286,17 @@ class ServerManager(PtyManager):
         Called once, before anything else.
         """
         self._spawner.reserve(greeting.next_slot)
-        unsettled = self._log.unsettled()
+        replayed = self._log.after_checkpoint()
         # In the order in which they ended, in which they age out.
         for each in sorted(restored, key=lambda each: float(each.record["updated_at"])):
             try:
-                self._restore_pty(each, [e for e in unsettled if e.pty_id == each.record["pty_id"]])
+                self._restore_pty(each, [e for e in replayed if e.pty_id == each.record["pty_id"]])
             except (LookupError, TypeError, ValueError, PtymuxError):
                 _log.exception("PTY %s cannot be taken over", each.slot)
-        self._bus.settle()
+        self._bus.set_checkpoint()
         return self.live_count
 
-    def _restore_pty(self, restored: RestoredPty, unsettled: Sequence[EventEnvelope]) -> None:
+    def _restore_pty(self, restored: RestoredPty, replayed: Sequence[EventEnvelope]) -> None:
         values = restored.record
         record, options, cause = registration_from_json(values)
         assert record.number == restored.slot
@@ -305,7 +305,7 @@ class ServerManager(PtyManager):
         pty.resume(restored.ring, exited=values["exited"], gone=values["gone"])
         if pty.is_removed_at_end:
             self._in_background(self._remove_later(pty.pty_id))
-        for event in unsettled:
+        for event in replayed:
             apply_published(pty, event)
         self._complete_spawn(pty)
         if pty.is_gone:
@@ -350,7 +350,7 @@ class ServerManager(PtyManager):
         """Publish how many PTYs were there before this server, and what became of them."""
         payload = {"found": found, "reattached": reattached, "terminated": terminated}
         self._bus.publish(Topic.RECONCILED, id=new_id("evt"), at=time.time(), payload=payload)
-        self._bus.settle()
+        self._bus.set_checkpoint()
 
     def _stop_waiting(self, pty: ManagedPty) -> None:
         """Stop waiting for clients of the server before: account losses, hang up if unowned."""
@@ -369,4 +369,4 @@ class ServerManager(PtyManager):
     def _persist(self, pty: ManagedPty) -> None:
         if not pty.is_removed:
             self._keeper_link.persist(pty.slot, pty_as_json(pty))
-            self._bus.settle()
+            self._bus.set_checkpoint()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Generic, TypeVar
 
-from ptymux.posix.process import SessionMember, session_scan, tree_escaped
+from ptymux.posix.process import SessionMember, escaped_descendants, session_scan
 
 __all__ = ["SessionScanner"]
 
@@ -46,7 +46,7 @@ class SessionScanner:
 
     def __init__(self) -> None:
         self._members = _Shared(session_scan)
-        self._escaped = _Shared(tree_escaped)
+        self._escaped = _Shared(escaped_descendants)
 
     async def members(self, sid: int) -> tuple[SessionMember, ...]:
         """Return the session's living processes.

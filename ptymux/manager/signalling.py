@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ptymux.core.escalation import Outcome, SignalEnvelope, parse_signal
 from ptymux.core.model import CorrelationId, OnFull
 from ptymux.errors import PtymuxError
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 from ptymux.manager.managed_pty import ManagedPty
 from ptymux.posix.process import FOREGROUND_SIGNALS, group_members, send, session_members
 

@@ -18,7 +18,7 @@ from ptymux.core.model import (
     child_environment,
 )
 from ptymux.errors import PtymuxError
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 from ptymux.manager.managed_pty import ManagedPty, PtyHost
 from ptymux.manager.publisher import Publisher, new_id
 from ptymux.manager.roster import Roster

@@ -22,7 +22,7 @@ from ptymux.core.model import CorrelationId, PtyId
 from ptymux.core.windows import Windows
 from ptymux.engine.session_end import perform
 from ptymux.errors import OutOfResourcesError, ProcessGoneError, PtymuxError
-from ptymux.link.in_process import Link
+from ptymux.link.interface import Link
 from ptymux.manager.managed_pty import ManagedPty
 from ptymux.manager.session_scanner import SessionScanner
 from ptymux.posix.process import ProcessId, SessionMember, open_pidfd, send

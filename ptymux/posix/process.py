@@ -26,7 +26,7 @@ from ptymux.errors import (
 )
 from ptymux.posix.exit_status import ExitStatus, is_stopped, reap
 from ptymux.posix.procfs import Stat, boot_id, ignores_term, read_stat, scan, start_time
-from ptymux.posix.reserve_fds import with_reserve_fds
+from ptymux.posix.reserve_fds import retry_with_reserve
 from ptymux.posix.resource_errors import resource_error
 
 __all__ = [
@@ -46,7 +46,7 @@ __all__ = [
     "session_scan",
     "signal_foreground",
     "start_time",
-    "tree_escaped",
+    "escaped_descendants",
 ]
 
 FOREGROUND_SIGNALS = frozenset((signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP))
@@ -113,7 +113,7 @@ def group_members(pgid: int) -> tuple[SessionMember, ...]:
     return _members(scan(lambda stat: stat.pgid == pgid))
 
 
-def tree_escaped(sids: Collection[int]) -> dict[int, tuple[ProcessId, ...]]:
+def escaped_descendants(sids: Collection[int]) -> dict[int, tuple[ProcessId, ...]]:
     """Return, for each session, the descendants that left it by setsid; one scan serves all.
 
     Limit: they are found through their living ancestors, so call it before you signal these. A
@@ -168,7 +168,7 @@ def send(process: Identity, signum: int) -> None:
         UnknownSignalError: the kernel has no such signal.
         OutOfResourcesError: no more open files.
     """
-    with_reserve_fds(lambda: _send(process, signum))
+    retry_with_reserve(lambda: _send(process, signum))
 
 
 def _send(process: Identity, signum: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ptymux.errors import UnsupportedPlatformError
-from ptymux.posix.reserve_fds import with_reserve_fds
+from ptymux.posix.reserve_fds import retry_with_reserve
 from ptymux.posix.resource_errors import resource_error
 
 __all__ = [
@@ -41,7 +41,7 @@ def read(path: str) -> bytes | None:
     Raises:
         OutOfResourcesError: no more open files; that must not look like the end of a process.
     """
-    return with_reserve_fds(lambda: _read(path))
+    return retry_with_reserve(lambda: _read(path))
 
 
 def _read(path: str) -> bytes | None:
@@ -83,7 +83,7 @@ def scan(wanted: Callable[[Stat], bool]) -> list[Stat]:
     Raises:
         OutOfResourcesError: no more open files.
     """
-    stats = (read_stat(int(name)) for name in with_reserve_fds(_names) if name.isdigit())
+    stats = (read_stat(int(name)) for name in retry_with_reserve(_names) if name.isdigit())
     return [stat for stat in stats if stat and not stat.is_zombie and wanted(stat)]
 
 

@@ -2,7 +2,7 @@
 
 When a process has no open files left, its error message advises to end some PTYs. To look at
 processes and to signal them needs open files too; the reserve gives them. A process has a reserve
-only after `keep_reserve_fds`; others simply get the error.
+only after `keep_reserve`; others simply get the error.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Final, TypeVar
 
 from ptymux.errors import OutOfResourcesError
 
-__all__ = ["SPARE_FILES", "keep_reserve_fds", "reserve_fds", "with_reserve_fds"]
+__all__ = ["RESERVE_SIZE", "keep_reserve", "released_reserve", "retry_with_reserve"]
 
-SPARE_FILES: Final = 32  # enough for a replacement, which needs a few more than the process before
+RESERVE_SIZE: Final = 32  # enough for a replacement, which needs a few more than the process before
 _held: list[int] = []
 
 T = TypeVar("T")
 
 
-def keep_reserve_fds(count: int = SPARE_FILES) -> None:
+def keep_reserve(count: int = RESERVE_SIZE) -> None:
     """Hold `count` open files in reserve, or as many as there are left; 0 releases them."""
     while len(_held) > count:
         os.close(_held.pop())
@@ -32,25 +32,25 @@ def keep_reserve_fds(count: int = SPARE_FILES) -> None:
 
 
 @contextmanager
-def reserve_fds() -> Iterator[None]:
+def released_reserve() -> Iterator[None]:
     """Release the reserve for a `with` block, and take it back afterwards.
 
     Close within the block what you open in it, and let nothing else run meanwhile.
     """
-    count = SPARE_FILES if _held else 0
-    keep_reserve_fds(0)
+    count = RESERVE_SIZE if _held else 0
+    keep_reserve(0)
     try:
         yield
     finally:
-        keep_reserve_fds(count)
+        keep_reserve(count)
 
 
-def with_reserve_fds(work: Callable[[], T]) -> T:
+def retry_with_reserve(work: Callable[[], T]) -> T:
     """Return the result of `work`; if it lacks open files, it is called again with the reserve."""
     try:
         return work()
     except OutOfResourcesError:
         if not _held:
             raise
-    with reserve_fds():
+    with released_reserve():
         return work()

@@ -15,9 +15,9 @@ from ptymux.errors import NotATerminalError
 from ptymux.posix.procfs import read
 
 __all__ = [
-    "collects_lines",
-    "echoes",
-    "make_echo",
+    "process_is_canonical",
+    "process_has_echo",
+    "set_process_echo",
     "is_terminal",
     "raw_mode",
     "read_size",
@@ -177,7 +177,7 @@ def set_echo(fd: int, on: bool) -> None:
     _set_attributes(fd, attributes)
 
 
-def collects_lines(pid: int) -> bool:
+def process_is_canonical(pid: int) -> bool:
     """Return whether the terminal of process `pid` is in canonical mode; False if unknown."""
     try:
         with _terminal_of(pid) as fd:
@@ -186,7 +186,7 @@ def collects_lines(pid: int) -> bool:
         return False
 
 
-def echoes(pid: int) -> bool:
+def process_has_echo(pid: int) -> bool:
     """Return whether the terminal of process `pid` shows what is typed.
 
     Raises:
@@ -196,7 +196,7 @@ def echoes(pid: int) -> bool:
         return has_echo(fd)
 
 
-def make_echo(pid: int, on: bool) -> None:
+def set_process_echo(pid: int, on: bool) -> None:
     """Switch on or off whether the terminal of process `pid` shows what is typed.
 
     Raises:

@@ -1,5 +1,7 @@
-"""What client and server say to each other, as pure code; `PROTOCOL.md` describes it.
+"""The protocol between client and server, without any I/O; `PROTOCOL.md` describes it.
 
-No module here imports what makes a command slow to start: `typing`, `dataclasses`, `enum`; only
-`spawning`, which a command that spawns imports late, is an exception.
+`session` is the whole of one connection as either side sees it, up to an upgrade: `messages`
+(JSON-RPC) in `lines`. Behind an upgrade there are the frames of `framing`.
+
+No module here imports what makes a command slow to start: `typing`, `dataclasses`, `logging`.
 """

@@ -1,9 +1,7 @@
-"""Bytes to lines and frames and back: incremental, bounded, and without any I/O.
+"""The frames of an attachment, and a decoder that turns bytes into them; no I/O.
 
-A decoder is fed whatever pieces the socket gave and asked for what is whole by now, until there
-is nothing more; then the next piece is fed. Then it never holds more than the largest
-line or frame and one piece. A connection begins with lines. A `spawn` is followed by a payload,
-an `attach` turns the connection into frames; what was fed beyond the line is not lost for either.
+Feed the decoder a piece as the socket gave it, take from it until it has nothing whole any more,
+then feed the next piece. It never holds more than the largest frame and one piece.
 
 A frame is 1 byte of type, 4 bytes of length, big-endian, and so many bytes. Types that this
 version does not know are skipped, and so is what follows the fields of one that it knows.
@@ -14,6 +12,15 @@ from __future__ import annotations
 from struct import Struct
 
 from ptymux.errors import ProtocolError
+from ptymux.protocol.frame_header import (
+    HEADER,
+    LARGEST_DATA,
+    LARGEST_FRAME,
+    NUMBERED_HEADER,
+    OUT,
+    TAKEN,
+    out_header,
+)
 from ptymux.protocol.values import Value, dump_object, parse_object
 
 TYPE_CHECKING = False
@@ -22,11 +29,9 @@ if TYPE_CHECKING:
     from typing import Any, Final, Self
 
 __all__ = [
-    "LARGEST_LINE",
     "LARGEST_FRAME",
     "LARGEST_DATA",
     "HEADER_SIZE",
-    "LineDecoder",
     "Frame",
     "Out",
     "In",
@@ -43,72 +48,15 @@ __all__ = [
     "out_header",
 ]
 
-LARGEST_LINE: Final = 1024 * 1024  # with its newline
-LARGEST_FRAME: Final = 256 * 1024  # of what follows the header
-LARGEST_DATA: Final = LARGEST_FRAME - 8  # of output in one frame
-HEADER_SIZE: Final = 5
+HEADER_SIZE: Final = HEADER.size
 
-_HEADER: Final = Struct(">BI")
-_OUT_HEADER: Final = Struct(">BIQ")
 _OFFSET: Final = Struct(">Q")
 _RANGE: Final = Struct(">QQ")
 _SIZE: Final = Struct(">HH")
 
 
-class LineDecoder:
-    """Cuts what arrives into lines, and gives up the rest when the connection becomes another."""
-
-    def __init__(self, largest: int = LARGEST_LINE) -> None:
-        self._largest = largest
-        self._allowed = largest  # bytes held before a piece; more while a payload is awaited
-        self._held = bytearray()
-        self._searched = 0  # bytes held that are known to have no newline
-
-    def feed(self, piece: bytes) -> None:
-        """Add what arrived.
-
-        Raises:
-            ProtocolError: more than the largest line waits to be taken already.
-        """
-        if len(self._held) > self._allowed:
-            raise ProtocolError(f"more than {self._allowed} bytes were sent ahead of the answers")
-        self._held += piece
-
-    def next_line(self) -> bytes | None:
-        """Return the next line without its newline, None when none is whole yet.
-
-        Raises:
-            ProtocolError: the line is longer than the largest.
-        """
-        end = self._held.find(b"\n", self._searched, self._largest)
-        if end < 0:
-            if len(self._held) >= self._largest:
-                raise ProtocolError(f"a line is longer than {self._largest} bytes")
-            self._searched = len(self._held)
-            return None
-        return self._cut(end + 1)[:-1]
-
-    def take_payload(self, size: int) -> bytes | None:
-        """Return the next `size` bytes, whatever they are; None when not all are here yet."""
-        if len(self._held) < size:
-            self._allowed = max(self._largest, size)
-            return None
-        self._allowed = self._largest
-        return self._cut(size)
-
-    def take_rest(self) -> bytes:
-        """Return all that was fed and not taken; the connection carries no more lines."""
-        return self._cut(len(self._held))
-
-    def _cut(self, size: int) -> bytes:
-        cut = bytes(self._held[:size])
-        del self._held[:size]
-        self._searched = 0
-        return cut
-
-
 class Frame(Value):
-    """One message of an attachment."""
+    """One message of an attachment, in either direction."""
 
     __slots__ = ()
     TYPE = 0
@@ -122,7 +70,7 @@ class Frame(Value):
         payload = self._payload()
         if len(payload) > LARGEST_FRAME:
             raise ProtocolError(f"a frame is larger than {LARGEST_FRAME} bytes")
-        return _HEADER.pack(self.TYPE, len(payload)) + payload
+        return HEADER.pack(self.TYPE, len(payload)) + payload
 
     def _payload(self) -> bytes:
         return b""
@@ -133,10 +81,10 @@ class Frame(Value):
 
 
 class Out(Frame):
-    """Output of the PTY, from the server; `offset` is that of the first byte."""
+    """A piece of the PTY's output, from the server; `offset` is that of its first byte."""
 
     __slots__ = ("data", "offset")
-    TYPE = 1
+    TYPE = OUT
 
     def __init__(self, offset: int, data: bytes) -> None:
         self.offset = offset
@@ -151,7 +99,7 @@ class Out(Frame):
 
 
 class In(Frame):
-    """Input for the PTY, from a client that has no lifeline."""
+    """Input for the PTY, from a client that cannot be passed an fd to write it to."""
 
     __slots__ = ("data",)
     TYPE = 2
@@ -168,7 +116,7 @@ class In(Frame):
 
 
 class Ack(Frame):
-    """All output before `offset` was used, from the client."""
+    """Receipt from the client: it has used all output before `offset`."""
 
     __slots__ = ("offset",)
     TYPE = 3
@@ -185,7 +133,7 @@ class Ack(Frame):
 
 
 class Resize(Frame):
-    """The client's terminal has this size now; the decoder does not judge it."""
+    """New size of the client's terminal, in cells; the decoder does not check its range."""
 
     __slots__ = ("cols", "rows")
     TYPE = 4
@@ -203,17 +151,17 @@ class Resize(Frame):
 
 
 class Redraw(Frame):
-    """The client wants the program to draw everything again."""
+    """Request from the client that the program draws its whole screen again."""
 
     __slots__ = ()
     TYPE = 5
 
 
-# Type 6 is SCREEN: what a view will get in the place of output.
+# Type 6 is reserved for SCREEN: what a full-screen client will get in the place of output.
 
 
 class Gap(Frame):
-    """Output that this reader missed: [start, end), told before the next byte."""
+    """Range of output that this reader missed, [start, end); sent before the next OUT."""
 
     __slots__ = ("end", "start")
     TYPE = 7
@@ -234,7 +182,7 @@ class Gap(Frame):
 
 
 class Exit(Frame):
-    """The PTY ended and all its output was sent; `pty` is its JSON."""
+    """Last frame of a PTY that has ended, behind all its output; `pty` describes it, as JSON."""
 
     __slots__ = ("pty",)
     TYPE = 8
@@ -251,7 +199,7 @@ class Exit(Frame):
 
 
 class Ping(Frame):
-    """Proof of life: a client's comes back from the server with the same data."""
+    """Proof that the other side lives: the server sends a client's PING back as it is."""
 
     __slots__ = ("data",)
     TYPE = 9
@@ -268,17 +216,17 @@ class Ping(Frame):
 
 
 class Detach(Frame):
-    """The sender's last frame: the attachment is over, the PTY goes on."""
+    """Last frame of its sender: the attachment is over, and the PTY lives on."""
 
     __slots__ = ()
     TYPE = 10
 
 
 class Taken(Frame):
-    """How much of all input the terminal took: the last word of a lifeline that echoes."""
+    """How many bytes of all input the terminal took; ends a lifeline that carries echoes."""
 
     __slots__ = ("size",)
-    TYPE = 11
+    TYPE = TAKEN
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -308,24 +256,18 @@ _KINDS: Final[dict[int, tuple[type[Frame], int]]] = {
 }
 
 
-def out_header(offset: int, size: int) -> bytes:
-    """Return what precedes `size` bytes of output in an OUT, so that they need not be copied."""
-    assert size <= LARGEST_DATA
-    return _OUT_HEADER.pack(Out.TYPE, _OFFSET.size + size, offset)
-
-
 def only_out(piece: bytes) -> Out | None:
-    """Return the OUT that `piece` is, no more and no less; None if it is anything else."""
-    if len(piece) < _OUT_HEADER.size:
+    """Return the OUT if `piece` is exactly one; None if it is anything else."""
+    if len(piece) < NUMBERED_HEADER.size:
         return None
-    number, size, offset = _OUT_HEADER.unpack_from(piece)
-    if number != Out.TYPE or HEADER_SIZE + size != len(piece):
+    number, size, offset = NUMBERED_HEADER.unpack_from(piece)
+    if number != OUT or HEADER_SIZE + size != len(piece):
         return None
-    return Out(offset, piece[_OUT_HEADER.size :])
+    return Out(offset, piece[NUMBERED_HEADER.size :])
 
 
 class FrameDecoder:
-    """Cuts what arrives into frames; `piece` is what came behind the line that began them."""
+    """Cuts the bytes of an attachment into frames; `piece` came behind the reply to `attach`."""
 
     def __init__(self, piece: bytes = b"") -> None:
         self._held: bytes | bytearray = piece
@@ -333,11 +275,11 @@ class FrameDecoder:
 
     @property
     def held(self) -> int:
-        """Bytes that were fed and not taken; above 0 at the end: a frame was cut."""
+        """Bytes that were fed and not taken; above 0 at the end, the last frame is incomplete."""
         return len(self._held) - self._at
 
     def feed(self, piece: bytes) -> Iterator[Frame]:
-        """Add what arrived, and return an iterator that takes what is whole by now.
+        """Add a piece, and return an iterator that takes the frames that are whole by now.
 
         Raises:
             ProtocolError: more than the largest frame waits to be taken already.
@@ -357,14 +299,14 @@ class FrameDecoder:
         return iter(self.take, None)
 
     def take(self) -> Frame | None:
-        """Return the next frame of a known type, None when none is whole yet.
+        """Return the next frame of a known type; None when none is whole yet.
 
         Raises:
             ProtocolError: the frame is too large, or has less than its type needs.
         """
         held = self._held
         while len(held) >= (start := self._at + HEADER_SIZE):
-            number, size = _HEADER.unpack_from(held, self._at)
+            number, size = HEADER.unpack_from(held, self._at)
             if size > LARGEST_FRAME:
                 raise ProtocolError(f"a frame of {size} bytes is larger than {LARGEST_FRAME}")
             if len(held) < start + size:

@@ -1,12 +1,11 @@
-"""What is said in lines: JSON-RPC 2.0 requests, replies, failures and notifications.
+"""The messages that travel in lines: JSON-RPC 2.0 requests, replies, failures, notifications.
 
-A server decodes requests and encodes what answers them, a client the other way round. Members
-and parameters that this version does not know are skipped, `null` means that one was not given.
+A client encodes requests and decodes answers, a server the other way round. Members and parameters
+that this version does not know are skipped; `null` is the same as absent.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 
 from ptymux.errors import (
@@ -14,11 +13,10 @@ from ptymux.errors import (
     ProtocolError,
     PtymuxError,
     UnknownMethodError,
-    VersionError,
     error_from_wire,
 )
-from ptymux.protocol.framing import LARGEST_LINE
-from ptymux.protocol.values import Value, dump_object, parse_object
+from ptymux.protocol.lines import LARGEST_LINE
+from ptymux.protocol.values import Value, Word, dump_object, parse_object
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,33 +39,44 @@ __all__ = [
     "decode_answer",
     "encode_payload",
     "decode_payload",
-    "agree",
-    "Params",
 ]
 
 PROTOCOL: Final = 1  # the newest version that this code speaks
-OLDEST_PROTOCOL: Final = 1
+OLDEST_PROTOCOL: Final = 1  # and the oldest
 LARGEST_PAYLOAD: Final = 4 * 1024 * 1024  # arguments and environment of one spawn
 
-_OURS: Final = -32000  # JSON-RPC leaves this number to the server; data.code tells which error
+_OURS: Final = -32000  # JSON-RPC leaves this number to the server; data.code says which error
 _UNKNOWN_METHOD: Final = -32601
 _LONGEST_MESSAGE: Final = 2000  # characters of an error's sentence
 _LONGEST_ID: Final = 128
 
 
 class Request(Value):
-    """What a client asks for; with an `id` of None it is told, and not to be answered."""
+    """A method that a client calls, and its parameters.
 
-    __slots__ = ("id", "method", "params")
+    `payload` and `fds` are what came with a spawn, else empty; `fds` is None when they were sent
+    but not all of them arrived. Whoever gets a request owns its fds.
+    """
 
-    def __init__(self, id: int | str | None, method: str, params: dict[str, Any]) -> None:
+    __slots__ = ("fds", "id", "method", "params", "payload")
+
+    def __init__(
+        self,
+        id: int | str | None,
+        method: str,
+        params: dict[str, Any],
+        payload: bytes = b"",
+        fds: tuple[int, ...] | None = (),
+    ) -> None:
         self.id = id
         self.method = method
         self.params = params
+        self.payload = payload
+        self.fds = fds
 
 
 class Notification(Value):
-    """What a server tells without being asked for each."""
+    """A message of a server that answers no request, such as an event."""
 
     __slots__ = ("method", "params")
 
@@ -77,17 +86,20 @@ class Notification(Value):
 
 
 class Reply(Value):
-    """What came of a request."""
+    """The result of a request, and the fds that came with it; whoever gets it owns them."""
 
-    __slots__ = ("id", "result")
+    __slots__ = ("fds", "id", "result")
 
-    def __init__(self, id: int | str | None, result: dict[str, Any]) -> None:
+    def __init__(
+        self, id: int | str | None, result: dict[str, Any], fds: tuple[int, ...] = ()
+    ) -> None:
         self.id = id
         self.result = result
+        self.fds = fds
 
 
 class Failure(Value):
-    """Why nothing came of a request; without an `id` it is about the connection."""
+    """The error that a request was refused with; without an `id` the connection ends by it."""
 
     __slots__ = ("error", "id")
 
@@ -97,7 +109,7 @@ class Failure(Value):
 
 
 def encode_request(id: int, method: str, params: Mapping[str, object]) -> bytes:
-    """Return a request as a line; raises ProtocolError when it is longer than a line may be."""
+    """Return a request as a line; raises ProtocolError when that is too long."""
     return _line({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 
 
@@ -112,18 +124,18 @@ def encode_result(id: int | str | None, result: Mapping[str, object]) -> bytes:
 
 
 def encode_error(id: int | str | None, error: PtymuxError) -> bytes:
-    """Return the refusal of request `id` as a line; None: of what could not be understood."""
+    """Return the refusal of request `id` as a line; None: of one that could not be understood."""
     number = error.number if isinstance(error, ProtocolError) else _OURS
-    told = {
+    members = {
         "code": _UNKNOWN_METHOD if isinstance(error, UnknownMethodError) else number,
         "message": _shortened(str(error)),
         "data": {"code": error.code, "exit_code": error.exit_code},
     }
-    return _line({"jsonrpc": "2.0", "id": id, "error": told})
+    return _line({"jsonrpc": "2.0", "id": id, "error": members})
 
 
 def _shortened(message: str) -> str:
-    """Return a message that is not too long: what is wrong may be said at its end."""
+    """Return a message that is not too long, cut in the middle: its end may say what is wrong."""
     if len(message) <= _LONGEST_MESSAGE:
         return message
     half = _LONGEST_MESSAGE // 2
@@ -138,20 +150,20 @@ def _line(members: Mapping[str, object]) -> bytes:
 
 
 def decode_request(line: bytes) -> Request:
-    """Return what a client sent as a line.
+    """Return the request that a client sent as a line.
 
     Raises:
-        ProtocolError: it is no JSON, or no request.
+        ProtocolError: it is not JSON, or not a request.
     """
     members = parse_object(line)
     return Request(_id(members), *_call(members))
 
 
 def decode_answer(line: bytes) -> Reply | Failure | Notification:
-    """Return what a server sent as a line.
+    """Return the answer or notification that a server sent as a line.
 
     Raises:
-        ProtocolError: it is no JSON, or nothing that a server says.
+        ProtocolError: it is not JSON, or neither of them.
     """
     members = parse_object(line)
     if "method" in members:
@@ -181,8 +193,8 @@ def _call(members: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return method, params
 
 
-def _error(told: object) -> PtymuxError:
-    members = told if isinstance(told, dict) else {}
+def _error(value: object) -> PtymuxError:
+    members = value if isinstance(value, dict) else {}
     data = members.get("data")
     data = data if isinstance(data, dict) else {}
     code, exit_code, message = data.get("code"), data.get("exit_code"), members.get("message")
@@ -194,12 +206,12 @@ def _error(told: object) -> PtymuxError:
 
 
 def encode_payload(argv: Sequence[str], env: Mapping[str, str]) -> bytes:
-    """Return arguments and environment as they follow a spawn: each as bytes and a NUL.
+    """Return the payload that follows a spawn: arguments and environment, a NUL behind each.
 
-    They become the bytes that this process got them as, be they text or not.
+    Words that were not UTF-8 become the bytes again that this process got them as.
 
     Raises:
-        InvalidValueError: one has a NUL or what is no character, or a variable has no name.
+        InvalidValueError: a word has a NUL or a surrogate, or a variable has no name.
     """
     for name in env:
         if not name or "=" in name:
@@ -212,16 +224,14 @@ def encode_payload(argv: Sequence[str], env: Mapping[str, str]) -> bytes:
         return b"".join(word.encode(encoding, "surrogateescape") + b"\0" for word in words)
     except ValueError:  # the words are not shown: one may be a secret
         what = "an argument or variable"
-        raise InvalidValueError(
-            what, _Word("not passable"), "without NULs and surrogates"
-        ) from None
+        raise InvalidValueError(what, Word("not passable"), "without NULs and surrogates") from None
 
 
 def decode_payload(payload: bytes, argc: int, envc: int) -> tuple[list[str], dict[str, str]]:
-    """Return the `argc` arguments and the environment of `envc` variables.
+    """Return the `argc` arguments and the environment of `envc` variables that a payload has.
 
     Raises:
-        ProtocolError: that is not what the payload has.
+        ProtocolError: it has another number of them, or something else.
     """
     if payload.count(b"\0") != argc + envc or not payload.endswith(b"\0"):
         raise ProtocolError(f"the payload has not the {argc} arguments and {envc} variables")
@@ -231,149 +241,3 @@ def decode_payload(payload: bytes, argc: int, envc: int) -> tuple[list[str], dic
     if not all(name and equals for name, equals, _value in pairs):
         raise ProtocolError("the payload has a variable without a name or a value")
     return words[:argc], {name: value for name, _equals, value in pairs}
-
-
-def agree(params: Params) -> int:
-    """Return the version to speak with a client that said hello with `params`: the newest of both.
-
-    Raises:
-        VersionError: there is none.
-        InvalidValueError: it named no versions.
-    """
-    first, last = params.pair("protocol")
-    common = min(last, PROTOCOL)
-    if common < max(first, OLDEST_PROTOCOL):
-        raise VersionError(f"{OLDEST_PROTOCOL} to {PROTOCOL}", f"{first} to {last}")
-    return common
-
-
-class Params:
-    """Reads the parameters of a request; each that does not fit is refused by its name.
-
-    Raises, in every method:
-        InvalidValueError: the parameter is missing and has no default, or is of another kind.
-    """
-
-    def __init__(self, values: Mapping[str, object]) -> None:
-        self._values = values
-
-    def has(self, name: str) -> bool:
-        """Return whether it was given and is not null."""
-        return self._values.get(name) is not None
-
-    def text(self, name: str, default: str | None = None, longest: int = 4096) -> str:
-        """Return a text of at most `longest` characters."""
-        value = self._get(name, default)
-        if isinstance(value, str) and len(value) <= longest:
-            return value
-        raise self._wrong(name, f"a text of at most {longest} characters")
-
-    def number(
-        self, name: str, low: int = 0, high: int = 1 << 62, default: int | None = None
-    ) -> int:
-        """Return a whole number from `low` to `high`."""
-        value = self._get(name, default)
-        if type(value) is int and low <= value <= high:
-            return value
-        raise self._wrong(name, f"a whole number from {low} to {high}")
-
-    def real(self, name: str, low: float = 0.0, default: float | None = None) -> float:
-        """Return a finite number, of at least `low`."""
-        value = self._get(name, default)
-        # A whole number beyond 2**53 has more digits than are of any use, or none as a float.
-        if type(value) is int and abs(value) < 1 << 53:
-            value = float(value)
-        if isinstance(value, float) and math.isfinite(value) and value >= low:
-            return value
-        raise self._wrong(name, f"a number of at least {low:g}")
-
-    def flag(self, name: str, default: bool = False) -> bool:
-        """Return true or false."""
-        value = self._get(name, default)
-        if isinstance(value, bool):
-            return value
-        raise self._wrong(name, "true or false")
-
-    def choice(self, name: str, allowed: Sequence[str], default: str | None = None) -> str:
-        """Return one of `allowed`."""
-        value = self._get(name, default)
-        if isinstance(value, str) and value in allowed:
-            return value
-        raise self._wrong(name, f"one of {', '.join(allowed)}")
-
-    def number_or_choice(
-        self, name: str, allowed: Sequence[str], default: str | None = None
-    ) -> int | str:
-        """Return a whole number from 0, or one of `allowed`."""
-        value = self._get(name, default)
-        if type(value) is int and 0 <= value <= 1 << 62:
-            return value
-        if isinstance(value, str) and value in allowed:
-            return value
-        raise self._wrong(name, f"a whole number from 0, or one of {', '.join(allowed)}")
-
-    def optional_text(self, name: str, longest: int = 4096) -> str | None:
-        """Return a text, None when none was given."""
-        return self.text(name, longest=longest) if self.has(name) else None
-
-    def optional_number(self, name: str, low: int = 0, high: int = 1 << 62) -> int | None:
-        """Return a whole number, None when none was given."""
-        return self.number(name, low, high) if self.has(name) else None
-
-    def optional_real(self, name: str, low: float = 0.0) -> float | None:
-        """Return a finite number, None when none was given."""
-        return self.real(name, low) if self.has(name) else None
-
-    def texts_list(self, name: str) -> list[str]:
-        """Return a list of texts, an empty one when none was given."""
-        values = self._get(name, ())
-        if isinstance(values, (list, tuple)) and all(isinstance(each, str) for each in values):
-            return list(values)
-        raise self._wrong(name, "a list of texts")
-
-    def choices(self, name: str, allowed: Sequence[str]) -> list[str]:
-        """Return a list of some of `allowed`, an empty one when none was given."""
-        values = self.texts_list(name)
-        if set(values) <= set(allowed):
-            return values
-        raise self._wrong(name, f"a list of some of {', '.join(allowed)}")
-
-    def texts(self, name: str) -> dict[str, str]:
-        """Return texts by names, none when none were given; no error shows them."""
-        values = self._get(name, {})
-        if isinstance(values, dict) and all(isinstance(each, str) for each in values.values()):
-            return dict(values)
-        raise self._wrong(name, "an object of texts")
-
-    def pair(self, name: str) -> tuple[int, int]:
-        """Return two whole numbers from 0, the second not below the first."""
-        match self._get(name, None):
-            case [int(low), int(high)] if 0 <= low <= high < 1 << 32:
-                return low, high
-        raise self._wrong(name, "two whole numbers, the smaller first")
-
-    def _get(self, name: str, default: object) -> object:
-        value = self._values.get(name)
-        return default if value is None else value
-
-    def _wrong(self, name: str, expected: str) -> InvalidValueError:
-        return InvalidValueError(f"parameter {name!r}", _shown(self._values.get(name)), expected)
-
-
-class _Word:
-    """What is said in the place of a value."""
-
-    def __init__(self, word: str) -> None:
-        self._word = word
-
-    def __repr__(self) -> str:
-        return self._word
-
-
-def _shown(value: object) -> object:
-    # What is inside of a list or an object may be long, or a secret.
-    if value is None:
-        return _Word("missing")
-    if isinstance(value, (list, dict)):
-        return _Word("a list" if isinstance(value, list) else "an object")
-    return f"{value[:40]}..." if isinstance(value, str) and len(value) > 40 else value

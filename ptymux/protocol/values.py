@@ -1,4 +1,4 @@
-"""What messages and frames are made of: plain values, and JSON objects as bytes."""
+"""The base class of messages and frames, and JSON objects to and from bytes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["Value", "parse_object", "dump_object"]
+__all__ = ["Value", "Word", "parse_object", "dump_object"]
 
 
 class Value:
-    """Something that is equal to another of its class with the same fields, its `__slots__`.
+    """A value whose fields are its `__slots__`: equal to one of its class with the same fields.
 
-    A dataclass would do the same; importing what makes dataclasses takes longer than all else
-    that a short command does.
+    A dataclass would do the same, but importing `dataclasses` takes longer than all else that a
+    short command does.
     """
 
     __slots__: tuple[str, ...] = ()
@@ -36,10 +36,20 @@ class Value:
 
 
 def _shown(field: object) -> str:
-    # Input and the environment must not get into a log by way of a repr.
+    # Input and environment variables must not get into a log by way of a repr.
     if isinstance(field, (bytes, dict)):
         return f"<{len(field)} in {type(field).__name__}>"
     return repr(field)
+
+
+class Word:
+    """A word that an error shows in the place of a value."""
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+
+    def __repr__(self) -> str:
+        return self._word
 
 
 def _refuse(constant: str) -> object:
@@ -54,7 +64,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
     """Return the JSON object that `text` is.
 
     Raises:
-        ProtocolError: it is no JSON, or no object.
+        ProtocolError: it is not JSON, or not an object.
     """
     try:
         value = _DECODER.decode(text.decode())
@@ -70,7 +80,7 @@ def dump_object(values: Mapping[str, object]) -> bytes:
     """Return `values` as JSON in ASCII without a newline.
 
     Raises:
-        ProtocolError: something in it has no form in JSON.
+        ProtocolError: something in it cannot be expressed in JSON.
     """
     try:
         return _ENCODER.encode(values).encode("ascii")

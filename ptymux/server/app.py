@@ -23,17 +23,10 @@ from ptymux.errors import (
 from ptymux.link.server_link import ServerLink
 from ptymux.manager.server_manager import ServerManager
 from ptymux.posix.memory import resident_memory
-from ptymux.posix.reserve_fds import reserve_fds
+from ptymux.posix.reserve_fds import released_reserve
 from ptymux.posix.runtime import peer, state_path
-from ptymux.protocol.messages import (
-    PROTOCOL,
-    Params,
-    Request,
-    agree,
-    decode_request,
-    encode_error,
-    encode_result,
-)
+from ptymux.protocol.messages import PROTOCOL, Request, encode_error
+from ptymux.protocol.params import Params, agree
 from ptymux.server.client_connection import ClientConnection
 from ptymux.server.method_call import MethodCall, MethodReply, MethodResult
 from ptymux.server.methods import METHODS
@@ -229,9 +222,9 @@ class App:
     async def _serve(self, connection: ClientConnection) -> None:
         while True:
             try:
-                request = decode_request(await connection.read_line())
+                request = await connection.next_request()
             except ProtocolError as error:
-                await connection.send(encode_error(None, error))
+                await connection.refuse(error)
                 raise
             then = await self._answer(connection, request)
             if then is not None:
@@ -242,15 +235,14 @@ class App:
         """Do what is asked and reply; return what uses the connection then, if it is upgraded."""
         try:
             result = await self._perform(connection, request)
-        except ProtocolError as error:
-            await connection.send(encode_error(None, error))
-            raise
         except PtymuxError as error:
-            await connection.send(encode_error(request.id, error))
+            await connection.refuse(error)
+            if isinstance(error, ProtocolError):
+                raise
             return None
         reply = result if isinstance(result, MethodReply) else MethodReply(result)
         try:
-            await connection.send(*_encoded(request, reply))
+            await _send(connection, reply)
         except BaseException:
             if reply.undo is not None:
                 reply.undo()
@@ -281,7 +273,7 @@ class App:
 def _refuse_for_lack_of_files(listener: socket.socket) -> bool:
     """Accept the next client and send it an error; return whether even that was possible."""
     refusal = OutOfResourcesError("open files of the server", "end some PTYs or clients")
-    with reserve_fds(), contextlib.suppress(OSError):
+    with released_reserve(), contextlib.suppress(OSError):
         sock, _address = listener.accept()
         with sock:
             sock.send(encode_error(None, refusal))
@@ -289,14 +281,14 @@ def _refuse_for_lack_of_files(listener: socket.socket) -> bool:
     return False
 
 
-def _encoded(request: Request, reply: MethodReply) -> tuple[bytes, list[int]]:
-    """Return a reply as it is sent: an error if the result is longer than a line may be."""
+async def _send(connection: ClientConnection, reply: MethodReply) -> None:
+    """Send a reply, or an error in its place if it is longer than a line may be."""
     try:
-        return encode_result(request.id, reply.result), [] if reply.fd is None else [reply.fd]
+        await connection.reply(reply.result, [] if reply.fd is None else [reply.fd])
     except ProtocolError as error:
         if reply.upgrade is not None:
             raise
-        return encode_error(request.id, PtymuxError(str(error))), []
+        await connection.refuse(PtymuxError(str(error)))
 
 
 def _leave_seconds() -> float:

@@ -1,10 +1,10 @@
-"""One client's connection: requests in, replies out, until it is upgraded to frames or closed.
+"""The server's connection to one client: an asyncio socket driven by a `ServerSession`.
 
-What a client can make us hold is bounded: one line or one payload that is being received, and one
-reply that its socket does not take yet; no further request is read meanwhile.
+What a client can make the server hold is bounded: one line or one payload that is being received,
+and one reply that the client does not read. No further request is read meanwhile.
 
-A client that only shut down its sending still gets its replies. One that is gone gives up what it
-asked for, once what it sent was taken where that is input.
+A client that has shut down its sending still gets its replies. When a client is gone, what it asked
+for is cancelled, but input that it sent before is typed first.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import os
 import select
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ptymux.core.model import PtyId
 from ptymux.errors import (
@@ -28,52 +28,52 @@ from ptymux.errors import (
     ProtocolError,
     PtymuxError,
 )
-from ptymux.protocol.framing import LineDecoder
+from ptymux.protocol.messages import Request
+from ptymux.protocol.session import Outgoing, ServerSession
 
 __all__ = ["ClientConnection"]
 
 _log = logging.getLogger("ptymux")
 
 _READ: Final = 64 * 1024
-_MOST_FDS: Final = 2  # that a request may bring: a directory and a stdin
-_MOST_BATCHES: Final = 8  # of fds, for requests that wait
+_FDS_SPACE: Final = socket.CMSG_SPACE(4 * ServerSession.MOST_FDS)
 _PART_SECONDS: Final = 1.0  # for a client that is cut off to see why
-_LOOK_SECONDS: Final = 1.0  # between two looks whether a client left of which nothing is read
+_LOOK_SECONDS: Final = 1.0  # between two looks whether a client is gone, while nothing is read
 
 
 @dataclass(slots=True)
 class _Unsent:
-    """What the socket did not take yet of something that was offered."""
+    """Data that was offered to the client, as far as its socket did not take it yet."""
 
     rest: memoryview
     fds: Sequence[int]
-    is_begun: bool  # the client has the beginning, and must get the end
+    is_begun: bool  # the socket took the beginning, so the end must follow
     taken: asyncio.Future[None]
 
 
 class ClientConnection:
-    """Reads lines and bytes with their fds, and sends, all without blocking anybody else."""
+    """One client: its requests, the answers to them, then the bytes of an attachment.
+
+    `serve` is run with it, and cancelled when the client is gone.
+    """
 
     def __init__(
         self, sock: socket.socket, serve: Callable[[ClientConnection], Awaitable[None]]
     ) -> None:
-        """Begin to serve `sock` with `serve`, which is cancelled when the client goes away."""
         sock.setblocking(False)
         self._sock = sock
         self._loop = asyncio.get_running_loop()
-        self._lines = LineDecoder()
-        self._received = bytearray()  # not looked at yet
-        self._fds: deque[list[int] | None] = deque()  # a request's together; None: not all came
+        self._session = ServerSession()
         self._arrived = asyncio.Event()
         self._unsent: deque[_Unsent] = deque()  # in the order in which it was offered
         self._look: asyncio.TimerHandle | None = None
         self._patience: asyncio.TimerHandle | None = None  # for the client's hello
+        self.request: Request  # that is being answered
         self.gone = asyncio.Event()  # nobody is at the other end
-        self.is_patient = False  # what is being done goes on for a moment when the client is gone
+        self.is_patient = False  # `serve` is not cancelled when the client is gone, but ends soon
         self._is_ended = False  # the client sends no more
         self.on_done: Callable[[ClientConnection], None] = lambda _connection: None
-        self.version = 0  # of the protocol, once agreed on
-        self.owned: set[PtyId] = set()  # spawned here, and hung up with us
+        self.owned: set[PtyId] = set()  # PTYs that are hung up when this connection ends
         self._loop.add_reader(sock, self._on_readable)
         self.task = asyncio.create_task(self._run(serve))
 
@@ -93,12 +93,12 @@ class ClientConnection:
             self._close()
 
     async def _part(self) -> None:
-        """Have the client read what it was told: closed with its data unread, it could not."""
+        """Give the client time to read why: a close with data unread would discard that."""
         with contextlib.suppress(OSError, ConnectionClosedError, TimeoutError):
             self._sock.shutdown(socket.SHUT_WR)
             async with asyncio.timeout(_PART_SECONDS):
                 while True:
-                    await self._more()
+                    await self.read_bytes()
 
     def close(self) -> None:
         """End the connection."""
@@ -108,9 +108,14 @@ class ClientConnection:
         """End the connection unless `greet` is called in time."""
         self._patience = self._loop.call_later(seconds, self.close)
 
+    @property
+    def version(self) -> int:
+        """The version of the protocol; 0 until it is agreed on."""
+        return self._session.version
+
     def greet(self, version: int) -> None:
         """Note the version of the protocol that was agreed on."""
-        self.version = version
+        self._session.version = version
         if self._patience is not None:
             self._patience.cancel()
 
@@ -123,35 +128,45 @@ class ClientConnection:
         for unsent in self._unsent:
             unsent.taken.cancel()
         self._sock.close()
-        self._drop_fds()
+        _close_all(self._session.end())
         self.on_done(self)
 
     # Receiving -------------------------------------------------------------------------------
 
     def _on_readable(self) -> None:
-        if len(self._received) > _READ:
+        if self._session.ahead > _READ:
             # Not taken yet: the socket's own buffer pushes back on the client.
             self._pause()
             return
         try:
             data, ancillary, flags, _address = self._sock.recvmsg(
-                _READ, socket.CMSG_SPACE(4 * _MOST_FDS), socket.MSG_CMSG_CLOEXEC
+                _READ, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return
         except OSError:
             data, ancillary, flags = b"", [], 0
-        self._keep_fds(ancillary, flags)
+        if ancillary or flags & socket.MSG_CTRUNC:
+            self._feed_with_fds(data, ancillary, fds_lost=bool(flags & socket.MSG_CTRUNC))
+        else:
+            self._session.feed(data)
+        self._arrived.set()
         if not data:
             self._is_ended = True
-            self._arrived.set()
             self._pause()
-            return
-        self._received += data
-        self._arrived.set()
+
+    def _feed_with_fds(
+        self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]], *, fds_lost: bool
+    ) -> None:
+        fds = array.array("i")
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+        self._session.feed(data, fds, fds_lost=fds_lost)
+        _close_all(self._session.take_unasked_fds())
 
     def _pause(self) -> None:
-        """Read no more for now; whether the client is gone has to be looked for then."""
+        """Read no more for now, but look from time to time whether the client is gone."""
         self._loop.remove_reader(self._sock)
         if self._look is None:
             self._look_for_client()
@@ -167,26 +182,9 @@ class ClientConnection:
         else:
             self._look = self._loop.call_later(_LOOK_SECONDS, self._look_for_client)
 
-    def _keep_fds(self, ancillary: Sequence[tuple[int, int, bytes]], flags: int) -> None:
-        fds = array.array("i")
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-        if flags & socket.MSG_CTRUNC and len(fds) < _MOST_FDS:
-            _close_all(fds)
-            self._fds.append(None)
-        elif fds:
-            self._fds.append(list(fds))
-        while len(self._fds) > _MOST_BATCHES:
-            _close_all(self._fds.pop() or ())
-
-    def _drop_fds(self) -> None:
-        while self._fds:
-            _close_all(self._fds.popleft() or ())
-
-    async def _more(self) -> bytes:
-        """Return what has arrived since the last time, waiting for it."""
-        while not self._received:
+    async def _more(self) -> None:
+        """Return once something has arrived that the session has not looked at."""
+        while not self._session.ahead:
             if self._is_ended:
                 raise ConnectionClosedError
             self._arrived.clear()
@@ -195,45 +193,69 @@ class ClientConnection:
                 self._look = None
             self._loop.add_reader(self._sock, self._on_readable)
             await self._arrived.wait()
-        data = bytes(self._received)
-        self._received.clear()
-        return data
 
-    async def read_line(self) -> bytes:
-        """Return the next line, without its newline.
+    async def next_request(self) -> Request:
+        """Return the next request, which is to be answered before the one behind it.
 
         Raises:
-            ProtocolError: it is longer than a line may be.
+            ProtocolError: what the client sent is not a request, or too long.
             ConnectionClosedError: the client sends no more.
         """
-        while (line := self._lines.next_line()) is None:
-            if not self._received:
-                self._drop_fds()  # all that came was looked at, and nobody asked for them
-            self._lines.feed(await self._more())
-        return line
-
-    async def read_payload(self, size: int) -> bytes:
-        """Return the `size` bytes that follow the last line."""
-        while (payload := self._lines.take_payload(size)) is None:
-            self._lines.feed(await self._more())
-        return payload
+        while True:
+            request = self._session.next_request()
+            _close_all(self._session.take_unasked_fds())
+            if request is not None:
+                self.request = request
+                return request
+            await self._more()
 
     async def read_bytes(self) -> bytes:
-        """Return some bytes beyond the lines, of a connection that was upgraded."""
-        return self._lines.take_rest() or await self._more()
-
-    def take_fds(self) -> list[int]:
-        """Return the fds that came with a request; the caller owns them.
+        """Return some bytes of a connection that carries no more requests.
 
         Raises:
-            OutOfResourcesError: there were no open files for all of them.
+            ConnectionClosedError: the client sends no more.
         """
-        fds = self._fds.popleft() if self._fds else []
+        while not (data := self._session.take_rest()):
+            await self._more()
+        return data
+
+    def take_payload(self) -> bytes:
+        """Return the payload that came with the request, which is not kept here any longer."""
+        payload, self.request.payload = self.request.payload, b""
+        return payload
+
+    def take_fds(self) -> tuple[int, ...]:
+        """Return the fds that came with the request; the caller owns them.
+
+        Raises:
+            OutOfResourcesError: the server had no open files left for all of them.
+        """
+        fds, self.request.fds = self.request.fds, ()
         if fds is None:
             raise OutOfResourcesError("open files of the server", "end some PTYs or clients")
         return fds
 
     # Sending ---------------------------------------------------------------------------------
+
+    async def reply(self, result: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
+        """Send the result of the request, and duplicates of the fds.
+
+        Raises:
+            ProtocolError: the result is too long, or cannot be expressed in JSON; nothing was sent.
+            ConnectionClosedError: the client is gone.
+        """
+        await self._send(self._session.result(result, fds))
+
+    async def refuse(self, error: PtymuxError) -> None:
+        """Send the error that the request is refused with; a ProtocolError ends the connection."""
+        await self._send(self._session.failure(error))
+
+    async def notify(self, method: str, params: Mapping[str, Any]) -> None:
+        """Send a notification."""
+        await self._send(self._session.notification(method, params))
+
+    async def _send(self, message: Outgoing) -> None:
+        await self.send(message.data, message.fds)
 
     async def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Return once the kernel took all of `data`; the fds go with its first byte.
@@ -245,10 +267,10 @@ class ClientConnection:
             await taken
 
     def offer(self, data: bytes, fds: Sequence[int] = ()) -> asyncio.Future[None] | None:
-        """Send `data` as far as the kernel takes it now: None when that is all of it.
+        """Send what the kernel takes of `data` now, and return None when that is all of it.
 
-        Else the rest follows, and the future is done once that was taken. Cancelled before the
-        first byte went, nothing is sent.
+        Else the rest follows on its own, and the future that is returned is done once the kernel
+        took it. If it is cancelled before the first byte was taken, nothing is sent.
 
         Raises:
             ConnectionClosedError: the client is gone; the future may raise it as well.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from ptymux.manager.server_manager import ServerManager
-from ptymux.protocol.messages import Params
+from ptymux.protocol.params import Params
 from ptymux.server.client_connection import ClientConnection
 
 __all__ = ["MethodCall", "Method", "MethodReply", "MethodResult", "ServerControl"]

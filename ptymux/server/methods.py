@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from ptymux import __version__
@@ -32,13 +32,10 @@ from ptymux.core.model import (
 from ptymux.errors import InvalidStateError, InvalidValueError, PtymuxError
 from ptymux.handover.wire import PassedOptions
 from ptymux.manager.server_manager import ServerManager
-from ptymux.protocol.messages import (
-    LARGEST_PAYLOAD,
-    Params,
-    decode_payload,
-    encode_notification,
-)
+from ptymux.protocol.messages import decode_payload
+from ptymux.protocol.params import Params, payload_size
 from ptymux.server.attach_method import attach
+from ptymux.server.client_connection import ClientConnection
 from ptymux.server.method_call import Method, MethodCall, MethodReply
 
 __all__ = ["METHODS"]
@@ -48,10 +45,9 @@ _LONGEST_REQUEST: Final = 64  # characters of its id
 
 
 async def spawn(call: MethodCall) -> Mapping[str, Any]:
-    """Start a command; its arguments, environment, directory and stdin follow the request."""
-    size = call.params.number("payload_bytes", 0, LARGEST_PAYLOAD)
-    payload = await call.connection.read_payload(size)
-    fds = call.connection.take_fds()
+    """Start a command; its arguments, environment, directory and stdin came with the request."""
+    payload_size(call.params)  # a payload that is refused was not read
+    payload, fds = call.connection.take_payload(), call.connection.take_fds()
     try:
         options = _spawn_options(call.params, payload, fds)
         hangs_up = call.params.flag("hangup")
@@ -79,7 +75,7 @@ def _request(params: Params) -> CorrelationId | None:
     return CorrelationId(request)
 
 
-def _spawn_options(params: Params, payload: bytes, fds: list[int]) -> PassedOptions:
+def _spawn_options(params: Params, payload: bytes, fds: Sequence[int]) -> PassedOptions:
     argv, env = decode_payload(
         payload, params.number("argc", 1, 1 << 20), params.number("envc", 0, 1 << 20)
     )
@@ -271,11 +267,11 @@ async def events(call: MethodCall) -> MethodReply:
         with stream:
             async for event in _past(call.manager, now if since is None else since + missed, now):
                 if isinstance(event, MissedEvents) or stream.wants(event):
-                    await call.connection.send(_notification(event))
+                    await _notify(call.connection, event)
             if follow:
                 async for event_or_gap in stream:
-                    await call.connection.send(_notification(event_or_gap))
-        await call.connection.send(encode_notification("end", {}))
+                    await _notify(call.connection, event_or_gap)
+        await call.connection.notify("end", {})
 
     result = {"missed": missed, "epoch": call.manager.epoch, "last_seq": now}
     return MethodReply(result, upgrade=send_all, undo=stream.close)
@@ -295,10 +291,11 @@ async def _past(
         seq += missed + len(page)
 
 
-def _notification(event: EventEnvelope | MissedEvents) -> bytes:
+async def _notify(connection: ClientConnection, event: EventEnvelope | MissedEvents) -> None:
     if isinstance(event, MissedEvents):
-        return encode_notification("missed", {"count": event.count})
-    return encode_notification("event", event.as_json())
+        await connection.notify("missed", {"count": event.count})
+    else:
+        await connection.notify("event", event.as_json())
 
 
 async def status(call: MethodCall) -> Mapping[str, Any]:

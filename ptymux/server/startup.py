@@ -16,7 +16,7 @@ from ptymux.handover.snapshot import Greeting
 from ptymux.link.server_link import ServerLink
 from ptymux.manager.server_manager import ServerManager
 from ptymux.posix.memory import map_ring_memory, raise_open_files_limit
-from ptymux.posix.reserve_fds import keep_reserve_fds
+from ptymux.posix.reserve_fds import keep_reserve
 from ptymux.posix.runtime import state_path
 from ptymux.server.app import App
 from ptymux.server.orphan_cleanup import reconcile
@@ -34,7 +34,7 @@ def serve(path: str, link: socket.socket, listener: socket.socket) -> None:
     _log.addHandler(_log_handler(state_path(path, "log")))
     _log.setLevel(logging.INFO)
     raise_open_files_limit()
-    keep_reserve_fds()
+    keep_reserve()
     asyncio.run(_serve(path, link, listener))
 
 

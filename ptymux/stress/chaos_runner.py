@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ptymux.client.attachment import RETRY_SECONDS, Attachment
+from ptymux.client.attach_request import AttachRequest
+from ptymux.client.attachment import Attachment
 from ptymux.client.event_follower import EventFollower
-from ptymux.client.reconnect import attach_to, connect_patiently, is_readable
+from ptymux.client.followed_stream import attach_to
+from ptymux.client.reconnect import RETRY_SECONDS, ServerReconnect
 from ptymux.client.requests import Requests
 from ptymux.core.model import SpawnOptions
 from ptymux.core.notifications import BufferStats
@@ -73,8 +75,10 @@ class _ChaosReader:
         self._missed = 0  # just before the next part
         self._asked = self._started = time.monotonic()
         self._is_stopping = False
-        stream = attach_to(path, pty_id, 0, plan.kind.value, lifeline=True, hangup=True)
-        self._attachment = Attachment(path, stream, plan.kind.value, wants_input=False, hangup=True)
+        request = AttachRequest(
+            pty_id, plan.kind.value, offset=0, wants_input=False, lifeline=True, hangup=True
+        )
+        self._attachment = Attachment(path, attach_to(path, request), request)
         self._thread = threading.Thread(target=self._run, name=plan.name)
 
     @property
@@ -113,7 +117,7 @@ class _ChaosReader:
                 self._take(self._attachment.pending())
             else:
                 time.sleep(RETRY_SECONDS)
-        elif is_readable(stream, time.monotonic() + _STOP_SECONDS):
+        elif stream.wait(time.monotonic() + _STOP_SECONDS):
             self._take(self._attachment.receive())
 
     def _take(self, frames: Sequence[Frame]) -> None:
@@ -177,7 +181,7 @@ class _ChaosRun:
             on_full=plan.on_full,
             plain_output=True,
         )
-        with connect_patiently(self._path) as connection:
+        with ServerReconnect(self._path).wait() as connection:
             spawned = connection.spawn(options, hangup=True)
             return _ChaosReader(plan, total, self._path, spawned["pty"]["pty_id"])
 
@@ -215,7 +219,7 @@ class _ChaosRun:
 
     def _look(self, seconds: float, *, is_stuck: bool) -> ChaosMeasured:
         """Ask the last server what it knows."""
-        with Requests(connect_patiently(self._path)) as requests:
+        with Requests(ServerReconnect(self._path).wait()) as requests:
             status = requests.ask("status")
             stats = {reader.pty_id: self._stats(requests, reader) for reader in self._readers}
         dropped, missed = self._overflows()

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ptymux.client.autostart import start_server
-from ptymux.client.reconnect import connect_patiently
+from ptymux.client.reconnect import ServerReconnect
 from ptymux.errors import PtymuxError
 
 __all__ = ["kill_server", "private_server", "undisturbed"]
@@ -57,7 +57,7 @@ def _end_server(path: str) -> None:
     """End keeper, server and children; return once they are gone."""
     processes = []
     try:
-        with contextlib.suppress(PtymuxError), connect_patiently(path) as connection:
+        with contextlib.suppress(PtymuxError), ServerReconnect(path).wait() as connection:
             found = connection.call("status")
             for name in ("pid", "keeper_pid"):
                 with contextlib.suppress(OSError):
@@ -86,7 +86,7 @@ def _have_ended(pidfds: Sequence[int], seconds: float) -> bool:
 
 def kill_server(path: str) -> None:
     """Kill the server behind the socket `path`; return once it is gone."""
-    with connect_patiently(path) as connection:
+    with ServerReconnect(path).wait() as connection:
         pidfd = os.pidfd_open(connection.server["pid"])
         try:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)

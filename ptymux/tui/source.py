@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ptymux.client.listing import Listing
 from ptymux.client.server_connection import HELLO_SECONDS, ServerConnection
+from ptymux.core.windows import Windows
 from ptymux.errors import (
     ConnectionClosedError,
     LimitReachedError,
@@ -22,16 +23,14 @@ from ptymux.errors import (
     PtymuxError,
     UnreachableError,
 )
-from ptymux.protocol.framing import LineDecoder
-from ptymux.protocol.messages import Failure, Notification, Reply, decode_answer, encode_request
+from ptymux.protocol.messages import Failure, Notification, Reply
+from ptymux.protocol.session import ClientSession
 from ptymux.tui.choice import Call
 from ptymux.tui.pty_samples import Model
 from ptymux.tui.recent_events import TOPICS, News
 
 __all__ = ["NO_PTYS", "Source", "last_events"]
 
-_RECONNECT_SECONDS: Final = 0.5  # for a hello; nothing is drawn meanwhile
-_LATE_SECONDS: Final = 2.0  # after which a server is said not to answer
 _PATIENCE_SECONDS: Final = 3.0  # for which rows outlive the server that had them
 _PAST: Final = 200  # events that were before we came
 _READ: Final = 256 * 1024
@@ -42,14 +41,13 @@ _Answer = Reply | Failure | Notification
 
 
 class Channel:
-    """A connection whose answers are fetched when they are here."""
+    """A connection that is never waited for: its answers are taken when they are here."""
 
     def __init__(self, connection: ServerConnection) -> None:
         self._sock, piece = connection.upgrade()
         self._sock.setblocking(False)
-        self._lines = LineDecoder()
-        self._lines.feed(piece)
-        self._last_id = 0
+        self._session = ClientSession()
+        self._session.feed(piece)
 
     def fileno(self) -> int:
         """Return the fd to wait for."""
@@ -61,21 +59,20 @@ class Channel:
 
     def ask(self, method: str, **params: object) -> None:
         """Send a request; raises ConnectionClosedError when nobody takes it."""
-        self._last_id += 1
-        request = encode_request(self._last_id, method, params)
+        (request,) = self._session.request(method, params)
         try:
-            sent = self._sock.send(request, socket.MSG_NOSIGNAL)
+            sent = self._sock.send(request.data, socket.MSG_NOSIGNAL)
         except OSError as error:
             raise ConnectionClosedError("the server takes no request") from error
-        if sent < len(request):
+        if sent < len(request.data):
             raise ConnectionClosedError("the server takes no more requests")
 
     def answers(self) -> list[_Answer]:
-        """Return what has come.
+        """Return the answers that are here and were not returned before.
 
         Raises:
-            ConnectionClosedError: the server hung up, after what was returned before.
-            ProtocolError: it said what cannot be understood.
+            ConnectionClosedError: the server has closed the connection, and all was returned.
+            ProtocolError: it sent something that is no answer.
         """
         try:
             piece = self._sock.recv(_READ)
@@ -85,11 +82,11 @@ class Channel:
             piece = b""
         if not piece:
             raise ConnectionClosedError("the server closed the connection")
-        self._lines.feed(piece)
+        self._session.feed(piece)
         return self._take()
 
     def _take(self) -> list[_Answer]:
-        return [decode_answer(line) for line in iter(self._lines.next_line, None)]
+        return list(iter(self._session.next_answer, None))
 
 
 class Source:
@@ -107,8 +104,10 @@ class Source:
         news: News,
         on_change: Callable[[], None],
         on_message: Callable[[str], None],
+        windows: Windows,
     ) -> None:
         self._path = path
+        self._windows = windows
         self._selector = selector
         self._model = model
         self._news = news
@@ -147,13 +146,13 @@ class Source:
             return
         if self._asked_at is None:
             self._begin_sample()
-        elif time.monotonic() - self._asked_at > _LATE_SECONDS:
+        elif time.monotonic() - self._asked_at > self._windows.no_answer:
             self._say_trouble("no answer")
 
     def act(self, call: Call) -> None:
         """Ask the server for an action; `on_message` gets how it ended."""
         try:
-            channel = Channel(ServerConnection(self._path, _RECONNECT_SECONDS))
+            channel = Channel(ServerConnection(self._path, self._windows.hello))
         except PtymuxError as error:
             self._on_message(str(error))
             return
@@ -169,7 +168,7 @@ class Source:
 
     def _connect(self) -> None:
         try:
-            connection = ServerConnection(self._path, _RECONNECT_SECONDS)
+            connection = ServerConnection(self._path, self._windows.hello)
             epoch = connection.server.get("epoch", "")
             self._samples = Channel(connection)
             self._watch(self._samples, self._read_sample)
@@ -193,9 +192,9 @@ class Source:
             if self._epoch:
                 self._news.forget()
             self._epoch = epoch
-            last = last_events(self._path, 0, self._news, _RECONNECT_SECONDS)
+            last = last_events(self._path, 0, self._news, self._windows.hello)
             self._news.last_seq = max(0, last - _PAST)
-        self._events = Channel(ServerConnection(self._path, _RECONNECT_SECONDS))
+        self._events = Channel(ServerConnection(self._path, self._windows.hello))
         self._watch(self._events, self._read_events)
         self._events.ask("events", since=self._news.last_seq, topics=TOPICS, follow=True)
 

@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import Self
 
 from ptymux.errors import PtymuxError
-from ptymux.protocol.framing import Frame, FrameDecoder, LineDecoder
+from ptymux.protocol.framing import Frame, FrameDecoder
+from ptymux.protocol.lines import LineDecoder
 from ptymux.protocol.messages import Request, decode_request, encode_error, encode_result
 from tests.timing import deadline_seconds
 

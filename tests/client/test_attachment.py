@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.attachment import Attachment
 from ptymux.client.stream import Lifeline, Stream, unseen
 from ptymux.protocol.framing import Exit, Frame, Gap, Out, Taken
@@ -35,7 +36,7 @@ def attachment() -> Iterator[tuple[Attachment, Peers]]:
     line_end, engine = socket.socketpair()
     lifeline = Lifeline(line_end.detach())
     stream = Stream(stream_end, pty={"pty_id": "pty_1"}, lifeline=lifeline)
-    attached = Attachment("/nowhere", stream)
+    attached = Attachment("/nowhere", stream, AttachRequest("pty_1"))
     with server, engine:
         yield attached, Peers(server, engine)
         attached.close(detach=False)

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from ptymux.client.cut_lines import Lines
-from ptymux.client.input_channel import Typist
+from ptymux.client.input_channel import InputChannel
 from ptymux.client.stream import Lifeline
 from ptymux.errors import ConnectionClosedError, InputCutError, InvalidStateError
 from tests.client.stub import engine_end
@@ -35,11 +35,11 @@ def test_a_lifeline_is_opened_when_there_is_none() -> None:
     line, engine = lifeline()
     opened: list[Lifeline] = [line]
 
-    with engine, Typist("p", None, opened.pop) as typist:
-        typist.send(b"", LINES)
+    with engine, InputChannel("p", None, opened.pop) as channel:
+        channel.send(b"", LINES)
         assert opened
-        typist.send(b"ab", LINES)
-        typist.send(b"c", LINES)
+        channel.send(b"ab", LINES)
+        channel.send(b"c", LINES)
         assert engine.recv(10) == b"abc"
 
 
@@ -49,12 +49,12 @@ def test_input_goes_on_through_another_lifeline_when_the_keeper_died(
     first, dying = lifeline()
     second, engine = lifeline()
 
-    with engine, Typist("p", first, lambda: second) as typist:
-        typist.send(b"a", LINES)
+    with engine, InputChannel("p", first, lambda: second) as channel:
+        channel.send(b"a", LINES)
         dying.recv(1)
         dying.close()
         with caplog.at_level(logging.WARNING, "ptymux"):
-            typist.send(b"b", LINES)
+            channel.send(b"b", LINES)
         assert engine.recv(10) == b"b"
 
     assert "PTY p: the keeper died: how much input arrived is unknown" in caplog.text
@@ -63,24 +63,24 @@ def test_input_goes_on_through_another_lifeline_when_the_keeper_died(
 def test_input_after_the_end_of_the_pty_is_refused() -> None:
     line, engine = lifeline()
 
-    with Typist("p", line, ended_pty) as typist:
+    with InputChannel("p", line, ended_pty) as channel:
         with engine:
             engine.send((0).to_bytes(8, "little"))
         with pytest.raises(InvalidStateError):
-            typist.send(b"a", LINES)
+            channel.send(b"a", LINES)
 
 
 def test_input_that_is_cut_by_the_end_tells_how_much_was_taken() -> None:
     fd, engine = engine_end(take=5000)
 
-    with Typist("p", Lifeline(fd), ended_pty) as typist:
-        typist.send(b"x" * 1000, LINES)
+    with InputChannel("p", Lifeline(fd), ended_pty) as channel:
+        channel.send(b"x" * 1000, LINES)
         with pytest.raises(InputCutError) as cut:
-            typist.send(b"x" * 1_000_000, LINES)
+            channel.send(b"x" * 1_000_000, LINES)
         engine.join()
         assert (cut.value.taken, cut.value.size) == (5000, 1_001_000)
         with pytest.raises(InvalidStateError):
-            typist.send(b"x", LINES)
+            channel.send(b"x", LINES)
 
 
 def test_input_under_way_when_the_keeper_dies_is_unknown() -> None:
@@ -92,8 +92,11 @@ def test_input_under_way_when_the_keeper_dies_is_unknown() -> None:
 
     engine = threading.Thread(target=die)
     engine.start()
-    with Typist("p", line, never) as typist, pytest.raises(ConnectionClosedError, match="unknown"):
-        typist.send(b"x" * 1_000_000, LINES)
+    with (
+        InputChannel("p", line, never) as channel,
+        pytest.raises(ConnectionClosedError, match="unknown"),
+    ):
+        channel.send(b"x" * 1_000_000, LINES)
     engine.join()
 
 
@@ -104,7 +107,7 @@ def test_lines_count_what_was_sent_before(monkeypatch: pytest.MonkeyPatch) -> No
         looked.append(pid)
         return False
 
-    monkeypatch.setattr("ptymux.posix.tty.collects_lines", collects)
+    monkeypatch.setattr("ptymux.posix.tty.process_is_canonical", collects)
     lines = Lines(7)
 
     lines.check(b"x" * 4000)

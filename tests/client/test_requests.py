@@ -1,26 +1,25 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ptymux.client import reconnect
+from ptymux.client.reconnect import RetryPolicy
 from ptymux.client.requests import Requests
 from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import ConnectionClosedError
+from tests.client.clock import FakeClock
 from tests.client.stub import Peer, StubServer
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconnect, "_AWAY_SECONDS", 0.3)
-    monkeypatch.setattr(reconnect, "_SERVED_SECONDS", 0.1)
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Iterator[Requests]:
+def asked(tmp_path: Path, clock: FakeClock) -> Iterator[Requests]:
     """Requests to a server that is there all the time."""
 
     def serve(peer: Peer) -> None:
@@ -28,7 +27,8 @@ def asked(tmp_path: Path) -> Iterator[Requests]:
         peer.receive()
 
     path = str(tmp_path / "s")
-    with StubServer(path, serve), Requests(ServerConnection(path)) as asked:
+    policy = RetryPolicy(clock=clock)
+    with StubServer(path, serve), Requests(ServerConnection(path), policy) as asked:
         yield asked
 
 
@@ -36,22 +36,31 @@ def broken(_connection: ServerConnection) -> str:
     raise ConnectionClosedError("the server is gone")
 
 
-@pytest.mark.usefixtures("quick")
-def test_each_server_that_served_for_a_while_may_have_a_successor(asked: Requests) -> None:
+def test_each_server_that_served_for_a_while_may_have_a_replacement(
+    asked: Requests, clock: FakeClock
+) -> None:
     served = 0
 
     def wait(connection: ServerConnection) -> str:
         nonlocal served
         served += 1
-        threading.Event().wait(
-            0.2
-        )  # what it serves, which takes longer in all than one is waited for
+        clock.sleep(4.0)  # what it serves, which takes longer in all than one may be away
         return "done" if served == 4 else broken(connection)
 
     assert asked.repeating(wait) == "done"
 
 
-@pytest.mark.usefixtures("quick")
-def test_servers_that_go_away_at_once_are_given_up(asked: Requests) -> None:
-    with pytest.raises(ConnectionClosedError, match="did not come back"):
+def test_servers_that_go_away_at_once_are_given_up(asked: Requests, clock: FakeClock) -> None:
+    with pytest.raises(ConnectionClosedError, match="did not come back within 10 s"):
         asked.repeating(broken)
+
+    assert sum(clock.slept) == pytest.approx(10.0, abs=0.1)
+
+
+def test_a_request_after_closing_is_refused_at_once(asked: Requests, clock: FakeClock) -> None:
+    asked.close()
+
+    for ask in (lambda: asked.ask("status"), asked.connection):
+        with pytest.raises(ConnectionClosedError, match="was closed"):
+            ask()
+    assert clock.slept == []

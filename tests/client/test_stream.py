@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import Lifeline, Stream, attach, open_input, send
 from ptymux.errors import (
@@ -206,7 +207,7 @@ def test_attaching_turns_the_connection_into_frames_and_brings_a_lifeline(tmp_pa
     with (
         StubServer(path, serve),
         ServerConnection(path) as connection,
-        attach(connection, "web", kind="lossless", offset=5, cols=80, rows=24) as stream,
+        attach(connection, AttachRequest("web", "lossless", 5, cols=80, rows=24)) as stream,
     ):
         assert stream.pty == {"pty_id": "pty_1"}
         assert stream.pending() == [Out(5, b"at once")]
@@ -230,8 +231,8 @@ def test_a_refused_attach_leaves_the_connection_usable(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     with StubServer(path, serve), ServerConnection(path) as connection:
         with pytest.raises(UnknownPtyError):
-            attach(connection, "web")
-        with attach(connection, "3", wants_input=False) as stream:
+            attach(connection, AttachRequest("web"))
+        with attach(connection, AttachRequest("3", wants_input=False)) as stream:
             assert stream.lifeline is None
             assert list(stream) == [END]
 
@@ -253,7 +254,7 @@ def test_a_reply_without_an_offset_is_refused_and_leaks_nothing(
         ServerConnection(path) as connection,
         pytest.raises(ProtocolError, match="offset"),
     ):
-        attach(connection, "web")
+        attach(connection, AttachRequest("web"))
 
 
 # Lifelines --------------------------------------------------------------------------------------
@@ -301,6 +302,27 @@ def test_a_keeper_that_died_leaves_it_unknown_what_was_taken() -> None:
 
         with pytest.raises(ConnectionClosedError, match="unknown"):
             lifeline.finish()
+
+
+def test_a_lifeline_has_ended_once_the_other_side_sends_no_more() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, Lifeline(theirs.detach()) as lifeline:
+        assert not lifeline.has_ended()
+
+        ours.sendall(Out(0, b"x").encode())
+        assert not lifeline.has_ended()  # an echo that nobody has read yet
+
+        ours.sendall((7).to_bytes(8, "little"))
+        ours.shutdown(socket.SHUT_RDWR)  # a replaced keeper's server may hold a duplicate
+        assert lifeline.has_ended()
+
+
+def test_a_lifeline_has_ended_once_its_keeper_died() -> None:
+    ours, theirs = socket.socketpair()
+    with Lifeline(theirs.detach()) as lifeline:
+        ours.close()
+
+        assert lifeline.has_ended()
 
 
 def serve_input(take: int | None) -> tuple[list[object], Callable[[Peer], None]]:

@@ -33,8 +33,10 @@ from ptymux.errors import ProtocolError as Refused
 from ptymux.handover.state_file import StateFile, read_proofs
 from ptymux.handover.wire import Inbox, Outbox
 from ptymux.protocol.framing import HEADER_SIZE as FRAME_HEADER
-from ptymux.protocol.framing import LARGEST_FRAME, FrameDecoder, LineDecoder
-from ptymux.protocol.messages import Params, agree, decode_answer, decode_payload, decode_request
+from ptymux.protocol.framing import LARGEST_FRAME, FrameDecoder
+from ptymux.protocol.lines import LineDecoder
+from ptymux.protocol.messages import decode_answer, decode_payload, decode_request
+from ptymux.protocol.params import Params, agree
 
 __all__ = ["TARGETS", "Target"]
 
@@ -309,7 +311,7 @@ def event_log(
             missed, events = log.since(0)
             assert missed + len(events) == log.last_seq
         with suppress(InvalidValueError):
-            log.unsettled()
+            log.after_checkpoint()
         Bus(log.epoch, log).publish(Topic.RESIZED, id="new", at=2.0, payload={})
 
 

@@ -13,7 +13,7 @@ from ptymux.core.ring import RingBuffer
 from ptymux.engine.engine import SpawnedPty
 from ptymux.engine.reports import Closed, Exited, Output, Report, Suspended
 from ptymux.errors import LinkClosedError, UnknownPtyError
-from ptymux.link.in_process import OnReport
+from ptymux.link.interface import OnReport
 from ptymux.posix.process import ExitStatus
 
 __all__ = ["FakeChild", "FakeEngine"]

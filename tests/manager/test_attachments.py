@@ -106,13 +106,13 @@ def test_consumers_without_a_reader_are_expected_until_they_are_back_or_gone() -
         kinds = {1: ReaderKind.CONSUMER, 2: ReaderKind.LOSSLESS, 3: ReaderKind.OBSERVER}
         attachments.restore(kinds, NoOwner())
         attachments.expect_readers(wait=True)
-        assert (flow.buffer.expected, flow.buffer.is_waiting) == (2, True)
+        assert (flow.buffer.expected, flow.buffer.defers_losses) == (2, True)
 
         assert attachments.come_back(1) == 1
-        assert (flow.buffer.expected, flow.buffer.is_waiting) == (1, True)
+        assert (flow.buffer.expected, flow.buffer.defers_losses) == (1, True)
         attachments.end(2)
 
-        assert (flow.buffer.expected, flow.buffer.is_waiting) == (0, False)
+        assert (flow.buffer.expected, flow.buffer.defers_losses) == (0, False)
         assert attachments.kinds == {1: ReaderKind.CONSUMER, 3: ReaderKind.OBSERVER}
 
     run(test)

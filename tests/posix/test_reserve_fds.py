@@ -9,16 +9,21 @@ import pytest
 
 from ptymux.errors import OutOfResourcesError
 from ptymux.posix.process import ProcessId, send, session_members, start_time
-from ptymux.posix.reserve_fds import SPARE_FILES, keep_reserve_fds, reserve_fds, with_reserve_fds
+from ptymux.posix.reserve_fds import (
+    RESERVE_SIZE,
+    keep_reserve,
+    released_reserve,
+    retry_with_reserve,
+)
 from tests.posix.conftest import Start, soft_limit_of_open_files
 
 
 @pytest.fixture
 def kept() -> Iterator[None]:
     """Spare files, as a server has them."""
-    keep_reserve_fds()
+    keep_reserve()
     yield
-    keep_reserve_fds(0)
+    keep_reserve(0)
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def test_without_spare_files_a_shortage_stays_one() -> None:
         raise OutOfResourcesError("open files", "x")
 
     with pytest.raises(OutOfResourcesError):
-        with_reserve_fds(work)
+        retry_with_reserve(work)
 
 
 @pytest.mark.requirement("FR-004")
@@ -63,6 +68,6 @@ def test_with_them_a_process_is_found_and_signalled_though_no_file_can_be_opened
 
 def test_what_was_lent_is_held_again(kept: None) -> None:
     before = fds()
-    with reserve_fds():
-        assert fds() == before - SPARE_FILES
+    with released_reserve():
+        assert fds() == before - RESERVE_SIZE
     assert fds() == before

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ptymux.errors import PtymuxError, UnknownPtyError
 from ptymux.protocol.framing import Exit, Out, Ping
-from ptymux.protocol.messages import Params, Request, decode_payload
+from ptymux.protocol.messages import Request, decode_payload
+from ptymux.protocol.params import Params
 from tests.client.stub import Peer, StubServer, engine_end
 from tests.protocol import foreign_client
 

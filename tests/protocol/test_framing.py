@@ -1,4 +1,4 @@
-"""Lines and frames, fed in any pieces, also with junk."""
+"""Frames, fed in any pieces, also with junk."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 import ptymux.protocol
 from ptymux.errors import ProtocolError
+from ptymux.protocol.frame_header import encode_taken
 from ptymux.protocol.framing import (
     HEADER_SIZE,
     LARGEST_DATA,
     LARGEST_FRAME,
-    LARGEST_LINE,
     Ack,
     Detach,
     Exit,
@@ -24,7 +24,6 @@ from ptymux.protocol.framing import (
     FrameDecoder,
     Gap,
     In,
-    LineDecoder,
     Out,
     Ping,
     Redraw,
@@ -33,6 +32,7 @@ from ptymux.protocol.framing import (
     only_out,
     out_header,
 )
+from tests.protocol.pieces import CUTS, pieces
 
 U64 = st.integers(0, (1 << 64) - 1)
 U16 = st.integers(0, (1 << 16) - 1)
@@ -49,104 +49,10 @@ FRAMES = st.one_of(
     st.builds(Detach),
     st.builds(Taken, U64),
 )
-CUTS = st.lists(st.integers(1, 40))
-
-
-def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
-    """Cut `data` into pieces of these sizes, what is left at the end."""
-    found, at = [], 0
-    for size in cuts:
-        found.append(data[at : at + size])
-        at += size
-    return [*found, data[at:]]
-
-
-def lines_of(decoder: LineDecoder, parts: list[bytes]) -> list[bytes]:
-    lines = []
-    for part in parts:
-        decoder.feed(part)
-        lines += list(iter(decoder.next_line, None))
-    return lines
 
 
 def frames_of(decoder: FrameDecoder, parts: list[bytes]) -> list[Frame]:
     return [frame for part in parts for frame in decoder.feed(part)]
-
-
-# Lines ------------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.binary(max_size=60).map(lambda line: line.replace(b"\n", b""))), SMALL, CUTS)
-def test_lines_come_out_whole_however_they_are_cut(
-    lines: list[bytes], rest: bytes, cuts: list[int]
-) -> None:
-    rest = rest.replace(b"\n", b"")
-    data = b"".join(line + b"\n" for line in lines) + rest
-    decoder = LineDecoder()
-
-    assert lines_of(decoder, pieces(data, cuts)) == lines
-    assert decoder.take_rest() == rest
-
-
-@given(st.binary(max_size=300), st.binary(max_size=300), CUTS)
-def test_a_payload_is_what_follows_the_line_whatever_it_is(
-    payload: bytes, rest: bytes, cuts: list[int]
-) -> None:
-    decoder = LineDecoder()
-    line = taken = None
-    for part in pieces(b"spawn\n" + payload + rest, cuts):
-        decoder.feed(part)
-        line = decoder.next_line() if line is None else line
-        if line is not None and taken is None:
-            taken = decoder.take_payload(len(payload))
-
-    assert (line, taken, decoder.take_rest()) == (b"spawn", payload, rest)
-
-
-def test_a_payload_may_be_larger_than_a_line() -> None:
-    decoder = LineDecoder(largest=8)
-    payload = b"x" * 100
-
-    for byte in payload:
-        assert decoder.take_payload(100) is None
-        decoder.feed(bytes((byte,)))
-
-    assert decoder.take_payload(100) == payload
-
-
-def test_a_line_of_the_largest_size_is_taken_and_one_byte_more_is_not() -> None:
-    decoder = LineDecoder(largest=8)
-
-    decoder.feed(b"1234567\n12345678\n")
-
-    assert decoder.next_line() == b"1234567"
-    with pytest.raises(ProtocolError, match="longer than 8 bytes"):
-        decoder.next_line()
-
-
-@given(st.integers(1, 64))
-def test_a_line_without_an_end_is_refused_before_more_of_it_is_held(size: int) -> None:
-    decoder = LineDecoder(largest=64)
-    for _ in range(0, 64 - size, size):
-        decoder.feed(b"x" * size)
-        assert decoder.next_line() is None
-
-    decoder.feed(b"x" * size * 2)
-
-    with pytest.raises(ProtocolError, match="longer than 64 bytes"):
-        decoder.next_line()
-    assert LARGEST_LINE == 1 << 20
-
-
-def test_requests_sent_far_ahead_of_their_answers_are_refused() -> None:
-    decoder = LineDecoder(largest=8)
-    decoder.feed(b"a\n" * 5)
-
-    with pytest.raises(ProtocolError, match="sent ahead"):
-        decoder.feed(b"a\n")
-
-
-# Frames -----------------------------------------------------------------------------------------
 
 
 @given(st.lists(FRAMES), CUTS)
@@ -192,6 +98,11 @@ def test_a_header_and_the_output_are_a_frame(offset: int, data: bytes) -> None:
     assert out_header(offset, len(data)) + data == Out(offset, data).encode()
 
 
+@given(U64)
+def test_what_a_keeper_sends_at_the_end_of_a_lifeline_is_a_frame(size: int) -> None:
+    assert encode_taken(size) == Taken(size).encode()
+
+
 @given(st.one_of(FRAMES, st.builds(Out, U64, SMALL)), SMALL)
 def test_only_a_whole_output_by_itself_is_one(frame: Frame, more: bytes) -> None:
     data = frame.encode()
@@ -235,12 +146,9 @@ def test_a_frame_that_lacks_something_is_refused(number: int) -> None:
 
 
 @given(st.binary(max_size=2000), CUTS)
-def test_junk_becomes_lines_frames_or_a_protocol_error(junk: bytes, cuts: list[int]) -> None:
-    parts = pieces(junk, cuts)
+def test_junk_becomes_frames_or_a_protocol_error(junk: bytes, cuts: list[int]) -> None:
     with suppress(ProtocolError):
-        lines_of(LineDecoder(largest=100), parts)
-    with suppress(ProtocolError):
-        frames_of(FrameDecoder(), parts)
+        frames_of(FrameDecoder(), pieces(junk, cuts))
 
 
 def test_a_value_shows_no_input_and_equals_only_its_like() -> None:

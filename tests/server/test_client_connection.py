@@ -1,8 +1,9 @@
-"""What a client does not take yet: in order, whole, and taken back only where nothing went."""
+"""What a client sends, and what it does not take yet: in order, whole, taken back if not begun."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -46,6 +47,60 @@ def run(test: Callable[[ClientConnection, socket.socket], Awaitable[None]]) -> N
             await test(connection, theirs)
 
     asyncio.run(whole())
+
+
+SPAWN = b'{"id":1,"method":"spawn","params":{"payload_bytes":3}}\n'
+
+
+def test_a_payload_and_its_fds_are_passed_on_once() -> None:
+    async def test(connection: ClientConnection, theirs: socket.socket) -> None:
+        connection.greet(1)
+        theirs.send(SPAWN + b"a")
+        request = asyncio.create_task(connection.next_request())
+        with open(os.devnull) as file:
+            socket.send_fds(theirs, [b"bc"], [file.fileno()])
+
+        assert (await request).method == "spawn"
+        assert (connection.take_payload(), connection.take_payload()) == (b"abc", b"")
+        (fd,) = connection.take_fds()
+        os.close(fd)
+        assert connection.take_fds() == ()
+
+    run(test)
+
+
+def test_fds_that_nobody_asked_for_are_closed() -> None:
+    async def test(connection: ClientConnection, theirs: socket.socket) -> None:
+        reader, writer = os.pipe()
+        socket.send_fds(theirs, [b'{"id":1,"method":"status"}\n'], [writer])
+        assert (await connection.next_request()).fds == ()
+        theirs.send(b"frames")
+        assert await connection.read_bytes() == b"frames"
+        socket.send_fds(theirs, [b"more"], [writer])
+        assert await connection.read_bytes() == b"more"
+        os.close(writer)
+
+        assert os.read(reader, 1) == b""  # nobody has the other end
+        os.close(reader)
+
+    run(test)
+
+
+def test_a_client_that_sends_far_ahead_is_read_a_little_ahead() -> None:
+    async def test(connection: ClientConnection, theirs: socket.socket) -> None:
+        request = b'{"id":1,"method":"status"}\n'
+        sending = asyncio.create_task(
+            asyncio.get_running_loop().sock_sendall(theirs, request * 60_000)
+        )
+        for _ in range(30_000):
+            assert (await connection.next_request()).id == 1
+            assert connection._session.ahead <= 2 << 16
+        assert not sending.done()
+        for _ in range(30_000):
+            await connection.next_request()
+        await sending
+
+    run(test)
 
 
 def test_what_was_begun_is_sent_to_its_end_though_its_sender_gave_up() -> None:

@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.blocking import Client, connect
+from ptymux.client.followed_stream import attach_to
 from ptymux.client.pty_reader import PtyReader
-from ptymux.client.reconnect import attach_to
 from ptymux.core.model import KIB
 from ptymux.errors import ConnectionClosedError, NoServerError, UnknownPtyError, UnreachableError
 from ptymux.stress.child import ChildKind, argv
@@ -108,7 +109,8 @@ class Follower(_Inhabitant):
 
     def live(self) -> None:
         """Read; a lossless one takes its time, so that its child is held."""
-        with PtyReader(self.path, self.pty_id, offset=0, kind=self.kind) as reader:
+        request = AttachRequest.to_read(self.pty_id, self.kind, 0)
+        with PtyReader(self.path, request) as reader:
             asked = time.monotonic()
             while not self.stop.is_set():
                 part = reader.read(timeout=0.5)
@@ -168,13 +170,7 @@ class Visitor(_Inhabitant):
     def attach(self, _client: Client) -> None:
         """Attach with input, read a little, and vanish."""
         try:
-            stream = attach_to(
-                self.path,
-                self.chance.choice(self.everybody),
-                "oldest",
-                "consumer",
-                wants_input=True,
-            )
+            stream = attach_to(self.path, AttachRequest(self.chance.choice(self.everybody)))
         except PASSING:
             return
         stream.close()

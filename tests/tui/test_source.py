@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ptymux.core.windows import Windows
 from ptymux.errors import LimitReachedError
 from ptymux.tui.pty_samples import Model
 from ptymux.tui.recent_events import News
@@ -23,7 +24,7 @@ class Seen:
         self.told: list[str] = []
         self.selector = selectors.DefaultSelector()
         self.source = Source(
-            path, self.selector, Model(), News(), lambda: None, lambda text: self.told.append(text)
+            path, self.selector, Model(), News(), lambda: None, self.told.append, Windows()
         )
 
     def turn_until(self, condition: Callable[[], bool]) -> None:

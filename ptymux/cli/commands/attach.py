@@ -1,4 +1,4 @@
-"""`ptymux attach`: a PTY that is there already, on this terminal."""
+"""`ptymux attach`: shows a PTY that is there already on this terminal, and types into it."""
 
 from __future__ import annotations
 
@@ -52,10 +52,13 @@ def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
     from ptymux.cli.output.exit_summary import exit_code, summary, title
     from ptymux.cli.terminal.sizes import terminal_size
     from ptymux.cli.terminal.viewer import Viewer
+    from ptymux.client.attach_request import AttachRequest
     from ptymux.client.attachment import Attachment
     from ptymux.client.stream import attach as attach_stream
     from ptymux.core.model import ENDED_STATES
+    from ptymux.core.windows import Windows
 
+    windows = Windows.from_environment(os.environ)
     connection = connect()
     with connection:
         found: dict[str, Any] = connection.call("get", pty=pty)["pty"]
@@ -65,8 +68,7 @@ def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
             print_message(summary(found), prefix="")
             return exit_code(found)
         size = None if read_only else terminal_size()
-        stream = attach_stream(
-            connection,
+        request = AttachRequest(
             found["pty_id"],
             offset="now",
             wants_input=not read_only,
@@ -74,13 +76,14 @@ def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
             cols=None if size is None else size.cols,
             rows=None if size is None else size.rows,
         )
+        stream = attach_stream(connection, request)
     name = f"{found['number']} ({title(found)})"
     with stream:
         print_message(f"[attached to {name}; {keys.shown} detaches]", prefix="")
         if size is None:
             stream.redraw()
-        attachment = Attachment(chosen_path(), stream, wants_input=not read_only)
-        viewer = Viewer(attachment, keys, read_only=read_only)
+        attachment = Attachment(chosen_path(), stream, request)
+        viewer = Viewer(attachment, keys, windows, read_only=read_only)
         status = viewer.run()
     if viewer.end is not None:
         print_message(summary(viewer.end), prefix="")

@@ -1,4 +1,4 @@
-"""`ptymux dashboard`: all PTYs at a glance, live on a terminal, else as one picture."""
+"""`ptymux dashboard`: shows all PTYs at a glance, live on a terminal, else once."""
 
 from __future__ import annotations
 
@@ -62,9 +62,11 @@ def dashboard(lane: str | None, sort: str, once: bool, svg: str | None, as_json:
         _sample(overview)
         _print(overview)
     else:
+        from ptymux.core.windows import Windows
         from ptymux.tui.overview_loop import OverviewLoop
 
-        return OverviewLoop(chosen_path(), overview, _glyphs()).run()
+        windows = Windows.from_environment(os.environ)
+        return OverviewLoop(chosen_path(), overview, _glyphs(), windows).run()
     return 0
 
 
@@ -99,7 +101,7 @@ def _two_samples() -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
 
 
 def _sample(overview: Overview) -> None:
-    """Fill an overview with what is now."""
+    """Fill an overview with two samples and the last events."""
     from ptymux.errors import NoServerError
     from ptymux.tui.source import NO_PTYS, last_events
 
@@ -152,7 +154,7 @@ def _width(is_terminal: bool) -> int:
 
 
 def _apart(line: Line) -> Line:
-    """Return the line with no text that begins with blanks: pictures of SVG lose those."""
+    """Return the line with its blanks in pieces of their own: SVG drops those before a text."""
     from rich.segment import Segment
 
     pieces = []

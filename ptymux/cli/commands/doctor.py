@@ -1,4 +1,4 @@
-"""`ptymux doctor`: what is right and wrong with this machine, and what to do."""
+"""`ptymux doctor`: prints what is right and wrong on this machine, and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ptymux events`: what happened to the PTYs, and what happens, a line each."""
+"""`ptymux events`: prints what happened to the PTYs, and what happens, a line for each event."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _print_missed(count: int, *, as_json: bool) -> None:
 
 
 def _check_somebody_reads() -> None:
-    """Raise BrokenPipeError once stdout is a pipe that nobody will read from any more."""
+    """Raise BrokenPipeError once stdout is a pipe that nobody will ever read from again."""
     poll = select.poll()
     poll.register(1, 0)  # errors are reported unasked
     if poll.poll(0):
@@ -95,7 +95,7 @@ def _check_somebody_reads() -> None:
 
 
 def _names(connection: ServerConnection) -> dict[str, str]:
-    """Return what people call each PTY, by its id."""
+    """Return the number and name of each PTY, by its id."""
     return {pty["pty_id"]: _called(pty) for pty in list_ptys(connection.call, all=True).ptys}
 
 
@@ -112,7 +112,7 @@ def _line(event: Mapping[str, Any], names: dict[str, str]) -> str:
 
 
 def _look_up(pty_id: str) -> str:
-    """Ask what a PTY that came meanwhile is called; the connection of the events is busy."""
+    """Ask for the name of a PTY that is new, on a connection of its own: the first one is busy."""
     from ptymux.client.server_connection import ServerConnection
 
     try:
@@ -123,7 +123,7 @@ def _look_up(pty_id: str) -> str:
 
 
 def describe_event(event: Mapping[str, Any], called: str) -> str:
-    """Return one event as a line for people; `called` is what they call its PTY."""
+    """Return one event as a line for people; `called` is the number and name of its PTY."""
     at = float(event["timestamp"])
     clock = time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
     payload = event["payload"]

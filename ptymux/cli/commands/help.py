@@ -1,4 +1,4 @@
-"""`ptymux help`, with a table for those who know tmux."""
+"""`ptymux help`: prints the help of a command, or a table for those who know tmux."""
 
 from __future__ import annotations
 

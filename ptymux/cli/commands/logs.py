@@ -1,4 +1,4 @@
-"""`ptymux logs`: the output that a PTY keeps, and what comes."""
+"""`ptymux logs`: prints the output that is kept of a PTY and, with -f, what comes."""
 
 from __future__ import annotations
 

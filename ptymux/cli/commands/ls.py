@@ -1,4 +1,4 @@
-"""`ptymux ls`: the PTYs as a table, as ids or as JSON."""
+"""`ptymux ls`: prints the PTYs as a table, as ids or as JSON."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _show(ptys: list[dict[str, Any]], ended: int) -> None:
 
 
 def _notes(ptys: list[dict[str, Any]], ended: int) -> list[str]:
-    """Return what is said below the table, to people only."""
+    """Return the lines below the table, which are for people only."""
     notes = [
         f"{printable(pty['name'] or str(pty['number']))} waits: nobody is reading"
         for pty in ptys

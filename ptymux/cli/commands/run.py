@@ -1,9 +1,9 @@
-"""`ptymux run`: parse what was asked, run it in the foreground, exit as it did."""
+"""`ptymux run`: runs a command in a new PTY, in the foreground, and exits as it does."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,6 +13,9 @@ from ptymux.cli.options.pty_names import LANE
 from ptymux.cli.terminal.sizes import terminal_size
 from ptymux.core.model import DEFAULT_LANE, LaneId, OnFull, SessionId, SpawnOptions, WindowSize
 from ptymux.errors import ClosedOutputError, InvalidValueError
+
+if TYPE_CHECKING:
+    from ptymux.client.server_connection import ServerConnection
 
 __all__ = ["run"]
 
@@ -174,7 +177,7 @@ def _argv(command: tuple[str, ...], line: str | None) -> tuple[str, ...]:
 
 
 def _environment() -> dict[str, str]:
-    """Return what our caller gave us: Python may have set LC_CTYPE for itself, as PEP 538 says."""
+    """Return our environment without the LC_CTYPE that Python may have set for itself (PEP 538)."""
     env = {key: value for key, value in os.environ.items() if key}
     with open("/proc/self/environ", "rb") as given:
         if b"\0LC_CTYPE=" not in b"\0" + given.read():
@@ -183,7 +186,7 @@ def _environment() -> dict[str, str]:
 
 
 def _is_writable(fd: int) -> bool:
-    """Whether `fd` was opened for writing; one that our caller closed was not."""
+    """Whether `fd` can be written to; one that our caller closed cannot."""
     import fcntl
 
     try:
@@ -200,16 +203,16 @@ def _run_detached(options: SpawnOptions, *, remove: bool, as_json: bool) -> int:
     """
     from ptymux.cli.output.printing import print_json, print_text
     from ptymux.cli.server_lookup import connect
-    from ptymux.client.reconnect import persistently
+    from ptymux.client.reconnect import RETRY_POLICY, repeat
     from ptymux.client.spawn_request import new_request
 
     request = new_request()
 
-    def spawn() -> dict[str, Any]:
-        with connect(start=True) as connection:
+    def spawn(connection: ServerConnection) -> dict[str, Any]:
+        with connection:
             return connection.spawn(options, remove=remove, request=request)
 
-    pty = persistently(spawn)["pty"]
+    pty = repeat(lambda: connect(start=True), spawn, RETRY_POLICY.at_first)["pty"]
     if as_json:
         print_json(pty=pty)
     else:

@@ -1,4 +1,4 @@
-"""`ptymux server`: start, stop or restart the server, or look at it."""
+"""`ptymux server`: starts, stops or restarts the server, or shows its status."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def stop(force: bool, as_json: bool) -> None:
 
 
 def _stop(connection: ServerConnection, force: bool) -> int:
-    """Return how many PTYs ended with the server, once both of its processes are gone."""
+    """Stop the server, and return how many PTYs ended with it, once both processes are gone."""
     status = connection.call("status")
     handles = [_handle(status[who]) for who in ("pid", "keeper_pid")]
     try:
@@ -158,18 +158,31 @@ def restart(as_json: bool) -> None:
 
 
 def _await_replacement(path: str, old: int) -> dict[str, Any]:
-    """Return the status of the server that comes after the one with the pid `old`."""
+    """Return the status of the server that replaces the one with the pid `old`."""
+    from ptymux.client.reconnect import RetryPolicy, repeat
+
     deadline = time.monotonic() + _RESTART_SECONDS
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            late = f"no new one came within {_RESTART_SECONDS:g} s; see its log"
-            raise UnreachableError(path, late)
-        try:
-            with ServerConnection(path, left, reply_timeout=left) as connection:
-                facts = connection.call("status")
-            if facts["pid"] != old:
-                return facts
-        except ConnectionClosedError:
-            pass  # the old one, on its way out
-        time.sleep(_RETRY_SECONDS)
+
+    def connect() -> ServerConnection:
+        left = max(deadline - time.monotonic(), _RETRY_SECONDS)
+        return ServerConnection(path, left, reply_timeout=left)
+
+    def ask(connection: ServerConnection) -> dict[str, Any]:
+        with connection:
+            found = connection.call("status")
+        if found["pid"] == old:
+            raise ConnectionClosedError("the old server is still on its way out")
+        return found
+
+    policy = RetryPolicy(
+        died_seconds=_RESTART_SECONDS,
+        served_seconds=_RESTART_SECONDS,  # the old one may hang up late
+        pause_seconds=_RETRY_SECONDS,
+        passing=(ConnectionClosedError,),
+        says_how_long=False,
+    )
+    try:
+        return repeat(connect, ask, policy)
+    except ConnectionClosedError as error:
+        late = f"no new one came within {_RESTART_SECONDS:g} s; see its log"
+        raise UnreachableError(path, late) from error

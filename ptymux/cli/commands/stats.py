@@ -1,4 +1,4 @@
-"""`ptymux stats`: the numbers of one PTY, in words or as JSON, once or again and again."""
+"""`ptymux stats`: prints the numbers of one PTY, in words or as JSON, once or every second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ptymux stress`."""
+"""`ptymux stress`: floods real PTYs and prints whether every promise about output was kept."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def _check_goes_with_chaos(*, child: str, plot: str | None) -> None:
 def _stress_chaos(
     kills: int, child_bytes: int | None, sizes: tuple[int, ...], *, as_json: bool
 ) -> bool:
-    """Run and print; return whether all verdicts let it pass."""
+    """Run with kills of the server, and print the report; return whether the run passed."""
     from ptymux.stress.chaos import judge_chaos, make_chaos_plan
     from ptymux.stress.chaos_display import ChaosDisplay
     from ptymux.stress.chaos_report import chaos_as_json, render_chaos, render_chaos_plain
@@ -202,7 +202,7 @@ def _say(line: str) -> None:
 
 
 def _machine() -> dict[str, object]:
-    """Return where this runs."""
+    """Return the versions and the machine, for a report."""
     import platform
 
     from ptymux import __version__
@@ -216,7 +216,7 @@ def _machine() -> dict[str, object]:
 
 
 def _show(drawn: RenderableType, plain: str) -> None:
-    """Print in colours on a terminal, else as text."""
+    """Print `drawn` in colours on a terminal, else `plain`."""
     from rich.console import Console
 
     console = Console()
@@ -251,7 +251,7 @@ def _plain_width() -> int:
 
 
 class _Picture:
-    """The file of `--plot`, proven writable before the run; one that was made for nothing goes."""
+    """The file of `--plot`: tried before the run, and removed if it was made for nothing."""
 
     def __init__(self, path: str | None) -> None:
         self._path = path

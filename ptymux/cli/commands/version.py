@@ -1,4 +1,4 @@
-"""`ptymux version`."""
+"""`ptymux version`: prints the versions of ptymux, Python and the kernel."""
 
 from __future__ import annotations
 

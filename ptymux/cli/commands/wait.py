@@ -106,7 +106,7 @@ def _wait(
     prompt: bool,
     start: int | str | None,
 ) -> tuple[str | None, dict[str, Any]]:
-    """Wait; return a line for people, None if it did not come true, and the same as JSON values."""
+    """Wait; return the outcome as a line, None if it did not come true, and as JSON values."""
     from ptymux.cli.waiting import conditions
 
     if text is not None:
@@ -132,7 +132,7 @@ def _find(pty: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _limited(seconds: float | None) -> Iterator[None]:
-    """Raise _TimeoutError after so long, whatever is done then."""
+    """Raise _TimeoutError in the block once it took `seconds`."""
     if seconds is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""What `ptymux doctor` checks of the machine; each check is one question and one answer."""
+"""The checks of `ptymux doctor` on the machine: kernel, limits, PTYs, memory, disk, terminal."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LITTLE_PTYS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The answer to one question; `remedy` says what to do unless all is well."""
+    """The result of one check; `remedy` says what to do unless all is well."""
 
     name: str
     status: str  # ok, warning or problem
@@ -83,7 +83,7 @@ def _python() -> Check:
 
 
 def judge_open_files(soft: int, hard: int) -> Check:
-    """Judge the limits: the server raises the soft one to the hard one by itself."""
+    """Judge the limits on open files; the server raises the soft one to the hard one by itself."""
     needed = Limits().worst_case_fds
     most = sys.maxsize if hard == resource.RLIM_INFINITY else hard
     shown = "unlimited" if hard == resource.RLIM_INFINITY else f"{hard:,}"
@@ -117,7 +117,7 @@ def _number(path: str) -> int:
 
 
 def judge_memory(available: int) -> Check:
-    """Judge the memory that machine and control groups have left, as a spawn will."""
+    """Judge the memory that is available, by the rule by which a spawn is refused."""
     limits = Limits()
     ring = ring_size(limits.default_buffer)
     room = int(limits.MEMORY_SHARE * available) // ring
@@ -131,7 +131,7 @@ def judge_memory(available: int) -> Check:
 
 
 def judge_disk(folder: str) -> Check:
-    """Judge the room for the socket, the log and the file of children."""
+    """Judge the room on the disk for the socket, the log and the state file."""
     while not os.path.isdir(folder) and folder != "/":
         folder = os.path.dirname(folder)
     try:
@@ -174,7 +174,7 @@ def _is_known(name: str) -> bool:
         return False
     try:
         import curses
-    except ImportError:  # a Python without it cannot tell
+    except ImportError:  # a Python without it does not know
         return True
     try:
         curses.setupterm(name, sys.stdout.fileno())

@@ -1,6 +1,6 @@
-"""What `ptymux doctor` checks of one user's ptymux: configuration, directory, server, leftovers.
+"""The checks of `ptymux doctor` on one user's setup: configuration, directory, server, leftovers.
 
-Nothing is changed here, not even made: a directory that is not there is well.
+Nothing is changed or made here; it is well if there is no directory yet.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST_NAMES: Final = 5
 
 
 class UserSetup:
-    """Looks at the socket `path` and what belongs to it; `left` is there after the checks."""
+    """The setup around the socket `path`; after the checks `left` has what a dead server left."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -39,7 +39,7 @@ class UserSetup:
         self.left = Findings((), ())
 
     def check(self) -> Iterator[Check]:
-        """Give the checks in an order in which an early trouble explains a later one."""
+        """Give the checks in order: an early trouble may explain a later one."""
         yield self._configuration()
         directory = self._directory()
         yield directory
@@ -119,7 +119,7 @@ class UserSetup:
         return [name for name in names if _is_stale(os.path.join(self._folder, name))]
 
     def _keeper(self) -> int | None:
-        """Return the pid of whoever holds the lock."""
+        """Return the pid of the process that has the lock of this socket, None if there is none."""
         return _holder(state_path(self._path, "lock"))
 
     def _left_behind(self) -> Check:
@@ -165,7 +165,7 @@ def _is_listened_at(path: str) -> bool:
 
 
 def _holder(path: str) -> int | None:
-    """Return the pid that holds a lock on a file; it is looked up, as to try it would take it.
+    """Return the pid of the process that has a lock on a file, without trying to take the lock.
 
     Source: proc_locks(5); the first of a line's numbers that is one is the pid.
     """

@@ -1,1 +1,1 @@
-"""What options mean: values, keys, names of PTYs, and defaults from the config file."""
+"""What people write in options: sizes and times, keys, names of PTYs, defaults from a file."""

@@ -1,4 +1,4 @@
-"""The user's own defaults: `config.toml`, read by what it concerns and only if it is there.
+"""The config file of a user, `config.toml`: defaults for options of `run` and `attach`.
 
 Keys are named as the options of `run` and mean the same, so that a value can be moved between the
 two. An option beats the environment, which beats this file, which beats what is built in.
@@ -82,7 +82,7 @@ _NUMBERS: Final = ("buffer-size", "threshold", "idle-timeout", "grace", "leave-a
 
 
 def config_path() -> str:
-    """Return where the file is, or would be."""
+    """Return the path of the file, which need not exist."""
     home = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(home):  # which the XDG specification wants ignored
         home = os.path.expanduser("~/.config")
@@ -90,10 +90,10 @@ def config_path() -> str:
 
 
 def load() -> dict[str, str]:
-    """Return what the file sets, by key, checked but as it is typed; nothing without a file.
+    """Return the values that the file sets, by key, as they are typed there; {} without a file.
 
     Raises:
-        ConfigError: it cannot be used as it is; nothing of it is.
+        ConfigError: a key or a value is wrong; then nothing of the file is used.
     """
     path = config_path()
     data = _read(path)
@@ -104,7 +104,7 @@ def load() -> dict[str, str]:
 
 
 def defaults_for(command: str) -> dict[str, str | Callable[[], str]]:
-    """Return the defaults of a command as click's `default_map` takes them, by parameter.
+    """Return the defaults that the file has for a command, as click's `default_map` takes them.
 
     A file that cannot be used stops the command as soon as it needs a default, but not its help.
     """
@@ -122,7 +122,7 @@ def defaults_for(command: str) -> dict[str, str | Callable[[], str]]:
 
 
 def leave_after() -> float | None:
-    """Return the seconds after which an idle server leaves, None where the file does not say.
+    """Return the seconds after which an idle server ends, None if the file does not set them.
 
     Raises:
         ConfigError: as `load`.
@@ -136,7 +136,7 @@ def _parameter(key: str) -> str:
 
 
 def _read(path: str) -> bytes:
-    """Return what the file has; nothing when there is none."""
+    """Return the content of the file; nothing when there is none."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Keys by name: what a terminal sends for them, and those with which one detaches."""
+"""Names of keys such as C-c: the bytes that a terminal sends for them, and the keys that detach."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _EXPECTED: Final = "a key such as C-c, Enter, Up, F5, M-x or S-Tab"
 
 
 def key_bytes(name: str) -> bytes:
-    """Return what a terminal sends for `name`: a character or a word, after C-, M- and S-.
+    """Return the bytes that a terminal sends for a key: a character or a word, after C-, M- and S-.
 
     Raises:
         InvalidValueError: there is no such key.
@@ -98,7 +98,7 @@ def _control(data: bytes) -> bytes | None:
     return bytes([upper[0] & 0x1F]) if len(upper) == 1 and 0x40 <= upper[0] <= 0x5F else None
 
 
-# A key as kitty's protocol and as xterm's modifyOtherKeys tell it.
+# A key as kitty's protocol and as xterm's modifyOtherKeys send it.
 _CODED: Final = re.compile(
     rb"\x1b\[(?:27;(?P<xterm_mods>[0-9]{1,3});(?P<xterm>[0-9]{1,7})~"
     rb"|(?P<kitty>[0-9]{1,7})(?::[0-9:]{0,20})?"
@@ -110,10 +110,10 @@ _MODIFIER_KEYS: Final = range(57441, 57455)  # Source: kitty's keyboard protocol
 
 
 class DetachKeys:
-    """Looks for a prefix and the key after it in what is typed, and passes the rest on.
+    """Finds the keys that detach in what is typed: a prefix and the key after it.
 
-    The prefix twice is the prefix once for the program; with any other key after it, both go.
-    It is recognised as a byte and as the keyboard protocols of kitty and xterm tell it.
+    The prefix typed twice reaches the program once. Before any other key it reaches it, too.
+    Keys are recognised as bytes and in the keyboard protocols of kitty and xterm.
     """
 
     def __init__(self, text: str = DEFAULT_DETACH) -> None:
@@ -133,7 +133,10 @@ class DetachKeys:
         self._held = b""  # a prefix that waits for the key after it
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:
-        """Return what is for the program, and whether to detach; what follows that is dropped."""
+        """Take typed bytes; return those for the program, and whether to detach.
+
+        What follows the keys that detach is dropped.
+        """
         if not self._held and self._search.search(data) is None:
             return data, False
         passed = b""

@@ -1,4 +1,4 @@
-"""What people type for sizes, times and variables, as types of click."""
+"""Types of options for click: sizes, times, variables, and the option --json."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ else:
 
 
 class ParamValue(_ParamType, Generic[T]):
-    """A click type made of a parser that raises InvalidValueError."""
+    """A type for click, made of a function that parses a text or raises InvalidValueError."""
 
     def __init__(self, name: str, parse: Callable[[str], T]) -> None:
         self.name = name
@@ -42,7 +42,7 @@ class ParamValue(_ParamType, Generic[T]):
 def _parse_variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
-        # Only the name is told: the rest may be a secret.
+        # Only the name is shown: the rest may be a secret.
         raise InvalidValueError("environment variable", name, "NAME=VALUE")
     return name, value
 

@@ -1,7 +1,8 @@
-"""PTYs and lanes as people name them: what a shell is told of them, and what was meant."""
+"""PTYs and lanes by name: how a shell completes them, and which one a mistyped name meant."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,8 +20,6 @@ else:
 
 __all__ = ["ANY_PTY", "ENDED_PTY", "LANE", "PTY", "similar_pty"]
 
-_PATIENCE_SECONDS: Final = 0.5  # for a server; a shell waits for it
-
 
 def similar_pty(word: str) -> str | None:
     """Return the name of a PTY that may have been meant by `word`, if there is one."""
@@ -29,36 +28,37 @@ def similar_pty(word: str) -> str | None:
     try:
         ptys = _all_quickly()
     except PtymuxError:
-        return None  # the mistake itself is told
+        return None  # the mistake itself is reported
     names = {pty["name"] for pty in ptys if pty["name"]} - {word}  # which has ended
     close = get_close_matches(word, sorted(names), 1, cutoff=0.65)
     return close[0] if close else None
 
 
 def _all_quickly(ctx: click.Context | None = None) -> list[dict[str, Any]]:
-    """Return all PTYs, or fail soon: this is a courtesy."""
+    """Return all PTYs, or fail soon: nobody waits long for a hint."""
     from ptymux.cli.server_lookup import chosen_path
     from ptymux.client.listing import list_ptys
     from ptymux.client.server_connection import ServerConnection
+    from ptymux.core.windows import Windows
 
-    path, patience = chosen_path(ctx), _PATIENCE_SECONDS
+    path, patience = chosen_path(ctx), Windows.from_environment(os.environ).suggestion
     with ServerConnection(path, patience, reply_timeout=patience) as connection:
         return list_ptys(connection.call, all=True).ptys
 
 
 class _KnownName(_ParamType):
-    """What the server knows; a shell is told which of it begin so."""
+    """A name that the server knows; a shell completes it."""
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return what can stand there."""
+        """Return the names that begin with what is typed."""
         from click.shell_completion import CompletionItem
 
         try:
             words = dict(self._words(_all_quickly(ctx)))
         except PtymuxError:
-            return []  # there is no place to tell it
+            return []  # there is no place to say why
         return [CompletionItem(w, help=h) for w, h in words.items() if w.startswith(incomplete)]
 
     def _words(self, ptys: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

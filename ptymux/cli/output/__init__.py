@@ -1,1 +1,1 @@
-"""How answers are printed: JSON, tables, reports, and lines on stderr."""
+"""What commands print: JSON, tables, reports, output of PTYs, messages on stderr."""

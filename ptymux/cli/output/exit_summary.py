@@ -1,4 +1,4 @@
-"""How a PTY ended: one line for people, an exit code for programs."""
+"""How a PTY ended: a line for people, an exit code for programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAME_LENGTH: Final = 40
 
 
 def title(pty: Mapping[str, Any]) -> str:
-    """Return what a PTY is called in a line for people: its name, its shell line, its program."""
+    """Return the short title of a PTY for people: its name, else its shell line or its program."""
     command = list(pty.get("command") or ["?"])
     is_line = command[1:2] == ["-c"] and command[3:4] == command[:1]  # as `run -c` makes them
     name = pty.get("name") or (command[2] if is_line else os.path.basename(command[0]))
@@ -23,14 +23,14 @@ def title(pty: Mapping[str, Any]) -> str:
 
 
 def exit_code(pty: Mapping[str, Any]) -> int:
-    """Return the exit code with which a command ends that stood for this PTY."""
+    """Return the exit code of a command of ours that ran in the place of this PTY's command."""
     if pty.get("signal") is not None:
         return 128 + int(pty["signal"])
     return _UNKNOWN if pty.get("exit_code") is None else int(pty["exit_code"])
 
 
 def summary(pty: Mapping[str, Any], *, is_kept: bool = True) -> str:
-    """Return the line that sums an ended PTY up; one that is kept has its output still."""
+    """Return the line that sums up an ended PTY; for one that is kept it names `ptymux logs`."""
     buffer = pty["buffer"]
     where = f"; ptymux logs {pty['number']}" if is_kept else ""
     return (

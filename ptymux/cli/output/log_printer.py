@@ -1,4 +1,4 @@
-"""Output on its way from a server to stdout, what is missing told in its place."""
+"""Gets the output of a PTY from a server, and prints it with a message for each gap."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typing import Final
 from ptymux.cli.output.gaps import gap_text
 from ptymux.cli.output.outlet import Outlet
 from ptymux.cli.output.printing import print_message
-from ptymux.client.attachment import resume_patiently
+from ptymux.client.attach_request import AttachRequest
+from ptymux.client.followed_stream import FollowedStream
 from ptymux.client.plain_text import Plain, Run
 from ptymux.client.stream import Stream
-from ptymux.errors import ClosedOutputError, ConnectionClosedError
+from ptymux.errors import ClosedOutputError
 from ptymux.protocol.framing import Exit, Gap, Out
 
 __all__ = ["Printer", "Tail", "follow"]
@@ -26,9 +27,9 @@ _NO_COLOUR: Final = b"\x1b[0m"
 
 
 class Printer:
-    """Prints pieces on an fd: `raw`, as `plain` text, or as text with `colours`.
+    """Prints output on an fd: `raw`, as `plain` text, or as text with `colours`.
 
-    Gaps are told on stderr, or with `inline` between the lines.
+    A gap is reported on stderr, or with `inline` between the lines.
     """
 
     def __init__(self, fd: int, view: str, *, inline: bool) -> None:
@@ -102,29 +103,25 @@ class Printer:
 def follow(
     path: str, pty_id: str, offset: int | str, kind: str, *, printer: Printer | None = None
 ) -> Iterator[Out | Gap | Exit]:
-    """Give the output of a PTY from `offset` to its end, whichever server is there.
+    """Give the output of a PTY from `offset` to its end, also when the server is replaced.
 
-    As "one-shot" it is what there is by now. Nobody reading from `printer` any more is noticed
-    while there is nothing to give.
+    A reader of kind "one-shot" gets what is there by now. With a `printer`, it is noticed that
+    nobody reads from that any more, also while there is nothing to give.
 
     Raises:
         BrokenPipeError: nobody reads from `printer` any more.
         PtymuxError: the server went away for good, or refuses.
     """
-    attaches = kind in ("consumer", "lossless")
-    stream = resume_patiently(path, pty_id, offset, kind, lifeline=attaches)
-    last = int(stream.pty["buffer"]["total_written"]) if kind == "one-shot" else None
-    lifeline, stream.lifeline = stream.lifeline, None  # we are attached, whatever server there is
-    line = None if lifeline is None else lifeline.number
-    with nullcontext() if lifeline is None else lifeline:
+    followed = FollowedStream(path, AttachRequest.to_read(pty_id, kind, offset))
+    pty = followed.wait().pty
+    last = int(pty["buffer"]["total_written"]) if kind == "one-shot" else None
+    # While the lifeline is open we are attached, whichever server is there.
+    with followed.take_lifeline() or nullcontext(), followed:
         while True:
-            with stream:
-                try:
-                    yield from _frames(stream, printer, last)
-                    return
-                except ConnectionClosedError:
-                    at, since = stream.offset, stream.received_from
-            stream = resume_patiently(path, pty_id, at, kind, line=line, received_from=since)
+            followed.wait()
+            with followed.until_lost() as stream:
+                yield from _frames(stream, printer, last)
+                return
 
 
 def _frames(

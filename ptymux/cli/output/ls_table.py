@@ -1,4 +1,4 @@
-"""A table of PTYs as text: which columns there is room for, how wide each is, what is red."""
+"""The table that `ptymux ls` prints: which columns there is room for, how wide each is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Column:
 
 
 def held_words(pty: Pty) -> str:
-    """Return for how long a PTY has been held since nobody reads it; nothing if it is not held."""
+    """Return `held 3m00s` for a PTY whose command waits as nobody reads; nothing for others."""
     waits = pty["buffer"]["unread"] >= pty["buffer"]["capacity"]
     if pty["on_full"] != "block" or pty["attended"] or pty["state"] in ENDED_STATES or not waits:
         return ""
@@ -37,7 +37,7 @@ def held_words(pty: Pty) -> str:
 
 
 def state_style(pty: Pty) -> str:
-    """Return red for what failed to start or was killed by nobody here, else what is calm."""
+    """Return the colour of a PTY's state: red if it did not start or a stranger killed it."""
     ran = pty["pid"] is not None
     if is_alarming(State(pty["state"]), signal=pty["signal"], ran=ran):
         return "red"
@@ -98,7 +98,7 @@ _WISHES: Final = (
 def draw_table(
     ptys: Sequence[Pty], *, now: float, width: int | None, colour: bool = False
 ) -> list[str]:
-    """Return the lines of a table, its header first, in at most `width` cells; None: no limit.
+    """Return the lines of the table, its header first, at most `width` cells wide; None: no limit.
 
     Where there is little room the lanes go if all are the default one, texts are cut, columns are
     left out; a terminal below some 40 cells gets longer lines.

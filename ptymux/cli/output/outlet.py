@@ -1,4 +1,4 @@
-"""Where output goes: takes what it can without blocking, whatever kind of file it is."""
+"""Writes to stdout or stderr without ever blocking, whatever kind of file that is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MEMORY_DEVICES: Final = 1  # the major number of /dev/null and its like, which 
 
 
 class Outlet:
-    """Writes to an fd that somebody else owns, never blocks, and leaves its flags as they are.
+    """Writes to an fd that it does not own: never blocks, and leaves the flags of the file alone.
 
     O_NONBLOCK belongs to the open file, which is shared with whoever gave it to us, so that a
     pipe or a terminal is opened anew for ourselves, and a socket is asked not to block with each
@@ -50,7 +50,7 @@ class Outlet:
         return self._fd
 
     def offer(self, data: bytes | memoryview) -> int:
-        """Write what it takes now; return how much that was, 0 for nothing.
+        """Write as much as the file takes now; return how many bytes that were.
 
         Raises:
             BrokenPipeError: nobody reads any more.
@@ -69,7 +69,7 @@ class Outlet:
             raise ClosedOutputError(f"cannot write to stdout: {reason}") from error
 
     def write(self, data: bytes, seconds: float | None = None) -> bool:
-        """Write all of `data`; False: it took nothing for `seconds`.
+        """Write all of `data`; return False if the file took nothing for `seconds`.
 
         Raises:
             BrokenPipeError, ClosedOutputError: as `offer`.
@@ -83,7 +83,7 @@ class Outlet:
         return True
 
     def close(self) -> None:
-        """Let go of what was opened."""
+        """Close what was opened here."""
         if self._socket is not None:
             self._socket.close()
         if self._own >= 0:

@@ -1,4 +1,4 @@
-"""What commands print: JSON or text on stdout, messages about themselves on stderr."""
+"""Prints JSON or text on stdout and messages on stderr, and fits texts into cells."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCHEMA",
-    "STUCK_SECONDS",
     "cells",
     "count_of",
     "cut",
     "has_colour",
     "json_line",
+    "last_words_seconds",
     "paint",
     "print_json",
     "print_message",
@@ -31,24 +31,23 @@ __all__ = [
 ]
 
 SCHEMA: Final = 1  # of all JSON that commands print; `schema.json` has it
-STUCK_SECONDS: Final = 1.0  # for which a full stderr is waited for; then the message is left out
 
 _HALF: Final = 300  # characters that are kept of either end of a long message
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32"}
 
 
 def json_line(value: Mapping[str, Any]) -> str:
-    """Return an object as one line of ASCII; odd bytes of a text are \\udc80 to \\udcff in it."""
+    """Return an object as a line of JSON in ASCII; what was no UTF-8 is \\udc80 to \\udcff."""
     return json.dumps(value, separators=(",", ":"))
 
 
 def print_json(**members: Any) -> None:
-    """Print one object, indented, that begins with the schema's number."""
+    """Print an object as indented JSON, after the number of the schema."""
     print_text(json.dumps({"schema": SCHEMA, **members}, indent=2))
 
 
 def print_text(text: str) -> None:
-    """Print on stdout; what its encoding does not have becomes a question mark."""
+    """Print a text on stdout; what its encoding does not have becomes a question mark."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
     sys.stdout.flush()
@@ -67,8 +66,15 @@ def print_message(text: str, prefix: str = "ptymux") -> None:
     poll.register(2, select.POLLOUT)
     with contextlib.suppress(OSError):
         # Past sys.stderr, whose buffer would be tried again at exit and change the exit code.
-        if poll.poll(1000 * STUCK_SECONDS):
+        if poll.poll(0) or poll.poll(1000 * last_words_seconds()):
             os.write(2, line.encode(errors="replace"))
+
+
+def last_words_seconds() -> float:
+    """Return how long a full stderr is waited for; what it does not take then is left out."""
+    from ptymux.core.windows import Windows  # rarely needed, and commands must start fast
+
+    return Windows.from_environment(os.environ).last_words
 
 
 def count_of(count: int, noun: str, plural: str = "") -> str:
@@ -82,13 +88,13 @@ def times(count: int) -> str:
 
 
 def has_colour() -> bool:
-    """Whether stdout is a terminal that colours are wanted on."""
+    """Whether stdout is a terminal, and colours are wanted."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
     return not plain and sys.stdout.isatty()
 
 
 def takes_blocks() -> bool:
-    """Whether stdout has the characters that bars are drawn with."""
+    """Whether the encoding of stdout has the characters that bars are drawn with."""
     return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 

@@ -1,4 +1,4 @@
-"""What `ptymux stats` says of one PTY, in words: where every byte of its output went."""
+"""The report that `ptymux stats` prints on one PTY: where every byte of its output went."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Row = tuple[str, str, str]  # label, text, style
 def draw_report(
     pty: Pty, *, now: float, width: int | None, colour: bool = False, blocks: bool = True
 ) -> list[str]:
-    """Return the lines of a report on the answer to `stats`, wrapped to `width` cells."""
+    """Return the lines of the report on the answer to `stats`, wrapped to `width` cells."""
     room = None if width is None else max(width - _LABEL, 1)
     bar = max(_LEAST_BAR, min(_LONGEST_BAR, (room or _LONGEST_BAR) - 5))
     lines: list[str] = []

@@ -1,1 +1,1 @@
-"""What passes a terminal or a pipe through to a PTY and back."""
+"""Connects this terminal, or a pipe, with a PTY: for `run` and `attach`."""

@@ -1,23 +1,26 @@
-"""`ptymux run` in the foreground: the server runs the command, and we show it to its end."""
+"""`ptymux run` in the foreground: starts a command in the server, and passes its output on."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ptymux.cli.output.exit_summary import summary
 from ptymux.cli.output.outlet import Outlet
-from ptymux.cli.output.printing import SCHEMA, STUCK_SECONDS, json_line, print_message
+from ptymux.cli.output.printing import SCHEMA, json_line, last_words_seconds, print_message
 from ptymux.cli.server_lookup import chosen_path, connect
+from ptymux.client.attach_request import AttachRequest
 from ptymux.client.attachment import Attachment
-from ptymux.client.reconnect import persistently
+from ptymux.client.reconnect import RETRY_POLICY, repeat
 from ptymux.client.spawn_request import new_request
 from ptymux.client.stream import Stream, attach
 from ptymux.errors import ClosedOutputError
 
 if TYPE_CHECKING:
     from ptymux.cli.options.key_names import DetachKeys
+    from ptymux.client.server_connection import ServerConnection
     from ptymux.core.model import SpawnOptions
 
 __all__ = ["run_in_pipe", "run_on_terminal", "print_end"]
@@ -35,16 +38,18 @@ def run_on_terminal(
         PtymuxError: it could not be started, or the server went away.
     """
     from ptymux.cli.terminal.viewer import Viewer
+    from ptymux.core.windows import Windows
 
+    windows = Windows.from_environment(os.environ)
     attachment = _start(options, "consumer", keep=keep, remove=remove)
-    viewer = Viewer(attachment, keys, fits=fits)
+    viewer = Viewer(attachment, keys, windows, fits=fits)
     return viewer.run(), viewer.end
 
 
 def run_in_pipe(
     options: SpawnOptions, *, keep: bool, remove: bool
 ) -> tuple[int, Mapping[str, Any] | None]:
-    """Run a command and pass its output on to stdout; return and raise as `run_on_terminal`."""
+    """Run a command, and pass its output on to stdout; returns and raises as `run_on_terminal`."""
     from ptymux.cli.terminal.pipe import PipePassage
 
     attachment = _start(options, "lossless", keep=keep, remove=remove)
@@ -53,37 +58,37 @@ def run_in_pipe(
 
 
 def print_end(pty: Mapping[str, Any], *, as_json: bool, is_kept: bool) -> None:
-    """Say on stderr how a PTY ended."""
+    """Print on stderr how a PTY ended."""
     if not as_json:
         print_message(summary(pty, is_kept=is_kept), prefix="")
         return
+    line = json_line({"schema": SCHEMA, "pty": pty})
     outlet = Outlet(2)
     with contextlib.suppress(BrokenPipeError, ClosedOutputError):
-        outlet.write(json_line({"schema": SCHEMA, "pty": pty}).encode() + b"\n", STUCK_SECONDS)
+        outlet.write(line.encode() + b"\n", last_words_seconds())
     outlet.close()
 
 
 def _start(options: SpawnOptions, kind: str, *, keep: bool, remove: bool) -> Attachment:
     """Have the server start a command, and attach to its output from the first byte on."""
-    path = chosen_path()
     types = kind == "consumer"
-    request = new_request()
+    spawn_id = new_request()  # by which a replacement knows that the command runs already
 
-    def start() -> Stream:
-        with connect(start=True) as connection:
+    def start(connection: ServerConnection) -> tuple[Stream, AttachRequest]:
+        with connection:
             spawned = connection.spawn(
-                options, remove=remove, hangup=not keep, attaches=True, request=request
+                options, remove=remove, hangup=not keep, attaches=True, request=spawn_id
             )
-            return attach(
-                connection,
+            request = AttachRequest(
                 spawned["pty"]["pty_id"],
-                kind=kind,
+                kind,
                 offset=0,
                 wants_input=types,
                 echo=types,
                 lifeline=True,
                 hangup=not keep,
             )
+            return attach(connection, request), request
 
-    stream = persistently(start)
-    return Attachment(path, stream, kind, wants_input=types, hangup=not keep)
+    stream, request = repeat(lambda: connect(start=True), start, RETRY_POLICY.at_first)
+    return Attachment(chosen_path(), stream, request)

@@ -1,4 +1,4 @@
-"""What a program has switched on in the terminal that shows it, and how that is undone.
+"""The modes that a program switched on in this terminal, and the bytes that undo them.
 
 A program that is killed leaves the mouse, the alternate screen or a keyboard protocol behind, with
 which no shell can be used. Only what is still on is undone: the rest may be the user's own.
@@ -30,7 +30,7 @@ _CALM: Final = b"\x1b[0m\x1b(B"  # no colours, letters are letters
 
 
 class Modes:
-    """Watches output go by."""
+    """Notes in output which modes it switches on and off."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -39,7 +39,7 @@ class Modes:
         self._on: dict[str, tuple[bytes, bytes]] = {}
 
     def see(self, data: bytes | memoryview) -> None:
-        """Take notice of output that was shown."""
+        """Take output that was shown."""
         text = b"".join((self._rest, data))
         self._rest = text[-_LONGEST:]
         if b"\x1b" not in text:
@@ -74,11 +74,11 @@ class Modes:
 
     @property
     def undo(self) -> bytes:
-        """What brings the terminal back, last switched on first; empty when nothing was drawn."""
+        """The bytes that switch all off, the last one first; empty when nothing was drawn."""
         undo = [undo for undo, _redo in reversed(self._on.values())]
         return b"".join(undo) + _CALM if self._draws else b""
 
     @property
     def redo(self) -> bytes:
-        """What has it again as it was, after `undo`: not what was drawn."""
+        """The bytes that switch all on again after `undo`; what was drawn is not among them."""
         return b"".join(redo for _undo, redo in self._on.values())

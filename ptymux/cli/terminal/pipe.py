@@ -1,4 +1,4 @@
-"""A command in a pipe: its bytes as it wrote them, all of them, however slow their reader is.
+"""A command in a pipe: passes on all bytes that it writes, however slow their reader is.
 
 Its output is received only while stdout has taken all that came before, so that a slow reader makes
 the command wait. Whoever asks us to end by a signal gets it: the signal goes to the command, and
@@ -19,7 +19,8 @@ from ptymux.cli.output.exit_summary import exit_code
 from ptymux.cli.output.gaps import PipeGaps
 from ptymux.cli.output.outlet import Outlet
 from ptymux.cli.output.printing import print_message
-from ptymux.client.attachment import RETRY_SECONDS, Attachment, Patience, bear
+from ptymux.client.attachment import Attachment
+from ptymux.client.reconnect import RETRY_SECONDS, ServerReconnect
 from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import ClosedOutputError, ConnectionClosedError, PtymuxError
 from ptymux.posix.signals import SignalInbox, stop_ourselves
@@ -38,9 +39,10 @@ class _NobodyReadsError(Exception):
 
 
 class PipePassage:
-    """Passes one attachment's output on to stdout, and our signals to the command; owns it.
+    """Passes the output of one attachment on to stdout, and our signals to the command.
 
-    What is missing, which it may only be by request or long after the end, is told on stderr.
+    It owns the attachment. Output that is missing is reported on stderr; that is so only on
+    request (`--on-full drop`), or when it is read long after the end.
     """
 
     def __init__(self, attachment: Attachment, grace_seconds: float) -> None:
@@ -48,8 +50,8 @@ class PipePassage:
         self._attachment = attachment
         self._output: bytes | memoryview = b""  # received, and not taken by stdout
         self._gaps = PipeGaps()
-        self._steps: deque[Callable[[], None]] = deque()  # to be done in order; some need a server
-        self._patience: Patience | None = None  # with the server that the first of them needs
+        self._steps: deque[Callable[[], bool]] = deque()  # in order; each returns if it was done
+        self._server = ServerReconnect(attachment.path)  # for steps that need one
         self._ended_by: int | None = None
         self._reader_seconds = max(_SHORTEST_PATIENCE, grace_seconds)
         self._reader_deadline: float | None = None  # for stdout to take some
@@ -181,28 +183,34 @@ class PipePassage:
         By STOP, as the kernel lets TSTP stop nobody whose parents are all in other sessions.
         """
         self._steps.append(lambda: self._send(signal.SIGSTOP, session=True))
-        self._steps.append(stop_ourselves)
+        self._steps.append(_stop_ourselves)
         self._steps.append(lambda: self._send(signal.SIGCONT, session=True))
 
     def _do_steps(self) -> None:
-        """Do what is to be done, up to something for which there is no server just now."""
-        while self._steps:
-            try:
-                self._steps[0]()
-            except PtymuxError as error:
-                self._patience = self._patience or Patience()
-                bear(self._patience, error)
-                return
-            self._patience = None
+        """Do what is to be done, up to a step for which there is no server just now."""
+        while self._steps and self._steps[0]():
             self._steps.popleft()
 
-    def _send(self, signum: int, *, session: bool = False) -> None:
-        """Have the server send a signal to the command, unless it ended meanwhile."""
-        with ServerConnection(self._attachment.path) as connection:
+    def _send(self, signum: int, *, session: bool = False) -> bool:
+        """Have the server send a signal to the command, unless that has ended meanwhile.
+
+        False: there is no server just now.
+        """
+        if self._server.try_once() is None:
+            return False
+        name = signal.Signals(signum).name
+        with self._server.until_lost() as connection:
             try:
-                name = signal.Signals(signum).name
                 connection.call("signal", pty=self._attachment.pty_id, signal=name, session=session)
             except ConnectionClosedError:
                 raise
             except PtymuxError:
-                return
+                pass  # it has ended
+            self._server.close()
+            return True
+        return False
+
+
+def _stop_ourselves() -> bool:
+    stop_ourselves()
+    return True

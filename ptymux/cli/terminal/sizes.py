@@ -1,4 +1,4 @@
-"""The size of this terminal, and that of a PTY as other clients change it."""
+"""The size of this terminal, and the sizes that other clients give a PTY."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["SizeWatch", "terminal_size"]
 
 
 def terminal_size() -> WindowSize | None:
-    """Return the size of the terminal that shows the output; None when it has or tells none."""
+    """Return the size of the terminal at stdout; None without a terminal, or if it has no size."""
     with contextlib.suppress(NotATerminalError):
         return read_size(1)
     return None
 
 
 class SizeWatch:
-    """Hears of each new size of a PTY, on a connection of its own; without one it hears nothing."""
+    """Gets each new size of a PTY, on a connection of its own; without a server it gets none."""
 
     def __init__(self, path: str, pty: str) -> None:
         self._path = path
@@ -29,7 +29,7 @@ class SizeWatch:
         self.open()
 
     def open(self) -> None:
-        """Listen, again if the server went away."""
+        """Begin, or begin again after the server went away."""
         self.close()
         try:
             connection = ServerConnection(self._path)
@@ -43,11 +43,11 @@ class SizeWatch:
         self._connection = connection
 
     def fileno(self) -> int:
-        """Return the fd, to wait for news; -1 when there will be none."""
+        """Return the fd to wait for; -1 when no size will come."""
         return -1 if self._connection is None else self._connection.fileno()
 
     def take(self) -> list[WindowSize]:
-        """Return the sizes that it was given since the last call."""
+        """Return the sizes that came since the last call."""
         sizes = []
         try:
             while self._connection is not None and (news := self._connection.notification(0)):
@@ -59,7 +59,7 @@ class SizeWatch:
         return sizes
 
     def close(self) -> None:
-        """Hear nothing more."""
+        """End the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

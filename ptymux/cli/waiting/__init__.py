@@ -1,1 +1,1 @@
-"""What `ptymux wait` can wait for: the end of a PTY, words, silence, a state, a prompt."""
+"""What `ptymux wait` waits for: the end of a PTY, a text, silence, a state, a prompt."""

@@ -1,28 +1,29 @@
-"""Waiting for a PTY, whichever server is there: each returns what came true, as text and JSON."""
+"""Waits for the end, a state, a text or silence of a PTY, also while its server is replaced."""
 
 from __future__ import annotations
 
 import select
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ptymux.cli.output.exit_summary import exit_code
 from ptymux.cli.output.log_printer import follow
 from ptymux.cli.server_lookup import chosen_path
-from ptymux.client.attachment import resume_patiently
+from ptymux.client.attach_request import AttachRequest
+from ptymux.client.followed_stream import FollowedStream
 from ptymux.client.matching import Matcher
-from ptymux.client.reconnect import with_server
+from ptymux.client.reconnect import ServerReconnect
 from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import Stream
 from ptymux.core.units import printable
-from ptymux.errors import ConnectionClosedError, InvalidStateError
+from ptymux.errors import InvalidStateError
 from ptymux.protocol.framing import Exit, Gap
 
 __all__ = ["Outcome", "facts_of", "for_exit", "for_quiet", "for_state", "for_text", "observe"]
 
-Outcome: TypeAlias = tuple[str | None, dict[str, Any]]  # no text: the PTY ended before
+# A line for people, None if the PTY ended before it came true, and the same as JSON values.
+Outcome: TypeAlias = tuple[str | None, dict[str, Any]]
 Sight = TypeVar("Sight", covariant=True)
 
 
@@ -33,7 +34,7 @@ def for_exit(pty: Mapping[str, Any]) -> Outcome:
 
 
 def for_state(pty: Mapping[str, Any], state: str) -> Outcome:
-    """Return once the PTY is in a state, by the word of machines or of people."""
+    """Return once the PTY is in `state`, a word of machines (active) or of people (running)."""
     try:
         there = _ask(pty, until="state", state=state)
     except InvalidStateError:  # it ended and never was
@@ -42,7 +43,7 @@ def for_state(pty: Mapping[str, Any], state: str) -> Outcome:
 
 
 def for_text(pty: Mapping[str, Any], matcher: Matcher, start: int | str) -> Outcome:
-    """Return once the output from `start` on matched."""
+    """Return once the output from `start` on has a match."""
     has_begun = False
     for piece in follow(chosen_path(), pty["pty_id"], start, "observer"):
         if isinstance(piece, Gap):
@@ -66,7 +67,7 @@ def for_text(pty: Mapping[str, Any], matcher: Matcher, start: int | str) -> Outc
 
 
 def for_quiet(pty: Mapping[str, Any], seconds: float) -> Outcome:
-    """Return once nothing was written for so long, from now on."""
+    """Return once nothing was written for `seconds`, from now on."""
     silence, end = observe(pty["pty_id"], "now", lambda offset: _Silence(seconds, offset))
     if end is not None:
         return None, facts_of("quiet", end.pty, came_true=False)
@@ -74,33 +75,31 @@ def for_quiet(pty: Mapping[str, Any], seconds: float) -> Outcome:
 
 
 class Watch(Protocol[Sight]):
-    """Looks at output until it has seen what it waits for; `offset` is how far it came."""
+    """One condition on a PTY's output; `offset` is up to where it has looked at the output."""
 
     offset: int
 
     def wait(self, stream: Stream) -> Sight:
-        """Return what was seen; raises ConnectionClosedError when the server went away."""
+        """Return what was found; raises ConnectionClosedError when the server died."""
         ...
 
 
 def observe(
     pty_id: str, start: int | str, begin: Callable[[int], Watch[Sight]]
 ) -> tuple[Watch[Sight], Sight]:
-    """Return what the watch that `begin` makes at an offset sees from `start` on, and the watch.
+    """Show a PTY's output from `start` on to a watch; return the watch and what it saw.
 
-    It goes on where it was with whichever server is there.
+    `begin` makes the watch, from the offset at which it begins. After the server was replaced it
+    goes on where it was.
     """
-    path = chosen_path()
-    stream = resume_patiently(path, pty_id, start, "observer")
-    watch = begin(stream.offset)
-    while True:
-        with stream, suppress(ConnectionClosedError):
-            return watch, watch.wait(stream)
-        stream = resume_patiently(path, pty_id, watch.offset, "observer")
+    request = AttachRequest.to_read(pty_id, "observer", start)
+    with FollowedStream(chosen_path(), request) as followed:
+        watch = begin(followed.wait().offset)
+        return watch, followed.run(watch.wait)
 
 
 class _Silence:
-    """Lasts since the last byte of output, also across servers."""
+    """Silence since the last byte of output; it lasts while a server is replaced."""
 
     def __init__(self, seconds: float, offset: int) -> None:
         self.offset = offset
@@ -108,7 +107,7 @@ class _Silence:
         self._until = time.monotonic() + seconds
 
     def wait(self, stream: Stream) -> Exit | None:
-        """Return once it lasted long enough, or the end of the PTY if that came before."""
+        """Return None once it lasted long enough, or the end of the PTY if that came before."""
         poll = select.poll()
         poll.register(stream, select.POLLIN)
         frames = stream.pending()
@@ -125,17 +124,17 @@ class _Silence:
 
 
 def _ask(pty: Mapping[str, Any], **wanted: str) -> dict[str, Any]:
-    """Have a server wait; return the PTY as it is then."""
+    """Have the server wait; return the PTY as it is then."""
 
     def ask(connection: ServerConnection) -> dict[str, Any]:
         with connection:
             found: dict[str, Any] = connection.call("wait", pty=pty["pty_id"], **wanted)["pty"]
             return found
 
-    return with_server(lambda: ServerConnection(chosen_path()), ask)
+    return ServerReconnect(chosen_path()).run(ask)
 
 
 def facts_of(what: str, pty: Mapping[str, Any], *, came_true: bool = True) -> dict[str, Any]:
-    """Return what is printed as JSON of any waiting."""
+    """Return the members that the JSON of every condition has."""
     names = ("pty_id", "state", "shown", "exit_code", "signal")
     return {"waited_for": what, "came_true": came_true} | {name: pty[name] for name in names}

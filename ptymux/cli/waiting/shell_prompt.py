@@ -1,8 +1,9 @@
-"""Waiting until a shell is back at its prompt, with nothing but what every shell does.
+"""Waits until a shell is back at its prompt, without any setup of the shell.
 
-Two signs: the mark that shells with integration put before a prompt (OSC 133;A), which counts at
-once, or the leader of the session being the terminal's foreground again, waiting for somebody to
-type, with its output silent for a moment. The leader is looked at from here, as it is ours.
+There are two signs. Some shells mark each prompt with an escape code (OSC 133;A); that counts at
+once. Any shell, the first process of its session, is in the terminal's foreground again and waits
+for input, and nothing was written for a moment. We look at that process ourselves in /proc, as it
+runs as the same user.
 """
 
 from __future__ import annotations
@@ -27,24 +28,24 @@ _MARK: Final = re.compile(rb"\x1b\]133;A")
 
 
 class Marks:
-    """Looks for a prompt's mark in output as it comes."""
+    """A search for the mark of a prompt in output as it comes."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> bool:
-        """Whether a mark ends in this output."""
+        """Take output; return whether a mark ends in it."""
         text = self._rest + data
         self._rest = text[1 - len(b"\x1b]133;A") :]
         return _MARK.search(text) is not None
 
     def skip(self) -> None:
-        """Go on behind a gap."""
+        """Take notice of a gap: no mark goes across it."""
         self._rest = b""
 
 
 def for_prompt(pty: Mapping[str, Any], start: int | str | None) -> Outcome:
-    """Return once the prompt is there; with a `start` only after some output from there on."""
+    """Return once the prompt is there; with a `start` only after output from that offset on."""
     watch, found = observe(
         pty["pty_id"],
         "now" if start is None else start,
@@ -56,7 +57,7 @@ def for_prompt(pty: Mapping[str, Any], start: int | str | None) -> Outcome:
 
 
 class _PromptWatch:
-    """Looks at output and leader in turn, also across servers."""
+    """A look at the output and one at the shell's process in turn; a `Watch`."""
 
     def __init__(self, pid: int | None, offset: int, *, needs_output: bool) -> None:
         self.offset = offset
@@ -66,7 +67,7 @@ class _PromptWatch:
         self._silent_since = time.monotonic()
 
     def wait(self, stream: Stream) -> Exit | str:
-        """Return the sign by which the prompt was known, or the end of the PTY."""
+        """Return the sign that was seen, or the end of the PTY."""
         poll = select.poll()
         poll.register(stream, select.POLLIN)
         frames = stream.pending()
@@ -78,10 +79,10 @@ class _PromptWatch:
                     return "mark"
             if self._is_back():
                 return "foreground"
-            frames = stream.receive() if poll.poll(1000 * self._patience()) else []
+            frames = stream.receive() if poll.poll(1000 * self._look_after()) else []
 
     def _takes(self, frame: Out | Gap) -> bool:
-        """Take notice of output; whether a prompt's mark was in it."""
+        """Take more output; return whether a prompt's mark is complete with it."""
         self._silent_since, self._needs_output = time.monotonic(), False
         if isinstance(frame, Gap):
             self.offset = frame.end
@@ -90,8 +91,8 @@ class _PromptWatch:
         self.offset = frame.offset + len(frame.data)
         return self._marks.feed(frame.data)
 
-    def _patience(self) -> float:
-        """Return how long to wait for output before the next look."""
+    def _look_after(self) -> float:
+        """Return for how many seconds to wait for output before the next look."""
         left = self._silent_since + _SILENCE_SECONDS - time.monotonic()
         return max(left, 0.001) if left > 0 else _LOOK_SECONDS
 
