@@ -21,13 +21,13 @@ class Gate:
 
     def __init__(self, path: Path) -> None:
         os.mkfifo(path)
-        self._path = path
+        self.path = str(path)
         self._fd = os.open(path, os.O_RDWR)
 
     @property
     def wait(self) -> str:
         """The command by which a shell waits here; each wait needs an opening of its own."""
-        return f"read go <{shlex.quote(str(self._path))}"
+        return f"read go <{shlex.quote(self.path)}"
 
     def open(self, times: int = 1) -> None:
         """Let the child go on, as often as this."""
