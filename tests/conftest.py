@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import io
 import os
 import signal
@@ -14,7 +15,9 @@ import hypothesis
 import pytest
 
 from tests.processes import children_of, fds_of, kill_all
+from tests.serving import Serving, ended, seen_by_coverage
 from tests.timing import wait_until
+from tests.world import World
 
 # How long an example takes says something about the machine only, and so does a slow generator.
 hypothesis.settings.register_profile(
@@ -153,3 +156,91 @@ def _new_things(before: dict[str, set[object]]) -> dict[str, set[object]]:
     if left:
         gc.collect()
     return left
+
+
+# Servers --------------------------------------------------------------------------------------
+
+
+class _Shared:
+    """The servers that tests of this worker share: one that coverage sees, one that it does not.
+
+    One that a test left as it did not find it is ended, and the next test gets another.
+    """
+
+    def __init__(self) -> None:
+        self._servers: dict[bool, Serving] = {}
+
+    def begin(self, is_seen: bool) -> Serving:
+        if is_seen not in self._servers:
+            self._servers[is_seen] = Serving()
+            with seen_by_coverage(is_seen):
+                self._servers[is_seen].start()
+        self._servers[is_seen].begin()
+        return self._servers[is_seen]
+
+    def give_back(self, is_seen: bool) -> None:
+        try:
+            self._servers[is_seen].tidy()
+        except BaseException:
+            self._servers.pop(is_seen).end()
+            raise
+
+    def end(self) -> None:
+        for server in self._servers.values():
+            with ended(server):
+                pass
+
+
+@pytest.fixture(scope="session")
+def _shared_servers() -> Iterator[_Shared]:
+    shared = _Shared()
+    yield shared
+    shared.end()
+
+
+@pytest.fixture
+def is_server_seen() -> bool:
+    """Whether coverage sees what servers do; a folder whose tests are about commands says no."""
+    return True
+
+
+@pytest.fixture
+def server(_shared_servers: _Shared, is_server_seen: bool) -> Iterator[Serving]:
+    """A server that others use before and after; the test must leave it as it found it."""
+    server = _shared_servers.begin(is_server_seen)
+    yield server
+    _shared_servers.give_back(is_server_seen)
+
+
+@pytest.fixture
+def no_server(is_server_seen: bool) -> Iterator[Serving]:
+    """A socket of the test's own where nobody serves yet."""
+    with seen_by_coverage(is_server_seen), ended(Serving()) as serving:
+        yield serving
+
+
+@pytest.fixture
+def own_server(no_server: Serving) -> Serving:
+    """A server for this test only, which it may kill, stop or starve."""
+    no_server.start()
+    return no_server
+
+
+@pytest.fixture
+def serving(request: pytest.FixtureRequest) -> Iterator[Serving]:
+    """Whichever server the test asks for, the shared one if it asks for none.
+
+    A test that asks for none must see to it that what it starts has ended at its end.
+    """
+    asked = inspect.signature(request.function).parameters.keys()
+    named = [name for name in ("server", "own_server", "no_server") if name in asked]
+    serving: Serving = request.getfixturevalue(named[0] if named else "server")
+    yield serving
+    if not named:
+        wait_until(lambda: not serving.world.processes())
+
+
+@pytest.fixture
+def world(serving: Serving) -> World:
+    """Where commands run."""
+    return serving.world

@@ -27,6 +27,7 @@ __all__ = [
     "marked",
     "memory_of",
     "parts_of_session",
+    "proportional",
     "resident",
     "state_of",
     "wait_gone",
@@ -83,13 +84,22 @@ def fd_count(pid: int) -> int:
 
 def memory_of(pid: int, name: str) -> int:
     """Return an amount of memory in bytes, by its name in /proc/PID/status."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return _bytes_of(Path(f"/proc/{pid}/status"), name)
+
+
+def _bytes_of(path: Path, name: str) -> int:
+    lines = path.read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
 
 
 def resident(pid: int) -> int:
     """Return how much memory of a process is resident, in bytes."""
     return memory_of(pid, "VmRSS")
+
+
+def proportional(pid: int) -> int:
+    """Return a process's share of memory, in bytes; pages that others have too are shared out."""
+    return _bytes_of(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
 
 
 def parts_of_session(sid: int) -> set[int]:

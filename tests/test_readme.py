@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.conftest import Place, fresh
+from tests.serving import Serving
 from tests.timing import deadline_seconds
-
-__all__ = ["fresh"]
 
 README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.mark.parametrize("section", ["From Python", "Library"])
-def test_the_example_runs_as_shown(section: str, fresh: Place) -> None:
+def test_the_example_runs_as_shown(section: str, no_server: Serving) -> None:
     text = README.read_text().split(f"## {section}\n")[1].split("\n## ")[0]
     program, shown = re.findall(r"```(?:python)?\n(.*?)```", text, re.DOTALL)
 
@@ -28,7 +26,7 @@ def test_the_example_runs_as_shown(section: str, fresh: Place) -> None:
         text=True,
         timeout=deadline_seconds(),
         check=False,
-        env={"PATH": "/usr/bin:/bin", "PTYMUX_SOCKET": fresh.path},
+        env={"PATH": "/usr/bin:/bin", "PTYMUX_SOCKET": no_server.path},
     )
 
     assert (done.stdout, done.stderr, done.returncode) == (shown, "", 0)

@@ -232,7 +232,7 @@ class KeeperService:
         self, body: Mapping[str, Any], message: Message, fds: list[int]
     ) -> dict[str, Any]:
         facts, pty_fds = self._table.spawn(body, message)
-        fds += pty_fds
+        fds += pty_fds.open
         return facts
 
     def _op_lifeline(

@@ -1,4 +1,4 @@
-"""A real server, for what cannot be told of a stub."""
+"""A client of a real server, for what a stub cannot show."""
 
 from __future__ import annotations
 
@@ -8,23 +8,11 @@ import pytest
 
 import ptymux
 from ptymux import Client
-from tests.processes import kill
-from tests.server.conftest import Place, fresh, place
-from tests.timing import wait_until
-
-__all__ = ["client", "fresh", "kill_server", "place"]
+from tests.serving import Serving
 
 
 @pytest.fixture
-def client(place: Place) -> Iterator[Client]:
-    """A client of a server that runs."""
-    with ptymux.connect(place.path, start=False) as client:
+def client(serving: Serving) -> Iterator[Client]:
+    """A client of the server that the test asks for, or of the shared one."""
+    with ptymux.connect(serving.path, start=False) as client:
         yield client
-
-
-def kill_server(place: Place) -> None:
-    """Kill the server's process; return once another one is there."""
-
-    before = place.status()["pid"]
-    kill(before)
-    wait_until(lambda: place.status()["pid"] != before)

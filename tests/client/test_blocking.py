@@ -35,10 +35,9 @@ from ptymux.errors import (
     WaitTimeoutError,
 )
 from ptymux.protocol.messages import encode_notification
-from tests.client.conftest import kill_server
 from tests.client.stub import Peer, StubServer
 from tests.processes import is_alive, kill
-from tests.server.conftest import Place
+from tests.serving import Serving
 from tests.timing import deadline_seconds, wait_until
 
 SCHEMA = json.loads(resources.files("ptymux.cli.output").joinpath("schema.json").read_text())[
@@ -53,32 +52,32 @@ def ended(client: Client, line: str, **options: Any) -> Pty:
 # Connect ----------------------------------------------------------------------------------------
 
 
-def test_connect_starts_a_server_where_none_runs(fresh: Place) -> None:
-    with ptymux.connect(Path(fresh.path)) as client:
-        assert client.status()["socket"] == fresh.path
+def test_connect_starts_a_server_where_none_runs(no_server: Serving) -> None:
+    with ptymux.connect(Path(no_server.path)) as client:
+        assert client.status()["socket"] == no_server.path
         assert client.list() == []
 
 
 def test_connect_finds_the_server_that_the_environment_names(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PTYMUX_SOCKET", place.path)
+    monkeypatch.setenv("PTYMUX_SOCKET", server.path)
 
     with ptymux.connect() as client:
-        assert client.path == place.path
+        assert client.path == server.path
 
 
-def test_connect_without_start_tells_that_there_is_none(fresh: Place) -> None:
+def test_connect_without_start_tells_that_there_is_none(no_server: Serving) -> None:
     with pytest.raises(NoServerError):
-        ptymux.connect(fresh.path, start=False)
+        ptymux.connect(no_server.path, start=False)
 
 
-def test_connect_leaves_a_file_alone_that_is_no_socket(fresh: Place) -> None:
-    file = Path(fresh.path)
+def test_connect_leaves_a_file_alone_that_is_no_socket(no_server: Serving) -> None:
+    file = Path(no_server.path)
     file.write_text("mine")
 
     with pytest.raises(UnreachableError):
-        ptymux.connect(fresh.path)
+        ptymux.connect(no_server.path)
     assert file.read_text() == "mine"
     file.unlink()
 
@@ -92,7 +91,7 @@ def test_a_closed_client_asks_for_nothing(client: Client) -> None:
 
 
 def test_closing_a_client_ends_its_readers_and_events_and_no_pty(
-    place: Place, client: Client
+    own_server: Serving, client: Client
 ) -> None:
     pty = client.run("sleep 1000")
     reader, events = client.follow(pty), client.events()
@@ -102,8 +101,8 @@ def test_closing_a_client_ends_its_readers_and_events_and_no_pty(
     for made in (reader, events):
         with pytest.raises(ConnectionClosedError):
             made.read()
-    wait_until(lambda: place.get(dict(pty))["clients"] == 0)
-    assert place.get(dict(pty))["shown"] == "running"
+    wait_until(lambda: own_server.get(dict(pty))["clients"] == 0)
+    assert own_server.get(dict(pty))["shown"] == "running"
 
 
 # Start ------------------------------------------------------------------------------------------
@@ -172,13 +171,14 @@ def test_a_pty_goes_by_id_number_name_and_value(client: Client) -> None:
 
 def test_list_chooses_and_goes_through_all_pages(client: Client) -> None:
     first = client.run("sleep 1000", lane="a")
-    ended(client, "true", lane="a", session="s")
+    gone = ended(client, "true", lane="a", session="s")
     long = ["sh", "-c", "exec sleep 1000", "x" * 60_000]
     rest = [client.run(long)["pty_id"] for _ in range(4)]
 
     assert [pty["pty_id"] for pty in client.list(lane="a")] == [first["pty_id"]]
-    assert [pty["number"] for pty in client.list(lane="a", all=True)] == [1, 2]
-    assert [pty["number"] for pty in client.list(session="s", all=True)] == [2]
+    both = [first["number"], gone["number"]]
+    assert [pty["number"] for pty in client.list(lane="a", all=True)] == both
+    assert [pty["number"] for pty in client.list(session="s", all=True)] == both[1:]
     assert [pty["pty_id"] for pty in client.list()] == [first["pty_id"], *rest]
 
 
@@ -461,7 +461,7 @@ def test_an_unknown_topic_is_refused(client: Client) -> None:
 # A server that dies -----------------------------------------------------------------------------
 
 
-def test_requests_go_on_with_another_server(place: Place, client: Client) -> None:
+def test_requests_go_on_with_another_server(own_server: Serving, client: Client) -> None:
     pty = client.run("sleep 1000", name="a")
 
     for act in (
@@ -471,13 +471,13 @@ def test_requests_go_on_with_another_server(place: Place, client: Client) -> Non
         lambda: client.signal(pty, "CONT"),
         lambda: client.kill("a"),
     ):
-        kill(place.status()["pid"])
+        kill(own_server.status()["pid"])
         act()
     client.remove(pty)
 
 
 def test_readers_and_events_begin_while_the_server_is_replaced(
-    place: Place, client: Client
+    own_server: Serving, client: Client
 ) -> None:
     pty = client.run("echo first; read x")
     begun: list[bytes] = []
@@ -494,7 +494,7 @@ def test_readers_and_events_begin_while_the_server_is_replaced(
     beginning.start()
     try:
         for _ in range(5):
-            kill(place.status()["pid"])
+            kill(own_server.status()["pid"])
             begun.clear()
             wait_until(lambda: len(begun) > 5 or not beginning.is_alive())
     finally:
@@ -505,9 +505,9 @@ def test_readers_and_events_begin_while_the_server_is_replaced(
     assert set(begun) == {b"first\r\n"}
 
 
-def test_a_wait_goes_on_with_another_server(place: Place, client: Client) -> None:
+def test_a_wait_goes_on_with_another_server(own_server: Serving, client: Client) -> None:
     pty = client.run("read x; exit 4")
-    before = place.status()["pid"]
+    before = own_server.status()["pid"]
     outcome: list[Pty] = []
     waiting = threading.Thread(
         target=lambda: outcome.append(client.wait(pty, timeout=deadline_seconds()))
@@ -516,21 +516,23 @@ def test_a_wait_goes_on_with_another_server(place: Place, client: Client) -> Non
     wait_until(lambda: client._requests._connection.patience is not None)
 
     kill(before)
-    wait_until(lambda: place.status()["pid"] != before)
-    place.call("get", pty=pty["pty_id"])
-    with ptymux.connect(place.path) as other:
+    wait_until(lambda: own_server.status()["pid"] != before)
+    own_server.call("get", pty=pty["pty_id"])
+    with ptymux.connect(own_server.path) as other:
         other.send(pty, "\r")
     waiting.join()
 
     assert outcome[0]["exit_code"] == 4
 
 
-def test_a_reader_goes_on_where_it_was_with_another_server(place: Place, client: Client) -> None:
+def test_a_reader_goes_on_where_it_was_with_another_server(
+    own_server: Serving, client: Client
+) -> None:
     pty = client.run("while read x; do echo $x; done")
     with client.follow(pty) as reader:
         for count in range(3):
             client.send(pty, f"{count}\r")
-            kill_server(place)
+            own_server.kill_server()
         client.send(pty, "\x04")
         data = b"".join(part.data for part in reader)
 
@@ -538,7 +540,7 @@ def test_a_reader_goes_on_where_it_was_with_another_server(place: Place, client:
     assert (reader.skipped, reader.offset) == (0, len(data))
 
 
-def test_events_go_on_with_another_server(place: Place, client: Client) -> None:
+def test_events_go_on_with_another_server(own_server: Serving, client: Client) -> None:
     pty = client.run("sleep 1000")
     sizes = []
     with client.events(topics=["pty.resized"], pty=pty) as events:
@@ -548,17 +550,17 @@ def test_events_go_on_with_another_server(place: Place, client: Client) -> None:
             assert event is not None
             assert "topic" in event
             sizes.append(event["payload"]["new"]["cols"])
-            kill_server(place)
+            own_server.kill_server()
 
     assert sizes == [100, 101, 102]
 
 
-def test_a_server_that_was_stopped_is_not_waited_for_long(fresh: Place) -> None:
-    fresh.start()
-    with Client(fresh.connect(), RetryPolicy(gone_seconds=0.1)) as client:
+def test_a_server_that_was_stopped_is_not_waited_for_long(no_server: Serving) -> None:
+    no_server.start()
+    with Client(no_server.connect(), RetryPolicy(gone_seconds=0.1)) as client:
         pty = client.run("sleep 1000")
         reader = client.follow(pty)
-        fresh.stop()
+        no_server.stop()
 
         began = time.monotonic()
         with pytest.raises(ConnectionClosedError):

@@ -26,9 +26,8 @@ from ptymux.errors import (
     LineTooLongError,
     NotATerminalError,
 )
-from tests.client.conftest import kill_server
 from tests.processes import kill
-from tests.server.conftest import Place
+from tests.serving import Serving
 from tests.timing import deadline_seconds, wait_until
 
 SECONDS = deadline_seconds()
@@ -349,16 +348,18 @@ def test_a_dialogue_ends_with_its_client(client: Client) -> None:
 # Processes that die -----------------------------------------------------------------------------
 
 
-def test_what_is_waited_for_comes_though_the_server_is_killed(place: Place, client: Client) -> None:
+def test_what_is_waited_for_comes_though_the_server_is_killed(
+    own_server: Serving, client: Client
+) -> None:
     with talk(client, "printf before; read x; printf 'behind'; exec cat", encoding="utf-8") as ours:
         ours.expect("before")
-        kill_server(place)
+        own_server.kill_server()
         found: list[int] = []
         waiting = threading.Thread(target=lambda: found.append(ours.expect(["no", "behind"])))
         waiting.start()
-        before = place.status()["pid"]
+        before = own_server.status()["pid"]
         kill(before)
-        wait_until(lambda: place.status()["pid"] != before)
+        wait_until(lambda: own_server.status()["pid"] != before)
         ours.sendline()
         waiting.join()
 
@@ -368,11 +369,11 @@ def test_what_is_waited_for_comes_though_the_server_is_killed(place: Place, clie
         assert ours.skipped == 0
 
 
-def test_input_arrives_once_while_no_server_lives(place: Place, client: Client) -> None:
+def test_input_arrives_once_while_no_server_lives(own_server: Serving, client: Client) -> None:
     with talk(client, 'stty -echo; echo ready; while read x; do echo "<$x>"; done') as ours:
         ours.expect("ready")
         for count in range(5):
-            kill(place.status()["pid"])
+            kill(own_server.status()["pid"])
             ours.sendline(f"{count}")
         ours.expect_exact("<4>\r\n")
         assert ours.before == b"\r\n<0>\r\n<1>\r\n<2>\r\n<3>\r\n"
@@ -433,7 +434,7 @@ def test_interact_needs_a_terminal(client: Client) -> None:
             ours.interact()
 
 
-def test_a_dialogue_is_made_without_asyncio(place: Place) -> None:
+def test_a_dialogue_is_made_without_asyncio(server: Serving) -> None:
     program = """
 import sys, ptymux
 with ptymux.connect(sys.argv[1]) as client, client.expect(client.run('echo hello')) as child:
@@ -441,7 +442,7 @@ with ptymux.connect(sys.argv[1]) as client, client.expect(client.run('echo hello
 print('asyncio' in sys.modules)
 """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program, place.path],
+        [sys.executable, "-W", "error", "-c", program, server.path],
         capture_output=True,
         text=True,
         timeout=SECONDS,

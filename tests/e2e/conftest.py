@@ -1,16 +1,12 @@
-"""The installed command, driven from outside; every process it starts is gone when a test ends."""
+"""Terminals and shells of the test's own, at which the installed command is used."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import secrets
-import subprocess
-import sys
 import termios
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,97 +14,18 @@ from typing import Any, TypeAlias
 import pexpect  # type: ignore[import-untyped]
 import pytest
 
-from ptymux.client.server_connection import ServerConnection
-from ptymux.errors import PtymuxError
-from tests.e2e.serving import Served
-from tests.processes import kill_all, marked, wait_gone
+from tests.processes import children_of
 from tests.program import Program
 from tests.timing import Wait, deadline_seconds, wait_until
+from tests.world import PTYMUX, World
 
-PTYMUX = str(Path(sys.executable).parent / "ptymux")
 Shell: TypeAlias = Any  # a pexpect.spawn, which has no types
-_MEASURED = "COVERAGE_PROCESS_CONFIG"
-_KINDS = {"run", "ls", "stats", "logs", "send", "wait", "kill", "rm", "events", "server", "status"}
-_SEEN: Counter[str] = Counter()  # kinds of commands, in all tests
-_MARK = "PTYMUX_E2E"  # in the environment of all that a test starts
-
-
-class World:
-    """Starts commands in an environment of their own."""
-
-    def __init__(self, socket: Path) -> None:
-        self.mark = secrets.token_hex(8)
-        self.socket = socket  # of a server of its own, should a command start one
-        home = ("PATH", "HOME", "LANG", "LC_ALL", _MEASURED)
-        self.env = {key: os.environ[key] for key in home if key in os.environ}
-        self.env |= {_MARK: self.mark, "TERM": "xterm", "SHELL": "/bin/sh"}
-        self.env["PTYMUX_SOCKET"] = str(socket)
-        self.env["XDG_CONFIG_HOME"] = str(socket.parent / "config")  # where there is none
-        self._started: list[Program] = []
-        self._seen: Counter[str] = Counter()  # kinds of commands, in this test
-
-    def start(self, *argv: str, env: Mapping[str, str] | None = None, **options: Any) -> Program:
-        """Start `argv`, or ptymux with these words when the first one is no path."""
-        command = argv if argv and argv[0].startswith("/") else (PTYMUX, *argv)
-        environment = self.env | dict(env or {})
-        if not self._is_worth_measuring(argv):
-            environment.pop(_MEASURED, None)
-        process = Program(command, env=environment, **options)
-        self._started.append(process)
-        return process
-
-    def _is_worth_measuring(self, argv: Sequence[str]) -> bool:
-        """Whether to trace a command: what was often seen shows nothing new, at 0.1 s each."""
-        kind = " ".join(word for word in argv[:3] if word in _KINDS or word.startswith("-"))
-        self._seen[kind] += 1
-        _SEEN[kind] += 1
-        return self._seen[kind] <= 2 and _SEEN[kind] <= 100
-
-    def run(
-        self, *argv: str, input: bytes | None = None, **options: Any
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Return how it ended and what it wrote; stdin is empty unless told otherwise."""
-        options.setdefault("stdin", subprocess.DEVNULL if input is None else subprocess.PIPE)
-        options.setdefault("stdout", subprocess.PIPE)
-        options.setdefault("stderr", subprocess.PIPE)
-        with self.start(*argv, **options) as process:
-            out, err = process.communicate(input)
-        return subprocess.CompletedProcess(argv, process.returncode, out, err)
-
-    def processes(self) -> dict[int, str]:
-        """Return pid and command of all that was started here and lives."""
-        return marked(f"{_MARK}={self.mark}")
-
-    def _stop_server(self) -> None:
-        with suppress(PtymuxError), ServerConnection(str(self.socket)) as connection:
-            status = connection.call("status")
-            pids = (int(status["keeper_pid"]), int(status["pid"]))
-            connection.call("shutdown", force=True)
-            wait_gone(*pids)
-
-    def _servers(self) -> dict[int, str]:
-        """Return pid and command of every keeper and server at the world's socket."""
-        return marked(f"{self.socket}\0")
-
-    def end(self) -> None:
-        """Stop the server that was started, if any; kill and reap what a failed test left."""
-        if self.socket.exists():
-            self._stop_server()
-        kill_all(self.processes() | self._servers())
-        for process in self._started:
-            with process:
-                pass
 
 
 @pytest.fixture
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Where commands run; the test fails when it leaves a process."""
-    world = World(tmp_path_factory.mktemp("s") / "s")
-    try:
-        yield world
-        wait_until(lambda: not world.processes())
-    finally:
-        world.end()
+def is_server_seen() -> bool:
+    """No: it is commands that are tested here."""
+    return False
 
 
 class Tty:
@@ -230,14 +147,7 @@ def shell(world: World) -> Iterator[Shell]:
     shell.close()
 
 
-@pytest.fixture
-def served(world: World) -> Iterator[Served]:
-    """A socket of the test's own; the server that a command starts there is stopped at the end."""
-    served = Served(world)
-    try:
-        yield served
-        served.stop()
-        wait_until(lambda: not served.processes())
-        assert {Path(name).suffix for name in os.listdir(served.folder)} <= {".log", ".lock"}
-    finally:
-        served.clear()
+def job_of(shell: Shell) -> int:
+    """Return the pid of the only job of a shell."""
+    (pid,) = children_of(shell.pid)
+    return pid

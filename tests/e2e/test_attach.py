@@ -10,19 +10,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import Shell, Tty, World
-from tests.e2e.server import Server, running_server
+from ptymux.core.model import WindowSize
+from tests.e2e.conftest import Shell, Tty, job_of
 from tests.processes import is_stopped
+from tests.serving import Serving
 from tests.timing import wait_until
+from tests.world import World
 
 ECHOES = "stty -echo; echo up; while read line; do echo got $line; done"
 TELLS_SIZE = "trap 'stty size' WINCH; echo up; while :; do sleep 0.02; done"
-
-
-@pytest.fixture
-def server(world: World) -> Iterator[Server]:
-    with running_server(world) as server:
-        yield server
 
 
 @pytest.fixture
@@ -43,8 +39,8 @@ def restored(tty: Tty) -> bool:
 
 
 @pytest.mark.requirement("FR-010")
-def test_keys_go_in_output_comes_out_and_the_prefix_detaches(server: Server, tty: Tty) -> None:
-    server.start("e", ECHOES)
+def test_keys_go_in_output_comes_out_and_the_prefix_detaches(server: Serving, tty: Tty) -> None:
+    number = server.sh(ECHOES, name="e")["number"]
     attach(tty, "e")
 
     tty.type(b"one\r")
@@ -54,17 +50,17 @@ def test_keys_go_in_output_comes_out_and_the_prefix_detaches(server: Server, tty
     assert tty.wait() == 0
     assert restored(tty)
     assert b"C-\\ d detaches]\r\n" in tty.shown
-    assert b"[detached from 1 (e); ptymux attach 1]\r\n" in tty.shown
-    assert server.pty("e")["shown"] == "running"
+    assert b"[detached from %d (e); ptymux attach %d]\r\n" % (number, number) in tty.shown
+    assert server.get("e")["shown"] == "running"
 
 
 @pytest.mark.requirement("FR-010")
-def test_answers_to_keys_come_while_the_server_does_nothing(server: Server, tty: Tty) -> None:
-    server.start("e", ECHOES)
+def test_answers_to_keys_come_while_the_server_does_nothing(own_server: Serving, tty: Tty) -> None:
+    own_server.sh(ECHOES, name="e")
     attach(tty, "e")
     tty.type(b"first\r")
     tty.wait_for(b"got first\r\n")
-    pid = server.call("status")["pid"]
+    pid = own_server.call("status")["pid"]
 
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -80,8 +76,8 @@ def test_answers_to_keys_come_while_the_server_does_nothing(server: Server, tty:
     assert [tty.shown.count(b"got " + word) for word in (b"first", b"one", b"two")] == [1, 1, 1]
 
 
-def test_other_keys_detach_if_wanted(server: Server, tty: Tty) -> None:
-    server.start("e", ECHOES)
+def test_other_keys_detach_if_wanted(server: Serving, tty: Tty) -> None:
+    server.sh(ECHOES, name="e")
     attach(tty, "e", "--detach-keys", "C-a q")
 
     tty.type(b"\x01q")
@@ -89,9 +85,9 @@ def test_other_keys_detach_if_wanted(server: Server, tty: Tty) -> None:
     assert tty.wait() == 0
 
 
-def test_it_starts_at_the_present(server: Server, tty: Tty) -> None:
-    server.start("e", f"echo the past; {ECHOES}")
-    server.text("wait", "e", "--text", "up")
+def test_it_starts_at_the_present(server: Serving, tty: Tty) -> None:
+    server.sh(f"echo the past; {ECHOES}", name="e")
+    server.await_text("e", "up")
     attach(tty, "e")
 
     tty.type(b"one\r")
@@ -103,8 +99,8 @@ def test_it_starts_at_the_present(server: Server, tty: Tty) -> None:
 
 
 @pytest.mark.requirement("FR-012")
-def test_end_of_the_command_is_told_and_is_the_exit_code(server: Server, tty: Tty) -> None:
-    pty_id = server.start("e", "read x; printf last; exit 7")
+def test_end_of_the_command_is_told_and_is_the_exit_code(server: Serving, tty: Tty) -> None:
+    pty = server.sh("read x; printf last; exit 7", name="e")
     attach(tty, "e")
 
     tty.type(b"\r")
@@ -112,17 +108,18 @@ def test_end_of_the_command_is_told_and_is_the_exit_code(server: Server, tty: Tt
     assert tty.wait() == 7
     assert restored(tty)
     assert b"last\r\n[e: exit 7, " in tty.shown
-    assert tty.shown.endswith(b"0 dropped; ptymux logs 1]\r\n")
+    ends = b"ptymux logs %d]\r\n" % pty["number"]
+    assert tty.shown.endswith(b"0 dropped; " + ends)
     tty.shown.clear()
-    tty.run("attach", pty_id)
+    tty.run("attach", pty["pty_id"])
     assert tty.wait() == 7
     assert tty.shown.startswith(b"[")
-    assert tty.shown.endswith(b"ptymux logs 1]\r\n")
+    assert tty.shown.endswith(ends)
 
 
-def test_killed_command(server: Server, tty: Tty) -> None:
-    server.start("e", r"printf '\033[?1049h\033[?25l'; echo up; exec sleep 100")
-    server.text("wait", "e", "--text", "up")
+def test_killed_command(server: Serving, tty: Tty) -> None:
+    server.sh(r"printf '\033[?1049h\033[?25l'; echo up; exec sleep 100", name="e")
+    server.await_text("e", "up")
     attach(tty, "e")
 
     server.call("signal", pty="e", signal="KILL")
@@ -131,8 +128,8 @@ def test_killed_command(server: Server, tty: Tty) -> None:
     assert b"e: killed (KILL)" in tty.shown
 
 
-def test_what_the_program_switched_on_is_undone_at_a_detach(server: Server, tty: Tty) -> None:
-    server.start("e", r"read x; printf '\033[?1049h\033[?1000h\033[?25l'; echo up; read x")
+def test_what_the_program_switched_on_is_undone_at_a_detach(server: Serving, tty: Tty) -> None:
+    server.sh(r"read x; printf '\033[?1049h\033[?1000h\033[?25l'; echo up; read x", name="e")
     attach(tty, "e")
     tty.type(b"\r")
     tty.wait_for(b"up")
@@ -144,48 +141,48 @@ def test_what_the_program_switched_on_is_undone_at_a_detach(server: Server, tty:
         assert undo in tty.shown
 
 
-def test_read_only_sends_no_key_and_no_size(server: Server, tty: Tty) -> None:
-    server.start("e", f"{ECHOES}", "--size", "77x11")
+def test_read_only_sends_no_key_and_no_size(server: Serving, tty: Tty) -> None:
+    server.sh(f"{ECHOES}", name="e", size=WindowSize(77, 11))
     attach(tty, "e", "--read-only")
 
     tty.type(b"forbidden\r")
-    server.text("send", "e", "allowed", "--enter")
+    server.ok("send", "e", "allowed", "--enter")
     tty.wait_for(b"got allowed")
 
     assert b"forbidden" not in tty.shown
-    assert (server.pty("e")["cols"], server.pty("e")["rows"]) == (77, 11)
+    assert (server.get("e")["cols"], server.get("e")["rows"]) == (77, 11)
     tty.type(b"\x1cd")
     assert tty.wait() == 0
 
 
 @pytest.mark.requirement("FR-011")
 def test_two_clients_see_the_same_and_the_last_to_type_sets_the_size(
-    server: Server, tty: Tty, second: Tty
+    server: Serving, tty: Tty, second: Tty
 ) -> None:
-    server.start("e", ECHOES)
+    server.sh(ECHOES, name="e")
     second.resize(60, 20)
     attach(tty, "e")
     attach(second, "e")
-    wait_until(lambda: server.pty("e")["cols"] == 60)
+    wait_until(lambda: server.get("e")["cols"] == 60)
 
     tty.type(b"one\r")
     tty.wait_for(b"got one")
     second.wait_for(b"got one")
-    wait_until(lambda: server.pty("e")["cols"] == 100)
+    wait_until(lambda: server.get("e")["cols"] == 100)
     second.type(b"two\r")
     tty.wait_for(b"got two")
-    wait_until(lambda: server.pty("e")["cols"] == 60)
+    wait_until(lambda: server.get("e")["cols"] == 60)
 
-    assert server.pty("e")["clients"] == 2
+    assert server.get("e")["clients"] == 2
     for each in (tty, second):
         each.type(b"\x1cd")
         assert each.wait() == 0
 
 
 @pytest.mark.requirement("FR-011")
-def test_size_follows_the_terminal(server: Server, tty: Tty) -> None:
-    server.start("e", TELLS_SIZE)
-    server.text("wait", "e", "--text", "up")
+def test_size_follows_the_terminal(server: Serving, tty: Tty) -> None:
+    server.sh(TELLS_SIZE, name="e")
+    server.await_text("e", "up")
     attach(tty, "e")
     tty.wait_for(b"30 100")
 
@@ -198,36 +195,36 @@ def test_size_follows_the_terminal(server: Server, tty: Tty) -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
 def test_terminal_is_restored_after_a_signal(
-    server: Server, tty: Tty, signum: signal.Signals
+    server: Serving, tty: Tty, signum: signal.Signals
 ) -> None:
-    server.start("e", ECHOES)
+    server.sh(ECHOES, name="e")
     attach(tty, "e")
 
     tty.process.send_signal(signum)
 
     assert tty.wait() == 128 + signum
     assert restored(tty)
-    assert server.pty("e")["shown"] == "running"
+    assert server.get("e")["shown"] == "running"
 
 
-def test_terminal_that_hangs_up_ends_only_the_client(server: Server, tty: Tty) -> None:
-    server.start("e", ECHOES)
+def test_terminal_that_hangs_up_ends_only_the_client(server: Serving, tty: Tty) -> None:
+    server.sh(ECHOES, name="e")
     attach(tty, "e")
 
     tty.hang_up()
 
     wait_until(lambda: tty.process.poll() is not None)
     assert tty.process.returncode == 128 + signal.SIGHUP
-    wait_until(lambda: server.pty("e")["clients"] == 0)
+    wait_until(lambda: server.get("e")["clients"] == 0)
 
 
-def test_stopped_from_outside_and_continued(server: Server, shell: Shell) -> None:
-    server.start("e", ECHOES)
+def test_stopped_from_outside_and_continued(server: Serving, shell: Shell) -> None:
+    server.sh(ECHOES, name="e")
     shell.sendline(f"export PTYMUX_SOCKET={server.path}; ptymux attach e")
     shell.expect("attached to.*\r\n")
     shell.sendline("one")
     shell.expect("got one")
-    attached = int(server.world.run("/bin/pgrep", "-f", "attach e$").stdout.split()[0])
+    attached = job_of(shell)
     modes = termios.tcgetattr(shell.child_fd)
 
     os.kill(attached, signal.SIGTSTP)
@@ -246,12 +243,12 @@ def test_stopped_from_outside_and_continued(server: Server, shell: Shell) -> Non
     shell.expect_exact("$ ")
 
 
-def test_what_a_program_switched_on_is_on_again_after_a_stop(server: Server, shell: Shell) -> None:
+def test_what_a_program_switched_on_is_on_again_after_a_stop(server: Serving, shell: Shell) -> None:
     shell.sendline(f"export PTYMUX_SOCKET={server.path}")
     script = "printf '\\033[?1049h\\033[?2004hdrawn'; exec sleep 1000"
     shell.sendline(f'ptymux run --name draws -- sh -c "{script}"')
     shell.expect_exact("\x1b[?1049h\x1b[?2004hdrawn")
-    running = int(server.world.run("/bin/pgrep", "-f", "run --name draws").stdout.split()[0])
+    running = job_of(shell)
 
     os.kill(running, signal.SIGTSTP)
     shell.expect_exact("\x1b[?2004l\x1b[?1049l")
@@ -265,16 +262,16 @@ def test_what_a_program_switched_on_is_on_again_after_a_stop(server: Server, she
     server.call("kill", ptys=["draws"])
 
 
-def test_goes_on_when_the_server_is_killed(server: Server, tty: Tty) -> None:
-    server.start("e", ECHOES)
+def test_goes_on_when_the_server_is_killed(own_server: Serving, tty: Tty) -> None:
+    own_server.sh(ECHOES, name="e")
     attach(tty, "e")
     tty.type(b"one\r")
     tty.wait_for(b"got one\r\n")
 
-    server.kill()
+    own_server.kill_server()
     tty.type(b"two\r")
     tty.wait_for(b"got two\r\n")
-    server.kill()
+    own_server.kill_server()
     tty.type(b"three\r")
     tty.wait_for(b"got three\r\n")
 
@@ -284,21 +281,24 @@ def test_goes_on_when_the_server_is_killed(server: Server, tty: Tty) -> None:
     assert tty.wait() == 0
 
 
-def test_terminal_is_restored_when_all_is_gone(server: Server, tty: Tty) -> None:
-    server.start("e", ECHOES)
+def test_terminal_is_restored_when_all_is_gone(own_server: Serving, tty: Tty) -> None:
+    own_server.sh(ECHOES, name="e")
     attach(tty, "e")
 
-    status = server.call("status")
+    status = own_server.call("status")
     for name in ("keeper_pid", "pid"):
         os.kill(status[name], signal.SIGKILL)
 
     assert tty.wait() == 125
     assert restored(tty)
     assert tty.shown.splitlines()[-1].startswith(b"ptymux: ")
+    own_server.start()  # which tidies up
 
 
-def test_a_terminal_that_takes_nothing_blocks_nobody(server: Server, tty: Tty, second: Tty) -> None:
-    server.start("f", "read x; head -c 20000000 /dev/zero | tr '\\0' x; echo; echo done; read x")
+def test_a_terminal_that_takes_nothing_blocks_nobody(
+    server: Serving, tty: Tty, second: Tty
+) -> None:
+    server.sh("read x; head -c 20000000 /dev/zero | tr '\\0' x; echo; echo done; read x", name="f")
     attach(tty, "f")
     attach(second, "f")
 
@@ -311,8 +311,8 @@ def test_a_terminal_that_takes_nothing_blocks_nobody(server: Server, tty: Tty, s
         assert each.wait() == 0
 
 
-def test_interrupt_key_ends_a_flood_on_a_slow_terminal(server: Server, tty: Tty) -> None:
-    server.start("f", "trap 'echo ended; exit 5' INT; read x; while :; do seq 100000; done")
+def test_interrupt_key_ends_a_flood_on_a_slow_terminal(server: Serving, tty: Tty) -> None:
+    server.sh("trap 'echo ended; exit 5' INT; read x; while :; do seq 100000; done", name="f")
     attach(tty, "f")
     tty.type(b"\r")
 
@@ -325,21 +325,21 @@ def test_interrupt_key_ends_a_flood_on_a_slow_terminal(server: Server, tty: Tty)
     assert tty.wait() == 5
 
 
-def test_own_pty_is_refused(server: Server, world: World) -> None:
-    server.start("shell", "exec sh")
+def test_own_pty_is_refused(server: Serving) -> None:
+    server.sh("exec sh", name="shell")
     ptymux = os.path.join(os.path.dirname(sys.executable), "ptymux")
 
-    offset = server.text("send", "shell", f"{ptymux} attach shell; echo code $?", "--enter")
-    found = server.text("wait", "shell", "--from", offset.strip(), "--text", "itself|code [0-9]+$")
+    offset = server.ok("send", "shell", f"{ptymux} attach shell; echo code $?", "--enter")
+    found = server.ok("wait", "shell", "--from", offset.strip(), "--text", "itself|code [0-9]+$")
 
     assert "itself" in found
-    server.text("wait", "shell", "--from", offset.strip(), "--text", "^code 125")
+    server.ok("wait", "shell", "--from", offset.strip(), "--text", "^code 125")
 
 
-def test_without_a_terminal_it_is_refused(server: Server, world: World) -> None:
-    server.start("e", ECHOES)
+def test_without_a_terminal_it_is_refused(server: Serving) -> None:
+    server.sh(ECHOES, name="e")
 
-    done = world.run("attach", "e")
+    done = server.world.run("attach", "e")
 
     assert done.returncode == 125
     assert done.stderr.count(b"\n") == 1

@@ -3,48 +3,38 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ptymux.client.autostart import start_server
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import MIB, LaneId, Limits, SpawnOptions
 from ptymux.errors import LimitReachedError
-from tests.e2e.serving import Served
-from tests.processes import is_alive
-from tests.timing import wait_until
+from tests.processes import children_of, fd_count, is_alive, proportional
+from tests.serving import Serving
+from tests.timing import is_measured, wait_until
 
 CROWD = Limits().ptys
 MOST_MEMORY = 40 * MIB  # of keeper, zygote and server together, in proportional shares
-IS_MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ  # commands and servers carry the tracer then
 
 
 class Processes:
     """The processes that serve somewhere, as the system sees them."""
 
-    def __init__(self, served: Served) -> None:
-        status = served.json("server", "status")
+    def __init__(self, server: Serving) -> None:
+        status = server.status()
         self.keeper, self.server = int(status["keeper_pid"]), int(status["pid"])
-        (self.zygote,) = self.children()
+        self.zygote = server.zygote()
 
     def fds(self) -> tuple[int, int]:
-        keeper, server = (len(os.listdir(f"/proc/{pid}/fd")) for pid in (self.keeper, self.server))
-        return keeper, server
+        return fd_count(self.keeper), fd_count(self.server)
 
     def children(self) -> list[int]:
-        path = f"/proc/{self.keeper}/task/{self.keeper}/children"
-        return [int(word) for word in Path(path).read_text().split()]
+        return children_of(self.keeper)
 
     def memory(self) -> int:
         """Return their proportional shares of memory in bytes."""
-        return sum(_proportional(pid) for pid in (self.keeper, self.zygote, self.server))
-
-
-def _proportional(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
+        return sum(proportional(pid) for pid in (self.keeper, self.zygote, self.server))
 
 
 def spawn_crowd(connection: ServerConnection) -> list[dict[str, Any]]:
@@ -57,24 +47,23 @@ def spawn_crowd(connection: ServerConnection) -> list[dict[str, Any]]:
     ]
 
 
-def check_all_gone(served: Served, pids: list[int], its: Processes, fds: tuple[int, int]) -> None:
+def check_all_gone(server: Serving, pids: list[int], its: Processes, fds: tuple[int, int]) -> None:
     """Check that nothing of the crowd is left but what `ls -a` tells, and then not even that."""
-    assert served.live() == []
+    assert server.live() == []
     assert not any(is_alive(pid) for pid in pids)
     assert its.children() == [its.zygote]
-    assert len(served.json("ls", "-a")["ptys"]) == Limits().ended_ptys
-    served.world.run("rm", "--all")
+    assert len(server.json("ls", "-a")["ptys"]) == Limits().ended_ptys
+    server.world.run("rm", "--all")
     wait_until(lambda: all(now <= then for now, then in zip(its.fds(), fds, strict=True)))
 
 
 @pytest.mark.requirement("NFR-003", "FR-002")
 def test_three_hundred_live_at_once_the_next_is_refused_and_all_end_together(
-    served: Served,
+    own_server: Serving,
 ) -> None:
-    start_server(served.path)
-    its = Processes(served)
+    its = Processes(own_server)
     before = its.fds()
-    with ServerConnection(served.path) as connection:
+    with own_server.connect() as connection:
         ptys = spawn_crowd(connection)
         memory = its.memory()
         with pytest.raises(LimitReachedError) as refusal:
@@ -82,11 +71,11 @@ def test_three_hundred_live_at_once_the_next_is_refused_and_all_end_together(
 
         first = connection.call("list")
         second = connection.call("list", after=first["next"])
-    listed = served.live()
-    lane = served.ok("ls", "-q", "--lane", "lane1").split()
+    listed = own_server.live()
+    lane = own_server.ok("ls", "-q", "--lane", "lane1").split()
     pids = [pty["pid"] for pty in ptys]
-    code, words = served.refused("run", "-d", "true")
-    done = served.world.run("kill", "--all")
+    code, words = own_server.refused("run", "-d", "true")
+    done = own_server.world.run("kill", "--all")
 
     assert [pty["number"] for pty in listed] == list(range(1, CROWD + 1))
     pages = [*first["ptys"], *second["ptys"]]
@@ -98,20 +87,19 @@ def test_three_hundred_live_at_once_the_next_is_refused_and_all_end_together(
     assert f"limited to {CROWD}" in str(refusal.value)
     assert (code, words) == (125, f"ptymux: {refusal.value}\n")
     assert done.stderr.decode() == f"{CROWD} PTYs ended\n"
-    assert IS_MEASURED or memory < MOST_MEMORY
-    check_all_gone(served, pids, its, before)
+    assert is_measured() or memory < MOST_MEMORY
+    check_all_gone(own_server, pids, its, before)
 
 
 @pytest.mark.stress
-def test_three_hundred_can_be_started_by_the_command(served: Served) -> None:
-    start_server(served.path)
-    its = Processes(served)
+def test_three_hundred_can_be_started_by_the_command(own_server: Serving) -> None:
+    its = Processes(own_server)
     before = its.fds()
 
-    ids = [served.start("sleep", "1000") for _ in range(CROWD)]
+    ids = [own_server.run("sleep", "1000") for _ in range(CROWD)]
 
-    listed = served.live()
+    listed = own_server.live()
     assert [pty["pty_id"] for pty in listed] == ids
-    assert served.refused("run", "-d", "true")[0] == 125
-    served.world.run("kill", "--all")
-    check_all_gone(served, [pty["pid"] for pty in listed], its, before)
+    assert own_server.refused("run", "-d", "true")[0] == 125
+    own_server.world.run("kill", "--all")
+    check_all_gone(own_server, [pty["pid"] for pty in listed], its, before)

@@ -7,24 +7,17 @@ import os
 import re
 import signal
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Shell, Tty, World
-from tests.e2e.server import Server, running_server
+from tests.e2e.conftest import Shell, Tty, job_of
 from tests.processes import is_stopped
+from tests.serving import Serving
 from tests.timing import wait_until
 
 ENTERED = b"\x1b[?1049h"
 LEFT = b"\x1b[?1049l"
-
-
-@pytest.fixture
-def server(world: World) -> Iterator[Server]:
-    with running_server(world) as server:
-        yield server
 
 
 def look(tty: Tty, *options: str, until: bytes = b"live", term: str = "xterm-256color") -> None:
@@ -48,9 +41,9 @@ def words(tty: Tty) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", tty.shown.decode(errors="replace"))
 
 
-def test_it_shows_what_runs_and_quits(server: Server, tty: Tty) -> None:
-    server.start("noisy", "while :; do echo $$; sleep 0.01; done", "--lane", "ci")
-    server.start("still", "sleep 1000")
+def test_it_shows_what_runs_and_quits(own_server: Serving, tty: Tty) -> None:
+    own_server.sh("while :; do echo $$; sleep 0.01; done", name="noisy", lane="ci")
+    own_server.sh("sleep 1000", name="still")
 
     look(tty, until=b"noisy")
     tty.wait_for("▂".encode())
@@ -63,9 +56,9 @@ def test_it_shows_what_runs_and_quits(server: Server, tty: Tty) -> None:
         assert word in words(tty)
 
 
-def test_only_what_changed_is_drawn(server: Server, tty: Tty) -> None:
+def test_only_what_changed_is_drawn(server: Serving, tty: Tty) -> None:
     for number in range(5):
-        server.start(f"still{number}", "sleep 1000")
+        server.sh("sleep 1000", name=f"still{number}")
     look(tty, until=b"still4")
     forget(tty)
 
@@ -81,7 +74,7 @@ def test_only_what_changed_is_drawn(server: Server, tty: Tty) -> None:
     ("end", "status"), [(b"\x03", 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_however_it_ends_the_terminal_is_restored(
-    server: Server, tty: Tty, end: bytes | signal.Signals, status: int
+    server: Serving, tty: Tty, end: bytes | signal.Signals, status: int
 ) -> None:
     look(tty)
 
@@ -94,7 +87,7 @@ def test_however_it_ends_the_terminal_is_restored(
     assert is_restored(tty)
 
 
-def test_it_ends_when_its_terminal_hangs_up(server: Server, tty: Tty) -> None:
+def test_it_ends_when_its_terminal_hangs_up(server: Serving, tty: Tty) -> None:
     look(tty)
 
     tty.hang_up()
@@ -102,15 +95,15 @@ def test_it_ends_when_its_terminal_hangs_up(server: Server, tty: Tty) -> None:
     assert tty.process.wait() == 129
 
 
-def test_kill_asks_first(server: Server, tty: Tty) -> None:
-    server.start("web", "sleep 1000")
+def test_kill_asks_first(own_server: Serving, tty: Tty) -> None:
+    own_server.sh("sleep 1000", name="web")
     look(tty, until=b"web")
 
     tty.type(b"jx")
     tty.wait_for(b"kill 1 web? y/n")
     tty.type(b"n")
     tty.wait_for(b"nothing was done")
-    assert server.pty("web")["shown"] == "running"
+    assert own_server.get("web")["shown"] == "running"
     tty.type(b"xy")
     tty.wait_for(b"killed 1 web")
     tty.wait_for(b"killed (TERM)")
@@ -121,25 +114,25 @@ def test_kill_asks_first(server: Server, tty: Tty) -> None:
     tty.type(b"q")
 
     assert tty.wait() == 0
-    assert server.call("list", all=True)["ptys"] == []
+    assert own_server.call("list", all=True)["ptys"] == []
 
 
-def test_a_suspended_one_is_seen(server: Server, tty: Tty) -> None:
-    server.start("web", "sleep 1000")
+def test_a_suspended_one_is_seen(server: Serving, tty: Tty) -> None:
+    number = server.sh("sleep 1000", name="web")["number"]
     look(tty, until=b"web")
 
     tty.type(b"jTs")
-    tty.wait_for(b"sent STOP to 1 web")
+    tty.wait_for(b"sent STOP to %d web" % number)
     tty.wait_for(b"1 suspended")
     tty.type(b"Tc")
-    tty.wait_for(b"sent CONT to 1 web")
+    tty.wait_for(b"sent CONT to %d web" % number)
     tty.type(b"q")
 
     assert tty.wait() == 0
 
 
-def test_pasted_text_is_no_command(server: Server, tty: Tty) -> None:
-    server.start("web", "sleep 1000")
+def test_pasted_text_is_no_command(server: Serving, tty: Tty) -> None:
+    server.sh("sleep 1000", name="web")
     look(tty, until=b"web")
 
     tty.type(b"\x1b[200~jxyq\x1b[201~?")
@@ -147,15 +140,15 @@ def test_pasted_text_is_no_command(server: Server, tty: Tty) -> None:
     tty.type(b"qq")
 
     assert tty.wait() == 0
-    assert server.pty("web")["shown"] == "running"
+    assert server.get("web")["shown"] == "running"
 
 
-def test_another_server_is_found(server: Server, tty: Tty) -> None:
-    server.start("before", "sleep 1000")
+def test_another_server_is_found(own_server: Serving, tty: Tty) -> None:
+    own_server.sh("sleep 1000", name="before")
     look(tty, until=b"before")
 
-    server.kill()
-    server.start("after", "sleep 1000")
+    own_server.kill_server()
+    own_server.sh("sleep 1000", name="after")
     tty.wait_for(b"after")
     tty.wait_for(b"2 live")
     tty.type(b"q")
@@ -163,23 +156,24 @@ def test_another_server_is_found(server: Server, tty: Tty) -> None:
     assert tty.wait() == 0
 
 
-def test_it_waits_for_a_server(world: World, tty: Tty) -> None:
+def test_it_waits_for_a_server(no_server: Serving, tty: Tty) -> None:
     look(tty, until=b"no server")
     tty.wait_for(b"ptymux run -d COMMAND")
 
-    with running_server(world) as server:
-        server.start("web", "sleep 1000")
-        tty.wait_for(b"web")
-        forget(tty)
+    no_server.start()
+    no_server.sh("sleep 1000", name="web")
+    tty.wait_for(b"web")
+    forget(tty)
+    no_server.stop()
     tty.wait_for(b"no server")
     tty.type(b"q")
 
     assert tty.wait() == 0
 
 
-def test_a_server_that_is_stopped_keeps_nobody(server: Server, tty: Tty) -> None:
+def test_a_server_that_is_stopped_keeps_nobody(own_server: Serving, tty: Tty) -> None:
     look(tty)
-    pid = server.call("status")["pid"]
+    pid = own_server.call("status")["pid"]
     os.kill(pid, signal.SIGSTOP)
     try:
         tty.wait_for(b"no answer")
@@ -190,8 +184,8 @@ def test_a_server_that_is_stopped_keeps_nobody(server: Server, tty: Tty) -> None
         os.kill(pid, signal.SIGCONT)
 
 
-def test_it_follows_the_size_of_the_terminal(server: Server, tty: Tty) -> None:
-    server.start("web", "sleep 1000")
+def test_it_follows_the_size_of_the_terminal(server: Serving, tty: Tty) -> None:
+    server.sh("sleep 1000", name="web")
     look(tty, until=b"web")
     assert "BUFFER" in words(tty)
     forget(tty)
@@ -206,15 +200,15 @@ def test_it_follows_the_size_of_the_terminal(server: Server, tty: Tty) -> None:
     assert b"\x1b[11;1H" not in tty.shown
 
 
-def test_it_stops_and_goes_on_as_a_job(server: Server, shell: Shell) -> None:
-    server.start("web", "sleep 1000")
+def test_it_stops_and_goes_on_as_a_job(server: Serving, shell: Shell) -> None:
+    server.sh("sleep 1000", name="web")
     shell.sendline(f"PTYMUX_SOCKET={server.path} TERM=xterm ptymux top")
     shell.expect_exact("web")
     shell.send("\x1a")
     shell.expect_exact(LEFT.decode())
     shell.expect("Stopped")
     shell.expect_exact("$ ")
-    pid = _child(shell.pid)
+    pid = job_of(shell)
     wait_until(lambda: is_stopped(pid))
 
     shell.sendline("fg")
@@ -229,12 +223,8 @@ def test_it_stops_and_goes_on_as_a_job(server: Server, shell: Shell) -> None:
     shell.expect_exact("$ ")
 
 
-def _child(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-
-
-def test_colours_are_not_used_where_none_are_wanted(server: Server, tty: Tty) -> None:
-    server.start("bad", "kill -SEGV $$")
+def test_colours_are_not_used_where_none_are_wanted(server: Serving, tty: Tty) -> None:
+    server.sh("kill -SEGV $$", name="bad")
     tty.run("dashboard", env={"TERM": "xterm", "NO_COLOR": "1"})
     tty.wait_for(b"killed (SEGV)")
     tty.type(b"q")
@@ -243,8 +233,8 @@ def test_colours_are_not_used_where_none_are_wanted(server: Server, tty: Tty) ->
     assert not re.search(rb"\x1b\[[0-9;]*(3[0-7]|38;|9[0-7])[;0-9]*m", tty.shown)
 
 
-def test_a_dumb_terminal_gets_one_picture(server: Server, tty: Tty) -> None:
-    server.start("web", "sleep 1000")
+def test_a_dumb_terminal_gets_one_picture(server: Serving, tty: Tty) -> None:
+    server.sh("sleep 1000", name="web")
 
     tty.run("dashboard", env={"TERM": "dumb"})
 
@@ -254,31 +244,31 @@ def test_a_dumb_terminal_gets_one_picture(server: Server, tty: Tty) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--once",)])
-def test_a_pipe_gets_one_plain_table(server: Server, options: tuple[str, ...]) -> None:
-    server.start("web", "while :; do echo $$; sleep 0.01; done")
+def test_a_pipe_gets_one_plain_table(server: Serving, options: tuple[str, ...]) -> None:
+    server.sh("while :; do echo $$; sleep 0.01; done", name="web")
 
-    text = server.text("dashboard", *options)
+    text = server.ok("dashboard", *options)
 
     assert "\x1b" not in text
     row = next(line for line in text.splitlines() if " web " in line)
     assert re.search(r"running +\d+ .* [1-9][0-9.]* k?B ", row)
 
 
-def test_json_has_rates(server: Server) -> None:
-    server.start("web", "while :; do echo $$; sleep 0.01; done")
+def test_json_has_rates(server: Serving) -> None:
+    server.sh("while :; do echo $$; sleep 0.01; done", name="web")
 
-    told = json.loads(server.text("dashboard", "--json"))
+    told = json.loads(server.ok("dashboard", "--json"))
 
     assert told["schema"] == 1
     assert told["ptys"][0]["rate"] > 0
     assert told["ptys"][0]["buffer"]["total_written"] > 0
 
 
-def test_svg_is_a_picture(server: Server, tmp_path: Path) -> None:
-    server.start("web", "sleep 1000")
+def test_svg_is_a_picture(server: Serving, tmp_path: Path) -> None:
+    server.sh("sleep 1000", name="web")
     picture = tmp_path / "p.svg"
 
-    assert server.text("dashboard", "--svg", str(picture)) == ""
+    assert server.ok("dashboard", "--svg", str(picture)) == ""
 
     assert picture.read_text().startswith("<svg")
     assert "web" in picture.read_text()
@@ -287,10 +277,10 @@ def test_svg_is_a_picture(server: Server, tmp_path: Path) -> None:
     assert refused.stderr.decode().endswith("no such file or directory\n")
 
 
-def test_without_a_server_it_is_empty(world: World) -> None:
-    done = world.run("dashboard")
+def test_without_a_server_it_is_empty(no_server: Serving) -> None:
+    done = no_server.world.run("dashboard")
 
     assert done.returncode == 0
     assert b"0 live" in done.stdout
     assert b"no server runs" in done.stdout
-    assert json.loads(world.run("top", "--json").stdout)["ptys"] == []
+    assert json.loads(no_server.world.run("top", "--json").stdout)["ptys"] == []

@@ -9,34 +9,34 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import PTYMUX
-from tests.e2e.serving import Served
+from tests.serving import Serving
 from tests.timing import wait_until
+from tests.world import PTYMUX
 
 
-def test_run_detached_prints_the_id_and_starts_a_server(served: Served) -> None:
-    pty_id = served.start("--name", "web", "sleep", "1000")
+def test_run_detached_prints_the_id_and_starts_a_server(no_server: Serving) -> None:
+    pty_id = no_server.run("--name", "web", "sleep", "1000")
 
     assert pty_id.startswith("pty_")
-    assert served.pty("web")["pty_id"] == pty_id
-    assert served.pty("web")["shown"] == "running"
+    assert no_server.get("web")["pty_id"] == pty_id
+    assert no_server.get("web")["shown"] == "running"
 
 
-def test_json_of_run_detached_is_the_pty(served: Served) -> None:
-    told = json.loads(served.ok("run", "-d", "--json", "--name", "web", "sleep", "1000"))
+def test_json_of_run_detached_is_the_pty(server: Serving) -> None:
+    told = json.loads(server.ok("run", "-d", "--json", "--name", "web", "sleep", "1000"))
 
     assert told["schema"] == 1
     assert (told["pty"]["name"], told["pty"]["command"]) == ("web", ["sleep", "1000"])
 
 
 @pytest.mark.requirement("FR-003")
-def test_a_detached_command_gets_what_its_caller_has(served: Served, tmp_path: Path) -> None:
-    served.start("sleep", "1000")  # the server has another environment, directory and umask
+def test_a_detached_command_gets_what_its_caller_has(no_server: Serving, tmp_path: Path) -> None:
+    no_server.run("sleep", "1000")  # the server has another environment, directory and umask
     out = tmp_path / "out"
     line = f"(pwd; umask; ulimit -Sn; echo $MINE $PTYMUX_LANE $TERM) > {out}; : > {out}.done"
     shell = f"umask 027; ulimit -Sn 256; cd /usr; {PTYMUX} run -d --lane ci -e MINE=1 -c"
 
-    done = served.world.run("/bin/sh", "-c", f'{shell} "$LINE"', env={"TERM": "x", "LINE": line})
+    done = no_server.world.run("/bin/sh", "-c", f'{shell} "$LINE"', env={"TERM": "x", "LINE": line})
     assert (done.returncode, done.stderr) == (0, b"")
     wait_until(lambda: os.path.exists(f"{out}.done"))
 
@@ -45,56 +45,57 @@ def test_a_detached_command_gets_what_its_caller_has(served: Served, tmp_path: P
 
 
 @pytest.mark.requirement("FR-003")
-def test_what_cannot_be_started_is_told_and_leaves_the_server_usable(served: Served) -> None:
-    status, text = served.refused("run", "-d", "no-such-program")
+def test_what_cannot_be_started_is_told_and_leaves_the_server_usable(server: Serving) -> None:
+    status, text = server.refused("run", "-d", "no-such-program")
     assert (status, text) == (127, "ptymux: no-such-program: command not found\n")
-    status, text = served.refused("run", "-d", "--cwd", "/no/such", "true")
+    status, text = server.refused("run", "-d", "--cwd", "/no/such", "true")
     assert status == 125
     assert "/no/such" in text
 
-    assert served.start("sleep", "1000")
-    assert [pty["command"] for pty in served.live()] == [["sleep", "1000"]]
+    assert server.run("sleep", "1000")
+    assert [pty["command"] for pty in server.live()] == [["sleep", "1000"]]
 
 
-def test_rm_forgets_a_pty_once_it_has_ended(served: Served) -> None:
-    served.start("--rm", "true")
+def test_rm_forgets_a_pty_once_it_has_ended(server: Serving) -> None:
+    server.run("--rm", "true")
 
-    wait_until(lambda: served.json("ls", "-a")["ptys"] == [])
-
-
-def test_a_shell_line_can_be_detached(served: Served) -> None:
-    pty_id = served.start("-c", "exit 3")
-
-    wait_until(lambda: served.pty(pty_id)["shown"] == "exited (3)")
+    wait_until(lambda: server.json("ls", "-a")["ptys"] == [])
 
 
-def test_twenty_at_once_all_live_and_all_end_by_one_kill(served: Served) -> None:
+def test_a_shell_line_can_be_detached(server: Serving) -> None:
+    pty_id = server.run("-c", "exit 3")
+
+    wait_until(lambda: server.get(pty_id)["shown"] == "exited (3)")
+
+
+def test_twenty_at_once_all_live_and_all_end_by_one_kill(server: Serving) -> None:
     started = [
-        served.world.start("run", "-d", "--name", f"n{n}", "sleep", "1000", stdout=subprocess.PIPE)
+        server.world.start("run", "-d", "--name", f"n{n}", "sleep", "1000", stdout=subprocess.PIPE)
         for n in range(20)
     ]
     ids = [process.communicate()[0].decode().strip() for process in started]
 
     assert [process.returncode for process in started] == [0] * 20
-    assert sorted(pty["pty_id"] for pty in served.live()) == sorted(ids)
-    assert sorted(pty["number"] for pty in served.live()) == list(range(1, 21))
-    assert {pty["shown"] for pty in served.live()} == {"running"}
-    children = [pty["pid"] for pty in served.live()]
+    assert sorted(pty["pty_id"] for pty in server.live()) == sorted(ids)
+    numbers = sorted(pty["number"] for pty in server.live())
+    assert numbers == list(range(numbers[0], numbers[0] + 20))
+    assert {pty["shown"] for pty in server.live()} == {"running"}
+    children = [pty["pid"] for pty in server.live()]
 
-    done = served.world.run("kill", "--all")
+    done = server.world.run("kill", "--all")
 
     assert (done.returncode, done.stderr) == (0, b"20 PTYs ended\n")
-    assert served.live() == []
+    assert server.live() == []
     assert not any(os.path.exists(f"/proc/{pid}") for pid in children)
 
 
-def test_a_name_is_free_once_kill_returns(served: Served) -> None:
-    pty_id = served.start("--name", "x", "sleep", "1000")
+def test_a_name_is_free_once_kill_returns(server: Serving) -> None:
+    pty_id = server.run("--name", "x", "sleep", "1000")
     for _ in range(6):
         line = f"{PTYMUX} kill x && {PTYMUX} run -d --name x sleep 1000"
-        done = served.world.run("/bin/sh", "-c", line)
+        done = server.world.run("/bin/sh", "-c", line)
         assert (done.returncode, done.stderr) == (0, b"")
-        assert served.pty(pty_id)["shown"] == "killed (TERM)"
+        assert server.get(pty_id)["shown"] == "killed (TERM)"
         pty_id = done.stdout.decode().strip()
 
-        assert [pty["pty_id"] for pty in served.live()] == [pty_id]
+        assert [pty["pty_id"] for pty in server.live()] == [pty_id]

@@ -11,97 +11,99 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import Tty
-from tests.e2e.serving import Served
 from tests.processes import is_alive
+from tests.serving import Serving
 from tests.timing import wait_until
 
 
-def check_of(served: Served, name: str) -> dict[str, Any]:
+def check_of(server: Serving, name: str) -> dict[str, Any]:
     """Return what doctor says of one thing."""
-    told = served.world.run("doctor", "--json")
+    told = server.world.run("doctor", "--json")
     checks: list[dict[str, Any]] = json.loads(told.stdout)["checks"]
     assert told.returncode == any(check["status"] == "problem" for check in checks)
     (found,) = [check for check in checks if check["name"] == name]
     return found
 
 
-def test_a_machine_that_is_well_has_a_line_for_each_check(served: Served) -> None:
-    done = served.world.run("doctor")
+def test_a_machine_that_is_well_has_a_line_for_each_check(no_server: Serving) -> None:
+    done = no_server.world.run("doctor")
 
     lines = done.stdout.decode().splitlines()
     assert (done.returncode, done.stderr) == (0, b"")
     assert {line.split()[0] for line in lines} <= {"ok", "warning"}
     assert len(lines) >= 11
-    assert served.processes() == {}
-    assert os.listdir(served.folder) == []
+    assert no_server.processes() == {}
+    assert os.listdir(no_server.folder) == []
 
 
-def test_a_server_is_told_with_its_version(served: Served) -> None:
-    assert "`ptymux run` starts one" in check_of(served, "server")["text"]
-    served.start("sleep", "1000")
+def test_a_server_is_told_with_its_version(no_server: Serving) -> None:
+    assert "`ptymux run` starts one" in check_of(no_server, "server")["text"]
+    no_server.run("sleep", "1000")
 
-    assert check_of(served, "server")["status"] == "ok"
-    assert f"pid {served.json('server', 'status')['pid']}" in check_of(served, "server")["text"]
-    assert "server never, keeper never" in check_of(served, "replaced")["text"]
-    assert check_of(served, "left behind")["text"] == "none"
+    assert check_of(no_server, "server")["status"] == "ok"
+    assert (
+        f"pid {no_server.json('server', 'status')['pid']}" in check_of(no_server, "server")["text"]
+    )
+    assert "server never, keeper never" in check_of(no_server, "replaced")["text"]
+    assert check_of(no_server, "left behind")["text"] == "none"
 
 
-def test_a_silent_server_is_a_problem(served: Served) -> None:
+def test_a_silent_server_is_a_problem(no_server: Serving) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
-        silent.bind(served.path)
+        silent.bind(no_server.path)
         silent.listen()
 
-        found = check_of(served, "server")
+        found = check_of(no_server, "server")
 
-    os.unlink(served.path)
+    os.unlink(no_server.path)
     assert found["status"] == "problem"
     assert "s.log" in found["remedy"]
 
 
-def test_a_directory_that_others_may_enter_is_a_problem(served: Served) -> None:
-    os.chmod(served.folder, 0o755)
+def test_a_directory_that_others_may_enter_is_a_problem(no_server: Serving) -> None:
+    os.chmod(no_server.folder, 0o755)
 
-    found = check_of(served, "directory")
+    found = check_of(no_server, "directory")
 
-    os.chmod(served.folder, 0o700)
+    os.chmod(no_server.folder, 0o700)
     assert (found["status"], "chmod 700" in found["text"]) == ("problem", True)
 
 
-def test_a_directory_that_is_not_there_is_well_and_not_made(served: Served) -> None:
-    served.world.env["PTYMUX_SOCKET"] = f"{served.folder}/not-there/s.sock"
+def test_a_directory_that_is_not_there_is_well_and_not_made(no_server: Serving) -> None:
+    no_server.world.env["PTYMUX_SOCKET"] = f"{no_server.folder}/not-there/s.sock"
 
-    assert check_of(served, "directory")["status"] == "ok"
-    assert os.listdir(served.folder) == []
-    served.world.env["PTYMUX_SOCKET"] = f"{served.folder}/not/there/s.sock"
-    assert check_of(served, "directory")["status"] == "problem"
-    served.world.env["PTYMUX_SOCKET"] = served.path
+    assert check_of(no_server, "directory")["status"] == "ok"
+    assert os.listdir(no_server.folder) == []
+    no_server.world.env["PTYMUX_SOCKET"] = f"{no_server.folder}/not/there/s.sock"
+    assert check_of(no_server, "directory")["status"] == "problem"
+    no_server.world.env["PTYMUX_SOCKET"] = no_server.path
 
 
-def test_what_nobody_uses_is_stale(served: Served) -> None:
-    served.ok("server", "start")
+def test_what_nobody_uses_is_stale(no_server: Serving) -> None:
+    no_server.ok("server", "start")
     with socket.socket(socket.AF_UNIX) as gone:
-        gone.bind(f"{served.folder}/gone.sock")
-    Path(served.folder, "gone.lock").touch()
+        gone.bind(f"{no_server.folder}/gone.sock")
+    Path(no_server.folder, "gone.lock").touch()
 
-    found = check_of(served, "stale files")
+    found = check_of(no_server, "stale files")
 
-    os.unlink(f"{served.folder}/gone.sock")
-    os.unlink(f"{served.folder}/gone.lock")
+    os.unlink(f"{no_server.folder}/gone.sock")
+    os.unlink(f"{no_server.folder}/gone.lock")
     assert (found["status"], found["text"]) == ("warning", "gone.lock, gone.sock")
-    assert check_of(served, "stale files")["text"] == "none"
+    assert check_of(no_server, "stale files")["text"] == "none"
 
 
-def test_the_configuration_is_shown_with_its_mistake(served: Served, tmp_path: Path) -> None:
-    served.world.env["XDG_CONFIG_HOME"] = str(tmp_path)
+def test_the_configuration_is_shown_with_its_mistake(server: Serving, tmp_path: Path) -> None:
+    server.world.env["XDG_CONFIG_HOME"] = str(tmp_path)
     path = tmp_path / "ptymux" / "config.toml"
     path.parent.mkdir()
-    assert check_of(served, "config")["text"] == f"none at {path}"
+    assert check_of(server, "config")["text"] == f"none at {path}"
 
     path.write_text('lane = "ci"\ngrace = 0\n')
-    assert check_of(served, "config")["text"] == f"{path}: lane, grace"
+    assert check_of(server, "config")["text"] == f"{path}: lane, grace"
 
     path.write_text("\nlane = 1\n")
-    found = check_of(served, "config")
+    found = check_of(server, "config")
     assert (found["status"], f"{path}:2: lane must be" in found["text"]) == ("problem", True)
 
 
@@ -112,16 +114,16 @@ def end(pids: set[int]) -> None:
     wait_until(lambda: not any(map(is_alive, pids)))
 
 
-def test_what_a_dead_keeper_left_is_listed_and_not_touched(served: Served) -> None:
+def test_what_a_dead_keeper_left_is_listed_and_not_touched(own_server: Serving) -> None:
     script = "trap '' HUP; SECRET=hush setsid sleep 1000 & sleep 1001 & echo up; wait"
-    served.start("--name", "x", "-e", "SECRET=hush", "bash", "-c", script)
-    wait_until(lambda: served.pty("x")["buffer"]["total_written"])
-    status, leader = served.json("server", "status"), served.pty("x")["pid"]
+    own_server.run("--name", "x", "-e", "SECRET=hush", "bash", "-c", script)
+    wait_until(lambda: own_server.get("x")["buffer"]["total_written"])
+    status, leader = own_server.status(), own_server.get("x")["pid"]
     end({status["keeper_pid"], status["pid"]})
 
-    told = served.json("doctor")
-    shown = served.ok("doctor")
-    planned = served.ok("doctor", "--dry-run")
+    told = own_server.json("doctor")
+    shown = own_server.ok("doctor")
+    planned = own_server.ok("doctor", "--dry-run")
 
     found = {process["pid"]: process for process in told["processes"]}
     proven = {pid for pid, process in found.items() if process["proven"]}
@@ -143,23 +145,23 @@ def test_what_a_dead_keeper_left_is_listed_and_not_touched(served: Served) -> No
     assert "hush" not in shown + planned
     assert all(map(is_alive, found))
     end(set(found))
-    served.ok("server", "start")  # which tidies the directory up
+    own_server.ok("server", "start")  # which tidies the directory up
 
 
-def test_a_process_that_left_its_pty_is_no_trouble(served: Served) -> None:
-    served.start("sh", "-c", "setsid sleep 1000 & echo up; wait")
+def test_a_process_that_left_its_pty_is_no_trouble(server: Serving) -> None:
+    server.run("sh", "-c", "setsid sleep 1000 & echo up; wait")
 
     def left() -> list[dict[str, Any]]:
-        processes: list[dict[str, Any]] = served.json("doctor")["processes"]
+        processes: list[dict[str, Any]] = server.json("doctor")["processes"]
         return [process for process in processes if process["name"] == "sleep"]
 
     wait_until(left)
     assert [process["action"] for process in left()] == ["leave"]
-    assert check_of(served, "left behind")["status"] == "ok"
+    assert check_of(server, "left behind")["status"] == "ok"
     end({process["pid"] for process in left()})
 
 
-def test_the_terminal_is_judged_and_lines_are_wrapped(served: Served, tty: Tty) -> None:
+def test_the_terminal_is_judged_and_lines_are_wrapped(server: Serving, tty: Tty) -> None:
     tty.resize(60, 30)
     tty.run("doctor", env={"TERM": "dumb", "LC_ALL": "C.UTF-8"})
 

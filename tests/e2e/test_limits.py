@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 
 from ptymux.client import stream
-from ptymux.client.autostart import start_server
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import Limits, SpawnOptions
 from ptymux.errors import OutOfResourcesError
-from tests.e2e.conftest import PTYMUX
-from tests.e2e.serving import Served
-from tests.processes import is_alive
+from tests.processes import fd_count, is_alive
+from tests.serving import Serving
 from tests.timing import deadline_text, wait_until
+from tests.world import PTYMUX
 
 FEW = 256
 PER_PTY = 4  # in the keeper and in the server, at least
@@ -51,8 +50,10 @@ def spawn_until_refused(connection: ServerConnection) -> list[dict[str, Any]]:
     return ptys
 
 
-def fds_of(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+def settled(connection: ServerConnection) -> dict[str, Any]:
+    """Return the status of a server that has closed whatever is to be closed."""
+    wait_until(lambda: connection.call("status")["connections"] == 1)
+    return connection.call("status")
 
 
 @contextmanager
@@ -67,54 +68,53 @@ def open_files(pid: int, count: int) -> Iterator[None]:
 
 
 @pytest.mark.requirement("FR-003", "SC-002")
-def test_at_a_low_limit_spawns_are_refused_and_everything_else_goes_on(served: Served) -> None:
+def test_at_a_low_limit_spawns_are_refused_and_everything_else_goes_on(no_server: Serving) -> None:
     line = f"ulimit -n {FEW}; exec {PTYMUX} server start"
-    assert served.world.run("/bin/sh", "-c", line).returncode == 0
-    with ServerConnection(served.path) as connection:
-        status = connection.call("status")
-        before = fds_of(status["keeper_pid"]), fds_of(status["pid"])
+    assert no_server.world.run("/bin/sh", "-c", line).returncode == 0
+    with no_server.connect() as connection:
+        status = settled(connection)
+        before = fd_count(status["keeper_pid"]), fd_count(status["pid"])
         echo = spawn(connection, "cat")
         ptys = spawn_until_refused(connection)
         assert FEW // 2 < PER_PTY * len(ptys) < FEW
 
-        code, words = served.refused("run", "-d", "--name", "late", "sleep", "1000")
+        code, words = no_server.refused("run", "-d", "--name", "late", "sleep", "1000")
         assert code == 125
         assert words.startswith("ptymux: out of open files")
         assert "end some PTYs" in words
-        assert len(served.live()) == 1 + len(ptys)
-        assert served.pty("2")["shown"] == "running"
+        assert len(no_server.live()) == 1 + len(ptys)
+        assert no_server.get("2")["shown"] == "running"
         offset = stream.send(connection, "1", b"still here\n")
-        served.ok(
+        no_server.ok(
             "wait", "1", "--text", "still here", "--from", str(offset), "--timeout", deadline_text()
         )
         assert connection.call("get", pty="1")["pty"]["pty_id"] == echo["pty_id"]
 
         connection.call("kill", ptys=[pty["pty_id"] for pty in ptys[:3]])
         connection.call("remove", all=True)
-        served.start("--name", "late", "sleep", "1000")
-        assert served.pty("late")["shown"] == "running"
+        no_server.run("--name", "late", "sleep", "1000")
+        assert no_server.get("late")["shown"] == "running"
 
         connection.call("kill", all=True)
         assert not any(is_alive(pty["pid"]) for pty in ptys)
         connection.call("remove", all=True)
-        wait_until(lambda: fds_of(status["keeper_pid"]) <= before[0])
-        wait_until(lambda: fds_of(status["pid"]) <= before[1])
+        wait_until(lambda: fd_count(status["keeper_pid"]) <= before[0])
+        wait_until(lambda: fd_count(status["pid"]) <= before[1])
 
 
 @pytest.mark.requirement("FR-003", "FR-007")
 @pytest.mark.parametrize("which", ["keeper_pid", "pid"])
 def test_whichever_file_is_one_too_many_a_spawn_is_whole_or_nothing(
-    served: Served, which: str
+    own_server: Serving, which: str
 ) -> None:
-    start_server(served.path)
-    with ServerConnection(served.path) as connection:
-        status = connection.call("status")
+    with own_server.connect() as connection:
+        status = settled(connection)
         pids = status["keeper_pid"], status["pid"]
         first = spawn(connection, "sleep", "1000")
-        before = [fds_of(pid) for pid in pids]
+        before = [fd_count(pid) for pid in pids]
         refused = []
         for spare in range(ENOUGH):
-            with open_files(status[which], fds_of(status[which]) + spare):
+            with open_files(status[which], fd_count(status[which]) + spare):
                 pty = spawn_or_lack(connection)
                 if pty is None:
                     refused.append(spare)
@@ -122,7 +122,7 @@ def test_whichever_file_is_one_too_many_a_spawn_is_whole_or_nothing(
                     connection.call("kill", ptys=[pty["pty_id"]])
                     assert not is_alive(pty["pid"])
             connection.call("remove", all=True)
-            wait_until(lambda: [fds_of(pid) for pid in pids] == before)
+            wait_until(lambda: [fd_count(pid) for pid in pids] == before)
             assert connection.call("get", pty="1")["pty"]["pid"] == first["pid"]
 
     assert refused == list(range(len(refused)))
@@ -130,12 +130,11 @@ def test_whichever_file_is_one_too_many_a_spawn_is_whole_or_nothing(
 
 
 @pytest.mark.requirement("FR-004", "FR-007")
-def test_without_a_single_open_file_left_a_server_still_ends_ptys(served: Served) -> None:
-    start_server(served.path)
-    with ServerConnection(served.path) as connection:
-        server = connection.call("status")["pid"]
+def test_without_a_single_open_file_left_a_server_still_ends_ptys(own_server: Serving) -> None:
+    with own_server.connect() as connection:
+        pid = settled(connection)["pid"]
         ptys = [spawn(connection, "sh", "-c", "sleep 1000 & wait") for _ in range(3)]
-        with open_files(server, fds_of(server)):
+        with open_files(pid, fd_count(pid)):
             told = connection.call("signal", pty="1", signal="CONT")["envelopes"]
             killed = connection.call("kill", all=True)["ptys"]
 
@@ -145,71 +144,70 @@ def test_without_a_single_open_file_left_a_server_still_ends_ptys(served: Served
 
 
 def test_a_keeper_without_a_single_open_file_left_still_starts_another_server(
-    served: Served,
+    own_server: Serving,
 ) -> None:
-    start_server(served.path)
-    with ServerConnection(served.path) as connection:
-        status = connection.call("status")
+    with own_server.connect() as connection:
+        status = settled(connection)
         pty = spawn(connection, "sleep", "1000")
-    with open_files(status["keeper_pid"], fds_of(status["keeper_pid"])):
+    with open_files(status["keeper_pid"], fd_count(status["keeper_pid"])):
         os.kill(status["pid"], signal.SIGKILL)
         wait_until(lambda: not is_alive(status["pid"]))
 
-        found = served.pty("1")
-        served.ok("kill", "1")
+        found = own_server.get("1")
+        own_server.ok("kill", "1")
 
     assert found["pid"] == pty["pid"]
     assert not is_alive(pty["pid"])
 
 
-def test_a_client_for_which_no_open_file_is_left_is_told_so(served: Served) -> None:
-    start_server(served.path)
+def test_a_client_for_which_no_open_file_is_left_is_told_so(own_server: Serving) -> None:
     with ExitStack() as stack:
-        known = stack.enter_context(ServerConnection(served.path))
-        server = known.call("status")["pid"]
-        stack.enter_context(open_files(server, fds_of(server)))
+        known = stack.enter_context(ServerConnection(own_server.path))
+        pid = settled(known)["pid"]
+        stack.enter_context(open_files(pid, fd_count(pid)))
 
-        code, words = served.refused("ls")
+        code, words = own_server.refused("ls")
 
         assert code == 125
         assert words.startswith("ptymux: out of open files of the server")
         assert known.call("list")["ptys"] == []
-    assert served.live() == []
+    assert own_server.live() == []
 
 
 @pytest.mark.requirement("FR-003", "SC-002")
-def test_either_process_is_replaced_with_no_open_file_left(served: Served) -> None:
+def test_either_process_is_replaced_with_no_open_file_left(no_server: Serving) -> None:
     line = f"ulimit -n {FEW}; exec {PTYMUX} server start"
-    assert served.world.run("/bin/sh", "-c", line).returncode == 0
-    with ServerConnection(served.path) as connection:
+    assert no_server.world.run("/bin/sh", "-c", line).returncode == 0
+    with no_server.connect() as connection:
         ptys = spawn_until_refused(connection)
     pids = sorted(pty["pid"] for pty in ptys)
 
     for which in ("pid", "keeper_pid", "pid", "keeper_pid"):
-        before = served.json("server", "status")
+        before = no_server.status()
         os.kill(before[which], signal.SIGKILL)
-        wait_until(partial(is_replaced, served, which, before[which]))
+        wait_until(partial(is_replaced, no_server, which, before[which]))
 
-        assert sorted(pty["pid"] for pty in served.live()) == pids
+        assert sorted(pty["pid"] for pty in no_server.live()) == pids
 
 
-def is_replaced(served: Served, which: str, before: int) -> bool:
-    status: dict[str, Any] = served.json("server", "status")
+def is_replaced(server: Serving, which: str, before: int) -> bool:
+    status: dict[str, Any] = server.status()
     return bool(status[which] != before)
 
 
 @pytest.mark.requirement("SC-002")
-def test_client_beyond_the_last_one_is_told_so_and_the_others_are_served(served: Served) -> None:
-    start_server(served.path)
+def test_client_beyond_the_last_one_is_told_so_and_the_others_are_served(
+    own_server: Serving,
+) -> None:
     most = Limits().connections
-    with ServerConnection(served.path) as first, ExitStack() as stack:
+    with own_server.connect() as first, ExitStack() as stack:
         for _ in range(most - 1):
             silent = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            silent.connect(served.path)
+            silent.connect(own_server.path)
 
-        code, words = served.refused("ls")
+        code, words = own_server.refused("ls")
 
         assert code == 125
         assert f"the number of clients is limited to {most}" in words
         assert first.call("status")["connections"] == most
-    wait_until(lambda: served.world.run("ls").returncode == 0)
+    wait_until(lambda: own_server.world.run("ls").returncode == 0)

@@ -4,46 +4,41 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Tty, World
-from tests.e2e.server import Server, running_server
+from ptymux.core.model import KIB, OnFull
+from tests.e2e.conftest import Tty
+from tests.serving import Serving
 from tests.timing import wait_until
+from tests.world import World
 
 COLOURED = r"printf 'one\n\033[31mtwo\033[0m\033[6n\033]0;title\007\nthree'"
 
 
-@pytest.fixture
-def server(world: World) -> Iterator[Server]:
-    with running_server(world) as server:
-        yield server
-
-
-def test_bytes_as_they_were_in_a_pipe(server: Server) -> None:
-    pty = server.start("a", COLOURED)
+def test_bytes_as_they_were_in_a_pipe(server: Serving) -> None:
+    pty = server.sh(COLOURED, name="a")["pty_id"]
     server.call("wait", pty=pty)
     whole = "one\r\n\x1b[31mtwo\x1b[0m\x1b[6n\x1b]0;title\x07\r\nthree"
 
     assert server.world.run("logs", pty).stdout.decode() == whole
     assert server.world.run("logs", "--from", "10", pty).stdout.decode() == whole[10:]
-    assert server.text("logs", "--plain", pty) == "one\ntwo\nthree"
+    assert server.ok("logs", "--plain", pty) == "one\ntwo\nthree"
 
 
 @pytest.mark.parametrize(
     ("lines", "shown"), [(0, b""), (1, b"d"), (2, b"c\r\nd"), (4, b"a\r\nb\r\nc\r\nd")]
 )
-def test_tail(server: Server, lines: int, shown: bytes) -> None:
-    pty = server.start("a", r"printf 'a\nb\nc\nd'")
+def test_tail(server: Serving, lines: int, shown: bytes) -> None:
+    pty = server.sh(r"printf 'a\nb\nc\nd'", name="a")["pty_id"]
     server.call("wait", pty=pty)
 
     assert server.world.run("logs", "--tail", str(lines), pty).stdout == shown
 
 
-def test_text_and_colours_only_on_a_terminal(server: Server, tty: Tty) -> None:
-    pty = server.start("a", COLOURED)
+def test_text_and_colours_only_on_a_terminal(server: Serving, tty: Tty) -> None:
+    pty = server.sh(COLOURED, name="a")["pty_id"]
     server.call("wait", pty=pty)
 
     tty.run("logs", pty)
@@ -52,43 +47,43 @@ def test_text_and_colours_only_on_a_terminal(server: Server, tty: Tty) -> None:
     assert tty.shown == b"one\r\n\x1b[31mtwo\x1b[0m\r\nthree\x1b[0m"
 
 
-def test_of_a_live_pty_what_there_is_by_now(server: Server) -> None:
-    server.start("a", "echo one; read x")
-    server.text("wait", "a", "--text", "one")
+def test_of_a_live_pty_what_there_is_by_now(server: Serving) -> None:
+    server.sh("echo one; read x", name="a")
+    server.await_text("a", "one")
 
     assert server.world.run("logs", "a").stdout == b"one\r\n"
 
 
 @pytest.mark.requirement("FR-012")
-def test_following_ends_with_the_pty(server: Server) -> None:
-    server.start("a", "echo past; read x; echo 1; echo 2; printf end")
+def test_following_ends_with_the_pty(server: Serving) -> None:
+    server.sh("echo past; read x; echo 1; echo 2; printf end", name="a")
     with server.world.start("logs", "-f", "--tail", "1", "a", stdout=subprocess.PIPE) as following:
         assert following.stdout is not None
         assert following.stdout.readline() == b"past\r\n"
-        server.text("send", "a", "--enter")
+        server.ok("send", "a", "--enter")
 
         assert following.stdout.read() == b"\r\n1\r\n2\r\nend"
         assert following.wait(10) == 0
 
 
-def test_following_goes_on_when_the_server_is_killed(server: Server, tmp_path: Path) -> None:
-    server.start("a", "read x; seq 1 100000; read x; seq 100001 200000")
+def test_following_goes_on_when_the_server_is_killed(own_server: Serving, tmp_path: Path) -> None:
+    own_server.sh("read x; seq 1 100000; read x; seq 100001 200000", name="a")
     with (tmp_path / "out").open("wb") as out:
-        following = server.world.start("logs", "-f", "a", stdout=out)
-    wait_until(lambda: server.pty("a")["clients"] == 1)
+        following = own_server.world.start("logs", "-f", "a", stdout=out)
+    wait_until(lambda: own_server.get("a")["clients"] == 1)
 
-    server.text("send", "a", "--enter")
-    server.kill()
-    wait_until(lambda: server.pty("a")["clients"] == 1)
-    server.text("send", "a", "--enter")
+    own_server.ok("send", "a", "--enter")
+    own_server.kill_server()
+    wait_until(lambda: own_server.get("a")["clients"] == 1)
+    own_server.ok("send", "a", "--enter")
 
     assert following.wait(10) == 0
     assert (tmp_path / "out").read_bytes().split() == [b"%d" % n for n in range(1, 200_001)]
 
 
 @pytest.mark.parametrize("writes", ["yes", "echo y; echo y; read x"])
-def test_closed_pipe_ends_it_quietly(server: Server, writes: str) -> None:
-    server.start("a", writes)
+def test_closed_pipe_ends_it_quietly(server: Serving, writes: str) -> None:
+    server.sh(writes, name="a")
     reading, writing = os.pipe()
     errors = subprocess.PIPE
     with server.world.start("logs", "-f", "a", stdout=writing, stderr=errors) as following:
@@ -101,8 +96,8 @@ def test_closed_pipe_ends_it_quietly(server: Server, writes: str) -> None:
         assert following.stderr.read() == b""
 
 
-def test_gap_is_told(server: Server, tty: Tty) -> None:
-    pty = server.start("a", "seq 100000 199999", "--buffer-size", "64k")
+def test_gap_is_told(server: Serving, tty: Tty) -> None:
+    pty = server.sh("seq 100000 199999", name="a", buffer_size=64 * KIB)["pty_id"]
     server.call("wait", pty=pty)
 
     done = server.world.run("logs", "--from", "0", pty)
@@ -115,12 +110,11 @@ def test_gap_is_told(server: Server, tty: Tty) -> None:
 
 
 @pytest.mark.requirement("BLOCK")
-def test_lossless_follower_gets_all_from_a_pty_that_blocks(server: Server) -> None:
-    options = ("--on-full", "block", "--buffer-size", "64k")
-    server.start("a", "read x; seq 1 300000", *options)
+def test_lossless_follower_gets_all_from_a_pty_that_blocks(server: Serving) -> None:
+    server.sh("read x; seq 1 300000", name="a", on_full=OnFull.BLOCK, buffer_size=64 * KIB)
     with server.world.start("logs", "-f", "--lossless", "a", stdout=subprocess.PIPE) as following:
-        wait_until(lambda: server.pty("a")["clients"] == 1)
-        server.text("send", "a", "--enter")
+        wait_until(lambda: server.get("a")["clients"] == 1)
+        server.ok("send", "a", "--enter")
         assert following.stdout is not None
         shown = following.stdout.read()
 

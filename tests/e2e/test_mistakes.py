@@ -8,34 +8,34 @@ import subprocess
 import threading
 import time
 
-from tests.e2e.serving import Served
+from tests.serving import Serving
 
 
-def test_a_word_that_is_nearly_a_command_is_understood(served: Served) -> None:
-    status, text = served.refused("lst")
+def test_a_word_that_is_nearly_a_command_is_understood(server: Serving) -> None:
+    status, text = server.refused("lst")
 
     assert (status, "did you mean 'ls'" in text) == (2, True)
 
 
-def test_an_option_that_is_nearly_one_is_understood(served: Served) -> None:
-    status, text = served.refused("run", "--nmae", "x", "true")
+def test_an_option_that_is_nearly_one_is_understood(server: Serving) -> None:
+    status, text = server.refused("run", "--nmae", "x", "true")
 
     assert (status, "did you mean '--name';" in text) == (2, True)
 
 
-def test_a_name_that_is_nearly_one_is_understood(served: Served) -> None:
-    served.start("--name", "web", "sleep", "1000")
+def test_a_name_that_is_nearly_one_is_understood(server: Serving) -> None:
+    server.run("--name", "web", "sleep", "1000")
 
     for words in (("stats", "webb"), ("stats", "webb", "--json"), ("kill", "wbe"), ("logs", "wb")):
-        status, text = served.refused(*words)
+        status, text = server.refused(*words)
         assert (status, "did you mean 'web'; " in text) == (125, True)
-    assert "did you mean" not in served.refused("stats", "quite-another")[1]
-    assert len(served.live()) == 1
+    assert "did you mean" not in server.refused("stats", "quite-another")[1]
+    assert len(server.live()) == 1
 
 
-def test_a_socket_without_a_path_is_refused(served: Served) -> None:
+def test_a_socket_without_a_path_is_refused(server: Serving) -> None:
     for words in (["ls"], ["run", "true"], ["version"]):
-        status, text = served.refused("--socket", "", *words)
+        status, text = server.refused("--socket", "", *words)
         assert (status, "--socket is empty" in text) == (2, True)
 
 
@@ -70,18 +70,18 @@ class HangsUp:
         self._thread.join()
 
 
-def test_a_server_that_is_being_replaced_is_asked_again(served: Served) -> None:
-    with HangsUp(served.path, 5) as replaced:
-        assert served.ok("ls") == ""  # as without a server, which there is none in the end
+def test_a_server_that_is_being_replaced_is_asked_again(no_server: Serving) -> None:
+    with HangsUp(no_server.path, 5) as replaced:
+        assert no_server.ok("ls") == ""  # as without a server, which there is none in the end
 
     assert replaced.count == 5
 
 
-def test_a_server_that_hangs_up_for_good_costs_two_seconds_and_a_line(served: Served) -> None:
-    with HangsUp(served.path, 1 << 30) as broken:
+def test_a_server_that_hangs_up_for_good_costs_two_seconds_and_a_line(no_server: Serving) -> None:
+    with HangsUp(no_server.path, 1 << 30) as broken:
         began = time.monotonic()
         words = (["ls"], ["stats", "x", "--json"], ["server", "status"])
-        commands = [served.world.start(*each, stderr=subprocess.PIPE) for each in words]
+        commands = [no_server.world.start(*each, stderr=subprocess.PIPE) for each in words]
 
         for command in commands:
             with command:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
 
 from ptymux.client import stream
-from ptymux.client.autostart import start_server
-from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import SpawnOptions
-from tests.e2e.serving import Served
-from tests.timing import deadline_text
+from tests.serving import Serving
+from tests.timing import deadline_text, is_measured
 
 # Commands take three times as long while coverage is measured.
-ROUNDS = 15 if "COVERAGE_PROCESS_CONFIG" in os.environ else 50
+ROUNDS = 15 if is_measured() else 50
 
 
 @pytest.mark.requirement("FR-005")
-def test_waiting_for_a_text_never_misses_it_whenever_it_comes(served: Served) -> None:
-    start_server(served.path)
+def test_waiting_for_a_text_never_misses_it_whenever_it_comes(server: Serving) -> None:
+    server.start()
     seed = random.randrange(1 << 32)
     dice = random.Random(seed)
-    with ServerConnection(served.path) as connection:
+    with server.connect() as connection:
         for _ in range(ROUNDS):
             after = dice.choice((0.0, 0.0, dice.uniform(0, 0.15)))
             ends = dice.choice(("", "; exec sleep 100"))
@@ -31,7 +28,7 @@ def test_waiting_for_a_text_never_misses_it_whenever_it_comes(served: Served) ->
             options = SpawnOptions(argv=("/bin/sh", "-c", script), name="srv", env={}, cwd="/")
             pty = connection.spawn(options)["pty"]
 
-            found = served.json("wait", "srv", "--text", "READY", "--timeout", deadline_text())
+            found = server.json("wait", "srv", "--text", "READY", "--timeout", deadline_text())
 
             assert (found["came_true"], found["text"]) == (True, "READY"), seed
             connection.call("kill", ptys=[pty["pty_id"]])
@@ -40,21 +37,21 @@ def test_waiting_for_a_text_never_misses_it_whenever_it_comes(served: Served) ->
 
 @pytest.mark.requirement("FR-010")
 def test_waiting_from_where_input_was_sent_never_finds_what_was_said_before(
-    served: Served,
+    server: Serving,
 ) -> None:
-    start_server(served.path)
+    server.start()
     script = "stty -echo; echo got 0; while read n; do echo got $n; done"
-    with ServerConnection(served.path) as connection:
+    with server.connect() as connection:
         options = SpawnOptions(argv=("/bin/sh", "-c", script), name="a", env={}, cwd="/")
         connection.spawn(options)
-        served.ok("wait", "a", "--text", "got 0", "--timeout", deadline_text())
+        server.ok("wait", "a", "--text", "got 0", "--timeout", deadline_text())
         for number in range(1, 1 + ROUNDS // 2):
             offset = stream.send(connection, "a", b"%d\n" % number)
 
             words = ("--from", str(offset), "--timeout", deadline_text())
-            found = served.json("wait", "a", "--text", "got [0-9]+", *words)
+            found = server.json("wait", "a", "--text", "got [0-9]+", *words)
 
             assert found["text"] == f"got {number}"
             assert found["offset"] >= offset
-    sent = served.ok("send", "a", "100", "--enter").strip()
-    assert served.json("wait", "a", "--text", "got 100", "--from", sent)["offset"] >= int(sent)
+    sent = server.ok("send", "a", "100", "--enter").strip()
+    assert server.json("wait", "a", "--text", "got 100", "--from", sent)["offset"] >= int(sent)

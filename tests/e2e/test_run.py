@@ -9,23 +9,17 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import PTYMUX, Tty, World
-from tests.e2e.server import Server, running_server
+from tests.e2e.conftest import Tty
+from tests.serving import Serving
 from tests.timing import wait_until
+from tests.world import PTYMUX, World
 
 ECHOES = "stty -echo; echo up; while read line; do echo got $line; done"
 SLEEPS = "echo up; exec sleep 100"
-
-
-@pytest.fixture
-def server(world: World) -> Iterator[Server]:
-    with running_server(world) as server:
-        yield server
 
 
 def in_pipe(world: World, *words: str) -> subprocess.Popen[bytes]:
@@ -48,7 +42,7 @@ def restored(tty: Tty) -> bool:
     return bool(termios.tcgetattr(tty.slave) == tty.modes)
 
 
-def kill_both(server: Server) -> None:
+def kill_both(server: Serving) -> None:
     status = server.call("status")
     for name in ("keeper_pid", "pid"):
         os.kill(int(status[name]), signal.SIGKILL)
@@ -81,8 +75,8 @@ def test_a_shell_line_does_what_is_expected(world: World, line: str, status: int
 
 
 @pytest.mark.requirement("FR-012")
-def test_nothing_of_many_short_commands_is_lost(server: Server, world: World) -> None:
-    written = [world.run("run", "printf", "%s", f"<{n}>").stdout for n in range(30)]
+def test_nothing_of_many_short_commands_is_lost(server: Serving) -> None:
+    written = [server.world.run("run", "printf", "%s", f"<{n}>").stdout for n in range(30)]
 
     assert written == [b"<%d>" % n for n in range(30)]
 
@@ -103,31 +97,31 @@ def test_what_starts_fast_loads_neither_asyncio_nor_what_draws(world: World) -> 
 # What the server knows -----------------------------------------------------------------------
 
 
-def test_it_is_listed_and_its_output_stays(server: Server, world: World) -> None:
-    process = in_pipe(world, "--name", "n", "-c", "echo up; read x < /dev/tty; exit 3")
+def test_it_is_listed_and_its_output_stays(server: Serving) -> None:
+    process = in_pipe(server.world, "--name", "n", "-c", "echo up; read x < /dev/tty; exit 3")
     (pty,) = server.call("list")["ptys"]
     assert (pty["name"], pty["shown"], pty["attended"]) == ("n", "running", True)
-    server.text("send", "n", "--enter", "x")
+    server.ok("send", "n", "--enter", "x")
 
     assert process.communicate()[0] == b""
     assert process.returncode == 3
     assert server.call("list") == {"ptys": [], "ended": 1, "next": None}
-    assert server.text("logs", "1") == "up\n"
-    assert world.run("run", "--name", "n", "true").returncode == 0  # the name is free
+    assert server.ok("logs", pty["pty_id"]) == "up\n"
+    assert server.world.run("run", "--name", "n", "true").returncode == 0  # the name is free
 
 
 @pytest.mark.parametrize("options", [("--rm",), ("--rm", "--keep")])
-def test_with_rm_nothing_stays(server: Server, world: World, options: tuple[str, ...]) -> None:
+def test_with_rm_nothing_stays(server: Serving, options: tuple[str, ...]) -> None:
     for _ in range(4):
-        done = world.run("run", *options, "--summary", "echo", "hi")
+        done = server.world.run("run", *options, "--summary", "echo", "hi")
 
         assert (done.returncode, done.stdout) == (0, b"hi\n")
         assert done.stderr.endswith(b", 3 B, 0 dropped]\n")
         wait_until(lambda: server.call("list", all=True)["ptys"] == [])
 
 
-def test_json_is_the_pty_at_its_end(server: Server, world: World) -> None:
-    done = world.run("run", "--json", "--name", "n", "-c", "echo hi; exit 4")
+def test_json_is_the_pty_at_its_end(server: Serving) -> None:
+    done = server.world.run("run", "--json", "--name", "n", "-c", "echo hi; exit 4")
 
     told = json.loads(done.stderr)
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (4, b"hi\n", 1)
@@ -138,15 +132,17 @@ def test_json_is_the_pty_at_its_end(server: Server, world: World) -> None:
 # Detaching -----------------------------------------------------------------------------------
 
 
-def test_detached_it_goes_on(server: Server, tty: Tty) -> None:
+def test_detached_it_goes_on(server: Serving, tty: Tty) -> None:
     on_terminal(tty, "--name", "e", "-c", ECHOES)
 
     tty.type(b"\x1cd")
 
     assert tty.wait() == 0
     assert restored(tty)
-    assert tty.shown.endswith(b"[detached from 1 (e); ptymux attach 1]\r\n")
-    assert server.pty("e")["shown"] == "running"
+    pty = server.get("e")
+    told = b"[detached from %d (e); ptymux attach %d]\r\n" % (pty["number"], pty["number"])
+    assert tty.shown.endswith(told)
+    assert pty["shown"] == "running"
     tty.run("attach", "e")
     tty.wait_for(b"attached to")
     tty.wait_raw()
@@ -156,23 +152,23 @@ def test_detached_it_goes_on(server: Server, tty: Tty) -> None:
     assert tty.wait() == 0
 
 
-def test_other_keys_detach_if_wanted(server: Server, tty: Tty) -> None:
-    on_terminal(tty, "--detach-keys", "C-a q", "-c", SLEEPS)
+def test_other_keys_detach_if_wanted(server: Serving, tty: Tty) -> None:
+    on_terminal(tty, "--name", "e", "--detach-keys", "C-a q", "-c", SLEEPS)
 
     tty.type(b"\x01q")
 
     assert tty.wait() == 0
-    assert server.pty("1")["shown"] == "running"
+    assert server.get("e")["shown"] == "running"
 
 
-def test_detached_while_the_server_is_replaced_it_goes_on(server: Server, tty: Tty) -> None:
-    on_terminal(tty, "-c", SLEEPS)
+def test_detached_while_the_server_is_replaced_it_goes_on(own_server: Serving, tty: Tty) -> None:
+    on_terminal(tty, "--name", "e", "-c", SLEEPS)
 
-    os.kill(int(server.call("status")["pid"]), signal.SIGKILL)
+    os.kill(int(own_server.call("status")["pid"]), signal.SIGKILL)
     tty.type(b"\x1cd")
 
     assert tty.wait() == 0
-    assert server.pty("1")["shown"] == "running"
+    assert own_server.get("e")["shown"] == "running"
 
 
 # Our own end ---------------------------------------------------------------------------------
@@ -181,11 +177,11 @@ def test_detached_while_the_server_is_replaced_it_goes_on(server: Server, tty: T
 @pytest.mark.requirement("FR-007")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_signal_to_us_on_a_terminal_hangs_up(
-    server: Server, tty: Tty, tmp_path: Path, signum: signal.Signals
+    server: Serving, tty: Tty, tmp_path: Path, signum: signal.Signals
 ) -> None:
     told = tmp_path / "told"
     line = f"trap 'echo hup > {told}; exit' HUP; echo up; while :; do sleep 0.01; done"
-    on_terminal(tty, "-c", line)
+    on_terminal(tty, "--name", "e", "-c", line)
 
     tty.process.send_signal(signum)
 
@@ -197,81 +193,81 @@ def test_signal_to_us_on_a_terminal_hangs_up(
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_with_keep_a_signal_to_us_on_a_terminal_ends_only_us(
-    server: Server, tty: Tty, signum: signal.Signals
+    server: Serving, tty: Tty, signum: signal.Signals
 ) -> None:
-    on_terminal(tty, "--keep", "-c", ECHOES)
+    on_terminal(tty, "--name", "e", "--keep", "-c", ECHOES)
 
     tty.process.send_signal(signum)
 
     tty.wait()
-    wait_until(lambda: server.pty("1")["clients"] == 0)
-    server.text("send", "1", "--enter", "still here")
-    server.text("wait", "1", "--text", "got still here")
+    wait_until(lambda: server.get("e")["clients"] == 0)
+    server.ok("send", "e", "--enter", "still here")
+    server.await_text("e", "got still here")
 
 
-def test_with_keep_a_terminal_that_hangs_up_ends_only_us(server: Server, tty: Tty) -> None:
-    on_terminal(tty, "--keep", "-c", ECHOES)
+def test_with_keep_a_terminal_that_hangs_up_ends_only_us(server: Serving, tty: Tty) -> None:
+    on_terminal(tty, "--name", "e", "--keep", "-c", ECHOES)
 
     tty.hang_up()
 
     assert tty.process.wait() == 128 + signal.SIGHUP
-    wait_until(lambda: server.pty("1")["clients"] == 0)
-    server.text("send", "1", "--enter", "still here")
-    server.text("wait", "1", "--text", "got still here")
+    wait_until(lambda: server.get("e")["clients"] == 0)
+    server.ok("send", "e", "--enter", "still here")
+    server.await_text("e", "got still here")
 
 
 @pytest.mark.requirement("FR-007")
-def test_our_death_in_a_pipe_hangs_up(server: Server, world: World) -> None:
-    process = in_pipe(world, "-c", SLEEPS)
+def test_our_death_in_a_pipe_hangs_up(server: Serving) -> None:
+    process = in_pipe(server.world, "--name", "e", "-c", SLEEPS)
 
     process.kill()
 
     process.communicate()
     wait_until(lambda: server.call("list")["ptys"] == [])
-    assert server.pty("1")["shown"] == "killed (HUP)"
+    assert server.get("e")["shown"] == "killed (HUP)"
 
 
-def test_with_keep_our_death_in_a_pipe_ends_only_us(server: Server, world: World) -> None:
-    process = in_pipe(world, "--keep", "-c", SLEEPS)
+def test_with_keep_our_death_in_a_pipe_ends_only_us(server: Serving) -> None:
+    process = in_pipe(server.world, "--name", "e", "--keep", "-c", SLEEPS)
 
     process.kill()
 
     process.communicate()
-    wait_until(lambda: server.pty("1")["clients"] == 0)
-    assert server.pty("1")["shown"] == "running"
+    wait_until(lambda: server.get("e")["clients"] == 0)
+    assert server.get("e")["shown"] == "running"
 
 
-def test_with_keep_a_closed_pipe_ends_only_us(server: Server, world: World) -> None:
+def test_with_keep_a_closed_pipe_ends_only_us(server: Serving) -> None:
     line = "echo up; read x < /dev/tty; echo more; exec sleep 100"
-    process = in_pipe(world, "--keep", "-c", line)
+    process = in_pipe(server.world, "--name", "e", "--keep", "-c", line)
     assert process.stdout is not None
     process.stdout.close()
 
-    server.text("send", "1", "--enter", "x")
+    server.ok("send", "e", "--enter", "x")
 
     assert process.wait() == 141
     assert process.stderr is not None
     assert process.stderr.read() == b""
     process.stderr.close()
-    assert server.pty("1")["shown"] == "running"
+    assert server.get("e")["shown"] == "running"
 
 
-def test_death_while_the_server_is_replaced_hangs_up(server: Server, world: World) -> None:
-    process = in_pipe(world, "-c", SLEEPS)
+def test_death_while_the_server_is_replaced_hangs_up(own_server: Serving) -> None:
+    process = in_pipe(own_server.world, "--name", "e", "-c", SLEEPS)
 
-    os.kill(int(server.call("status")["pid"]), signal.SIGKILL)
+    os.kill(int(own_server.call("status")["pid"]), signal.SIGKILL)
     process.kill()
 
     process.communicate()
-    wait_until(lambda: not world.processes())
+    wait_until(lambda: not own_server.world.processes())
 
 
 # A server that dies --------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("BLOCK")
-def test_kill_of_the_server_changes_nothing_in_a_pipe(server: Server, world: World) -> None:
-    process = world.start(
+def test_kill_of_the_server_changes_nothing_in_a_pipe(own_server: Serving) -> None:
+    process = own_server.world.start(
         *("run", "seq", "1000000"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
@@ -281,7 +277,7 @@ def test_kill_of_the_server_changes_nothing_in_a_pipe(server: Server, world: Wor
         piece = process.stdout.read(1_000_000)
         whole.update(piece)
         size += len(piece)
-        server.kill()
+        own_server.kill_server()
     while piece := process.stdout.read(1 << 20):
         whole.update(piece)
         size += len(piece)
@@ -293,11 +289,11 @@ def test_kill_of_the_server_changes_nothing_in_a_pipe(server: Server, world: Wor
 
 
 @pytest.mark.requirement("FR-010")
-def test_kill_of_the_server_is_not_seen_on_a_terminal(server: Server, tty: Tty) -> None:
+def test_kill_of_the_server_is_not_seen_on_a_terminal(own_server: Serving, tty: Tty) -> None:
     on_terminal(tty, "-c", ECHOES)
 
     for word in (b"one", b"two", b"three"):
-        server.kill()
+        own_server.kill_server()
         tty.type(word + b"\r")
         tty.wait_for(b"got " + word + b"\r\n")
     tty.type(b"\x04")
@@ -308,38 +304,36 @@ def test_kill_of_the_server_is_not_seen_on_a_terminal(server: Server, tty: Tty) 
 
 
 @pytest.mark.requirement("FR-007")
-def test_after_a_kill_of_the_server_our_death_hangs_up_still(
-    server: Server, world: World, tty: Tty
-) -> None:
-    process = in_pipe(world, "-c", SLEEPS)
+def test_after_a_kill_of_the_server_our_death_hangs_up_still(own_server: Serving, tty: Tty) -> None:
+    process = in_pipe(own_server.world, "-c", SLEEPS)
     on_terminal(tty, "-c", SLEEPS)
-    server.kill()
-    wait_until(lambda: [pty["clients"] for pty in server.call("list")["ptys"]] == [1, 1])
+    own_server.kill_server()
+    wait_until(lambda: [pty["clients"] for pty in own_server.call("list")["ptys"]] == [1, 1])
 
     process.kill()
     tty.process.kill()
 
     process.communicate()
     tty.wait()
-    wait_until(lambda: not world.processes())
+    wait_until(lambda: not own_server.world.processes())
 
 
 @pytest.mark.requirement("FR-004")
-def test_signal_arrives_although_the_server_is_being_replaced(server: Server, world: World) -> None:
-    process = in_pipe(world, "-c", SLEEPS)
+def test_signal_arrives_although_the_server_is_being_replaced(own_server: Serving) -> None:
+    process = in_pipe(own_server.world, "-c", SLEEPS)
 
-    os.kill(int(server.call("status")["pid"]), signal.SIGKILL)
+    os.kill(int(own_server.call("status")["pid"]), signal.SIGKILL)
     process.terminate()
 
     process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
 
 
-def test_without_any_server_left_it_is_told(server: Server, world: World, tty: Tty) -> None:
-    process = in_pipe(world, "-c", SLEEPS)
+def test_without_any_server_left_it_is_told(own_server: Serving, tty: Tty) -> None:
+    process = in_pipe(own_server.world, "-c", SLEEPS)
     on_terminal(tty, "-c", SLEEPS)
 
-    kill_both(server)
+    kill_both(own_server)
 
     assert tty.wait() == 125
     assert restored(tty)
@@ -347,3 +341,4 @@ def test_without_any_server_left_it_is_told(server: Server, world: World, tty: T
     told = process.communicate()[1]
     assert process.returncode == 125
     assert (told.startswith(b"ptymux: the server went away"), told.count(b"\n")) == (True, 1)
+    own_server.start()  # which tidies up

@@ -11,9 +11,9 @@ import pytest
 
 from ptymux.cli.root import cli
 from tests.cli.test_main import every_command
-from tests.e2e.conftest import World
-from tests.e2e.serving import Served
+from tests.serving import Serving
 from tests.timing import wait_until
+from tests.world import World
 
 SCHEMA = json.loads(resources.files("ptymux.cli.output").joinpath("schema.json").read_text())
 TYPES: dict[str, type | tuple[type, ...]] = {
@@ -56,62 +56,62 @@ def holds(value: Any, name: str) -> None:
     check(value, SCHEMA["$defs"][name])
 
 
-def test_lists_and_single_ptys_hold_the_schema(served: Served) -> None:
-    holds(json.loads(served.ok("run", "-d", "--json", "--name", "x", "sleep", "1000")), "run")
-    served.start("-c", "exit 3")
-    served.world.run("run", "-d", "no-such-program")
-    wait_until(lambda: len(served.live()) == 1)
+def test_lists_and_single_ptys_hold_the_schema(own_server: Serving) -> None:
+    holds(json.loads(own_server.ok("run", "-d", "--json", "--name", "x", "sleep", "1000")), "run")
+    own_server.run("-c", "exit 3")
+    own_server.world.run("run", "-d", "no-such-program")
+    wait_until(lambda: len(own_server.live()) == 1)
 
-    holds(served.json("ls"), "ls")
-    holds(served.json("ls", "-a"), "ls")
+    holds(own_server.json("ls"), "ls")
+    holds(own_server.json("ls", "-a"), "ls")
     for number in "123":
-        holds(served.json("stats", number), "stats")
+        holds(own_server.json("stats", number), "stats")
 
 
-def test_what_changes_a_pty_holds_the_schema(served: Served) -> None:
-    served.start("--name", "x", "sleep", "1000")
+def test_what_changes_a_pty_holds_the_schema(server: Serving) -> None:
+    pty = server.run("--name", "x", "sleep", "1000")
 
-    holds(served.json("resize", "x", "100x30"), "resize")
-    holds(served.json("clear", "x"), "clear")
-    holds(served.json("set", "x", "--on-full", "block"), "set")
-    holds(served.json("rename", "x", "y"), "rename")
-    holds(served.json("signal", "y", "CONT"), "signal_command")
-    holds(served.json("kill", "y"), "kill")
-    holds(served.json("rm", "1"), "rm")
-    for line in served.ok("events", "--json").splitlines():
+    holds(server.json("resize", "x", "100x30"), "resize")
+    holds(server.json("clear", "x"), "clear")
+    holds(server.json("set", "x", "--on-full", "block"), "set")
+    holds(server.json("rename", "x", "y"), "rename")
+    holds(server.json("signal", "y", "CONT"), "signal_command")
+    holds(server.json("kill", "y"), "kill")
+    holds(server.json("rm", pty), "rm")
+    for line in server.ok("events", "--json").splitlines():
         holds(json.loads(line), "event")
 
 
-def test_the_server_command_holds_the_schema(served: Served) -> None:
-    holds(json.loads(served.world.run("server", "status", "--json").stdout), "server_status")
+def test_the_server_command_holds_the_schema(no_server: Serving) -> None:
+    holds(json.loads(no_server.world.run("server", "status", "--json").stdout), "server_status")
     for word in ("start", "status", "restart"):
-        holds(served.json("server", word), "server_status")
-    holds(served.json("server", "stop"), "server_stop")
-    holds(served.json("version"), "version")
-    holds(served.json("help", "tmux"), "help_tmux")
+        holds(no_server.json("server", word), "server_status")
+    holds(no_server.json("server", "stop"), "server_stop")
+    holds(no_server.json("version"), "version")
+    holds(no_server.json("help", "tmux"), "help_tmux")
 
 
-def test_waiting_and_sending_hold_the_schema(served: Served) -> None:
-    served.start("--name", "x", "sh", "-c", "echo ready; read x; exit 3")
+def test_waiting_and_sending_hold_the_schema(server: Serving) -> None:
+    server.run("--name", "x", "sh", "-c", "echo ready; read x; exit 3")
 
-    holds(served.json("wait", "x", "--text", "ready"), "wait")
-    holds(served.json("wait", "x", "--quiet", "10ms"), "wait")
-    holds(served.json("wait", "x", "--state", "running"), "wait")
-    holds(served.json("wait", "x", "--prompt"), "wait")
-    holds(served.json("send", "x", "--enter"), "send")
-    holds(served.json("wait", "x", "--exit"), "wait")
-    ended_before = served.world.run("wait", "x", "--text", "never", "--json")
+    holds(server.json("wait", "x", "--text", "ready"), "wait")
+    holds(server.json("wait", "x", "--quiet", "10ms"), "wait")
+    holds(server.json("wait", "x", "--state", "running"), "wait")
+    holds(server.json("wait", "x", "--prompt"), "wait")
+    holds(server.json("send", "x", "--enter"), "send")
+    holds(server.json("wait", "x", "--exit"), "wait")
+    ended_before = server.world.run("wait", "x", "--text", "never", "--json")
     holds(json.loads(ended_before.stdout), "wait")
     assert ended_before.returncode == 1
 
 
-def test_looking_at_all_holds_the_schema(served: Served) -> None:
-    holds(served.json("dashboard"), "dashboard")
-    served.start("--name", "x", "sh", "-c", "echo ready; exec sleep 1000")
+def test_looking_at_all_holds_the_schema(no_server: Serving) -> None:
+    holds(no_server.json("dashboard"), "dashboard")
+    no_server.run("--name", "x", "sh", "-c", "echo ready; exec sleep 1000")
 
-    holds(served.json("dashboard", "--once"), "dashboard")
-    holds(served.json("doctor"), "doctor")
-    holds(served.json("doctor", "--dry-run"), "doctor")
+    holds(no_server.json("dashboard", "--once"), "dashboard")
+    holds(no_server.json("doctor"), "doctor")
+    holds(no_server.json("doctor", "--dry-run"), "doctor")
 
 
 def test_stress_holds_the_schema(world: World) -> None:

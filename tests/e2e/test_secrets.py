@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Shell
-from tests.e2e.serving import Served
-from tests.timing import deadline_text, wait_until
+from tests.serving import Serving
+from tests.timing import wait_until
 
 READING = [
     ["ls"],
@@ -27,43 +27,45 @@ READING = [
 ]
 
 
-def said(served: Served) -> dict[str, bytes]:
+def said(server: Serving) -> dict[str, bytes]:
     """Return what every reading command prints, by its words."""
     told = {}
     for words in READING:
-        done = served.world.run(*words)
+        done = server.world.run(*words)
         assert done.returncode == 0, (words, done.stderr)
         told[" ".join(words)] = done.stdout + done.stderr
     return told
 
 
 @pytest.mark.requirement("FR-002")
-def test_no_value_of_the_environment_and_no_input_gets_anywhere(served: Served) -> None:
+def test_no_value_of_the_environment_and_no_input_gets_anywhere(no_server: Serving) -> None:
     secret = secrets.token_hex(16)
-    served.world.env["HIDDEN"] = secret
-    served.start("-e", f"MORE={secret}", "-c", "stty -echo; echo ready; read a; echo $a >/dev/null")
-    served.ok("wait", "1", "--text", "ready", "--timeout", deadline_text())
-    served.ok("send", "1", secret, "--enter")
-    served.ok("wait", "1", "--timeout", deadline_text())
+    no_server.world.env["HIDDEN"] = secret
+    no_server.run(
+        "-e", f"MORE={secret}", "-c", "stty -echo; echo ready; read a; echo $a >/dev/null"
+    )
+    no_server.await_text("1", "ready")
+    no_server.ok("send", "1", secret, "--enter")
+    no_server.ok("wait", "1")
     refused = [
-        served.world.run("run", "-d", "-e", f"MORE={secret}", "no-such-program"),
-        served.world.run("run", "-d", "-e", f"={secret}", "true"),
-        served.world.run("send", "1", secret),
+        no_server.world.run("run", "-d", "-e", f"MORE={secret}", "no-such-program"),
+        no_server.world.run("run", "-d", "-e", f"={secret}", "true"),
+        no_server.world.run("send", "1", secret),
     ]
-    told = said(served)
-    del served.world.env["HIDDEN"]
+    told = said(no_server)
+    del no_server.world.env["HIDDEN"]
 
     for done in refused:
         assert done.returncode
         assert secret.encode() not in done.stdout + done.stderr
-    assert "MORE" in served.ok("stats", "1", "--json")
+    assert "MORE" in no_server.ok("stats", "1", "--json")
     for command, text in told.items():
         assert secret.encode() not in text, command
-    for path in Path(served.folder).iterdir():
+    for path in Path(no_server.folder).iterdir():
         if path.is_file():
             assert secret.encode() not in path.read_bytes(), path
-    status = served.json("server", "status")
-    serving = {pid for pid, words in served.processes().items() if "from ptymux." in words}
+    status = no_server.status()
+    serving = {pid for pid, words in no_server.processes().items() if "from ptymux." in words}
     assert serving > {status["pid"], status["keeper_pid"]}  # and the zygote
     for pid in serving:
         for name in ("environ", "cmdline"):
@@ -73,22 +75,22 @@ def test_no_value_of_the_environment_and_no_input_gets_anywhere(served: Served) 
 EVIL = "\x1b]0;evil\x07\x1b[2J\x9b5n\u202e\r\n"
 
 
-def test_what_is_listed_cannot_draw(served: Served, tmp_path: Path) -> None:
+def test_what_is_listed_cannot_draw(own_server: Serving, tmp_path: Path) -> None:
     folder = tmp_path / f"x{EVIL}"
     folder.mkdir()
-    served.start("--cwd", str(folder), "sh", "-c", "exec sleep 100", EVIL)
-    served.start("--cwd", str(folder), "sh", "-c", "exit 3", EVIL)
-    served.ok("wait", "2", "--timeout", deadline_text())
+    own_server.run("--cwd", str(folder), "sh", "-c", "exec sleep 100", EVIL)
+    own_server.run("--cwd", str(folder), "sh", "-c", "exit 3", EVIL)
+    own_server.ok("wait", "2")
     for words in (("--name", f"a{EVIL}"), ("--lane", EVIL), ("--session", EVIL)):
-        code, line = served.refused("run", "-d", *words, "true")
+        code, line = own_server.refused("run", "-d", *words, "true")
         assert code in (2, 125)
         check_tame(line.encode())
     for command in ("stats", "kill", "logs", "attach", "rm"):
-        done = served.world.run(command, EVIL)
+        done = own_server.world.run(command, EVIL)
         assert done.returncode
         check_tame(done.stdout + done.stderr)
 
-    told = said(served)
+    told = said(own_server)
     assert b"evil" in told["ls"]
     for text in told.values():
         check_tame(text)
@@ -98,11 +100,11 @@ def check_tame(text: bytes) -> None:
     assert not {char for char in text.decode() if not (char.isprintable() or char == "\n")}
 
 
-def test_what_a_terminal_is_told_of_a_pty_cannot_draw(served: Served, shell: Shell) -> None:
+def test_what_a_terminal_is_told_of_a_pty_cannot_draw(server: Serving, shell: Shell) -> None:
     """On a terminal there are colours; the codes of the name must not be among them."""
-    served.start("sh", "-c", "read x", EVIL)
-    shell.sendline("ptymux ls; ptymux attach 1; echo over")
-    wait_until(lambda: served.pty("1")["clients"] == 1)
+    pty = server.spawn("sh", "-c", "read x", EVIL)
+    shell.sendline(f"ptymux ls; ptymux attach {pty['pty_id']}; echo over")
+    wait_until(lambda: server.get(pty)["clients"] == 1)
     shell.send("\r")
     shell.expect_exact("over\r\n")
 
@@ -117,12 +119,12 @@ def test_what_a_terminal_is_told_of_a_pty_cannot_draw(served: Served, shell: She
 
 
 def test_a_directory_that_is_not_ours_alone_is_refused_in_one_line(
-    served: Served, tmp_path: Path
+    no_server: Serving, tmp_path: Path
 ) -> None:
     shared, link = tmp_path / "shared", tmp_path / "link"
     shared.mkdir()
     shared.chmod(0o770)
-    link.symlink_to(served.folder)
+    link.symlink_to(no_server.folder)
     foreign = tmp_path / "foreign"
     foreign.mkdir(mode=0o700)
     reasons = {shared: "others may enter it; chmod 700", link: "it is no directory"}
@@ -132,7 +134,7 @@ def test_a_directory_that_is_not_ours_alone_is_refused_in_one_line(
 
     for folder, reason in reasons.items():
         socket = os.path.relpath(folder / "s", os.getcwd())
-        code, line = served.refused("--socket", socket, "run", "-d", "true")
+        code, line = no_server.refused("--socket", socket, "run", "-d", "true")
 
         assert code == 125
         assert reason in line

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import PTYMUX, Shell, Tty, World
+from tests.e2e.conftest import Shell, Tty
 from tests.timing import wait_until
+from tests.world import PTYMUX, World
 
 RAW_READER = """
 import hashlib, os, sys, tty
@@ -311,9 +312,10 @@ def test_summary_follows_on_a_line_of_its_own(tty: Tty) -> None:
     tty.run("run", "printf", "hi")
 
     assert tty.wait() == 0
-    told = rb"hi\r\n\[printf: exit 0, \d+ ms, 2 B, 0 dropped; ptymux logs 1\]\r\n"
-    assert re.fullmatch(told, tty.shown)
-    assert tty.world.run("logs", "1").stdout == b"hi"
+    told = rb"hi\r\n\[printf: exit 0, \d+ ms, 2 B, 0 dropped; ptymux logs (\d+)\]\r\n"
+    found = re.fullmatch(told, tty.shown)
+    assert found
+    assert tty.world.run("logs", found[1].decode()).stdout == b"hi"
 
 
 @pytest.mark.requirement("FR-007", "FR-012")

@@ -118,7 +118,8 @@ class Driver:
 
     def wait_unread(self, slot: int, size: int) -> None:
         """Return once so much output waits to be read; the engine does nothing meanwhile."""
-        master = self.engine.pty_fds(slot)[1]
+        master = self.engine.pty_fds(slot).master
+        assert master is not None
         held = bytearray(4)
 
         def is_there() -> bool:

@@ -1,4 +1,4 @@
-"""A place of its own for each test, and moments chosen by a seed that a failing test prints."""
+"""Moments chosen by a seed that a failing test prints."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ import os
 import random
 
 import pytest
-
-from tests.server.conftest import _MEASURED, fresh, place
-
-__all__ = ["fresh", "is_measured", "moments", "place"]
 
 _SEED = "PTYMUX_FAULTS_SEED"
 
@@ -20,9 +16,3 @@ def moments() -> random.Random:
     seed = int(os.environ.get(_SEED) or random.SystemRandom().randrange(1 << 32))
     print(f"{_SEED}={seed}")  # shown for a test that fails
     return random.Random(seed)
-
-
-@pytest.fixture
-def is_measured() -> bool:
-    """Whether coverage is measured, which makes every process start much later."""
-    return _MEASURED in os.environ

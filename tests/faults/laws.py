@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from tests.server.conftest import Place
+from tests.serving import Serving
 
 __all__ = ["EventFollower", "Watch", "memfds_of", "prefer"]
 
@@ -28,13 +28,13 @@ _GROWING: Final = (
 class Watch:
     """Looks at PTYs again and again; remembers what no number may fall below."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, server: Serving) -> None:
+        self._server = server
         self._seen: dict[tuple[str, str], int] = {}
 
     def look(self, *ptys: dict[str, Any]) -> list[dict[str, Any]]:
         """Check each PTY; return what is told of them now."""
-        return [self._check(self._place.call("stats", pty=pty["pty_id"])["pty"]) for pty in ptys]
+        return [self._check(self._server.call("stats", pty=pty["pty_id"])["pty"]) for pty in ptys]
 
     def _check(self, pty: dict[str, Any]) -> dict[str, Any]:
         b = pty["buffer"]
@@ -50,10 +50,10 @@ class Watch:
 
 
 class EventFollower:
-    """The event log of a place, as told from its beginning."""
+    """The event log of a server, as told from its beginning."""
 
-    def __init__(self, place: Place) -> None:
-        with place.connect() as connection:
+    def __init__(self, server: Serving) -> None:
+        with server.connect() as connection:
             reply = connection.call("events", since=0)
             told = [note.params for note in connection.notifications() if note.method == "event"]
         self.missed = reply["missed"]

@@ -17,7 +17,7 @@ from ptymux.client.attachment import Attachment
 from ptymux.client.stream import attach
 from ptymux.errors import PtymuxError
 from ptymux.protocol.framing import Exit, Frame, Gap, Out
-from tests.server.conftest import Place
+from tests.serving import Serving
 from tests.timing import deadline_seconds, wait_until
 
 __all__ = ["Client", "FLOOD", "LINE", "PACED", "expected", "goes_on", "streaming"]
@@ -62,7 +62,7 @@ class Client(threading.Thread):
 
     def __init__(
         self,
-        place: Place,
+        server: Serving,
         pty: dict[str, Any],
         kind: str = "consumer",
         *,
@@ -75,9 +75,9 @@ class Client(threading.Thread):
         request = AttachRequest(
             pty["pty_id"], kind, wants_input=types, lifeline=lifeline, hangup=hangup
         )
-        with place.connect() as connection:
+        with server.connect() as connection:
             stream = attach(connection, request)
-        self.attachment = Attachment(place.path, stream, request)
+        self.attachment = Attachment(server.path, stream, request)
         self.start_offset = self.attachment.offset
         self.delivered = self.skipped = 0
         self.wrong: list[str] = []
@@ -145,9 +145,9 @@ class Client(threading.Thread):
         assert self.offset - self.start_offset == self.delivered + self.skipped
 
 
-def streaming(place: Place) -> tuple[dict[str, Any], Client]:
-    pty = place.spawn(*PACED, plain_output=True)
-    return pty, Client(place, pty, types=True)
+def streaming(server: Serving) -> tuple[dict[str, Any], Client]:
+    pty = server.spawn(*PACED, plain_output=True)
+    return pty, Client(server, pty, types=True)
 
 
 def goes_on(client: Client) -> None:

@@ -18,7 +18,7 @@ from ptymux.client import autostart
 from tests.faults.laws import EventFollower, Watch
 from tests.faults.streams import goes_on, streaming
 from tests.processes import is_alive, kill
-from tests.server.conftest import Place
+from tests.serving import Serving
 from tests.timing import wait_until
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
@@ -31,8 +31,8 @@ pytestmark = pytest.mark.skipif(not LIBRARIES, reason="needs libfaketime")
 class Clock:
     """The wall clock of all that a keeper starts, `offset` seconds from that of the machine."""
 
-    def __init__(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._file = Path(f"{place.folder}-clock")
+    def __init__(self, server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._file = Path(f"{server.folder}-clock")
         self.offset = 0
         self.set(0)
         for name, value in {
@@ -64,57 +64,57 @@ class Clock:
 
 
 @pytest.fixture
-def clock(fresh: Place, monkeypatch: pytest.MonkeyPatch) -> Any:
-    clock = Clock(fresh, monkeypatch)
+def clock(no_server: Serving, monkeypatch: pytest.MonkeyPatch) -> Any:
+    clock = Clock(no_server, monkeypatch)
     yield clock
-    fresh.stop()
+    no_server.stop()
     clock.remove()
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.faults)])
 def test_nothing_but_what_is_shown_follows_the_clock(
-    fresh: Place, clock: Clock, moments: random.Random, rounds: int
+    no_server: Serving, clock: Clock, moments: random.Random, rounds: int
 ) -> None:
-    fresh.start()
-    pty, client = streaming(fresh)
-    watch = Watch(fresh)
+    no_server.start()
+    pty, client = streaming(no_server)
+    watch = Watch(no_server)
     for jump in moments.sample(JUMPS, len(JUMPS)) * rounds:
         clock.set(jump)
         began = time.monotonic()
         goes_on(client)
         (told,) = watch.look(pty)
         assert told["state"] == "active"
-        assert 0 < fresh.status()["uptime_seconds"] < 600
+        assert 0 < no_server.status()["uptime_seconds"] < 600
         victim = moments.choice(("", "pid", "keeper_pid"))
         if victim:
-            kill(fresh.status()[victim])
+            kill(no_server.status()[victim])
             goes_on(client)
             watch.look(pty)
-        other = fresh.sh("exit 3")
-        assert clock.shows(fresh.get(other)["created_at"])
-        with fresh.connect() as connection:
+        other = no_server.sh("exit 3")
+        assert clock.shows(no_server.get(other)["created_at"])
+        with no_server.connect() as connection:
             waited = connection.call("wait", pty=other["pty_id"], exit=True)
         assert waited["pty"]["exit_code"] == 3
-        stubborn = fresh.sh("trap '' HUP TERM; while :; do sleep 0.1; done", grace_seconds=0.3)
+        stubborn = no_server.sh("trap '' HUP TERM; while :; do sleep 0.1; done", grace_seconds=0.3)
         killed = time.monotonic()
-        fresh.call("kill", ptys=[stubborn["pty_id"]])
+        no_server.call("kill", ptys=[stubborn["pty_id"]])
         assert time.monotonic() - killed < 5
         assert time.monotonic() - began < 30
     client.stop()
     client.check()
-    EventFollower(fresh).check()
-    fresh.call("kill", all=True)
+    EventFollower(no_server).check()
+    no_server.call("kill", all=True)
 
 
 @pytest.mark.parametrize("jump", [400 * DAY, -400 * DAY])
 def test_a_clock_that_is_set_ends_no_server(
-    fresh: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, jump: int
+    no_server: Serving, clock: Clock, monkeypatch: pytest.MonkeyPatch, jump: int
 ) -> None:
     monkeypatch.setenv("PTYMUX_LEAVE_SECONDS", "4")
-    fresh.start()
-    keeper = fresh.status()["keeper_pid"]
+    no_server.start()
+    keeper = no_server.status()["keeper_pid"]
     with socket.socket(socket.AF_UNIX) as last_client:
-        last_client.connect(fresh.path)
+        last_client.connect(no_server.path)
         last_client.shutdown(socket.SHUT_WR)
         assert last_client.recv(1) == b""
     began = time.monotonic()

@@ -19,14 +19,14 @@ from ptymux.errors import LinkClosedError
 from tests.faults.laws import EventFollower
 from tests.faults.test_keeper_killed import kill_keeper
 from tests.processes import is_alive, kill
-from tests.server.conftest import Place
+from tests.serving import Serving
 from tests.timing import deadline_seconds, wait_until
 
 KEPT = {"PATH": os.environ["PATH"]}
 
 
-def gone(place: Place, pty: dict[str, Any]) -> bool:
-    return place.get(pty)["state"] in ("stopped", "errored") and not is_alive(pty["pid"])
+def gone(server: Serving, pty: dict[str, Any]) -> bool:
+    return server.get(pty)["state"] in ("stopped", "errored") and not is_alive(pty["pid"])
 
 
 # Hang-up -------------------------------------------------------------------------------------
@@ -57,16 +57,16 @@ time.sleep(3600)
 class Owner:
     """A client process that hangs its PTY up when it ends."""
 
-    def __init__(self, place: Place, stage: str, script: str) -> None:
+    def __init__(self, server: Serving, stage: str, script: str) -> None:
         root = str(Path(__file__).parents[2])
-        words = [sys.executable, "-c", OWNER, root, place.path, stage, "/bin/sh", "-c", script]
+        words = [sys.executable, "-c", OWNER, root, server.path, stage, "/bin/sh", "-c", script]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            words, stdin=pipe, stdout=pipe, text=True, env={**KEPT, "SECRET": place.secret}
+            words, stdin=pipe, stdout=pipe, text=True, env={**KEPT, "SECRET": server.secret}
         )
         assert self.process.stdout is not None
         self.stdout = self.process.stdout
-        self.pty = place.get({"pty_id": self.stdout.readline().strip()})
+        self.pty = server.get({"pty_id": self.stdout.readline().strip()})
 
     def end(self) -> None:
         self.process.kill()
@@ -77,50 +77,52 @@ class Owner:
 @pytest.mark.parametrize(
     "when", [pytest.param("alive", marks=pytest.mark.faults), "server dead", "keeper dead"]
 )
-def test_a_client_that_is_killed_hangs_its_pty_up(place: Place, stage: str, when: str) -> None:
-    owner = Owner(place, stage, "sleep 3600")
+def test_a_client_that_is_killed_hangs_its_pty_up(
+    own_server: Serving, stage: str, when: str
+) -> None:
+    owner = Owner(own_server, stage, "sleep 3600")
     if when == "alive":
         owner.end()
     elif when == "server dead":
-        server = place.status()["pid"]
+        server = own_server.status()["pid"]
         os.kill(server, signal.SIGSTOP)
         owner.end()
         kill(server)
     else:
-        kill(place.status()["keeper_pid"])
+        kill(own_server.status()["keeper_pid"])
         owner.end()
-    wait_until(lambda: gone(place, owner.pty))
-    wait_until(lambda: len(EventFollower(place).of["pty.stopped"]) == 1)
-    EventFollower(place).check()
+    wait_until(lambda: gone(own_server, owner.pty))
+    wait_until(lambda: len(EventFollower(own_server).of["pty.stopped"]) == 1)
+    EventFollower(own_server).check()
 
 
 @pytest.mark.parametrize(
     "kills", [pytest.param("none", marks=pytest.mark.faults), "server", "keeper"]
 )
-def test_a_client_that_took_leave_hangs_nothing_up(place: Place, kills: str) -> None:
-    owner = Owner(place, "detaches", "sleep 3600")
+def test_a_client_that_took_leave_hangs_nothing_up(own_server: Serving, kills: str) -> None:
+    owner = Owner(own_server, "detaches", "sleep 3600")
     assert owner.process.stdin is not None
     owner.process.stdin.write("\n")
     owner.process.stdin.flush()
     assert owner.stdout.readline() == "left\n"
     if kills == "server":
-        kill(place.status()["pid"])
+        kill(own_server.status()["pid"])
     elif kills == "keeper":
-        kill_keeper(place)
+        kill_keeper(own_server)
     owner.end()
     time.sleep(0.5)  # in which nothing happens
-    assert place.get(owner.pty)["state"] == "active"
+    assert own_server.get(owner.pty)["state"] == "active"
     assert is_alive(owner.pty["pid"])
-    place.call("kill", all=True)
+    own_server.call("kill", all=True)
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(200, marks=pytest.mark.faults)])
 def test_whoever_dies_an_owned_pty_ends_with_its_owner(
-    place: Place, moments: random.Random, rounds: int
+    own_server: Serving, moments: random.Random, rounds: int
 ) -> None:
     for _ in range(rounds):
-        owner = Owner(place, "attached", "sleep 3600")
-        status = place.status()
+        owner = Owner(own_server, "attached", "sleep 3600")
+        status = own_server.status()
         victims: list[Callable[[], None]] = [owner.end]
         other = moments.choice(("pid", "keeper_pid", ""))
         if other:
@@ -129,16 +131,16 @@ def test_whoever_dies_an_owned_pty_ends_with_its_owner(
         for victim in victims:
             victim()
             time.sleep(moments.choice((0, moments.uniform(0, 0.2))))
-        wait_until(lambda owner=owner: gone(place, owner.pty))  # type: ignore[misc]
-        place.call("remove", all=True)
-    EventFollower(place).check()
+        wait_until(lambda owner=owner: gone(own_server, owner.pty))  # type: ignore[misc]
+        own_server.call("remove", all=True)
+    EventFollower(own_server).check()
 
 
 # Both at once --------------------------------------------------------------------------------
 
 
-def kill_both(place: Place) -> None:
-    status = place.status()
+def kill_both(server: Serving) -> None:
+    status = server.status()
     for name in ("keeper_pid", "pid"):
         os.kill(status[name], signal.SIGSTOP)
     for name in ("keeper_pid", "pid"):
@@ -147,29 +149,34 @@ def kill_both(place: Place) -> None:
 
 @pytest.mark.requirement("FR-008", "SC-003")
 @pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.faults)])
-def test_what_both_left_behind_is_ended_and_told(place: Place, rounds: int) -> None:
-    marked = KEPT | {"PTYMUX_ID": "pty_x", "PTYMUX_SOCKET": place.path, "SECRET": place.secret}
+def test_what_both_left_behind_is_ended_and_told(own_server: Serving, rounds: int) -> None:
+    marked = KEPT | {
+        "PTYMUX_ID": "pty_x",
+        "PTYMUX_SOCKET": own_server.path,
+        "SECRET": own_server.secret,
+    }
     stranger = subprocess.Popen(["sleep", "3600"], env=marked, start_new_session=True)
     try:
         for _ in range(rounds):
             stubborn = [
-                place.sh("trap '' HUP; sleep 3600 & while :; do sleep 1; done") for _ in range(2)
+                own_server.sh("trap '' HUP; sleep 3600 & while :; do sleep 1; done")
+                for _ in range(2)
             ]
-            gentle = place.sh("sleep 3600")
+            gentle = own_server.sh("sleep 3600")
             wait_until(lambda stubborn=stubborn: all(ignores_hup(p["pid"]) for p in stubborn))  # type: ignore[misc]
-            kill_both(place)
+            kill_both(own_server)
             wait_until(lambda gentle=gentle: not is_alive(gentle["pid"]))  # type: ignore[misc]
             assert all(is_alive(pty["pid"]) for pty in stubborn)
             began = time.monotonic()
-            place.start()
-            wait_until(lambda: EventFollower(place).of["pty.reconciled"])
+            own_server.start()
+            wait_until(lambda: EventFollower(own_server).of["pty.reconciled"])
             assert time.monotonic() - began < 10
-            (told,) = EventFollower(place).of["pty.reconciled"]
+            (told,) = EventFollower(own_server).of["pty.reconciled"]
             assert told["payload"] == {"found": 2, "reattached": 0, "terminated": 2}
             assert not any(is_alive(pty["pid"]) for pty in stubborn)
-            assert place.call("list", all=True)["ptys"] == []
-            known = {*place.keepers, *place.own(), stranger.pid}
-            wait_until(lambda known=known: set(place.processes()) <= known)  # type: ignore[misc]
+            assert own_server.call("list", all=True)["ptys"] == []
+            known = {*own_server.keepers, *own_server.own(), stranger.pid}
+            wait_until(lambda known=known: set(own_server.processes()) <= known)  # type: ignore[misc]
             assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -186,36 +193,36 @@ def ignores_hup(pid: int) -> bool:
 @pytest.mark.parametrize("script", ["", "sleep 3600", "trap '' HUP TERM; sleep 3600"])
 @pytest.mark.parametrize("rounds", [1, pytest.param(100, marks=pytest.mark.faults)])
 def test_a_stop_is_not_forgotten_while_a_keeper_is_replaced(
-    place: Place, moments: random.Random, rounds: int, script: str
+    own_server: Serving, moments: random.Random, rounds: int, script: str
 ) -> None:
     for _ in range(rounds):
-        place.start()
-        pty = place.sh(script, grace_seconds=0.1) if script else None
+        own_server.start()
+        pty = own_server.sh(script, grace_seconds=0.1) if script else None
         if "trap" in script:
             wait_until(lambda pty=pty: ignores_hup(pty["pid"]))  # type: ignore[misc]
-        with place.connect() as connection:
-            kill(place.status()["keeper_pid"])
+        with own_server.connect() as connection:
+            kill(own_server.status()["keeper_pid"])
             time.sleep(moments.choice((0, 0.008, 0.03, moments.uniform(0, 0.2))))
             connection.call("shutdown", force=True)
-        wait_until(lambda: not place.processes())
-        assert not os.path.exists(place.path)
+        wait_until(lambda: not own_server.processes())
+        assert not os.path.exists(own_server.path)
         assert pty is None or not is_alive(pty["pid"])
 
 
 @pytest.mark.parametrize("when", ["stopping", "no server"])
-def test_what_no_server_could_end_any_more_the_keeper_ends(place: Place, when: str) -> None:
-    pty = place.sh("trap '' HUP TERM; while :; do sleep 1; done", grace_seconds=60.0)
+def test_what_no_server_could_end_any_more_the_keeper_ends(own_server: Serving, when: str) -> None:
+    pty = own_server.sh("trap '' HUP TERM; while :; do sleep 1; done", grace_seconds=60.0)
     wait_until(lambda: ignores_hup(pty["pid"]))
-    status = place.status()
+    status = own_server.status()
     if when == "stopping":
-        place.call("shutdown", force=True)
+        own_server.call("shutdown", force=True)
         kill(status["pid"])
     else:  # stopped, or it might have another server before it is asked to end
         os.kill(status["keeper_pid"], signal.SIGSTOP)
         kill(status["pid"])
         os.kill(status["keeper_pid"], signal.SIGTERM)
         os.kill(status["keeper_pid"], signal.SIGCONT)
-    wait_until(lambda: not place.processes())
+    wait_until(lambda: not own_server.processes())
     assert not is_alive(pty["pid"])
 
 
@@ -244,35 +251,35 @@ module.{owner}.{method} = deadly
     ],
 )
 def test_child_that_no_keeper_told_of_is_ended_whatever_it_ignores(
-    fresh: Place, monkeypatch: pytest.MonkeyPatch, module: str, owner: str, method: str
+    no_server: Serving, monkeypatch: pytest.MonkeyPatch, module: str, owner: str, method: str
 ) -> None:
     code = DIES_AT_ITS_SECOND.format(module=module, owner=owner, method=method)
     monkeypatch.setattr(autostart, "_KEEPER", code + autostart._KEEPER)
-    fresh.start()
-    first = fresh.sh("sleep 3600")
+    no_server.start()
+    first = no_server.sh("sleep 3600")
     with pytest.raises(LinkClosedError):
-        fresh.sh("trap '' HUP TERM; while :; do sleep 1; done")
-    assert fresh.get(first)["state"] == "active"
-    fresh.call("kill", ptys=[first["pty_id"]], grace=0.0)
-    fresh.await_only_own()
+        no_server.sh("trap '' HUP TERM; while :; do sleep 1; done")
+    assert no_server.get(first)["state"] == "active"
+    no_server.call("kill", ptys=[first["pty_id"]], grace=0.0)
+    no_server.await_only_own()
 
 
 @pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize("which", ["pid", "keeper_pid"])
 @pytest.mark.parametrize("rounds", [1, pytest.param(200, marks=pytest.mark.faults)])
 def test_a_spawn_under_way_fails_or_is_there_and_nothing_in_between(
-    place: Place, moments: random.Random, rounds: int, which: str
+    own_server: Serving, moments: random.Random, rounds: int, which: str
 ) -> None:
     script = "trap '' HUP TERM; while :; do sleep 1; done"
     command = str(Path(sys.executable).with_name("ptymux"))
     outcomes = {"there": 0, "failed": 0}
     for number in range(rounds):
         name = f"n{number}"
-        victim = place.status()[which]
+        victim = own_server.status()[which]
         words = [command, "run", "-d", "--name", name, "--", "sh", "-c"]
         run = subprocess.Popen(
             [*words, script],
-            env={**KEPT, "PTYMUX_SOCKET": place.path, "SECRET": place.secret},
+            env={**KEPT, "PTYMUX_SOCKET": own_server.path, "SECRET": own_server.secret},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -280,7 +287,7 @@ def test_a_spawn_under_way_fails_or_is_there_and_nothing_in_between(
         time.sleep(moments.uniform(0.05, 0.3))
         kill(victim)
         _out, error = run.communicate(timeout=deadline_seconds())
-        listed = [p["name"] for p in place.call("list")["ptys"]]
+        listed = [p["name"] for p in own_server.call("list")["ptys"]]
         assert listed in ([name], [])
         if run.returncode == 0:
             assert listed == [name]
@@ -289,8 +296,8 @@ def test_a_spawn_under_way_fails_or_is_there_and_nothing_in_between(
             assert error.startswith("ptymux: ")
             assert "Traceback" not in error
             outcomes["failed"] += 1
-        place.call("kill", all=True, grace=0.0)
-        place.await_only_own()
-        place.call("remove", all=True)
+        own_server.call("kill", all=True, grace=0.0)
+        own_server.await_only_own()
+        own_server.call("remove", all=True)
     print(outcomes)
-    EventFollower(place).check()
+    EventFollower(own_server).check()

@@ -14,7 +14,7 @@ from ptymux.errors import OutOfResourcesError
 from tests.faults.streams import goes_on, streaming
 from tests.faults.test_shortage import replaced_again_and_again
 from tests.processes import kill
-from tests.server.conftest import Place
+from tests.serving import Serving
 
 PTYMUX = str(Path(sys.executable).parent / "ptymux")
 FEW_TERMINALS = (
@@ -35,46 +35,46 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def start_where(place: Place, mounts: str) -> None:
+def start_where(server: Serving, mounts: str) -> None:
     """Start a server that sees mounts which nobody else sees."""
-    command = f"{mounts} && exec {PTYMUX} --socket {place.path} server start"
+    command = f"{mounts} && exec {PTYMUX} --socket {server.path} server start"
     subprocess.run(["unshare", "-m", "sh", "-c", command], check=True, capture_output=True)
 
 
-def test_without_terminals_a_spawn_fails_and_nothing_else(fresh: Place) -> None:
-    start_where(fresh, FEW_TERMINALS)
-    first, client = streaming(fresh)
-    second = fresh.sh("exec sleep 100")
+def test_without_terminals_a_spawn_fails_and_nothing_else(no_server: Serving) -> None:
+    start_where(no_server, FEW_TERMINALS)
+    first, client = streaming(no_server)
+    second = no_server.sh("exec sleep 100")
 
     for _ in range(20):
         with pytest.raises(OutOfResourcesError, match="pseudo-terminals"):
-            fresh.sh("true")
+            no_server.sh("true")
     for killed in ("pid", "keeper_pid", "pid"):
-        kill(fresh.status()[killed])
+        kill(no_server.status()[killed])
         goes_on(client)
         with pytest.raises(OutOfResourcesError):
-            fresh.sh("true")
-    assert fresh.get(first)["state"] == "active"
+            no_server.sh("true")
+    assert no_server.get(first)["state"] == "active"
 
-    fresh.call("kill", ptys=[second["pty_id"]])
-    assert fresh.sh("exit 3")["pid"]
-    fresh.call("kill", all=True)
+    no_server.call("kill", ptys=[second["pty_id"]])
+    assert no_server.sh("exit 3")["pid"]
+    no_server.call("kill", all=True)
     client.stop()
 
 
-def test_a_folder_that_became_read_only_keeps_no_successor_away(fresh: Place) -> None:
+def test_a_folder_that_became_read_only_keeps_no_successor_away(no_server: Serving) -> None:
     """And what cannot be removed at the end is taken over by the next server."""
-    start_where(fresh, "true")
-    keeper = fresh.status()["keeper_pid"]
-    _pty, client = streaming(fresh)
-    for mount in (["--bind", fresh.folder], ["-o", "remount,ro,bind"]):
+    start_where(no_server, "true")
+    keeper = no_server.status()["keeper_pid"]
+    _pty, client = streaming(no_server)
+    for mount in (["--bind", no_server.folder], ["-o", "remount,ro,bind"]):
         enter = ["nsenter", "-m", "-t", str(keeper)]
-        subprocess.run([*enter, "mount", *mount, fresh.folder], check=True)
+        subprocess.run([*enter, "mount", *mount, no_server.folder], check=True)
 
-    replaced_again_and_again(fresh, client)
-    fresh.stop()
-    assert "Traceback" not in fresh.log()
-    assert os.path.exists(fresh.path)
+    replaced_again_and_again(no_server, client)
+    no_server.stop()
+    assert "Traceback" not in no_server.log()
+    assert os.path.exists(no_server.path)
 
-    fresh.start()
-    assert fresh.sh("exit 3")["pid"]
+    no_server.start()
+    assert no_server.sh("exit 3")["pid"]

@@ -15,7 +15,7 @@ from ptymux.client.stream import Lifeline
 from ptymux.errors import ConnectionClosedError
 from tests.faults.test_keeper_killed import kill_keeper
 from tests.processes import kill
-from tests.server.conftest import Place
+from tests.serving import Serving
 from tests.timing import deadline_seconds, wait_until
 
 
@@ -47,13 +47,13 @@ class Typist(threading.Thread):
         return self._lifeline.finish()
 
 
-def typed_in(place: Place, seconds: float, pause: float, kills: Any) -> tuple[bytes, int, int]:
+def typed_in(server: Serving, seconds: float, pause: float, kills: Any) -> tuple[bytes, int, int]:
     """Type while `kills` does what it does; return what arrived, the lines, and what was taken."""
-    got = f"{place.folder}/../{os.path.basename(place.folder)}.got"
-    pty = place.sh(f"stty -icanon -echo min 1; echo ready; exec cat > {got}")
+    got = f"{server.folder}/../{os.path.basename(server.folder)}.got"
+    pty = server.sh(f"stty -icanon -echo min 1; echo ready; exec cat > {got}")
     try:
-        wait_until(lambda: place.get(pty)["buffer"]["total_written"])
-        with place.attach(pty) as stream:
+        wait_until(lambda: server.get(pty)["buffer"]["total_written"])
+        with server.attach(pty) as stream:
             assert stream.lifeline is not None
             typist = Typist(stream.lifeline, pause)
             until_when = time.monotonic() + seconds
@@ -64,17 +64,17 @@ def typed_in(place: Place, seconds: float, pause: float, kills: Any) -> tuple[by
             except ConnectionClosedError:
                 taken = -1
             if taken < 0:  # nobody knows: it may be less by what is told as unknown
-                taken = 9 * typist.lines - sum(unknown_of(place))
+                taken = 9 * typist.lines - sum(unknown_of(server))
             wait_until(lambda: os.path.getsize(got) >= taken)
             with open(got, "rb") as file:
                 return file.read(), typist.lines, taken
     finally:
-        place.call("kill", all=True)
+        server.call("kill", all=True)
         os.unlink(got)
 
 
-def unknown_of(place: Place) -> list[int]:
-    return [int(n) for n in re.findall(r"whether (\d+) bytes of input", place.log())]
+def unknown_of(server: Serving) -> list[int]:
+    return [int(n) for n in re.findall(r"whether (\d+) bytes of input", server.log())]
 
 
 def numbered(lines: int) -> bytes:
@@ -89,17 +89,17 @@ def numbered(lines: int) -> bytes:
     "pause", [0.0, pytest.param(0.002, marks=pytest.mark.faults)], ids=["fast", "steady"]
 )
 def test_every_keystroke_arrives_once_across_kills_of_the_server(
-    place: Place, moments: random.Random, pause: float, seconds: float, kills: int
+    own_server: Serving, moments: random.Random, pause: float, seconds: float, kills: int
 ) -> None:
     done = 0
 
     def kill_server() -> None:
         nonlocal done
         time.sleep(moments.uniform(0, 2 * seconds / kills))
-        kill(place.status()["pid"])
+        kill(own_server.status()["pid"])
         done += 1
 
-    data, lines, taken = typed_in(place, seconds, pause, kill_server)
+    data, lines, taken = typed_in(own_server, seconds, pause, kill_server)
 
     assert done >= kills // 2
     assert data == numbered(lines)
@@ -115,19 +115,19 @@ def test_every_keystroke_arrives_once_across_kills_of_the_server(
     "pause", [pytest.param(0.0, marks=pytest.mark.faults), 0.002], ids=["fast", "steady"]
 )
 def test_no_keystroke_is_doubled_across_kills_of_the_keeper(
-    place: Place, moments: random.Random, pause: float, seconds: float, kills: int
+    own_server: Serving, moments: random.Random, pause: float, seconds: float, kills: int
 ) -> None:
     done = 0
 
     def kill_one() -> None:
         nonlocal done
         time.sleep(moments.uniform(0, 2 * seconds / kills))
-        kill_keeper(place)
+        kill_keeper(own_server)
         done += 1
 
-    data, lines, _taken = typed_in(place, seconds, pause, kill_one)
+    data, lines, _taken = typed_in(own_server, seconds, pause, kill_one)
 
-    unknown = unknown_of(place)
+    unknown = unknown_of(own_server)
     whole, at = numbered(lines), 0
     missing = []
     while data and (same := _common(data, whole[at:])) < len(data):

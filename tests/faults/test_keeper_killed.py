@@ -14,36 +14,39 @@ from ptymux.core.model import OnFull
 from tests.faults.laws import EventFollower, Watch, memfds_of
 from tests.faults.streams import FLOOD, PACED, Client
 from tests.processes import is_alive, kill
-from tests.server.conftest import Place
+from tests.serving import Serving
 from tests.timing import deadline_seconds, wait_until
 
 KERNEL = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
 TELLS_STATUS = KERNEL >= (6, 15)  # of a child that is not ours
 
 
-def kill_keeper(place: Place) -> int:
+def kill_keeper(server: Serving) -> int:
     """Kill the keeper; return the pid of the next one."""
-    before = place.status()["keeper_pid"]
+    before = server.status()["keeper_pid"]
     kill(before)
-    wait_until(lambda: place.status()["keeper_pid"] != before)
-    return int(place.status()["keeper_pid"])
+    wait_until(lambda: server.status()["keeper_pid"] != before)
+    return int(server.status()["keeper_pid"])
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(50, marks=pytest.mark.faults)])
 def test_kills_of_the_keeper_cost_no_pty_and_no_byte(
-    place: Place, moments: random.Random, rounds: int
+    own_server: Serving, moments: random.Random, rounds: int
 ) -> None:
-    flood = place.spawn(*FLOOD, plain_output=True, on_full=OnFull.BLOCK)
-    paced = place.spawn(*PACED, plain_output=True)
-    others = [place.sh("while read x; do echo got-$x; done") for _ in range(18)]
-    watch = Watch(place)
-    pipe, raw = Client(place, flood, "lossless", lifeline=True), Client(place, paced, types=True)
-    status = place.status()
+    flood = own_server.spawn(*FLOOD, plain_output=True, on_full=OnFull.BLOCK)
+    paced = own_server.spawn(*PACED, plain_output=True)
+    others = [own_server.sh("while read x; do echo got-$x; done") for _ in range(18)]
+    watch = Watch(own_server)
+    pipe, raw = (
+        Client(own_server, flood, "lossless", lifeline=True),
+        Client(own_server, paced, types=True),
+    )
+    status = own_server.status()
     memfds = [memfds_of(status[name]) for name in ("keeper_pid", "pid")]
     seen = 0
     for _ in range(rounds):
         time.sleep(moments.uniform(0, 0.3))
-        kill_keeper(place)
+        kill_keeper(own_server)
         told = watch.look(flood, paced, *others)
         assert {pty["state"] for pty in told} == {"active"}
         now = told[1]["buffer"]["total_written"]
@@ -51,11 +54,11 @@ def test_kills_of_the_keeper_cost_no_pty_and_no_byte(
         wait_until(lambda now=now: raw.offset > now)  # type: ignore[misc]
         seen = raw.offset
     for number, pty in enumerate(others):
-        with place.attach(pty) as stream:
+        with own_server.attach(pty) as stream:
             assert stream.lifeline is not None
             stream.lifeline.send_all(b"%d\n" % number)
-            wait_until(lambda pty=pty: place.get(pty)["buffer"]["total_written"] > 8)  # type: ignore[misc]
-    place.call("kill", all=True)
+            wait_until(lambda pty=pty: own_server.get(pty)["buffer"]["total_written"] > 8)  # type: ignore[misc]
+    own_server.call("kill", all=True)
     for client in (pipe, raw):
         client.join(deadline_seconds())
         client.stop()
@@ -64,32 +67,32 @@ def test_kills_of_the_keeper_cost_no_pty_and_no_byte(
     assert pipe.delivered == end["buffer"]["total_written"]
     assert raw.delivered + raw.skipped == paced_end["buffer"]["total_written"]
     assert {pty["signal"] for pty in watch.look(*others)} == {15 if TELLS_STATUS else None}
-    EventFollower(place).check()
-    status = place.status()
+    EventFollower(own_server).check()
+    status = own_server.status()
     assert status["keeper_replaced"] == rounds
     assert [memfds_of(status[name]) for name in ("keeper_pid", "pid")] == memfds
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.faults)])
 def test_both_in_turn_cost_no_pty_and_no_byte(
-    place: Place, moments: random.Random, rounds: int
+    own_server: Serving, moments: random.Random, rounds: int
 ) -> None:
-    pty = place.spawn(*PACED, plain_output=True, on_full=OnFull.BLOCK)
-    pipe = Client(place, pty, "lossless", lifeline=True)
-    watch = Watch(place)
+    pty = own_server.spawn(*PACED, plain_output=True, on_full=OnFull.BLOCK)
+    pipe = Client(own_server, pty, "lossless", lifeline=True)
+    watch = Watch(own_server)
     for _ in range(rounds):
         for which in moments.sample(("keeper_pid", "pid"), 2):
-            kill(place.status()[which])
+            kill(own_server.status()[which])
             before = pipe.offset
             time.sleep(2)  # the two are this far apart
             watch.look(pty)
             wait_until(lambda before=before: pipe.offset > before)  # type: ignore[misc]
-    place.call("kill", all=True)
+    own_server.call("kill", all=True)
     pipe.join(deadline_seconds())
     pipe.stop()
     (end,) = watch.look(pty)
     assert pipe.delivered == end["buffer"]["total_written"] == end["buffer"]["total_consumed"]
-    EventFollower(place).check()
+    EventFollower(own_server).check()
 
 
 @pytest.mark.parametrize(
@@ -97,61 +100,61 @@ def test_both_in_turn_cost_no_pty_and_no_byte(
     [("exit 7", 7, None), ("exit 0", 0, None), ("kill -9 $$", None, 9)],
 )
 def test_an_exit_status_outlives_the_keeper(
-    place: Place, script: str, code: int | None, signum: int | None
+    own_server: Serving, script: str, code: int | None, signum: int | None
 ) -> None:
-    pty = place.sh(f"read x; {script}")
-    kill_keeper(place)
-    with place.attach(pty) as stream:
+    pty = own_server.sh(f"read x; {script}")
+    kill_keeper(own_server)
+    with own_server.attach(pty) as stream:
         assert stream.lifeline is not None
         stream.lifeline.send_all(b"\n")
-        place.call("wait", pty=pty["pty_id"], until="gone")
-    end = place.get(pty)
+        own_server.call("wait", pty=pty["pty_id"], until="gone")
+    end = own_server.get(pty)
     told = (end["exit_code"], end["signal"])
     assert told == ((code, signum) if TELLS_STATUS else (None, None))
     wait_until(lambda: not is_alive(pty["pid"]))
 
 
-def test_a_stop_is_seen_by_the_next_keeper(place: Place) -> None:
-    before, during, after = (place.sh("sleep 60") for _ in range(3))
-    place.call("signal", pty=before["pty_id"], signal="STOP")
-    wait_until(lambda: place.get(before)["suspended"])
-    keeper = place.status()["keeper_pid"]
+def test_a_stop_is_seen_by_the_next_keeper(own_server: Serving) -> None:
+    before, during, after = (own_server.sh("sleep 60") for _ in range(3))
+    own_server.call("signal", pty=before["pty_id"], signal="STOP")
+    wait_until(lambda: own_server.get(before)["suspended"])
+    keeper = own_server.status()["keeper_pid"]
     kill(keeper)
     os.kill(before["pid"], signal.SIGCONT)
     os.kill(during["pid"], signal.SIGSTOP)
-    wait_until(lambda: place.status()["keeper_pid"] != keeper)
+    wait_until(lambda: own_server.status()["keeper_pid"] != keeper)
     os.kill(after["pid"], signal.SIGSTOP)
 
     def told() -> list[bool]:
-        return [place.get(pty)["suspended"] for pty in (before, during, after)]
+        return [own_server.get(pty)["suspended"] for pty in (before, during, after)]
 
     wait_until(lambda: told() == [False, True, True])
-    kill(place.status()["pid"])
+    kill(own_server.status()["pid"])
     assert told() == [False, True, True]
     os.kill(during["pid"], signal.SIGCONT)
     wait_until(lambda: told() == [False, False, True])
-    place.call("kill", all=True, grace=0.2)
+    own_server.call("kill", all=True, grace=0.2)
     assert all(not is_alive(pty["pid"]) for pty in (before, during, after))
 
 
-def test_a_stop_that_a_dying_server_did_not_hear_of_is_told(place: Place) -> None:
-    pty = place.sh("sleep 60")
-    place.call("signal", pty=pty["pty_id"], signal="STOP")
-    wait_until(lambda: place.get(pty)["suspended"])
-    place.call("resize", pty=pty["pty_id"], cols=90, rows=30)  # what is kept says: suspended
-    server = place.status()["pid"]
+def test_a_stop_that_a_dying_server_did_not_hear_of_is_told(own_server: Serving) -> None:
+    pty = own_server.sh("sleep 60")
+    own_server.call("signal", pty=pty["pty_id"], signal="STOP")
+    wait_until(lambda: own_server.get(pty)["suspended"])
+    own_server.call("resize", pty=pty["pty_id"], cols=90, rows=30)  # what is kept says: suspended
+    server = own_server.status()["pid"]
     os.kill(server, signal.SIGSTOP)
     os.kill(pty["pid"], signal.SIGCONT)
     time.sleep(0.3)  # the keeper hears of it, the server does not
     kill(server)
-    wait_until(lambda: not place.get(pty)["suspended"])
+    wait_until(lambda: not own_server.get(pty)["suspended"])
 
 
-def test_kill_ends_what_an_earlier_keeper_started(place: Place) -> None:
-    stubborn = place.sh("trap '' TERM HUP; while :; do sleep 0.1; done")
-    kill_keeper(place)
+def test_kill_ends_what_an_earlier_keeper_started(own_server: Serving) -> None:
+    stubborn = own_server.sh("trap '' TERM HUP; while :; do sleep 0.1; done")
+    kill_keeper(own_server)
     began = time.monotonic()
-    told: dict[str, Any] = place.call("kill", ptys=[stubborn["pty_id"]], grace=0.3)["ptys"][0]
+    told: dict[str, Any] = own_server.call("kill", ptys=[stubborn["pty_id"]], grace=0.3)["ptys"][0]
     assert time.monotonic() - began < 5
     assert not is_alive(stubborn["pid"])
     assert told["signal"] == (9 if TELLS_STATUS else None)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +19,8 @@ from ptymux.client.stream import attach
 from ptymux.errors import PtymuxError
 from ptymux.posix.tty import read_size
 from tests.faults.laws import EventFollower, Watch
-from tests.processes import fd_count, is_alive, kill
-from tests.server.conftest import Place
+from tests.processes import children_of, fd_count, is_alive, kill, resident, state_of
+from tests.serving import Serving
 from tests.timing import deadline_seconds, wait_until
 
 VICTIMS = ("pid", "keeper_pid")
@@ -59,14 +57,14 @@ class Asking(threading.Thread):
         print(f"done {self.done}, refused {self.refused}")
 
 
-def killing(place: Place, moments: random.Random, rounds: int) -> None:
+def killing(server: Serving, moments: random.Random, rounds: int) -> None:
     """Kill one of the three again and again, each time once another is there."""
     for _ in range(rounds):
         time.sleep(moments.uniform(0, 0.1))
         which = moments.choice((*VICTIMS, "zygote"))
-        before = place.pid_of(which)
+        before = server.pid_of(which)
         kill(before)
-        wait_until(lambda which=which, before=before: place.pid_of(which) != before)  # type: ignore[misc]
+        wait_until(lambda which=which, before=before: server.pid_of(which) != before)  # type: ignore[misc]
 
 
 def size_of(pid: int) -> tuple[int, int]:
@@ -81,12 +79,12 @@ def size_of(pid: int) -> tuple[int, int]:
 
 @FEW_OR_MANY
 def test_registry_and_kernel_agree_on_a_size(
-    place: Place, moments: random.Random, rounds: int
+    own_server: Serving, moments: random.Random, rounds: int
 ) -> None:
-    pty = place.sh("exec sleep 3600")
+    pty = own_server.sh("exec sleep 3600")
 
     def ask() -> None:
-        place.call(
+        own_server.call(
             "resize",
             pty=pty["pty_id"],
             cols=moments.randint(1, 500),
@@ -94,15 +92,15 @@ def test_registry_and_kernel_agree_on_a_size(
         )
 
     asking = Asking(ask)
-    killing(place, moments, rounds)
+    killing(own_server, moments, rounds)
     asking.stop()
 
     def agree() -> bool:
-        told = place.get(pty)
+        told = own_server.get(pty)
         return (told["cols"], told["rows"]) == size_of(pty["pid"])
 
     wait_until(agree)
-    events = EventFollower(place)
+    events = EventFollower(own_server)
     events.check()
     resized = [event["payload"] for event in events.of["pty.resized"]]
     for before, after in pairwise(resized):
@@ -111,26 +109,26 @@ def test_registry_and_kernel_agree_on_a_size(
 
 @FEW_OR_MANY
 def test_lives_are_whole_whatever_is_killed(
-    place: Place, moments: random.Random, rounds: int
+    own_server: Serving, moments: random.Random, rounds: int
 ) -> None:
     """Spawn, attach, signal, kill, remove: each PTY has one beginning and one end in the events."""
-    watch = Watch(place)
+    watch = Watch(own_server)
 
     def ask() -> None:
-        pty = place.sh(moments.choice(("exit 3", "sleep 3600", "trap '' TERM; sleep 3600")))
-        with suppress(PtymuxError), place.connect() as connection:
+        pty = own_server.sh(moments.choice(("exit 3", "sleep 3600", "trap '' TERM; sleep 3600")))
+        with suppress(PtymuxError), own_server.connect() as connection:
             attach(connection, AttachRequest(pty["pty_id"])).close()
-        place.call("signal", pty=pty["pty_id"], signal="WINCH")
-        place.call("kill", ptys=[pty["pty_id"]], grace=0.05)
+        own_server.call("signal", pty=pty["pty_id"], signal="WINCH")
+        own_server.call("kill", ptys=[pty["pty_id"]], grace=0.05)
         watch.look(pty)
 
     asking = Asking(ask)
-    killing(place, moments, rounds)
+    killing(own_server, moments, rounds)
     asking.stop()
-    place.call("kill", all=True, grace=0.0)
-    wait_until(lambda: place.call("list")["ptys"] == [])
-    every = place.call("list", all=True)["ptys"]
-    events = EventFollower(place)
+    own_server.call("kill", all=True, grace=0.0)
+    wait_until(lambda: own_server.call("list")["ptys"] == [])
+    every = own_server.call("list", all=True)["ptys"]
+    events = EventFollower(own_server)
     events.check()
     ended = {event["pty_id"] for event in events.of["pty.stopped"]}
     assert ended >= {pty["pty_id"] for pty in every}
@@ -138,50 +136,44 @@ def test_lives_are_whole_whatever_is_killed(
         assert pty["state"] in ("stopped", "errored")
         if pty["pid"]:
             assert not is_alive(pty["pid"])
-            stats = place.call("stats", pty=pty["pty_id"])["pty"]
+            stats = own_server.call("stats", pty=pty["pty_id"])["pty"]
             steps = [(step["from"], step["to"]) for step in stats["history"]]
             assert steps[:2] == [("idle", "spawning"), ("spawning", "active")], steps
             for before, after in pairwise(steps):
                 assert before[1] == after[0]
-    wait_until(lambda: set(place.processes()) == place.own())
+    wait_until(lambda: set(own_server.processes()) == own_server.own())
 
 
 @FEW_OR_MANY
 def test_restart_while_something_is_killed(
-    place: Place, moments: random.Random, rounds: int
+    own_server: Serving, moments: random.Random, rounds: int
 ) -> None:
     """Both may be gone then, as one was being replaced: the next start is clean."""
-    pty = place.sh("while read x; do echo got-$x; done")
+    pty = own_server.sh("while read x; do echo got-$x; done")
     clean = 0
     for _ in range(rounds):
-        status = place.status()
-        asking = Asking(lambda: place.call("restart"))
+        status = own_server.status()
+        asking = Asking(lambda: own_server.call("restart"))
         time.sleep(moments.uniform(0, 0.4))
         with suppress(ProcessLookupError):
             kill(status[moments.choice(VICTIMS)])
         asking.stop()
-        if autostart.start_server(place.path):
+        if autostart.start_server(own_server.path):
             clean += 1
-            assert place.call("list", all=True)["ptys"] == []
+            assert own_server.call("list", all=True)["ptys"] == []
             wait_until(lambda pty=pty: not is_alive(pty["pid"]))  # type: ignore[misc]
-            pty = place.sh("while read x; do echo got-$x; done")
-        with place.attach(pty) as stream:
+            pty = own_server.sh("while read x; do echo got-$x; done")
+        with own_server.attach(pty) as stream:
             assert stream.lifeline is not None
-            before = place.get(pty)["buffer"]["total_written"]
+            before = own_server.get(pty)["buffer"]["total_written"]
             stream.lifeline.send_all(b"it\n")
-            wait_until(lambda: place.get(pty)["buffer"]["total_written"] > before + 5)  # noqa: B023
-        EventFollower(place).check()
+            wait_until(lambda: own_server.get(pty)["buffer"]["total_written"] > before + 5)  # noqa: B023
+        EventFollower(own_server).check()
     print(f"{clean} clean starts of {rounds}")
 
 
 def threads_of(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/task"))
-
-
-def resident_of(pid: int) -> int:
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return int(found[1]) // 1024
 
 
 class Zombies(threading.Thread):
@@ -195,14 +187,10 @@ class Zombies(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        seen: dict[str, float] = {}
+        seen: dict[int, float] = {}
         while not self._is_stopping.wait(0.05):
-            children = Path(f"/proc/{self._parent}/task/{self._parent}/children").read_text()
-            now, dead = time.monotonic(), set()
-            for pid in children.split():
-                with suppress(OSError):
-                    if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                        dead.add(pid)
+            now = time.monotonic()
+            dead = [pid for pid in children_of(self._parent) if state_of(pid) == "Z"]
             seen = {pid: seen.get(pid, now) for pid in dead}
             self.longest = max([self.longest, *(now - since for since in seen.values())])
 
@@ -214,15 +202,15 @@ class Zombies(threading.Thread):
 
 @pytest.mark.requirement("SC-001")
 @pytest.mark.parametrize("cycles", [40, pytest.param(10_000, marks=pytest.mark.faults)])
-def test_lives_in_a_row_leave_nothing(place: Place, cycles: int) -> None:
-    from ptymux.core.model import SpawnOptions
+def test_lives_in_a_row_leave_nothing(own_server: Serving, cycles: int) -> None:
+    from ptymux.core.model import MIB, SpawnOptions
 
-    status = place.status()
+    status = own_server.status()
     pids = [status[name] for name in VICTIMS]
     zombies = Zombies(status["keeper_pid"])
-    options = SpawnOptions(argv=("/bin/true",), cwd="/", env={"SECRET": place.secret})
+    options = SpawnOptions(argv=("/bin/true",), cwd="/", env={"SECRET": own_server.secret})
     figures: list[list[tuple[int, int, int]]] = []
-    with place.connect() as connection:
+    with own_server.connect() as connection:
 
         def live() -> dict[str, Any]:
             pty: dict[str, Any] = connection.spawn(options, remove=True)["pty"]
@@ -230,7 +218,7 @@ def test_lives_in_a_row_leave_nothing(place: Place, cycles: int) -> None:
 
         def look() -> None:
             wait_until(lambda: not connection.call("list", all=True)["ptys"])
-            figures.append([(fd_count(pid), threads_of(pid), resident_of(pid)) for pid in pids])
+            figures.append([(fd_count(pid), threads_of(pid), resident(pid) // MIB) for pid in pids])
 
         for number in range(cycles):
             pty = live()
@@ -246,4 +234,4 @@ def test_lives_in_a_row_leave_nothing(place: Place, cycles: int) -> None:
         assert after[1] == before[1]
         assert after[2] <= before[2] + 4
     assert zombies.stop() < 1
-    EventFollower(place).check()
+    EventFollower(own_server).check()

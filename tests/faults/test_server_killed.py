@@ -14,8 +14,8 @@ from ptymux.core.model import OnFull
 from tests.faults.laws import EventFollower, Watch, memfds_of, prefer
 from tests.faults.streams import FLOOD, PACED, Client
 from tests.processes import kill
-from tests.server.conftest import Place
-from tests.timing import deadline_seconds, wait_until
+from tests.serving import Serving
+from tests.timing import deadline_seconds, is_measured, wait_until
 
 FEW_OR_MANY = pytest.mark.parametrize("rounds", [2, pytest.param(100, marks=pytest.mark.faults)])
 
@@ -49,38 +49,37 @@ def back_after(client: Client, server: int) -> float:
     ids=["block", "drop"],
 )
 def test_kills_of_the_server_cost_no_byte(
-    place: Place,
+    own_server: Serving,
     moments: random.Random,
-    is_measured: bool,
     argv: tuple[str, ...],
     on_full: OnFull,
     rounds: int,
 ) -> None:
     is_quiet = os.getloadavg()[0] < 1
-    pty = place.spawn(*argv, plain_output=True, on_full=on_full)
+    pty = own_server.spawn(*argv, plain_output=True, on_full=on_full)
     if rounds > 10:  # figures are taken
-        prefer(os.getpid(), place.status()["keeper_pid"])
-    watch = Watch(place)
-    raw = Client(place, pty, types=True)
-    pipe = Client(place, pty, "lossless", lifeline=True)
-    clients = [raw, pipe, Client(place, pty), Client(place, pty, "observer")]
+        prefer(os.getpid(), own_server.status()["keeper_pid"])
+    watch = Watch(own_server)
+    raw = Client(own_server, pty, types=True)
+    pipe = Client(own_server, pty, "lossless", lifeline=True)
+    clients = [raw, pipe, Client(own_server, pty), Client(own_server, pty, "observer")]
     took = []
     try:
         for _ in range(rounds):
             # A server that dies within two seconds has its successor a little later.
             time.sleep(moments.uniform(2, 2.5) if rounds > 10 else moments.uniform(0, 0.2))
-            took.append(back_after(raw, place.status()["pid"]))
+            took.append(back_after(raw, own_server.status()["pid"]))
             watch.look(pty)
         wait_until(lambda: pipe.attachments > rounds)
     finally:
-        place.call("kill", ptys=[pty["pty_id"]])
+        own_server.call("kill", ptys=[pty["pty_id"]])
         for client in clients:
             client.join(deadline_seconds())
     for client in clients:
         client.stop()
     (end,) = watch.look(pty)
     buffer = end["buffer"]
-    events = EventFollower(place)
+    events = EventFollower(own_server)
     events.check()
     assert events.overflow_of(pty) == buffer["total_dropped"]
     for client in clients:
@@ -91,36 +90,38 @@ def test_kills_of_the_server_cost_no_byte(
         assert buffer["total_written"] == pipe.delivered == buffer["total_consumed"]
         assert buffer["total_dropped"] == buffer["unread"] == 0
     p95, worst = told(f"back, {rounds} kills, {buffer['total_written']} bytes", took)
-    if rounds > 10 and not is_measured:
+    if rounds > 10 and not is_measured():
         assert worst < 500
         if is_quiet:  # else it is the others who are measured
             assert p95 < (150 if argv is FLOOD else 100)
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(200, marks=pytest.mark.faults)])
-def test_kills_in_a_row_cost_no_number(place: Place, moments: random.Random, rounds: int) -> None:
-    pty = place.spawn(*FLOOD, plain_output=True, on_full=OnFull.BLOCK, buffer_size=256 * 1024)
-    lossy = place.spawn(*PACED, plain_output=True, buffer_size=64 * 1024)
-    watch = Watch(place)
-    pipe = Client(place, pty, "lossless", lifeline=True)
-    reader = Client(place, lossy, types=True)
-    status = place.status()
+def test_kills_in_a_row_cost_no_number(
+    own_server: Serving, moments: random.Random, rounds: int
+) -> None:
+    pty = own_server.spawn(*FLOOD, plain_output=True, on_full=OnFull.BLOCK, buffer_size=256 * 1024)
+    lossy = own_server.spawn(*PACED, plain_output=True, buffer_size=64 * 1024)
+    watch = Watch(own_server)
+    pipe = Client(own_server, pty, "lossless", lifeline=True)
+    reader = Client(own_server, lossy, types=True)
+    status = own_server.status()
     before = [memfds_of(status[name]) for name in ("keeper_pid", "pid")]
     for _ in range(rounds):
         time.sleep(moments.uniform(0, 0.05))
-        kill(place.status()["pid"])
+        kill(own_server.status()["pid"])
         watch.look(pty, lossy)
-    place.call("kill", all=True)
+    own_server.call("kill", all=True)
     for client in (pipe, reader):
         client.join(deadline_seconds())
         client.stop()
     end, lossy_end = watch.look(pty, lossy)
     assert pipe.delivered == end["buffer"]["total_written"] == end["buffer"]["total_consumed"]
     assert end["buffer"]["total_dropped"] == 0
-    events = EventFollower(place)
+    events = EventFollower(own_server)
     events.check()
     assert events.overflow_of(lossy) == lossy_end["buffer"]["total_dropped"]
     assert len(events.of["pty.stopped"]) == 2
-    status = place.status()
+    status = own_server.status()
     assert status["server_replaced"] == rounds
     assert [memfds_of(status[name]) for name in ("keeper_pid", "pid")] == before

@@ -15,14 +15,12 @@ from hypothesis import strategies as st
 
 from ptymux.errors import ProtocolError
 from ptymux.protocol.framing import FrameDecoder, Redraw
-from ptymux.server.methods import COMMANDS
+from ptymux.server import methods
 from tests.fuzz.guided import fuzz
 from tests.fuzz.targets import FRAME, JSON, TARGETS
 from tests.processes import resident
-from tests.server.conftest import Place, fresh, place
+from tests.serving import Serving
 from tests.timing import deadline_seconds
-
-__all__ = ["fresh", "place"]  # the fixtures
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -84,14 +82,14 @@ LIKELY = st.sampled_from(
 PARAMS = st.dictionaries(st.sampled_from(NAMES), LIKELY | JSON, max_size=6)
 # What may rightly take for ever, or end the server, is asked for wrongly only.
 WRONG = {"wait": {"pty": "2"}, "shutdown": {"force": "yes"}}
-METHODS = sorted(set(COMMANDS) - {"restart"})
+METHODS = sorted(set(methods.METHODS) - {"restart"})
 
 
 @contextmanager
-def greeted(place: Place) -> Iterator[socket.socket]:
+def greeted(server: Serving) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(deadline_seconds())
-        sock.connect(place.path)
+        sock.connect(server.path)
         sock.sendall(b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"protocol":[1,1]}}\n')
         assert b"epoch" in sock.recv(4096)
         yield sock
@@ -120,14 +118,14 @@ def answer(sock: socket.socket, data: bytes) -> dict[str, Any] | None:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(method=st.sampled_from(METHODS), params=PARAMS, payload=st.binary(max_size=60))
-def ask(place: Place, method: str, params: dict[str, object], payload: bytes) -> None:
+def ask(server: Serving, method: str, params: dict[str, object], payload: bytes) -> None:
     request = {
         "jsonrpc": "2.0",
         "id": 7,
         "method": method,
         "params": params | WRONG.get(method, {}),
     }
-    with greeted(place) as sock:
+    with greeted(server) as sock:
         told = answer(sock, json.dumps(request).encode() + b"\n" + payload)
     if told is None:
         # It waited for a payload of which not all came, or what was no JSON ended it.
@@ -145,22 +143,22 @@ def _is_json(params: dict[str, object]) -> bool:
 
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda line: line + b"\n"))
-def tell_junk(place: Place, junk: bytes) -> None:
-    with greeted(place) as sock:
+def tell_junk(server: Serving, junk: bytes) -> None:
+    with greeted(server) as sock:
         told = answer(sock, junk)
     assert told is None or "error" in told
 
 
-def test_a_server_answers_whatever_it_is_asked_and_goes_on(place: Place) -> None:
-    place.sh("sleep 1000", name="live")
-    place.call("kill", ptys=[place.sh("sleep 1000")["pty_id"]])
-    before = place.status()
+def test_a_server_answers_whatever_it_is_asked_and_goes_on(own_server: Serving) -> None:
+    own_server.sh("sleep 1000", name="live")
+    own_server.call("kill", ptys=[own_server.sh("sleep 1000")["pty_id"]])
+    before = own_server.status()
 
-    ask(place)
-    tell_junk(place)
+    ask(own_server)
+    tell_junk(own_server)
 
-    after = place.status()
+    after = own_server.status()
     assert (after["pid"], after["keeper_pid"]) == (before["pid"], before["keeper_pid"])
     assert after["server_replaced"] == 0
     assert resident(after["pid"]) - before["memory"]["resident"] < 64 << 20
-    place.call("kill", all=True)
+    own_server.call("kill", all=True)

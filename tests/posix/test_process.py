@@ -48,9 +48,8 @@ def pids(child: Child) -> set[int]:
 
 @pytest.mark.requirement("FR-007")
 def test_session_has_the_background_jobs_of_a_shell(start: Start) -> None:
-    child = start(
-        "bash", "--norc", "-ic", "set -m; sleep 60 & sleep 60 & echo jobs $(jobs -p) end; wait"
-    )
+    script = "set -m; sleep 60 & sleep 60 & echo jobs $(jobs -p) end; wait"
+    child = start("bash", "--norc", "-ic", script)
     words = child.read_until(b" end\r\n").split(b"jobs ")[1].split()
     jobs = {int(word) for word in words[:-1]}
 

@@ -7,7 +7,6 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,8 @@ from ptymux.core.model import KIB, MIB, Limits
 from ptymux.errors import PtymuxError
 from ptymux.protocol.lines import LARGEST_LINE
 from ptymux.protocol.messages import LARGEST_PAYLOAD
-from tests.server.conftest import Place, collect, read_until
+from tests.processes import memory_of
+from tests.serving import Serving, collect, read_until
 from tests.timing import deadline_seconds, wait_until
 
 LIMITS = Limits()
@@ -32,15 +32,14 @@ def counted() -> bytes:
 
 def private_memory(pid: int) -> int:
     """Return the bytes of a process that nobody shares, the pages of rings left out."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) * KIB
+    return memory_of(pid, "RssAnon")
 
 
-def greeted(place: Place) -> socket.socket:
+def greeted(server: Serving) -> socket.socket:
     """Return a connection that said hello."""
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(deadline_seconds())
-    sock.connect(place.path)
+    sock.connect(server.path)
     sock.sendall(b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"protocol":[1,1]}}\n')
     assert b"epoch" in sock.recv(4096)
     return sock
@@ -70,18 +69,18 @@ def test_the_limits_know_what_the_protocol_lets_a_client_send() -> None:
 
 
 @pytest.mark.requirement("EVENTS")
-def test_who_asks_for_all_events_and_reads_none_costs_a_page_of_them(place: Place) -> None:
-    place.sh("sleep 1000")
-    with place.connect() as connection:
+def test_who_asks_for_all_events_and_reads_none_costs_a_page_of_them(own_server: Serving) -> None:
+    own_server.sh("sleep 1000")
+    with own_server.connect() as connection:
         for number in range(EVENTS):
             connection.call("resize", pty="1", cols=80 + number % 2, rows=24)
-    server = place.status()["pid"]
+    server = own_server.status()["pid"]
     before = private_memory(server)
     with ExitStack() as stack:
         for _ in range(20):
-            sock = stack.enter_context(greeted(place))
+            sock = stack.enter_context(greeted(own_server))
             sock.sendall(request("events", '{"since":0,"follow":true}'))
-        with place.connect() as connection:
+        with own_server.connect() as connection:
             reply = connection.call("events", since=0)
             told = [note.params["seq"] for note in connection.notifications()]
 
@@ -105,15 +104,15 @@ def everything_at_once(sock: socket.socket) -> None:
 
 @pytest.mark.parametrize("hurt", [half_a_line, half_a_payload, everything_at_once])
 def test_what_a_client_leaves_unfinished_or_unread_is_held_within_its_limit(
-    place: Place, hurt: Callable[[socket.socket], None]
+    own_server: Serving, hurt: Callable[[socket.socket], None]
 ) -> None:
     count = 10
-    server = place.status()["pid"]
+    server = own_server.status()["pid"]
     before = private_memory(server)
     with ExitStack() as stack:
         for _ in range(count):
-            hurt(stack.enter_context(greeted(place)))
-        assert place.call("list")["ptys"] == []
+            hurt(stack.enter_context(greeted(own_server)))
+        assert own_server.call("list")["ptys"] == []
 
         assert private_memory(server) - before < count * LIMITS.connection_bytes
 
@@ -122,11 +121,11 @@ def test_what_a_client_leaves_unfinished_or_unread_is_held_within_its_limit(
 
 
 @contextmanager
-def stopped_client(place: Place, pty: dict[str, object]) -> Iterator[None]:
+def stopped_client(server: Serving, pty: dict[str, object]) -> Iterator[None]:
     """Have a process under SIGSTOP that is attached."""
     child = os.fork()
     if child == 0:
-        with suppress(BaseException), place.attach(pty):
+        with suppress(BaseException), server.attach(pty):
             os.kill(os.getpid(), signal.SIGSTOP)
         os._exit(0)
     try:
@@ -138,37 +137,37 @@ def stopped_client(place: Place, pty: dict[str, object]) -> Iterator[None]:
 
 
 @contextmanager
-def all_kinds_of_harm(place: Place, flood: dict[str, object]) -> Iterator[int]:
+def all_kinds_of_harm(server: Serving, flood: dict[str, object]) -> Iterator[int]:
     """Have clients of every bad kind around; give the bytes that the server may hold for them."""
     with ExitStack() as stack:
-        stack.enter_context(stopped_client(place, flood))
-        stack.enter_context(place.attach(flood, wants_input=False))  # and never reads
-        stack.enter_context(place.attach(flood, wants_input=False))._sock.sendall(b"\2\0\0")
+        stack.enter_context(stopped_client(server, flood))
+        stack.enter_context(server.attach(flood, wants_input=False))  # and never reads
+        stack.enter_context(server.attach(flood, wants_input=False))._sock.sendall(b"\2\0\0")
         for hurt in (half_a_line, half_a_payload, everything_at_once):
-            hurt(stack.enter_context(greeted(place)))
-        stack.enter_context(greeted(place)).sendall(request("events", '{"since":0,"follow":true}'))
-        junk = stack.enter_context(greeted(place))
+            hurt(stack.enter_context(greeted(server)))
+        stack.enter_context(greeted(server)).sendall(request("events", '{"since":0,"follow":true}'))
+        junk = stack.enter_context(greeted(server))
         junk.sendall(os.urandom(MIB // 2).replace(b"\n", b" ") + b"\n")
         for _ in range(SILENT):
             silent = stack.enter_context(socket.socket(socket.AF_UNIX))
-            silent.connect(place.path)
+            silent.connect(server.path)
         page = LIMITS.EVENT_PAGE * LIMITS.event_size
         yield 7 * LIMITS.connection_bytes + page + SILENT * LIMITS.CHUNK
 
 
 @pytest.mark.requirement("FR-005", "SC-002")
-def test_among_bad_clients_of_every_kind_a_good_one_gets_every_byte(place: Place) -> None:
-    flood = place.sh("while :; do seq -f %070.0f 100000; done", plain_output=True)
-    server = place.status()["pid"]
+def test_among_bad_clients_of_every_kind_a_good_one_gets_every_byte(own_server: Serving) -> None:
+    flood = own_server.sh("while :; do seq -f %070.0f 100000; done", plain_output=True)
+    server = own_server.status()["pid"]
     before = private_memory(server)
-    with all_kinds_of_harm(place, flood) as allowed:
-        pty = place.sh(f"read x; {COUNTER}", plain_output=True, buffer_size=8 * MIB)
-        with place.attach(pty) as attached:
+    with all_kinds_of_harm(own_server, flood) as allowed:
+        pty = own_server.sh(f"read x; {COUNTER}", plain_output=True, buffer_size=8 * MIB)
+        with own_server.attach(pty) as attached:
             assert attached.lifeline is not None
             attached.lifeline.send_all(b"\n")
             data, missed, end = collect(attached)
-        echo = place.spawn("cat")
-        with place.attach(echo) as attached:
+        echo = own_server.spawn("cat")
+        with own_server.attach(echo) as attached:
             assert attached.lifeline is not None
             attached.lifeline.send_all(b"still here\n")
             read_until(attached, b"still here\r\nstill here\r\n")
@@ -177,19 +176,19 @@ def test_among_bad_clients_of_every_kind_a_good_one_gets_every_byte(place: Place
         assert data == counted()
         assert (missed, end["exit_code"]) == (0, 0)
         assert growth < allowed
-        assert place.get(flood)["clients"] == 3
-        assert place.status()["server_replaced"] == 0
-    wait_until(lambda: place.get(flood)["clients"] == 0)
+        assert own_server.get(flood)["clients"] == 3
+        assert own_server.status()["server_replaced"] == 0
+    wait_until(lambda: own_server.get(flood)["clients"] == 0)
 
 
 @pytest.mark.requirement("FR-005")
-def test_a_child_in_drop_mode_never_waits_for_clients_that_do_not_read(place: Place) -> None:
-    pty = place.sh(f"read x; {COUNTER}; {COUNTER}", plain_output=True, buffer_size=64 * KIB)
-    with stopped_client(place, pty), place.attach(pty) as never_reads:
+def test_a_child_in_drop_mode_never_waits_for_clients_that_do_not_read(server: Serving) -> None:
+    pty = server.sh(f"read x; {COUNTER}; {COUNTER}", plain_output=True, buffer_size=64 * KIB)
+    with stopped_client(server, pty), server.attach(pty) as never_reads:
         assert never_reads.lifeline is not None
         never_reads.lifeline.send_all(b"\n")
 
-        ended = place.call("wait", pty=pty["pty_id"])["pty"]
+        ended = server.call("wait", pty=pty["pty_id"])["pty"]
 
     assert ended["exit_code"] == 0
     assert ended["buffer"]["total_written"] == 2 * 9 * LINES
@@ -200,16 +199,16 @@ def test_a_child_in_drop_mode_never_waits_for_clients_that_do_not_read(place: Pl
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_another_user_is_told_whose_server_it_is(place: Place) -> None:
-    os.chmod(place.folder, 0o711)
-    os.chmod(place.path, 0o666)
+def test_another_user_is_told_whose_server_it_is(own_server: Serving) -> None:
+    os.chmod(own_server.folder, 0o711)
+    os.chmod(own_server.path, 0o666)
     told, tell = os.pipe()
     child = os.fork()
     if child == 0:
         os.setgroups([])
         os.setuid(65534)
         try:
-            ServerConnection(place.path)
+            ServerConnection(own_server.path)
         except PtymuxError as error:
             os.write(tell, str(error).encode())
         os._exit(0)
@@ -217,7 +216,7 @@ def test_another_user_is_told_whose_server_it_is(place: Place) -> None:
     os.waitpid(child, 0)
     with os.fdopen(told) as pipe:
         message = pipe.read()
-    os.chmod(place.folder, 0o700)
+    os.chmod(own_server.folder, 0o700)
 
     assert message.endswith("it belongs to user 0, and you are user 65534")
-    assert place.call("list")["ptys"] == []
+    assert own_server.call("list")["ptys"] == []

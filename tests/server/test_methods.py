@@ -24,14 +24,14 @@ from ptymux.errors import (
 from ptymux.protocol.framing import Detach, Out, Ping
 from tests.processes import kill
 from tests.protocol import foreign_client
-from tests.server.conftest import Place, collect, read_until
+from tests.serving import Serving, collect, read_until
 from tests.timing import deadline_seconds, wait_until
 
 
-def test_a_command_runs_and_all_its_output_and_its_end_are_told(place: Place) -> None:
-    pty = place.sh("printf hello; exit 3", name="greeter", lane="l1")
+def test_a_command_runs_and_all_its_output_and_its_end_are_told(server: Serving) -> None:
+    pty = server.sh("printf hello; exit 3", name="greeter", lane="l1")
 
-    data, missed, end = place.output(pty)
+    data, missed, end = server.output(pty)
 
     assert (data, missed) == (b"hello", 0)
     assert (end["exit_code"], end["shown"], end["name"]) == (3, "exited (3)", "greeter")
@@ -39,52 +39,54 @@ def test_a_command_runs_and_all_its_output_and_its_end_are_told(place: Place) ->
 
 
 def test_a_client_in_another_language_can_talk_to_it(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    foreign_client.talk(place.path)
+    foreign_client.talk(server.path)
 
 
-def test_the_child_gets_what_the_caller_has_and_where_it_runs(place: Place, tmp_path: Path) -> None:
+def test_the_child_gets_what_the_caller_has_and_where_it_runs(
+    server: Serving, tmp_path: Path
+) -> None:
     folder = tmp_path / "a dir"
     folder.mkdir()
     script = 'pwd; umask; ulimit -n; echo "$PTYMUX_SOCKET $PTYMUX_ID $PTYMUX_LANE $TERM $X"'
     env = {"PATH": os.environ["PATH"], "X": "1", "TERM": "dumb"}
-    pty = place.sh(
+    pty = server.sh(
         script, env=env, overrides={"X": "2"}, cwd=str(folder), umask=0o27, nofile=99, lane="l"
     )
 
-    words = place.output(pty)[0].decode().split("\r\n")
+    words = server.output(pty)[0].decode().split("\r\n")
 
-    place_told = f"{place.path} {pty['pty_id']} l xterm-256color 2"
+    place_told = f"{server.path} {pty['pty_id']} l xterm-256color 2"
     assert words == [str(folder), "0027", "99", place_told, ""]
     assert pty["cwd"] == str(folder)
 
 
-def test_a_directory_that_was_removed_can_be_started_in(place: Place, tmp_path: Path) -> None:
+def test_a_directory_that_was_removed_can_be_started_in(server: Serving, tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
     fd = os.open(folder, os.O_PATH)
     folder.rmdir()
     try:
-        pty = place.sh("echo started", cwd=f"/proc/self/fd/{fd}")
+        pty = server.sh("echo started", cwd=f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
 
-    assert b"started" in place.output(pty)[0]
+    assert b"started" in server.output(pty)[0]
 
 
-def test_stdin_can_be_a_file_of_the_caller(place: Place, tmp_path: Path) -> None:
+def test_stdin_can_be_a_file_of_the_caller(server: Serving, tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"from a file")
     with (tmp_path / "in").open("rb") as file:
-        pty = place.spawn("cat", stdin_fd=file.fileno(), plain_output=True)
+        pty = server.spawn("cat", stdin_fd=file.fileno(), plain_output=True)
 
-    assert place.output(pty)[0] == b"from a file"
+    assert server.output(pty)[0] == b"from a file"
 
 
 def test_a_spawn_that_fails_says_why_and_leaves_the_server_as_it_was(
-    place: Place, tmp_path: Path
+    server: Serving, tmp_path: Path
 ) -> None:
-    with place.connect() as connection:
+    with server.connect() as connection:
         from ptymux.core.model import SpawnOptions
 
         for _round in range(3):
@@ -98,12 +100,12 @@ def test_a_spawn_that_fails_says_why_and_leaves_the_server_as_it_was(
     assert [pty["shown"] for pty in failed] == ["failed to start"] * 3
 
 
-def test_list_get_and_stats_find_by_id_number_name_and_prefix(place: Place) -> None:
-    first = place.sh("sleep 60", name="webserver", lane="a", session="s1")
-    second = place.sh("sleep 60", lane="b")
+def test_list_get_and_stats_find_by_id_number_name_and_prefix(server: Serving) -> None:
+    first = server.sh("sleep 60", name="webserver", lane="a", session="s1")
+    second = server.sh("sleep 60", lane="b")
 
     def numbers(**params: object) -> list[int]:
-        return [pty["number"] for pty in place.call("list", **params)["ptys"]]
+        return [pty["number"] for pty in server.call("list", **params)["ptys"]]
 
     assert numbers() == [first["number"], second["number"]]
     assert numbers(lane="b") == [second["number"]]
@@ -111,55 +113,56 @@ def test_list_get_and_stats_find_by_id_number_name_and_prefix(place: Place) -> N
     assert numbers(state="running") == numbers(state="active") == numbers()
     assert numbers(after=first["number"]) == [second["number"]]
     for reference in (first["pty_id"], str(first["number"]), "webserver", "webs"):
-        assert place.call("get", pty=reference)["pty"]["pty_id"] == first["pty_id"]
-    told = place.call("stats", pty="webserver")["pty"]
+        assert server.call("get", pty=reference)["pty"]["pty_id"] == first["pty_id"]
+    told = server.call("stats", pty="webserver")["pty"]
     assert [step["to"] for step in told["history"]] == ["spawning", "active"]
     assert "SECRET" in told["env_names"]
     with pytest.raises(UnknownPtyError):
-        place.call("kill", ptys=["webs"])
+        server.call("kill", ptys=["webs"])
 
 
-def test_a_long_list_comes_in_pages_without_a_gap(place: Place) -> None:
+def test_a_long_list_comes_in_pages_without_a_gap(server: Serving) -> None:
     word = "x" * 100_000
-    for _ in range(3):
-        place.spawn("true", word)
+    numbers = [server.spawn("true", word)["number"] for _ in range(3)]
 
     seen: list[list[int]] = []
     page: dict[str, Any] = {"next": 0}
     while page["next"] is not None:
-        page = place.call("list", after=page["next"], all=True)
+        page = server.call("list", after=page["next"], all=True)
         seen.append([pty["number"] for pty in page["ptys"]])
 
-    assert seen == [[1], [2], [3]]
+    assert seen == [[number] for number in numbers]
 
 
-def test_a_list_is_in_the_order_of_the_numbers_whatever_server_tells_it(place: Place) -> None:
+def test_a_list_is_in_the_order_of_the_numbers_whatever_server_tells_it(
+    own_server: Serving,
+) -> None:
     word = "x" * 100_000
     for _ in range(3):
-        place.spawn("sh", "-c", "sleep 1000", word)
-    place.call("resize", pty="1", cols=100, rows=30)  # so that it was changed last
+        own_server.spawn("sh", "-c", "sleep 1000", word)
+    own_server.call("resize", pty="1", cols=100, rows=30)  # so that it was changed last
 
-    kill(place.status()["pid"])
+    kill(own_server.status()["pid"])
 
     seen: list[int] = []
     page: dict[str, Any] = {"next": 0}
     while page["next"] is not None:
-        page = place.call("list", after=page["next"])
+        page = own_server.call("list", after=page["next"])
         seen += [pty["number"] for pty in page["ptys"]]
     assert seen == [1, 2, 3]
 
 
-def test_a_command_longer_than_a_line_is_shown_cut(place: Place) -> None:
+def test_a_command_longer_than_a_line_is_shown_cut(server: Serving) -> None:
     # 120 KB is what the kernel takes as one argument, 2 MB what it takes in all.
-    pty = place.spawn("true", *["\x01" * 100_000] * 15)
+    pty = server.spawn("true", *["\x01" * 100_000] * 15)
 
-    assert place.output(pty)[2]["command"][0] == "true"
-    assert place.call("list", all=True)["ptys"][0]["pty_id"] == pty["pty_id"]
+    assert server.output(pty)[2]["command"][0] == "true"
+    assert server.call("list", all=True)["ptys"][0]["pty_id"] == pty["pty_id"]
 
 
-def test_keys_reach_the_child_and_the_echo_comes_back(place: Place) -> None:
-    pty = place.spawn("cat")
-    with place.attach(pty) as attached:
+def test_keys_reach_the_child_and_the_echo_comes_back(server: Serving) -> None:
+    pty = server.spawn("cat")
+    with server.attach(pty) as attached:
         assert attached.lifeline is not None
         attached.lifeline.send_all(b"hello\n")
         read_until(attached, b"hello\r\nhello\r\n")
@@ -169,273 +172,275 @@ def test_keys_reach_the_child_and_the_echo_comes_back(place: Place) -> None:
     assert end["shown"] == "exited"
 
 
-def test_send_tells_the_offset_before_and_what_was_taken(place: Place) -> None:
-    pty = place.spawn("cat")
-    with place.connect() as connection:
+def test_send_tells_the_offset_before_and_what_was_taken(server: Serving) -> None:
+    pty = server.spawn("cat")
+    with server.connect() as connection:
         assert stream.send(connection, pty["pty_id"], b"one\n") == 0
-        wait_until(lambda: place.get(pty)["buffer"]["total_written"] == 10)
+        wait_until(lambda: server.get(pty)["buffer"]["total_written"] == 10)
         assert stream.send(connection, pty["pty_id"], b"two\n") == 10
         result, fds = connection.call_with_fds("send", pty=pty["pty_id"], size=1)
         for fd in fds:
             os.close(fd)
         assert result["canonical"] is True
-    place.call("kill", ptys=[pty["pty_id"]])
+    server.call("kill", ptys=[pty["pty_id"]])
     with pytest.raises(InvalidStateError):
-        place.call("send", pty=pty["pty_id"], size=1)
+        server.call("send", pty=pty["pty_id"], size=1)
 
 
 def test_input_in_frames_arrives_whole_though_the_client_leaves_at_once(
-    place: Place, tmp_path: Path
+    server: Serving, tmp_path: Path
 ) -> None:
     lines = b"".join(b"%07d\n" % number for number in range(20_000))
-    pty = place.sh(f"stty -echo; echo ready; head -n 20000 > {tmp_path}/got; echo done")
-    with place.attach(pty, wants_input=False) as attached:
+    pty = server.sh(f"stty -echo; echo ready; head -n 20000 > {tmp_path}/got; echo done")
+    with server.attach(pty, wants_input=False) as attached:
         read_until(attached, b"ready")
         attached.send_input(lines)
 
-    place.call("wait", pty=pty["pty_id"])
+    server.call("wait", pty=pty["pty_id"])
 
     assert (tmp_path / "got").read_bytes() == lines
 
 
-def test_a_ping_comes_back_and_detach_ends_it(place: Place) -> None:
-    pty = place.sh("sleep 60")
-    with place.attach(pty, wants_input=False) as attached:
+def test_a_ping_comes_back_and_detach_ends_it(server: Serving) -> None:
+    pty = server.sh("sleep 60")
+    with server.attach(pty, wants_input=False) as attached:
         attached.ping(b"are you there")
         frames = attached.receive()
         assert [frame.data for frame in frames if isinstance(frame, Ping)] == [b"are you there"]
-        wait_until(lambda: place.get(pty)["clients"] == 1)
+        wait_until(lambda: server.get(pty)["clients"] == 1)
         attached.detach()
-        wait_until(lambda: place.get(pty)["clients"] == 0)
+        wait_until(lambda: server.get(pty)["clients"] == 0)
 
 
-def test_one_shot_gets_what_there_is_and_then_takes_its_leave(place: Place) -> None:
-    pty = place.sh("echo here; sleep 60")
-    wait_until(lambda: place.get(pty)["buffer"]["total_written"])
-    with place.attach(pty, kind="one-shot", wants_input=False) as attached:
+def test_one_shot_gets_what_there_is_and_then_takes_its_leave(server: Serving) -> None:
+    pty = server.sh("echo here; sleep 60")
+    wait_until(lambda: server.get(pty)["buffer"]["total_written"])
+    with server.attach(pty, kind="one-shot", wants_input=False) as attached:
         frames = attached.pending()
         while not attached.is_over:
             frames += attached.receive()
 
     assert b"".join(f.data for f in frames if isinstance(f, Out)) == b"here\r\n"
     assert isinstance(frames[-1], Detach)
-    place.call("kill", ptys=[pty["pty_id"]])
-    assert place.output(pty, kind="one-shot")[2]["shown"] == "killed (TERM)"
+    server.call("kill", ptys=[pty["pty_id"]])
+    assert server.output(pty, kind="one-shot")[2]["shown"] == "killed (TERM)"
 
 
-def test_attach_begins_where_it_was_asked_to(place: Place) -> None:
-    pty = place.sh("printf 0123456789; read x")
-    wait_until(lambda: place.get(pty)["buffer"]["total_written"] == 10)
-    with place.attach(pty, offset=7, wants_input=False) as attached:
+def test_attach_begins_where_it_was_asked_to(server: Serving) -> None:
+    pty = server.sh("printf 0123456789; read x")
+    wait_until(lambda: server.get(pty)["buffer"]["total_written"] == 10)
+    with server.attach(pty, offset=7, wants_input=False) as attached:
         assert attached.offset == 7
         assert read_until(attached, b"9") == b"789"
-    with place.attach(pty, offset="now", wants_input=False) as attached:
+    with server.attach(pty, offset="now", wants_input=False) as attached:
         assert attached.offset == 10
     with pytest.raises(InvalidValueError):
-        place.attach(pty, offset=11)
-    assert place.get(pty)["clients"] == 0
+        server.attach(pty, offset=11)
+    assert server.get(pty)["clients"] == 0
 
 
-def test_the_last_client_to_resize_wins_and_a_size_of_nothing_is_ignored(place: Place) -> None:
-    pty = place.sh("trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done")
+def test_the_last_client_to_resize_wins_and_a_size_of_nothing_is_ignored(server: Serving) -> None:
+    pty = server.sh("trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done")
     with (
-        place.attach(pty, wants_input=False) as first,
-        place.attach(pty, cols=100, rows=30, wants_input=False) as second,
+        server.attach(pty, wants_input=False) as first,
+        server.attach(pty, cols=100, rows=30, wants_input=False) as second,
     ):
         assert (second.pty["cols"], second.pty["rows"]) == (100, 30)
         first.resize(120, 40)
-        wait_until(lambda: place.get(pty)["cols"] == 120)
+        wait_until(lambda: server.get(pty)["cols"] == 120)
         second.resize(0, 0)
         second.resize(90, 20)
-        wait_until(lambda: (place.get(pty)["cols"], place.get(pty)["rows"]) == (90, 20))
+        wait_until(lambda: (server.get(pty)["cols"], server.get(pty)["rows"]) == (90, 20))
         second.redraw()
         read_until(first, b"20 90")
-        assert place.get(pty)["clients"] == 2
+        assert server.get(pty)["clients"] == 2
 
 
-def test_resize_signal_rename_set_and_clear(place: Place) -> None:
-    pty = place.sh("echo some; sleep 60", name="old")
+def test_resize_signal_rename_set_and_clear(server: Serving) -> None:
+    pty = server.sh("echo some; sleep 60", name="old")
     id = pty["pty_id"]
-    wait_until(lambda: place.get(pty)["buffer"]["retained"] == 6)
+    wait_until(lambda: server.get(pty)["buffer"]["retained"] == 6)
 
-    assert place.call("resize", pty=id, cols=99, rows=33)["pty"]["cols"] == 99
-    assert place.call("rename", pty="old", name="new")["pty"]["name"] == "new"
-    assert place.call("set", pty="new", on_full="block")["offset"] == 6
-    assert place.get(pty)["on_full"] == "block"
-    assert place.call("clear", pty=id)["pty"]["buffer"]["total_dropped"] == 6
-    envelopes = place.call("signal", pty="new", signal="STOP")["envelopes"]
+    assert server.call("resize", pty=id, cols=99, rows=33)["pty"]["cols"] == 99
+    assert server.call("rename", pty="old", name="new")["pty"]["name"] == "new"
+    assert server.call("set", pty="new", on_full="block")["offset"] == 6
+    assert server.get(pty)["on_full"] == "block"
+    assert server.call("clear", pty=id)["pty"]["buffer"]["total_dropped"] == 6
+    envelopes = server.call("signal", pty="new", signal="STOP")["envelopes"]
     assert {e["outcome"] for e in envelopes} == {"delivered"}
-    wait_until(lambda: place.get(pty)["suspended"])
-    place.call("signal", pty="new", signal="CONT")
-    wait_until(lambda: not place.get(pty)["suspended"])
-    place.call("signal", pty="new", signal="HUP", session=True)
-    wait_until(lambda: place.get(pty)["shown"] == "killed (HUP)")
+    wait_until(lambda: server.get(pty)["suspended"])
+    server.call("signal", pty="new", signal="CONT")
+    wait_until(lambda: not server.get(pty)["suspended"])
+    server.call("signal", pty="new", signal="HUP", session=True)
+    wait_until(lambda: server.get(pty)["shown"] == "killed (HUP)")
     with pytest.raises(InvalidStateError):
-        place.call("rename", pty=id, name="later")
+        server.call("rename", pty=id, name="later")
     for wrong in ({"cols": 0, "rows": 1}, {"cols": "x", "rows": 1}):
         with pytest.raises(InvalidValueError):
-            place.call("resize", pty=id, **wrong)
+            server.call("resize", pty=id, **wrong)
 
 
-def test_kill_returns_when_it_is_gone_and_remove_forgets(place: Place) -> None:
-    ptys = [place.sh("sleep 60", lane="x") for _ in range(3)]
+def test_kill_returns_when_it_is_gone_and_remove_forgets(server: Serving) -> None:
+    ptys = [server.sh("sleep 60", lane="x") for _ in range(3)]
 
-    killed = place.call("kill", lane="x", grace=2.0)["ptys"]
+    killed = server.call("kill", lane="x", grace=2.0)["ptys"]
 
     assert [pty["state"] for pty in killed] == ["stopped"] * 3
-    assert place.call("kill", ptys=[ptys[0]["pty_id"]])["ptys"][0]["state"] == "stopped"
-    live = place.sh("sleep 60")
+    assert server.call("kill", ptys=[ptys[0]["pty_id"]])["ptys"][0]["state"] == "stopped"
+    live = server.sh("sleep 60")
     with pytest.raises(InvalidStateError):
-        place.call("remove", ptys=[ptys[0]["pty_id"], live["pty_id"]])
-    assert len(place.call("list", all=True)["ptys"]) == 4
-    assert place.call("remove", all=True)["removed"] == [pty["pty_id"] for pty in ptys]
-    assert [p["pty_id"] for p in place.call("list", all=True)["ptys"]] == [live["pty_id"]]
+        server.call("remove", ptys=[ptys[0]["pty_id"], live["pty_id"]])
+    assert len(server.call("list", all=True)["ptys"]) == 4
+    assert server.call("remove", all=True)["removed"] == [pty["pty_id"] for pty in ptys]
+    assert [p["pty_id"] for p in server.call("list", all=True)["ptys"]] == [live["pty_id"]]
     with pytest.raises(InvalidValueError):
-        place.call("kill")
-    assert len(place.call("kill", all=True)["ptys"]) == 1
+        server.call("kill")
+    assert len(server.call("kill", all=True)["ptys"]) == 1
 
 
-def test_what_has_ended_is_removed_by_the_name_that_it_had(place: Place) -> None:
-    first, second = place.sh("true", name="web"), place.sh("true", name="web")
-    wait_until(lambda: all(place.get(pty)["exit_code"] == 0 for pty in (first, second)))
-    live = place.sh("sleep 60", name="web")
+def test_what_has_ended_is_removed_by_the_name_that_it_had(server: Serving) -> None:
+    first, second = server.sh("true", name="web"), server.sh("true", name="web")
+    wait_until(lambda: all(server.get(pty)["exit_code"] == 0 for pty in (first, second)))
+    live = server.sh("sleep 60", name="web")
 
     with pytest.raises(InvalidStateError):
-        place.call("remove", ptys=["web"])
-    place.call("kill", ptys=[live["pty_id"]])
-    place.call("remove", ptys=[live["pty_id"]])
+        server.call("remove", ptys=["web"])
+    server.call("kill", ptys=[live["pty_id"]])
+    server.call("remove", ptys=[live["pty_id"]])
 
-    assert place.call("remove", ptys=["web"])["removed"] == [second["pty_id"]]
+    assert server.call("remove", ptys=["web"])["removed"] == [second["pty_id"]]
     with pytest.raises(UnknownPtyError):
-        place.call("kill", ptys=["we"])
+        server.call("kill", ptys=["we"])
 
 
-def test_one_that_is_forgotten_at_its_end_still_tells_it_to_who_is_there(place: Place) -> None:
-    pty = place.sh("read x; echo bye", remove=True)
-    with place.connect() as waiting, place.attach(pty) as attached:
+def test_one_that_is_forgotten_at_its_end_still_tells_it_to_who_is_there(server: Serving) -> None:
+    pty = server.sh("read x; echo bye", remove=True)
+    with server.connect() as waiting, server.attach(pty) as attached:
         assert attached.lifeline is not None
         attached.lifeline.send_all(b"\n")
         data, _missed, end = collect(attached)
         assert b"bye" in data
         assert end["shown"] == "exited"
-        wait_until(lambda: place.call("list", all=True)["ptys"] == [])
+        wait_until(lambda: server.call("list", all=True)["ptys"] == [])
         del waiting
 
 
-def test_wait_returns_at_the_exit_the_end_or_a_state(place: Place) -> None:
-    pty = place.sh("read x; exit 4")
-    with place.connect() as connection:
+def test_wait_returns_at_the_exit_the_end_or_a_state(server: Serving) -> None:
+    pty = server.sh("read x; exit 4")
+    with server.connect() as connection:
         assert connection.call("wait", pty=pty["pty_id"], until="state", state="running")
         stream.send(connection, pty["pty_id"], b"\n")
         assert connection.call("wait", pty=pty["pty_id"])["pty"]["exit_code"] == 4
         assert connection.call("wait", pty=pty["pty_id"], until="gone")["pty"]["exit_code"] == 4
         with pytest.raises(InvalidStateError):
             connection.call("wait", pty=pty["pty_id"], until="state", state="throttled")
-    quiet = place.sh("sleep 60", idle_timeout_seconds=0.05)
-    shown = place.call("wait", pty=quiet["pty_id"], until="state", state="quiet")["pty"]["shown"]
+    quiet = server.sh("sleep 60", idle_timeout_seconds=0.05)
+    shown = server.call("wait", pty=quiet["pty_id"], until="state", state="quiet")["pty"]["shown"]
     assert shown == "quiet"
 
 
-def test_who_waits_for_a_state_that_cannot_come_is_told_at_the_end(place: Place) -> None:
-    pty = place.sh("read x")
-    with place.connect() as waiting:
-        params = {"pty": "1", "until": "state", "state": "throttled"}
+def test_who_waits_for_a_state_that_cannot_come_is_told_at_the_end(server: Serving) -> None:
+    pty = server.sh("read x")
+    with server.connect() as waiting:
+        params = {"pty": pty["pty_id"], "until": "state", "state": "throttled"}
         waiting._send(waiting._session.request("wait", params), None)
-        place.call("kill", ptys=[pty["pty_id"]])
-        answer = waiting._answer(time.monotonic() + 10)
+        server.call("kill", ptys=[pty["pty_id"]])
+        answer = waiting._answer(time.monotonic() + deadline_seconds())
     assert isinstance(answer.error, PtymuxError)  # type: ignore[union-attr]
 
 
-def test_events_are_told_since_a_number_of_a_topic_and_as_they_come(place: Place) -> None:
-    first = place.sh("exit 1")
-    place.call("wait", pty=first["pty_id"], until="gone")
-    with place.connect() as connection:
+def test_events_are_told_since_a_number_of_a_topic_and_as_they_come(own_server: Serving) -> None:
+    first = own_server.sh("exit 1")
+    own_server.call("wait", pty=first["pty_id"], until="gone")
+    with own_server.connect() as connection:
         reply = connection.call("events", since=0)
         past = [note.params for note in connection.notifications()]
     assert reply["missed"] == 0
     assert [event["seq"] for event in past] == list(range(1, len(past) + 1))
     assert past[-1]["topic"] == "pty.stopped"
-    with place.connect() as connection:
+    with own_server.connect() as connection:
         connection.call("events", follow=True, topics=["pty.stopped"])
-        second = place.sh("true")
+        second = own_server.sh("true")
         told = connection.notification(deadline_seconds())
         assert told is not None
         assert (told.method, told.params["pty_id"]) == ("event", second["pty_id"])
     with pytest.raises(InvalidValueError):
-        place.call("events", topics=["pty.nonsense"])
+        own_server.call("events", topics=["pty.nonsense"])
 
 
-def test_streams_of_clients_that_left_are_given_back(place: Place) -> None:
+def test_streams_of_clients_that_left_are_given_back(server: Serving) -> None:
     for _ in range(300):  # more than may subscribe at once
-        with place.connect() as connection:
+        with server.connect() as connection:
             connection.call("events", follow=True)
-    with place.connect() as connection:
+    with server.connect() as connection:
         assert connection.call("events", follow=True)["missed"] == 0
 
 
-def test_status_tells_pids_limits_and_memory(place: Place) -> None:
-    status = place.status()
+def test_status_tells_pids_limits_and_memory(server: Serving) -> None:
+    status = server.status()
 
-    assert status["socket"] == place.path
+    assert status["socket"] == server.path
     assert os.path.exists(f"/proc/{status['pid']}")
     assert status["memory"]["resident"] > 1_000_000
     assert (status["server_replaced"], status["live"]) == (0, 0)
 
 
-def test_shutdown_refuses_a_force_that_is_none_also_when_nothing_lives(place: Place) -> None:
+def test_shutdown_refuses_a_force_that_is_none_also_when_nothing_lives(server: Serving) -> None:
     with pytest.raises(InvalidValueError):
-        place.call("shutdown", force="yes")
+        server.call("shutdown", force="yes")
 
 
-def test_shutdown_wants_force_while_something_lives(place: Place) -> None:
-    pty = place.sh("sleep 60")
-    with place.connect() as connection:
+def test_shutdown_wants_force_while_something_lives(own_server: Serving) -> None:
+    pty = own_server.sh("sleep 60")
+    with own_server.connect() as connection:
         with pytest.raises(PtymuxError, match="1 PTY is live"):
             connection.call("shutdown")
         assert connection.call("shutdown", force=True) == {"live": 1}
         with pytest.raises(PtymuxError):
             connection.notification(deadline_seconds())
-    wait_until(lambda: not place.processes())
+    wait_until(lambda: not own_server.processes())
     assert not os.path.exists(f"/proc/{pty['pid']}")
 
 
-def test_a_method_that_does_not_exist_is_refused_and_the_connection_goes_on(place: Place) -> None:
-    with place.connect() as connection:
+def test_a_method_that_does_not_exist_is_refused_and_the_connection_goes_on(
+    server: Serving,
+) -> None:
+    with server.connect() as connection:
         with pytest.raises(UnknownMethodError):
             connection.call("dance")
         assert connection.call("list")["ptys"] == []
 
 
-def test_kill_and_run_with_the_same_name_never_race(place: Place) -> None:
+def test_kill_and_run_with_the_same_name_never_race(server: Serving) -> None:
     for _ in range(100):
-        pty = place.sh("sleep 60", name="web")
-        assert place.call("get", pty="web")["pty"]["pty_id"] == pty["pty_id"]
-        place.call("kill", ptys=["web"])
+        pty = server.sh("sleep 60", name="web")
+        assert server.call("get", pty="web")["pty"]["pty_id"] == pty["pty_id"]
+        server.call("kill", ptys=["web"])
         with pytest.raises(UnknownPtyError):
-            place.call("send", pty="web")
-        place.call("remove", all=True)
+            server.call("send", pty="web")
+        server.call("remove", all=True)
 
 
-def test_the_output_right_before_the_exit_is_never_lost(place: Place) -> None:
+def test_the_output_right_before_the_exit_is_never_lost(server: Serving) -> None:
     for number in range(200):
-        pty = place.spawn("printf", f"last words {number}", size=WindowSize(80, 24))
-        data, missed, end = place.output(pty)
+        pty = server.spawn("printf", f"last words {number}", size=WindowSize(80, 24))
+        data, missed, end = server.output(pty)
         assert (data.decode(), missed, end["exit_code"]) == (f"last words {number}", 0, 0)
-        place.call("remove", ptys=[pty["pty_id"]])
+        server.call("remove", ptys=[pty["pty_id"]])
 
 
-def test_a_lossless_reader_holds_the_child_and_gets_every_byte(place: Place) -> None:
-    pty = place.sh("seq 200000", on_full=OnFull.BLOCK, buffer_size=65536, plain_output=True)
+def test_a_lossless_reader_holds_the_child_and_gets_every_byte(server: Serving) -> None:
+    pty = server.sh("seq 200000", on_full=OnFull.BLOCK, buffer_size=65536, plain_output=True)
 
-    data, missed, _end = place.output(pty, kind="lossless")
+    data, missed, _end = server.output(pty, kind="lossless")
 
     assert missed == 0
     assert data.split() == [b"%d" % number for number in range(1, 200_001)]
 
 
-def test_a_suspended_client_signal_is_by_name_or_refused(place: Place) -> None:
-    pty = place.sh("sleep 60")
+def test_a_suspended_client_signal_is_by_name_or_refused(server: Serving) -> None:
+    pty = server.sh("sleep 60")
     with pytest.raises(InvalidValueError):
-        place.call("signal", pty=pty["pty_id"], signal="NONSENSE")
-    told = place.call("signal", pty=pty["pty_id"], signal="INT")["envelopes"]
+        server.call("signal", pty=pty["pty_id"], signal="NONSENSE")
+    told = server.call("signal", pty=pty["pty_id"], signal="INT")["envelopes"]
     assert told[0]["signal"] == signal.SIGINT

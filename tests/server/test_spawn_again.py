@@ -19,33 +19,33 @@ from ptymux.client.spawn_request import new_request
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import InvalidValueError
 from tests.processes import is_alive, kill
-from tests.server.conftest import Place
+from tests.serving import Serving
 from tests.timing import deadline_seconds, wait_until
 
 PTYMUX = str(Path(sys.executable).parent / "ptymux")
 
 
-def names(place: Place) -> list[str]:
-    return [pty["name"] for pty in place.call("list", all=True)["ptys"]]
+def names(server: Serving) -> list[str]:
+    return [pty["name"] for pty in server.call("list", all=True)["ptys"]]
 
 
 @contextmanager
-def killed_before_it_answers(place: Place) -> Iterator[None]:
+def killed_before_it_answers(server: Serving) -> Iterator[None]:
     """Have the server die while what the block starts waits for the keeper to spawn."""
-    status = place.status()
+    status = server.status()
     os.kill(status["keeper_pid"], signal.SIGSTOP)
     try:
         yield
-        wait_until(lambda: [pty["state"] for pty in place.call("list")["ptys"]] == ["spawning"])
+        wait_until(lambda: [pty["state"] for pty in server.call("list")["ptys"]] == ["spawning"])
         kill(status["pid"])
     finally:
         os.kill(status["keeper_pid"], signal.SIGCONT)
 
 
-def test_the_same_request_is_the_same_pty(place: Place) -> None:
+def test_the_same_request_is_the_same_pty(server: Serving) -> None:
     request = new_request()
     options = SpawnOptions(argv=("sleep", "100"))
-    with place.connect() as connection:
+    with server.connect() as connection:
         first = connection.spawn(options, request=request)["pty"]
         again = connection.spawn(options, request=request)["pty"]
         other = connection.spawn(options, request=new_request())["pty"]
@@ -53,10 +53,10 @@ def test_the_same_request_is_the_same_pty(place: Place) -> None:
     assert first["pty_id"] == again["pty_id"] != other["pty_id"]
 
 
-def test_one_that_could_not_be_started_is_tried_again(place: Place, tmp_path: Path) -> None:
+def test_one_that_could_not_be_started_is_tried_again(server: Serving, tmp_path: Path) -> None:
     request = new_request()
     options = SpawnOptions(argv=(str(tmp_path / "program"),))
-    with place.connect() as connection:
+    with server.connect() as connection:
         with pytest.raises(Exception, match="program"):
             connection.spawn(options, request=request)
         (tmp_path / "program").symlink_to("/bin/true")
@@ -65,20 +65,20 @@ def test_one_that_could_not_be_started_is_tried_again(place: Place, tmp_path: Pa
 
 
 @pytest.mark.parametrize("request_id", ["", "a b", "é", "a\x1b[0m", "x" * 65])
-def test_an_odd_request_is_refused(place: Place, request_id: str) -> None:
-    with place.connect() as connection, pytest.raises(InvalidValueError):
+def test_an_odd_request_is_refused(server: Serving, request_id: str) -> None:
+    with server.connect() as connection, pytest.raises(InvalidValueError):
         connection.spawn(SpawnOptions(argv=("true",)), request=request_id)
 
 
 @pytest.mark.parametrize("options", [("-d",), ()])
 def test_a_command_is_run_once_though_its_server_dies(
-    place: Place, tmp_path: Path, options: tuple[str, ...]
+    own_server: Serving, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     ran = tmp_path / "ran"
-    with killed_before_it_answers(place):
+    with killed_before_it_answers(own_server):
         run = subprocess.Popen(
             [PTYMUX, "run", *options, "--name", "once", "-c", f"echo once >> {ran}; echo out"],
-            env={**os.environ, "PTYMUX_SOCKET": place.path, "SECRET": place.secret},
+            env={**os.environ, "PTYMUX_SOCKET": own_server.path, "SECRET": own_server.secret},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -89,15 +89,17 @@ def test_a_command_is_run_once_though_its_server_dies(
     assert out == b"out\n" or options
     wait_until(ran.exists)
     assert ran.read_text() == "once\n"
-    assert len(place.call("list", all=True)["ptys"]) == 1
+    assert len(own_server.call("list", all=True)["ptys"]) == 1
 
 
-def test_one_to_be_forgotten_is_there_until_its_client_had_time_to_come_back(place: Place) -> None:
+def test_one_to_be_forgotten_is_there_until_its_client_had_time_to_come_back(
+    own_server: Serving,
+) -> None:
     """Else that would start it again, or miss its end."""
-    with killed_before_it_answers(place):
+    with killed_before_it_answers(own_server):
         run = subprocess.Popen(
             [PTYMUX, "run", "--rm", "-c", "echo out; exit 3"],
-            env={**os.environ, "PTYMUX_SOCKET": place.path, "SECRET": place.secret},
+            env={**os.environ, "PTYMUX_SOCKET": own_server.path, "SECRET": own_server.secret},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -105,24 +107,24 @@ def test_one_to_be_forgotten_is_there_until_its_client_had_time_to_come_back(pla
     out, error = run.communicate(timeout=deadline_seconds())
 
     assert (run.returncode, out, error) == (3, b"out\n", b"")
-    wait_until(lambda: not place.call("list", all=True)["ptys"])
+    wait_until(lambda: not own_server.call("list", all=True)["ptys"])
 
 
-def test_the_library_asks_again_too(place: Place) -> None:
-    with connect(place.path) as client, ThreadPoolExecutor() as pool:
-        with killed_before_it_answers(place):
+def test_the_library_asks_again_too(own_server: Serving) -> None:
+    with connect(own_server.path) as client, ThreadPoolExecutor() as pool:
+        with killed_before_it_answers(own_server):
             started = pool.submit(client.run, ["sleep", "100"], name="once")
         assert started.result(deadline_seconds())["name"] == "once"
 
-    assert names(place) == ["once"]
+    assert names(own_server) == ["once"]
 
 
 @pytest.mark.requirement("FR-006")
 def test_one_whose_server_dies_before_it_answers_the_attach_is_not_hung_up(
-    fresh: Place, monkeypatch: pytest.MonkeyPatch
+    no_server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lifeline dies with the reply that has it."""
-    once = f"{fresh.folder}/once"
+    once = f"{no_server.folder}/once"
     dying = f"""
 import os, ptymux.server.attach_method as attachment
 line = attachment._line
@@ -136,10 +138,19 @@ attachment._line = dies
 """
     keeper = f"import ptymux.keeper.zygote_client as z; z._ZYGOTE = {dying!r} + z._ZYGOTE; "
     monkeypatch.setattr(autostart, "_KEEPER", keeper + autostart._KEEPER)
-    fresh.start()
+    no_server.start()
 
     ran = subprocess.run(
-        [PTYMUX, "--socket", fresh.path, "run", "--", "sh", "-c", "sleep 0.5; echo out; exit 3"],
+        [
+            PTYMUX,
+            "--socket",
+            no_server.path,
+            "run",
+            "--",
+            "sh",
+            "-c",
+            "sleep 0.5; echo out; exit 3",
+        ],
         capture_output=True,
         timeout=deadline_seconds(),
     )
@@ -149,15 +160,17 @@ attachment._line = dies
 
 
 @pytest.mark.requirement("FR-006")
-def test_a_restart_hangs_up_nothing_that_somebody_is_about_to_attach_to(place: Place) -> None:
+def test_a_restart_hangs_up_nothing_that_somebody_is_about_to_attach_to(
+    own_server: Serving,
+) -> None:
     request = new_request()
     options = SpawnOptions(argv=("sleep", "100"))
-    with place.connect() as connection:
+    with own_server.connect() as connection:
         pty = connection.spawn(options, hangup=True, request=request)["pty"]
-        place.call("restart")
-        wait_until(lambda: place.status()["server_replaced"] == 1)
-        with place.connect() as again:
+        own_server.call("restart")
+        wait_until(lambda: own_server.status()["server_replaced"] == 1)
+        with own_server.connect() as again:
             told = again.spawn(options, hangup=True, request=request)["pty"]
             assert (told["pty_id"], told["state"]) == (pty["pty_id"], "active")
             assert is_alive(pty["pid"])
-    place.call("kill", all=True)
+    own_server.call("kill", all=True)

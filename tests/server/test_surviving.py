@@ -21,7 +21,7 @@ from ptymux.client.server_connection import ServerConnection
 from ptymux.errors import ConnectionClosedError, PtymuxError, UnsafeDirectoryError
 from ptymux.protocol.framing import Exit, Gap, Out
 from tests.processes import children_of, fd_count, is_alive, kill, resident
-from tests.server.conftest import Place, collect
+from tests.serving import Serving, collect
 from tests.timing import deadline_seconds, wait_until
 
 LINES = 400_000  # of 9 bytes
@@ -33,10 +33,10 @@ def expected(count: int = LINES) -> bytes:
     return b"".join(b"%08d\n" % number for number in range(1, count + 1))
 
 
-def raw(place: Place) -> socket.socket:
+def raw(server: Serving) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(deadline_seconds())
-    sock.connect(place.path)
+    sock.connect(server.path)
     return sock
 
 
@@ -45,9 +45,9 @@ def hello(sock: socket.socket) -> None:
     assert b"epoch" in sock.recv(4096)
 
 
-def answer_to(place: Place, data: bytes) -> bytes:
+def answer_to(server: Serving, data: bytes) -> bytes:
     """Return what is answered to `data` until the server hangs up or the client had enough."""
-    with raw(place) as sock:
+    with raw(server) as sock:
         with suppress(BrokenPipeError):
             sock.sendall(data)
         got = b""
@@ -70,15 +70,17 @@ def answer_to(place: Place, data: bytes) -> bytes:
         (b'{"jsonrpc":"2.0","id":1,"method":"list"}\n', -32600),
     ],
 )
-def test_junk_gets_an_error_and_a_closed_connection(place: Place, junk: bytes, code: int) -> None:
-    answer = json.loads(answer_to(place, junk))
+def test_junk_gets_an_error_and_a_closed_connection(
+    server: Serving, junk: bytes, code: int
+) -> None:
+    answer = json.loads(answer_to(server, junk))
 
     assert answer["error"]["code"] in (code, -32600, -32700)
-    assert place.call("list")["ptys"] == []
+    assert server.call("list")["ptys"] == []
 
 
-def test_a_client_that_only_stopped_sending_gets_its_answers(place: Place) -> None:
-    with raw(place) as sock:
+def test_a_client_that_only_stopped_sending_gets_its_answers(server: Serving) -> None:
+    with raw(server) as sock:
         hello(sock)
         for number in range(2, 12):
             sock.sendall(b'{"jsonrpc":"2.0","id":%d,"method":"status"}\n' % number)
@@ -89,87 +91,87 @@ def test_a_client_that_only_stopped_sending_gets_its_answers(place: Place) -> No
     assert [json.loads(line)["id"] for line in got.splitlines()] == list(range(2, 12))
 
 
-def test_who_leaves_while_waiting_is_forgotten(place: Place) -> None:
-    place.sh("sleep 60")
-    request = b'{"jsonrpc":"2.0","id":2,"method":"wait","params":{"pty":"1"}}\n'
-    half, full = raw(place), raw(place)
+def test_who_leaves_while_waiting_is_forgotten(server: Serving) -> None:
+    number = server.sh("sleep 60")["number"]
+    request = b'{"jsonrpc":"2.0","id":2,"method":"wait","params":{"pty":"%d"}}\n' % number
+    half, full = raw(server), raw(server)
     for sock in (half, full):
         hello(sock)
         sock.sendall(request)
     half.shutdown(socket.SHUT_WR)
-    wait_until(lambda: place.status()["connections"] == 3)
+    wait_until(lambda: server.status()["connections"] == 3)
     half.close()
     full.close()
-    wait_until(lambda: place.status()["connections"] == 1)
+    wait_until(lambda: server.status()["connections"] == 1)
 
 
-def test_fds_that_nobody_asked_for_are_closed(place: Place) -> None:
-    server = place.status()["pid"]
-    before = fd_count(server)
+def test_fds_that_nobody_asked_for_are_closed(server: Serving) -> None:
+    pid = server.status()["pid"]
+    before = fd_count(pid)
     request = b'{"jsonrpc":"2.0","id":2,"method":"status"}\n'
-    with raw(place) as sock, open(os.devnull) as file:
+    with raw(server) as sock, open(os.devnull) as file:
         hello(sock)
         for count in (1, 2, 20, 200):
             socket.send_fds(sock, [request], [file.fileno()] * count)
             assert b"uptime" in sock.recv(65536)
         for _ in range(50):
             socket.send_fds(sock, [b"{"], [file.fileno()] * 5)
-        assert fd_count(server) < before + 30
-    wait_until(lambda: fd_count(server) <= before)
+        assert fd_count(pid) < before + 30
+    wait_until(lambda: fd_count(pid) <= before)
 
 
-def test_half_a_frame_and_a_wrong_one_end_only_their_own_attachment(place: Place) -> None:
-    pty = place.sh("sleep 60")
-    with place.attach(pty, wants_input=False) as half, place.attach(pty) as wrong:
+def test_half_a_frame_and_a_wrong_one_end_only_their_own_attachment(server: Serving) -> None:
+    pty = server.sh("sleep 60")
+    with server.attach(pty, wants_input=False) as half, server.attach(pty) as wrong:
         half._sock.sendall(b"\x02\x00\x00")
         wrong._sock.sendall(b"\x02\xff\xff\xff\xff")
         with pytest.raises(ConnectionClosedError):
             wrong.receive()
-        wait_until(lambda: place.get(pty)["clients"] == 1)
-    wait_until(lambda: place.get(pty)["clients"] == 0)
+        wait_until(lambda: server.get(pty)["clients"] == 1)
+    wait_until(lambda: server.get(pty)["clients"] == 0)
 
 
-def test_silent_stalled_and_greedy_clients_cost_the_others_no_byte(place: Place) -> None:
-    server = place.status()["pid"]
+def test_silent_stalled_and_greedy_clients_cost_the_others_no_byte(own_server: Serving) -> None:
+    server = own_server.status()["pid"]
     with ExitStack() as stack:
         for _ in range(200):
-            stack.enter_context(raw(place))
-        greedy = stack.enter_context(raw(place))
+            stack.enter_context(raw(own_server))
+        greedy = stack.enter_context(raw(own_server))
         hello(greedy)
         greedy.setblocking(False)
         asking = b'{"jsonrpc":"2.0","id":2,"method":"status"}\n' * 1000
         with suppress(BlockingIOError):
             while True:
                 greedy.send(asking)
-        pty = place.sh(FLOOD, plain_output=True, buffer_size=8 * MIB)
+        pty = own_server.sh(FLOOD, plain_output=True, buffer_size=8 * MIB)
         for _ in range(3):
-            stack.enter_context(place.attach(pty, wants_input=False))  # and never read
+            stack.enter_context(own_server.attach(pty, wants_input=False))  # and never read
         before = resident(server)
 
-        data, missed, _end = place.output(pty)
+        data, missed, _end = own_server.output(pty)
 
         assert data == expected()
         assert missed == 0
         assert resident(server) - before < 16 * MIB  # the ring's own pages are among it
-        assert place.get(pty)["clients"] == 3
-    wait_until(lambda: place.get(pty)["clients"] == 0)
+        assert own_server.get(pty)["clients"] == 3
+    wait_until(lambda: own_server.get(pty)["clients"] == 0)
 
 
 def test_a_client_beyond_the_limit_is_told_so(
-    place: Place,
+    own_server: Serving,
 ) -> None:
     with ExitStack() as stack:
         for _ in range(512):
-            stack.enter_context(raw(place))
-        with raw(place) as late:
+            stack.enter_context(raw(own_server))
+        with raw(own_server) as late:
             assert b"limit-reached" in late.recv(4096)
-    wait_until(lambda: len(place.call("list")["ptys"]) == 0)
+    wait_until(lambda: len(own_server.call("list")["ptys"]) == 0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_another_user_is_refused(place: Place) -> None:
-    os.chmod(place.folder, 0o711)
-    os.chmod(place.path, 0o666)
+def test_another_user_is_refused(own_server: Serving) -> None:
+    os.chmod(own_server.folder, 0o711)
+    os.chmod(own_server.path, 0o666)
     child = os.fork()
     if child == 0:
         code = 1
@@ -177,14 +179,14 @@ def test_another_user_is_refused(place: Place) -> None:
             os.setgroups([])
             os.setuid(65534)
             with socket.socket(socket.AF_UNIX) as sock:
-                sock.connect(place.path)
+                sock.connect(own_server.path)
                 sock.settimeout(deadline_seconds())
                 code = 0 if sock.recv(100) == b"" else 2
         os._exit(code)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert "refused a client" in place.log()
-    os.chmod(place.folder, 0o700)
+    assert "refused a client" in own_server.log()
+    os.chmod(own_server.folder, 0o700)
 
 
 # The server dies -----------------------------------------------------------------------------
@@ -193,13 +195,13 @@ def test_another_user_is_refused(place: Place) -> None:
 class Reader:
     """Reads a PTY from its beginning to its end, attaching again where it was cut off."""
 
-    def __init__(self, place: Place, pty: dict[str, object]) -> None:
+    def __init__(self, server: Serving, pty: dict[str, object]) -> None:
         self.offset = 0
         self.data = bytearray()
         self.gaps: list[tuple[int, int]] = []
         self.end: dict[str, object] = {}
         self.attachments = 0
-        self._place, self._pty = place, pty
+        self._place, self._pty = server, pty
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
@@ -222,27 +224,27 @@ class Reader:
                 self.offset = stream.offset
 
 
-def test_a_server_killed_again_and_again_loses_no_byte_and_no_pty(place: Place) -> None:
+def test_a_server_killed_again_and_again_loses_no_byte_and_no_pty(own_server: Serving) -> None:
     script = f"for i in $(seq 10); do {FLOOD}; done; read x"
-    pty = place.sh(script, plain_output=True, name="flood", lane="l9", buffer_size=4 * MIB)
-    quiet = place.sh("sleep 60", name="quiet")
-    place.call("resize", pty="quiet", cols=101, rows=31)
-    place.call("kill", ptys=[place.sh("sleep 60")["pty_id"]])
-    reader = Reader(place, pty)
+    pty = own_server.sh(script, plain_output=True, name="flood", lane="l9", buffer_size=4 * MIB)
+    quiet = own_server.sh("sleep 60", name="quiet")
+    own_server.call("resize", pty="quiet", cols=101, rows=31)
+    own_server.call("kill", ptys=[own_server.sh("sleep 60")["pty_id"]])
+    reader = Reader(own_server, pty)
     try:
         for _ in range(20):
-            status = place.status()
+            status = own_server.status()
             kill(status["pid"])
     finally:
         with suppress(PtymuxError):
             wait_until(lambda: reader.offset == 10 * 9 * LINES)
-    status = place.status()
+    status = own_server.status()
     assert status["server_replaced"] == 20
-    told = place.get(pty)
+    told = own_server.get(pty)
     assert (told["number"], told["name"], told["lane_id"]) == (1, "flood", "l9")
-    assert (place.get(quiet)["cols"], place.get(quiet)["name"]) == (101, "quiet")
-    assert place.get(quiet)["spawn_ms"] == quiet["spawn_ms"]
-    with place.connect() as connection:
+    assert (own_server.get(quiet)["cols"], own_server.get(quiet)["name"]) == (101, "quiet")
+    assert own_server.get(quiet)["spawn_ms"] == quiet["spawn_ms"]
+    with own_server.connect() as connection:
         from ptymux.client import stream
 
         stream.send(connection, pty["pty_id"], b"\n")
@@ -254,69 +256,71 @@ def test_a_server_killed_again_and_again_loses_no_byte_and_no_pty(place: Place) 
         size = start - at
         assert reader.data[taken : taken + size] == whole[at:start]
         at, taken = end, taken + size
-    buffer = place.get(pty)["buffer"]
+    buffer = own_server.get(pty)["buffer"]
     written = buffer["total_written"]
     assert written == len(whole)
     assert written == buffer["retained"] + buffer["trimmed"] + buffer["total_dropped"]
     assert written == buffer["total_consumed"] + buffer["total_dropped"] + buffer["unread"]
-    assert place.sh("true")["number"] == 4  # of three before, one is forgotten
-    place.call("kill", all=True)
+    assert own_server.sh("true")["number"] == 4  # of three before, one is forgotten
+    own_server.call("kill", all=True)
 
 
-def test_restart_keeps_every_pty_and_input_goes_past_it(place: Place, tmp_path: Path) -> None:
-    pty = place.sh(f"stty -echo; echo ready; read a b; echo $a-$b > {tmp_path}/got")
-    old = place.status()["pid"]
-    with place.attach(pty) as attached:
+def test_restart_keeps_every_pty_and_input_goes_past_it(
+    own_server: Serving, tmp_path: Path
+) -> None:
+    pty = own_server.sh(f"stty -echo; echo ready; read a b; echo $a-$b > {tmp_path}/got")
+    old = own_server.status()["pid"]
+    with own_server.attach(pty) as attached:
         assert attached.lifeline is not None
         attached.lifeline.send_all(b"one ")
-        assert place.call("restart")["server_pid"] == old
+        assert own_server.call("restart")["server_pid"] == old
         wait_until(lambda: not is_alive(old))
         attached.lifeline.send_all(b"two\n")
-        place.call("wait", pty=pty["pty_id"])
+        own_server.call("wait", pty=pty["pty_id"])
     assert (tmp_path / "got").read_text() == "one-two\n"
-    assert place.status()["pid"] != old
-    assert len(place.keepers) == 2  # the old one and a new one
+    assert own_server.status()["pid"] != old
+    assert len(own_server.keepers) == 2  # the old one and a new one
 
 
-def test_a_stopped_child_is_known_to_the_next_server(place: Place) -> None:
-    pty = place.sh("sleep 60")
-    place.call("signal", pty=pty["pty_id"], signal="STOP")
-    wait_until(lambda: place.get(pty)["suspended"])
-    kill(place.status()["pid"])
-    wait_until(lambda: place.get(pty)["suspended"])
-    place.call("signal", pty=pty["pty_id"], signal="CONT")
-    wait_until(lambda: not place.get(pty)["suspended"])
+def test_a_stopped_child_is_known_to_the_next_server(own_server: Serving) -> None:
+    pty = own_server.sh("sleep 60")
+    own_server.call("signal", pty=pty["pty_id"], signal="STOP")
+    wait_until(lambda: own_server.get(pty)["suspended"])
+    kill(own_server.status()["pid"])
+    wait_until(lambda: own_server.get(pty)["suspended"])
+    own_server.call("signal", pty=pty["pty_id"], signal="CONT")
+    wait_until(lambda: not own_server.get(pty)["suspended"])
 
 
-def test_an_end_that_no_server_saw_is_told_by_the_next(place: Place) -> None:
-    pty = place.sh("read x; exit 7")
-    server = place.status()["pid"]
-    with place.attach(pty) as attached:
+def test_an_end_that_no_server_saw_is_told_by_the_next(own_server: Serving) -> None:
+    pty = own_server.sh("read x; exit 7")
+    server = own_server.status()["pid"]
+    with own_server.attach(pty) as attached:
         os.kill(server, signal.SIGSTOP)
         assert attached.lifeline is not None
         attached.lifeline.send_all(b"\n")
         wait_until(lambda: not is_alive(pty["pid"]))
         kill(server)
-    wait_until(lambda: place.get(pty)["exit_code"] == 7)
-    wait_until(lambda: place.get(pty)["state"] == "errored")
+    wait_until(lambda: own_server.get(pty)["exit_code"] == 7)
+    wait_until(lambda: own_server.get(pty)["state"] == "errored")
 
 
 # The keeper ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("which", ["keeper_pid", "pid"])
-def test_term_ends_everything_and_leaves_nothing(place: Place, which: str) -> None:
-    pty = place.sh("sleep 60")
+def test_term_ends_everything_and_leaves_nothing(own_server: Serving, which: str) -> None:
+    pty = own_server.sh("sleep 60")
 
-    os.kill(place.status()[which], signal.SIGTERM)
+    os.kill(own_server.status()[which], signal.SIGTERM)
 
-    wait_until(lambda: not place.processes())
+    wait_until(lambda: not own_server.processes())
     assert not is_alive(pty["pid"])
-    assert set(os.listdir(place.folder)) <= {"s.log"}
+    assert set(os.listdir(own_server.folder)) <= {"s.log"}
 
 
-def test_a_second_term_does_not_wait_for_a_server_that_hangs(place: Place) -> None:
-    status = place.status()
+def test_a_second_term_does_not_wait_for_a_server_that_hangs(own_server: Serving) -> None:
+    status = own_server.status()
     os.kill(status["pid"], signal.SIGSTOP)
 
     def is_gone_after_another() -> bool:
@@ -325,13 +329,13 @@ def test_a_second_term_does_not_wait_for_a_server_that_hangs(place: Place) -> No
         return not is_alive(status["keeper_pid"])
 
     wait_until(is_gone_after_another)
-    assert not place.processes()
+    assert not own_server.processes()
 
 
-def test_two_starts_at_once_make_one_keeper(fresh: Place) -> None:
+def test_two_starts_at_once_make_one_keeper(no_server: Serving) -> None:
     results: list[bool] = []
     threads = [
-        threading.Thread(target=lambda: results.append(autostart.start_server(fresh.path)))
+        threading.Thread(target=lambda: results.append(autostart.start_server(no_server.path)))
         for _ in range(4)
     ]
     for thread in threads:
@@ -340,14 +344,14 @@ def test_two_starts_at_once_make_one_keeper(fresh: Place) -> None:
         thread.join()
 
     assert sorted(results) == [False, False, False, True]
-    keeper = fresh.status()["keeper_pid"]
-    wait_until(lambda: set(fresh.processes()) == fresh.own())
-    assert keeper in fresh.own()
+    keeper = no_server.status()["keeper_pid"]
+    wait_until(lambda: set(no_server.processes()) == no_server.own())
+    assert keeper in no_server.own()
 
 
-def kill_both(place: Place) -> dict[str, Any]:
+def kill_both(server: Serving) -> dict[str, Any]:
     """Kill keeper and server so that neither can replace the other; return who they were."""
-    status = place.status()
+    status = server.status()
     for name in ("keeper_pid", "pid"):
         os.kill(status[name], signal.SIGSTOP)
     for name in ("keeper_pid", "pid"):
@@ -355,158 +359,158 @@ def kill_both(place: Place) -> dict[str, Any]:
     return status
 
 
-def test_a_socket_and_a_lock_that_the_dead_left_are_taken_over(fresh: Place) -> None:
-    fresh.start()
-    first = kill_both(fresh)
-    wait_until(lambda: not fresh.processes())
-    assert os.path.exists(fresh.path)
+def test_a_socket_and_a_lock_that_the_dead_left_are_taken_over(no_server: Serving) -> None:
+    no_server.start()
+    first = kill_both(no_server)
+    wait_until(lambda: not no_server.processes())
+    assert os.path.exists(no_server.path)
 
-    assert fresh.start()
+    assert no_server.start()
 
-    assert fresh.status()["keeper_pid"] != first["keeper_pid"]
+    assert no_server.status()["keeper_pid"] != first["keeper_pid"]
 
 
-def test_a_socket_that_was_removed_is_bound_again(place: Place) -> None:
-    pty = place.sh("sleep 60")
-    before = place.status()
-    shutil.rmtree(place.folder)
+def test_a_socket_that_was_removed_is_bound_again(own_server: Serving) -> None:
+    pty = own_server.sh("sleep 60")
+    before = own_server.status()
+    shutil.rmtree(own_server.folder)
 
-    wait_until(lambda: os.path.exists(place.path))
+    wait_until(lambda: os.path.exists(own_server.path))
 
-    after = place.status()
+    after = own_server.status()
     assert (after["pid"], after["keeper_pid"]) == (before["pid"], before["keeper_pid"])
-    assert place.get(pty)["state"] == "active"
-    assert not autostart.start_server(place.path)
-    assert stat.S_IMODE(os.stat(place.path).st_mode) == 0o600
-    assert stat.S_IMODE(os.stat(place.folder).st_mode) == 0o700
+    assert own_server.get(pty)["state"] == "active"
+    assert not autostart.start_server(own_server.path)
+    assert stat.S_IMODE(os.stat(own_server.path).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(own_server.folder).st_mode) == 0o700
 
 
 def test_it_leaves_after_a_while_without_anything_to_do(
-    fresh: Place, monkeypatch: pytest.MonkeyPatch
+    no_server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PTYMUX_LEAVE_SECONDS", "0.3")
-    fresh.start()
-    pty = fresh.sh("sleep 1")
-    assert fresh.get(pty)["state"] == "active"
-    wait_until(lambda: not fresh.processes())
-    assert "leaving" in fresh.log()
-    assert not os.path.exists(f"{fresh.folder}/s.lock")
+    no_server.start()
+    pty = no_server.sh("sleep 1")
+    assert no_server.get(pty)["state"] == "active"
+    wait_until(lambda: not no_server.processes())
+    assert "leaving" in no_server.log()
+    assert not os.path.exists(f"{no_server.folder}/s.lock")
 
 
 def test_it_does_not_leave_right_behind_the_end_of_a_pty(
-    fresh: Place, monkeypatch: pytest.MonkeyPatch
+    no_server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PTYMUX_LEAVE_SECONDS", "3")
-    fresh.start()
-    pty = fresh.sh("sleep 2.5")
+    no_server.start()
+    pty = no_server.sh("sleep 2.5")
     wait_until(lambda: not is_alive(pty["pid"]))
     ended = time.monotonic()
-    wait_until(lambda: not fresh.processes())
+    wait_until(lambda: not no_server.processes())
     assert 2.9 < time.monotonic() - ended < 10
 
 
 def test_a_server_that_cannot_start_is_given_up_and_said(
-    fresh: Place, monkeypatch: pytest.MonkeyPatch
+    no_server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = "import ptymux.keeper.zygote_client as zygote; zygote._ZYGOTE = 'boom'; "
     monkeypatch.setattr(
         autostart, "_KEEPER", broken + "from ptymux.keeper.daemon import main; main()"
     )
     with pytest.raises(PtymuxError, match="did not start"):
-        autostart.start_server(fresh.path)
-    wait_until(lambda: not fresh.processes())
-    assert fresh.log().count("NameError") == 5
-    assert "giving up" in fresh.log()
-    os.unlink(f"{fresh.folder}/s.log")
+        autostart.start_server(no_server.path)
+    wait_until(lambda: not no_server.processes())
+    assert no_server.log().count("NameError") == 5
+    assert "giving up" in no_server.log()
+    os.unlink(f"{no_server.folder}/s.log")
 
 
-def test_a_server_that_dies_again_and_again_is_started_less_often(place: Place) -> None:
+def test_a_server_that_dies_again_and_again_is_started_less_often(own_server: Serving) -> None:
     began = time.monotonic()
     for _ in range(8):
-        kill(place.status()["pid"])
-    assert place.status()["server_replaced"] == 8
+        kill(own_server.status()["pid"])
+    assert own_server.status()["server_replaced"] == 8
     assert time.monotonic() - began > 0.25
 
 
-def test_orphans_are_adopted_and_reaped(place: Place) -> None:
-    keeper = place.status()["keeper_pid"]
-    place.output(place.sh("for i in $(seq 20); do (setsid sh -c 'sleep 0.2' &) ; done; exit 0"))
+def test_orphans_are_adopted_and_reaped(server: Serving) -> None:
+    keeper = server.status()["keeper_pid"]
+    server.output(server.sh("for i in $(seq 20); do (setsid sh -c 'sleep 0.2' &) ; done; exit 0"))
 
     wait_until(lambda: len(children_of(keeper)) == 1)
-    assert children_of(keeper) == [place.zygote()]
+    assert children_of(keeper) == [server.zygote()]
 
 
-def test_many_spawns_leave_no_fd_and_no_zombie(place: Place) -> None:
-    status = place.status()
+def test_many_spawns_leave_no_fd_and_no_zombie(server: Serving) -> None:
+    status = server.status()
 
     def cycle(count: int) -> None:
         for _ in range(count):
-            place.output(place.spawn("true"))
-        place.call("remove", all=True)
+            server.output(server.spawn("true"))
+        server.call("remove", all=True)
 
     cycle(5)
-    wait_until(lambda: place.status()["connections"] == 1)
+    wait_until(lambda: server.status()["connections"] == 1)
     before = fd_count(status["keeper_pid"]), fd_count(status["pid"])
     cycle(200)
     wait_until(lambda: (fd_count(status["keeper_pid"]), fd_count(status["pid"])) <= before)
-    assert children_of(status["keeper_pid"]) == [place.zygote()]
-    assert children_of(place.zygote()) == [status["pid"]]
+    assert children_of(status["keeper_pid"]) == [server.zygote()]
+    assert children_of(server.zygote()) == [status["pid"]]
 
 
-def test_what_is_typed_and_the_environment_are_in_no_file(place: Place) -> None:
-    pty = place.spawn("cat")
-    with place.connect() as connection:
+def test_what_is_typed_and_the_environment_are_in_no_file(server: Serving) -> None:
+    pty = server.spawn("cat")
+    with server.connect() as connection:
         from ptymux.client import stream
 
-        stream.send(connection, pty["pty_id"], place.secret.encode() + b"\n\4")
-    assert place.secret.encode() in place.output(pty)[0]
-    answer_to(place, place.secret.encode() + b"\n")
-    for name in os.listdir(place.folder):
+        stream.send(connection, pty["pty_id"], server.secret.encode() + b"\n\4")
+    assert server.secret.encode() in server.output(pty)[0]
+    answer_to(server, server.secret.encode() + b"\n")
+    for name in os.listdir(server.folder):
         if not name.endswith(".sock"):
-            assert place.secret not in Path(place.folder, name).read_text(errors="replace")
+            assert server.secret not in Path(server.folder, name).read_text(errors="replace")
 
 
 # Starting ------------------------------------------------------------------------------------
 
 
-def test_a_directory_that_others_may_enter_is_refused(fresh: Place) -> None:
-    os.chmod(fresh.folder, 0o770)
+def test_a_directory_that_others_may_enter_is_refused(no_server: Serving) -> None:
+    os.chmod(no_server.folder, 0o770)
     with pytest.raises(UnsafeDirectoryError, match="others may enter"):
-        autostart.start_server(fresh.path)
-    os.chmod(fresh.folder, 0o700)
-    os.symlink(fresh.folder, f"{fresh.folder}/link")
+        autostart.start_server(no_server.path)
+    os.chmod(no_server.folder, 0o700)
+    os.symlink(no_server.folder, f"{no_server.folder}/link")
     with pytest.raises(UnsafeDirectoryError, match="no directory"):
-        autostart.start_server(f"{fresh.folder}/link/s.sock")
-    os.unlink(f"{fresh.folder}/link")
+        autostart.start_server(f"{no_server.folder}/link/s.sock")
+    os.unlink(f"{no_server.folder}/link")
 
 
-def test_something_else_in_the_place_of_the_socket_is_left_alone(fresh: Place) -> None:
-    Path(fresh.path).write_text("mine")
+def test_something_else_in_the_place_of_the_socket_is_left_alone(no_server: Serving) -> None:
+    Path(no_server.path).write_text("mine")
     with pytest.raises(UnsafeDirectoryError):
-        autostart.start_server(fresh.path)
-    wait_until(lambda: not fresh.processes())
-    assert Path(fresh.path).read_text() == "mine"
-    os.unlink(fresh.path)
+        autostart.start_server(no_server.path)
+    wait_until(lambda: not no_server.processes())
+    assert Path(no_server.path).read_text() == "mine"
+    os.unlink(no_server.path)
 
 
-def test_a_log_that_cannot_be_written_is_an_error_in_one_line(fresh: Place) -> None:
-    os.mkdir(f"{fresh.folder}/s.log")
+def test_a_log_that_cannot_be_written_is_an_error_in_one_line(no_server: Serving) -> None:
+    os.mkdir(f"{no_server.folder}/s.log")
     with pytest.raises(PtymuxError, match="is a directory"):
-        autostart.start_server(fresh.path)
-    os.rmdir(f"{fresh.folder}/s.log")
+        autostart.start_server(no_server.path)
+    os.rmdir(f"{no_server.folder}/s.log")
 
 
-def test_a_client_that_is_stopped_hurts_nobody(place: Place) -> None:
-    pty = place.sh("sleep 0.2; " + FLOOD, plain_output=True, buffer_size=8 * MIB)
-    with place.attach(pty, wants_input=False):
+def test_a_client_that_is_stopped_hurts_nobody(server: Serving) -> None:
+    pty = server.sh("sleep 0.2; " + FLOOD, plain_output=True, buffer_size=8 * MIB)
+    with server.attach(pty, wants_input=False):
         child = os.fork()
         if child == 0:
-            with suppress(BaseException), ServerConnection(place.path) as connection:
+            with suppress(BaseException), ServerConnection(server.path) as connection:
                 connection.call("events", follow=True)
                 os.kill(os.getpid(), signal.SIGSTOP)
             os._exit(0)
         os.waitpid(child, os.WUNTRACED)
-        with place.attach(pty, wants_input=False) as other:
+        with server.attach(pty, wants_input=False) as other:
             assert collect(other)[0] == expected()
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

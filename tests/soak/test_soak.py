@@ -8,19 +8,16 @@ import statistics
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from ptymux.client.blocking import Client, connect
-from ptymux.core.model import KIB, MIB
+from ptymux.core.model import MIB
 from ptymux.core.notifications import BufferStats
 from ptymux.stress.verdict import law_faults
-from tests.processes import fd_count, kill
-from tests.server.conftest import Place, fresh, place
+from tests.processes import fd_count, kill, proportional
+from tests.serving import Serving
 from tests.soak.population import Follower, Residents, Visitor, spawn_residents
-
-__all__ = ["fresh", "place"]  # the fixtures
 
 VISITORS = 4
 MINUTE_SECONDS = 60.0
@@ -32,23 +29,15 @@ MOST_TOLD = 20
 MOST_MORE_FDS = 5  # a minute
 
 
-def pss(pid: int) -> int:
-    """Return a process's share of the memory, the pages of rings among it."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * KIB
-    raise AssertionError
-
-
 class Soak:
     """What lives, and what was seen of it minute by minute."""
 
-    def __init__(self, place: Place, client: Client, seed: int) -> None:
-        self.place = place
+    def __init__(self, server: Serving, client: Client, seed: int) -> None:
+        self._serving = server
         self.client = client
         self.residents: Residents = spawn_residents(client)
         self.stop = threading.Event()
-        path, residents = place.path, self.residents
+        path, residents = server.path, self.residents
         self.followers = [
             *(Follower(path, self.stop, pty_id, "consumer") for pty_id in residents.paced),
             *(Follower(path, self.stop, pty_id, "lossless") for pty_id in residents.held),
@@ -67,10 +56,12 @@ class Soak:
         for pty in listed:
             for fault in law_faults(BufferStats(**pty["buffer"])):
                 self.faults.append(f"{moment}: {pty['pty_id']}: {fault}")
-        status = self.place.status()
+        status = self._serving.status()
         keeper, server = status["keeper_pid"], status["pid"]
-        shared = pss(server) + pss(self.place.zygote())  # most of a zygote is the server's too
-        sample = (pss(keeper), shared, fd_count(keeper), fd_count(server))
+        shared = proportional(server) + proportional(
+            self._serving.zygote()
+        )  # most of a zygote is the server's too
+        sample = (proportional(keeper), shared, fd_count(keeper), fd_count(server))
         self.samples.append(sample)
         done = sum((visitor.done for visitor in self.visitors), Counter[str]())
         silence = max(follower.silence_seconds for follower in self.followers)
@@ -86,7 +77,7 @@ class Soak:
 
     def kill_server(self) -> None:
         """Kill the server that is there."""
-        kill(self.place.status()["pid"])
+        kill(self._serving.status()["pid"])
         self.kills += 1
 
     def end(self) -> None:
@@ -132,7 +123,7 @@ class Soak:
 
 @pytest.mark.soak
 def test_nothing_is_lost_or_grows_however_long_it_lasts(
-    place: Place, capsys: pytest.CaptureFixture[str]
+    own_server: Serving, capsys: pytest.CaptureFixture[str]
 ) -> None:
     minutes = float(os.environ.get("PTYMUX_MINUTES", "10"))
     seed = random.SystemRandom().randrange(1 << 32)
@@ -142,8 +133,8 @@ def test_nothing_is_lost_or_grows_however_long_it_lasts(
             print(line, flush=True)  # noqa: T201 - what it was asked for
 
     say(f"\n{minutes:g} minutes, seed {seed}")
-    with connect(place.path, start=False) as client:
-        soak = Soak(place, client, seed)
+    with connect(own_server.path, start=False) as client:
+        soak = Soak(own_server, client, seed)
         try:
             began = time.monotonic()
             say(soak.look("0 min"))
@@ -162,8 +153,8 @@ def test_nothing_is_lost_or_grows_however_long_it_lasts(
             f"server {server / MIB:+.2f} MiB {server_fds:+.1f} fds"
         )
         faults = soak.all_faults() + growth
-        status = place.status()
+        status = own_server.status()
         if (status["server_replaced"], status["keeper_replaced"]) != (soak.kills, 0):
             faults.append(f"killed {soak.kills} times: {status}")
-        place.call("kill", all=True, grace=0.2)
+        own_server.call("kill", all=True, grace=0.2)
     assert not faults, "\n".join(faults[:MOST_TOLD])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ptymux.core.windows import Windows
 from ptymux.errors import LimitReachedError
 from ptymux.tui import source
 from ptymux.tui.pty_samples import Model
@@ -31,7 +32,7 @@ class Seen:
         self.told: list[str] = []
         self.selector = selectors.DefaultSelector()
         self.source = Source(
-            path, self.selector, Model(), News(), lambda: None, lambda text: self.told.append(text)
+            path, self.selector, Model(), News(), lambda: None, self.told.append, Windows()
         )
 
     def turn_until(self, condition: Callable[[], bool]) -> None:

@@ -5,26 +5,26 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ptymux.server.log_file import _copy_and_empty
+from ptymux.server.startup import _copy_and_empty
 from tests.processes import kill
-from tests.server.conftest import Place
+from tests.serving import Serving
 from tests.timing import wait_until
 
 
-def test_the_log_is_rotated_under_those_who_have_it_open(place: Place) -> None:
-    log = Path(place.folder, "s.log")
+def test_the_log_is_rotated_under_those_who_have_it_open(own_server: Serving) -> None:
+    log = Path(own_server.folder, "s.log")
     before = log.stat().st_ino
     with log.open("ab") as file:
         file.write(b"old\n" * 300_000)
 
-    kill(place.status()["keeper_pid"])
+    kill(own_server.status()["keeper_pid"])
     wait_until(lambda: log.stat().st_size < 10_000)
     wait_until(lambda: "the keeper is gone" in log.read_text())
 
-    keeper, server = (place.status()[name] for name in ("keeper_pid", "pid"))
+    keeper, server = (own_server.status()[name] for name in ("keeper_pid", "pid"))
     assert log.stat().st_ino == before
     assert {os.stat(f"/proc/{pid}/fd/2").st_ino for pid in (keeper, server)} == {before}
-    assert Path(place.folder, "s.log.1").read_text().count("old\n") == 300_000
+    assert Path(own_server.folder, "s.log.1").read_text().count("old\n") == 300_000
 
 
 def test_a_log_that_cannot_be_copied_is_not_emptied(tmp_path: Path) -> None:
