@@ -83,7 +83,10 @@ def _program(script: str) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
 
 
 @pytest.mark.requirement("FR-007")
-def test_killed_program_leaves_no_process_not_even_one_that_ignores_signals() -> None:
+def test_killed_program_leaves_no_process_not_even_one_that_ignores_signals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_windows(monkeypatch, hangup=0.05, grace=0.1)
     stubborn = "trap '' HUP TERM INT; sleep 99 & echo ready; while :; do sleep 1; done"
     with _program(stubborn) as (program, keeper, child):
         assert len(parts_of_session(child)) > 1

@@ -259,7 +259,7 @@ async def test_stopped_child_is_continued_to_be_ended() -> None:
         record = await manager.spawn(command("/bin/cat"))
         await manager.signal(record.pty_id, "STOP")
 
-        record = await in_time(manager.terminate(record.pty_id, grace_seconds=30))
+        record = await in_time(manager.terminate(record.pty_id, grace_seconds=LONG))
 
         assert record.signal == signal.SIGTERM
         assert not events.of(record, Topic.FORCE_KILLED)
@@ -270,6 +270,7 @@ async def test_stopped_child_is_continued_to_be_ended() -> None:
 async def test_stranger_with_the_session_id_of_an_ended_child_is_left_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    set_windows(monkeypatch, tail_silence=LONG, tail=LONG, close=0.05)
     sent = []
 
     async def reused(_scanner: object, sid: int) -> tuple[SessionMember, ...]:
