@@ -134,6 +134,7 @@ def test_without_a_single_open_file_left_a_server_still_ends_ptys(own_server: Se
     with own_server.connect() as connection:
         pid = settled(connection)["pid"]
         ptys = [spawn(connection, "sh", "-c", "sleep 1000 & wait") for _ in range(3)]
+        wait_until(lambda: [*own_server.processes().values()].count("sleep 1000 ") == 3)
         with open_files(pid, fd_count(pid)):
             told = connection.call("signal", pty="1", signal="CONT")["envelopes"]
             killed = connection.call("kill", all=True)["ptys"]
