@@ -32,7 +32,7 @@ def look(
     windows: Mapping[str, float] | None = None,
 ) -> None:
     patience = {"hello": 1000.0, "no_answer": 1000.0, "leave": 1000.0} | dict(windows or {})
-    tty.run("dashboard", *options, env={"TERM": term, "LC_ALL": "C.UTF-8"}, windows=patience)
+    tty.run("dashboard", *options, env={"TERM": term}, windows=patience)
     tty.wait_for(until)
     tty.wait_raw()
 
