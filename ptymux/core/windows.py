@@ -36,6 +36,11 @@ class Windows:
     nudge: float = 0.05  # that a terminal keeps another size, so that its program repaints
     stale: float = 0.3  # after ^C, in which what was interrupted is still shown only in part
     clients_return: float = 10.0  # for the clients of a dead server to attach to the next one
+    last_input: float = 5.0  # for a terminal to take what a client typed before it left
+    come: float = 2.0  # for a new server to come; doubled after each one that did not
+    quick: float = 2.0  # a server or zygote that lived no longer will probably die again at once
+    again: float = 0.1  # before another try to start one; doubled with each failure in a row
+    check: float = 2.0  # between two checks by a keeper of what it has no event for
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Windows:

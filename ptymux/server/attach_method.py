@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ptymux.core.model import PtyId, PtyRecord, WindowSize
 from ptymux.core.reader import ReaderKind
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ptymux.server.app import App
 
 __all__ = ["attach"]
-
-_LAST_INPUT_SECONDS: Final = 5.0  # for the PTY to take what a client sent before it left
 
 
 async def attach(
@@ -116,7 +114,7 @@ async def _carry(
         with reader:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if connection.gone.is_set():  # it may have typed something before
-            await asyncio.wait([listening], timeout=_LAST_INPUT_SECONDS)
+            await asyncio.wait([listening], timeout=app.manager.windows.last_input)
     finally:
         for task in tasks:
             task.cancel()
