@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -72,17 +73,30 @@ def reach(path: str) -> ServerConnection:
         NoServerError: none runs.
         PtymuxError: what is there does not answer as a server.
     """
-    from ptymux.client.reconnect import RetryPolicy, repeat
+    began = time.monotonic()
+    try:
+        return ServerConnection(path, _HELLO_SECONDS)
+    except ConnectionClosedError:  # before it said hello: nothing was asked yet
+        return _reach_replacement(path, began)
 
-    deadline = time.monotonic() + _HELLO_SECONDS
+
+def _reach_replacement(path: str, began: float) -> ServerConnection:
+    """Return a connection to the server that comes after the one that hung up; else as `reach`."""
+    from ptymux.client.reconnect import RetryPolicy, repeat
+    from ptymux.core.windows import Windows
+
+    deadline = began + Windows.from_environment(os.environ).replacement
+
+    def left() -> float:
+        return max(deadline - time.monotonic(), _RETRY_SECONDS)
 
     def connect() -> ServerConnection:
-        return ServerConnection(path, max(deadline - time.monotonic(), _RETRY_SECONDS))
+        return ServerConnection(path, left())
 
     policy = RetryPolicy(
-        died_seconds=_HELLO_SECONDS,
+        died_seconds=left(),
         pause_seconds=_RETRY_SECONDS,
-        passing=(ConnectionClosedError,),  # before it said hello: nothing was asked yet
+        passing=(ConnectionClosedError,),
         says_how_long=False,
     )
     try:

@@ -35,7 +35,18 @@ class Windows:
     close: float = 1.5  # for the engine to close the terminal once its session is gone
     nudge: float = 0.05  # that a terminal keeps another size, so that its program repaints
     stale: float = 0.3  # after ^C, in which what was interrupted is still shown only in part
+    last_words: float = 1.0  # for a full terminal to take what restores it, and our last line
+    replacement: float = 1.8  # for a server that hangs up on whoever comes to be replaced
+    hello: float = 0.5  # for a server to answer the dashboard, which draws nothing meanwhile
+    no_answer: float = 2.0  # after which the dashboard says that the server does not answer
+    leave: float = 0.5  # for a full terminal to take what ends the dashboard
+    suggestion: float = 0.5  # for a server to name PTYs, to complete a word or mend a mistake
     clients_return: float = 10.0  # for the clients of a dead server to attach to the next one
+    last_input: float = 5.0  # for a terminal to take what a client typed before it left
+    come: float = 2.0  # for a new server to come; doubled after each one that did not
+    quick: float = 2.0  # a server or zygote that lived no longer will probably die again at once
+    again: float = 0.1  # before another try to start one; doubled with each failure in a row
+    check: float = 2.0  # between two checks by a keeper of what it has no event for
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Windows:

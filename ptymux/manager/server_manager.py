@@ -149,6 +149,17 @@ class ServerManager(PtyManager):
         finally:
             self._nudging.discard(pty_id)
 
+    async def show(self, pty_id: PtyId, size: WindowSize) -> None:
+        """Give a PTY the size of the terminal that shows it; if it has it, have it drawn again.
+
+        Raises:
+            UnknownPtyError, InvalidStateError: as `resize`.
+        """
+        if self.get(pty_id).size == size:
+            await self.nudge(pty_id)
+        else:
+            await self.resize(pty_id, size)
+
     # Attachments -----------------------------------------------------------------------------
 
     async def open_line(

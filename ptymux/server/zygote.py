@@ -21,7 +21,7 @@ import sys
 
 from ptymux.keeper.zygote_client import CONTROL_FD, receive_fds
 from ptymux.posix.memory import raise_open_files_limit
-from ptymux.server.app import serve
+from ptymux.server.startup import serve
 
 __all__ = ["main"]
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 from ptymux.core.units import printable
+from ptymux.core.windows import Windows
 from ptymux.errors import NotATerminalError
 from ptymux.posix.signals import SignalInbox, stop_ourselves
 from ptymux.posix.tty import raw_mode, read_size
@@ -29,7 +30,6 @@ _SAMPLE_SECONDS: Final = 0.25
 _FRAME_SECONDS: Final = 0.1  # between two that no key asked for
 _ESCAPE_SECONDS: Final = 0.05  # after which Esc was a key, and not the beginning of one
 _MESSAGE_SECONDS: Final = 5.0
-_LEAVE_SECONDS: Final = 0.5  # for a terminal that takes nothing, to be restored
 _CANCEL: Final = b"\x18"  # ends an escape sequence that was cut
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
 _CAUGHT: Final = (*_ENDING, signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)
@@ -38,11 +38,18 @@ _CAUGHT: Final = (*_ENDING, signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)
 class OverviewLoop:
     """Shows the dashboard on the terminal until somebody quits."""
 
-    def __init__(self, path: str, overview: Overview, glyphs: Glyphs) -> None:
+    def __init__(self, path: str, overview: Overview, glyphs: Glyphs, windows: Windows) -> None:
         self._overview = overview
         self._selector = selectors.DefaultSelector()
+        self._windows = windows
         self._source = Source(
-            path, self._selector, overview.model, overview.news, self._on_change, self._on_message
+            path,
+            self._selector,
+            overview.model,
+            overview.news,
+            self._on_change,
+            self._on_message,
+            windows,
         )
         self._glyphs = glyphs
         self._painter = Painter(color_system(os.environ), self._encode)
@@ -219,7 +226,7 @@ class OverviewLoop:
         self._wait_for_room(False)
         poll = select.poll()
         poll.register(self._out, select.POLLOUT)
-        deadline = time.monotonic() + _LEAVE_SECONDS
+        deadline = time.monotonic() + self._windows.leave
         with suppress(OSError):
             while rest and poll.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
                 with suppress(BlockingIOError):

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ptymux.client.listing import Listing
 from ptymux.client.server_connection import HELLO_SECONDS, ServerConnection
+from ptymux.core.windows import Windows
 from ptymux.errors import (
     ConnectionClosedError,
     LimitReachedError,
@@ -30,8 +31,6 @@ from ptymux.tui.recent_events import TOPICS, News
 
 __all__ = ["NO_PTYS", "Source", "last_events"]
 
-_RECONNECT_SECONDS: Final = 0.5  # for a hello; nothing is drawn meanwhile
-_LATE_SECONDS: Final = 2.0  # after which a server is said not to answer
 _PATIENCE_SECONDS: Final = 3.0  # for which rows outlive the server that had them
 _PAST: Final = 200  # events that were before we came
 _READ: Final = 256 * 1024
@@ -105,8 +104,10 @@ class Source:
         news: News,
         on_change: Callable[[], None],
         on_message: Callable[[str], None],
+        windows: Windows,
     ) -> None:
         self._path = path
+        self._windows = windows
         self._selector = selector
         self._model = model
         self._news = news
@@ -145,13 +146,13 @@ class Source:
             return
         if self._asked_at is None:
             self._begin_sample()
-        elif time.monotonic() - self._asked_at > _LATE_SECONDS:
+        elif time.monotonic() - self._asked_at > self._windows.no_answer:
             self._say_trouble("no answer")
 
     def act(self, call: Call) -> None:
         """Ask the server for an action; `on_message` gets how it ended."""
         try:
-            channel = Channel(ServerConnection(self._path, _RECONNECT_SECONDS))
+            channel = Channel(ServerConnection(self._path, self._windows.hello))
         except PtymuxError as error:
             self._on_message(str(error))
             return
@@ -167,7 +168,7 @@ class Source:
 
     def _connect(self) -> None:
         try:
-            connection = ServerConnection(self._path, _RECONNECT_SECONDS)
+            connection = ServerConnection(self._path, self._windows.hello)
             epoch = connection.server.get("epoch", "")
             self._samples = Channel(connection)
             self._watch(self._samples, self._read_sample)
@@ -191,9 +192,9 @@ class Source:
             if self._epoch:
                 self._news.forget()
             self._epoch = epoch
-            last = last_events(self._path, 0, self._news, _RECONNECT_SECONDS)
+            last = last_events(self._path, 0, self._news, self._windows.hello)
             self._news.last_seq = max(0, last - _PAST)
-        self._events = Channel(ServerConnection(self._path, _RECONNECT_SECONDS))
+        self._events = Channel(ServerConnection(self._path, self._windows.hello))
         self._watch(self._events, self._read_events)
         self._events.ask("events", since=self._news.last_seq, topics=TOPICS, follow=True)
 

@@ -56,7 +56,9 @@ def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
     from ptymux.client.attachment import Attachment
     from ptymux.client.stream import attach as attach_stream
     from ptymux.core.model import ENDED_STATES
+    from ptymux.core.windows import Windows
 
+    windows = Windows.from_environment(os.environ)
     connection = connect()
     with connection:
         found: dict[str, Any] = connection.call("get", pty=pty)["pty"]
@@ -81,7 +83,7 @@ def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
         if size is None:
             stream.redraw()
         attachment = Attachment(chosen_path(), stream, request)
-        viewer = Viewer(attachment, keys, read_only=read_only)
+        viewer = Viewer(attachment, keys, windows, read_only=read_only)
         status = viewer.run()
     if viewer.end is not None:
         print_message(summary(viewer.end), prefix="")

@@ -62,9 +62,11 @@ def dashboard(lane: str | None, sort: str, once: bool, svg: str | None, as_json:
         _sample(overview)
         _print(overview)
     else:
+        from ptymux.core.windows import Windows
         from ptymux.tui.overview_loop import OverviewLoop
 
-        return OverviewLoop(chosen_path(), overview, _glyphs()).run()
+        windows = Windows.from_environment(os.environ)
+        return OverviewLoop(chosen_path(), overview, _glyphs(), windows).run()
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -18,8 +19,6 @@ else:
     _ParamType = click.ParamType  # older versions of click cannot subscript it
 
 __all__ = ["ANY_PTY", "ENDED_PTY", "LANE", "PTY", "similar_pty"]
-
-_PATIENCE_SECONDS: Final = 0.5  # for a server; a shell waits for it
 
 
 def similar_pty(word: str) -> str | None:
@@ -40,8 +39,9 @@ def _all_quickly(ctx: click.Context | None = None) -> list[dict[str, Any]]:
     from ptymux.cli.server_lookup import chosen_path
     from ptymux.client.listing import list_ptys
     from ptymux.client.server_connection import ServerConnection
+    from ptymux.core.windows import Windows
 
-    path, patience = chosen_path(ctx), _PATIENCE_SECONDS
+    path, patience = chosen_path(ctx), Windows.from_environment(os.environ).suggestion
     with ServerConnection(path, patience, reply_timeout=patience) as connection:
         return list_ptys(connection.call, all=True).ptys
 

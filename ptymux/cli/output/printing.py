@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCHEMA",
-    "STUCK_SECONDS",
     "cells",
     "count_of",
     "cut",
     "has_colour",
     "json_line",
+    "last_words_seconds",
     "paint",
     "print_json",
     "print_message",
@@ -31,7 +31,6 @@ __all__ = [
 ]
 
 SCHEMA: Final = 1  # of all JSON that commands print; `schema.json` has it
-STUCK_SECONDS: Final = 1.0  # for which a full stderr is waited for; then the message is left out
 
 _HALF: Final = 300  # characters that are kept of either end of a long message
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32"}
@@ -67,8 +66,15 @@ def print_message(text: str, prefix: str = "ptymux") -> None:
     poll.register(2, select.POLLOUT)
     with contextlib.suppress(OSError):
         # Past sys.stderr, whose buffer would be tried again at exit and change the exit code.
-        if poll.poll(1000 * STUCK_SECONDS):
+        if poll.poll(0) or poll.poll(1000 * last_words_seconds()):
             os.write(2, line.encode(errors="replace"))
+
+
+def last_words_seconds() -> float:
+    """Return how long a full stderr is waited for; what it does not take then is left out."""
+    from ptymux.core.windows import Windows  # rarely needed, and commands must start fast
+
+    return Windows.from_environment(os.environ).last_words
 
 
 def count_of(count: int, noun: str, plural: str = "") -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ptymux.cli.output.exit_summary import summary
 from ptymux.cli.output.outlet import Outlet
-from ptymux.cli.output.printing import SCHEMA, STUCK_SECONDS, json_line, print_message
+from ptymux.cli.output.printing import SCHEMA, json_line, last_words_seconds, print_message
 from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.client.attach_request import AttachRequest
 from ptymux.client.attachment import Attachment
@@ -37,9 +38,11 @@ def run_on_terminal(
         PtymuxError: it could not be started, or the server went away.
     """
     from ptymux.cli.terminal.viewer import Viewer
+    from ptymux.core.windows import Windows
 
+    windows = Windows.from_environment(os.environ)
     attachment = _start(options, "consumer", keep=keep, remove=remove)
-    viewer = Viewer(attachment, keys, fits=fits)
+    viewer = Viewer(attachment, keys, windows, fits=fits)
     return viewer.run(), viewer.end
 
 
@@ -59,9 +62,10 @@ def print_end(pty: Mapping[str, Any], *, as_json: bool, is_kept: bool) -> None:
     if not as_json:
         print_message(summary(pty, is_kept=is_kept), prefix="")
         return
+    line = json_line({"schema": SCHEMA, "pty": pty})
     outlet = Outlet(2)
     with contextlib.suppress(BrokenPipeError, ClosedOutputError):
-        outlet.write(json_line({"schema": SCHEMA, "pty": pty}).encode() + b"\n", STUCK_SECONDS)
+        outlet.write(line.encode() + b"\n", last_words_seconds())
     outlet.close()
 
 

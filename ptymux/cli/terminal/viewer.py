@@ -28,6 +28,7 @@ from ptymux.cli.terminal.sizes import SizeWatch, terminal_size
 from ptymux.client.attachment import Attachment
 from ptymux.client.reconnect import RETRY_SECONDS
 from ptymux.core.model import WindowSize
+from ptymux.core.windows import Windows
 from ptymux.errors import ClosedOutputError, NotATerminalError
 from ptymux.posix.signals import SignalInbox, stop_ourselves
 from ptymux.posix.tty import raw_mode
@@ -42,9 +43,7 @@ _KEYS: Final = 4096
 _LOOK_SECONDS: Final = 0.2  # between two looks at the terminal's size while keys are typed
 _REPAINT_SECONDS: Final = 1.0  # between two
 _STALE_BYTES: Final = 16 * 1024  # that wait to be shown
-_STALE_SECONDS: Final = 0.3  # after ^C, in which what was interrupted ends
 _SCREENFUL: Final = 4096  # bytes of what waits that are shown all the same
-_FAREWELL_SECONDS: Final = 1.0  # for a terminal to take what restores it
 _NEWLINE: Final = ord("\n")
 _WAITS: Final = 16  # that are kept
 _INTERRUPTS: Final = frozenset(b"\x03\x1a\x1c")  # ^C, ^Z and ^\, at which the kernel drops output
@@ -65,6 +64,7 @@ class Viewer:
         self,
         attachment: Attachment,
         keys: DetachKeys,
+        windows: Windows,
         *,
         read_only: bool = False,
         fits: bool = True,
@@ -75,6 +75,7 @@ class Viewer:
         self._read_only = read_only
         self._fits = fits and not read_only
         self._keys = keys
+        self._windows = windows
         self._input = b""  # typed, and not taken by the lifeline
         self._output: bytes | memoryview = b""  # received, and not taken by the terminal
         self._left_out = 0  # bytes that were there before, not reported yet
@@ -187,6 +188,8 @@ class Viewer:
         """Give what is waited for, first what comes first: fds, the events of each, and why."""
         stream, lifeline = self._stream, self._attachment.lifeline
         yield self._inbox.fileno(), select.POLLIN, self._on_signals
+        if self._sizes.fileno() >= 0:  # before keys: who types after a new size has theirs back
+            yield self._sizes.fileno(), select.POLLIN, self._on_sizes
         if not self._input:
             yield 0, select.POLLIN, self._on_keys
         if lifeline is not None:
@@ -197,8 +200,6 @@ class Viewer:
                 yield lifeline.fileno(), events, self._on_lifeline
         if self._output:
             yield self._outlet.fileno(), select.POLLOUT, lambda: None  # it is shown in any case
-        if self._sizes.fileno() >= 0:
-            yield self._sizes.fileno(), select.POLLIN, self._on_sizes
         if stream is not None and wants_more and not self._attachment.is_over:
             yield stream.fileno(), select.POLLIN, self._on_stream
 
@@ -250,7 +251,7 @@ class Viewer:
     def _is_behind(self) -> bool:
         """Whether a key that interrupts was typed just now, and a flood still waits to be shown."""
         if self._left_out or len(self._output) > _STALE_BYTES:
-            return time.monotonic() < self._interrupted_at + _STALE_SECONDS
+            return time.monotonic() < self._interrupted_at + self._windows.stale
         return False
 
     def _leave_out(self) -> None:
@@ -399,4 +400,4 @@ class Viewer:
 
     def _say(self, data: bytes) -> None:
         with contextlib.suppress(BrokenPipeError, ClosedOutputError):
-            self._outlet.write(data, _FAREWELL_SECONDS)
+            self._outlet.write(data, self._windows.last_words)

@@ -1,0 +1,113 @@
+"""A server process from its fork to its end: opens the log, takes PTYs over, runs the `App`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import logging.handlers
+import os
+import socket
+from typing import Final
+
+from ptymux.core.event_log import EventLog
+from ptymux.core.model import Limits
+from ptymux.errors import InvalidValueError, PtymuxError
+from ptymux.handover.snapshot import Greeting
+from ptymux.link.server_link import ServerLink
+from ptymux.manager.server_manager import ServerManager
+from ptymux.posix.memory import map_ring_memory, raise_open_files_limit
+from ptymux.posix.reserve_fds import keep_reserve
+from ptymux.posix.runtime import state_path
+from ptymux.server.app import App
+from ptymux.server.orphan_cleanup import reconcile
+
+__all__ = ["serve"]
+
+_log = logging.getLogger("ptymux")
+
+_LOG_BYTES: Final = 1024 * 1024
+
+
+def serve(path: str, link: socket.socket, listener: socket.socket) -> None:
+    """Be the server at `path`, with a link to its keeper and the socket that listens there."""
+    os.umask(0o077)
+    _log.addHandler(_log_handler(state_path(path, "log")))
+    _log.setLevel(logging.INFO)
+    raise_open_files_limit()
+    keep_reserve()
+    asyncio.run(_serve(path, link, listener))
+
+
+async def _serve(path: str, sock: socket.socket, listener: socket.socket) -> None:
+    """Take over what the keeper has, then serve until the server is stopped or has no keeper."""
+    lost = asyncio.Event()
+    link = ServerLink(sock, path, lambda _reason: lost.set())
+    link.current_listener = listener.fileno  # until the app has it
+    try:
+        greeting, restored = await link.greeting()
+        log = _open_event_log(link.event_log)
+    except PtymuxError as error:
+        _log.error("no server without a keeper: %s", error)
+        listener.close()
+        return
+    manager = ServerManager(link, path, Limits(), log)
+    reattached = manager.restore(restored, greeting)
+    app = App(path, manager, link)
+    reconcilings = [asyncio.create_task(reconcile(manager, link, greeting, reattached))]
+
+    def on_keeper_replaced(greeting: Greeting) -> None:
+        work = reconcile(manager, link, greeting, manager.live_count)
+        reconcilings.append(asyncio.create_task(work))
+
+    manager.on_keeper_replaced = on_keeper_replaced
+    serving = asyncio.create_task(app.run(listener))
+    losing = asyncio.create_task(lost.wait())
+    await asyncio.wait((serving, losing), return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done() and not app.is_stopping:
+        _log.error("the keeper is gone")
+        serving.cancel()
+    losing.cancel()
+    for task in reconcilings:
+        task.cancel()
+    await asyncio.gather(serving, *reconcilings, return_exceptions=True)
+    await link.close()
+
+
+def _open_event_log(memory: int) -> EventLog:
+    """Return the event log in this memory: that of the server before, or a new one."""
+    mapped = map_ring_memory(memory)
+    if not any(mapped[:8]):
+        return EventLog(mapped, epoch=os.urandom(8).hex())
+    try:
+        return EventLog.recover(mapped)
+    except InvalidValueError as error:
+        _log.error("the events so far are lost: %s", error)
+        return EventLog(mapped, epoch=os.urandom(8).hex())
+
+
+def _log_handler(path: str) -> logging.Handler:
+    """Return a handler that writes to the file at `path`, or to stderr if it cannot be opened.
+
+    The keeper has the same file open, as its stderr.
+    """
+    logging.raiseExceptions = False  # if the disk is full, do not write about that
+    try:
+        file = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1)
+    except OSError:
+        handler: logging.Handler = logging.StreamHandler()
+    else:
+        file.rotator = _copy_and_empty
+        handler = file
+    handler.setFormatter(logging.Formatter("%(asctime)s server: %(message)s"))
+    return handler
+
+
+def _copy_and_empty(source: str, destination: str) -> None:
+    """Rotate a log so that a process that has it open goes on writing to it."""
+    try:
+        with open(source, "rb") as old, open(destination, "wb") as new:
+            while lines := old.read():  # also those that are written meanwhile
+                new.write(lines)
+    except OSError:
+        return  # a file that is too long is better than lost lines
+    os.truncate(source, 0)
