@@ -20,7 +20,7 @@ from bench_figures import BenchError, Figure, Goal, Plan, median_of, quantile_of
 from ptymux.core.model import KIB, MIB, Limits, OnFull, PtyRecord, SpawnOptions
 from ptymux.core.output import OutputBuffer
 from ptymux.core.reader import ReaderKind
-from ptymux.core.ring import SLACK, Part, RingBuffer, ring_size
+from ptymux.core.ring import SLACK, Cursor, Part, RingBuffer, ring_size
 from ptymux.engine.engine import SpawnedPty
 from ptymux.link.private_link import PrivateLink
 from ptymux.manager import OutputReader, PtyManager
@@ -62,17 +62,20 @@ def measure_ring(plan: Plan) -> list[Figure]:
     first: list[float] = []
     smalls: list[list[float]] = []
     larges: list[list[float]] = []
+    reads: list[list[float]] = []
     for _ in range(plan.rounds):
         with shared_ring() as ring:
             first += time_each(1, partial(ring.write, large))
             smalls.append(time_each(plan.samples, partial(ring.write, small)))
             larges.append(time_each(plan.samples // 100, partial(ring.write, large)))
+            reads.append(time_each(plan.samples // 100, partial(Cursor(ring).peek, SLACK)))
     in_ms = [[microseconds / 1000 for microseconds in samples] for samples in larges]
     return [
         quantile_of("write of 4 KiB, p50", "µs", smalls, 0.50),
         quantile_of("write of 4 KiB, p95", "µs", smalls, 0.95, Goal(5)),
         quantile_of("write of 4 MiB, p50", "ms", in_ms, 0.50),
         quantile_of("write of 4 MiB, p95", "ms", in_ms, 0.95, Goal(1)),
+        quantile_of("read of 64 KiB, p95", "µs", reads, 0.95, Goal(1000)),
         median_of("first write of 4 MiB, into fresh pages", "ms", [each / 1000 for each in first]),
     ]
 
@@ -81,10 +84,10 @@ def measure_account(plan: Plan) -> list[Figure]:
     figures = []
     for count in (1, 16):
         rounds = [statistics.median(time_hands(plan.samples, count)) for _ in range(plan.rounds)]
-        figures.append(median_of(f"hand 4 KiB, {count} attached", "µs", rounds))
+        figures.append(median_of(f"hand 4 KiB, {count} attached", "µs", rounds, Goal(1000)))
     for size, what in ((0, "nothing new"), (SLACK, "64 KiB new, all of it lost")):
         rounds = [statistics.median(time_advances(plan.samples, size)) for _ in range(plan.rounds)]
-        figures.append(median_of(f"advance, {what}", "µs", rounds))
+        figures.append(median_of(f"advance, {what}", "µs", rounds, Goal(1000)))
     return figures
 
 

@@ -58,9 +58,6 @@ STDLIB_ONLY = {
 NO_ASYNCIO = {"core", "posix", "protocol", "engine", "handover", "keeper", "client"}
 MAY_ALSO_IMPORT = {"client": {"pexpect"}}  # for client/expect.py, which imports it late
 
-# Where modules may still need each other in a circle; it shall become empty.
-STILL_CIRCULAR = {"server"}
-
 LONGEST = 600  # lines; from 400 on ask whether a module has more than one reason to change
 
 
@@ -186,7 +183,7 @@ def needs(module: Path) -> set[Path]:
     } - {module, Path("__init__.py")}
 
 
-@pytest.mark.parametrize("layer", sorted(MAY_IMPORT.keys() - STILL_CIRCULAR))
+@pytest.mark.parametrize("layer", sorted(MAY_IMPORT))
 def test_no_module_of_a_layer_needs_itself_by_way_of_others(layer: str) -> None:
     left = {module: needs(module) for module in LAYERED if layer_of(module) == layer}
 

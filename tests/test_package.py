@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import tomllib
 import zipfile
+from collections.abc import Callable
 from email.parser import Parser
 from pathlib import Path
 
@@ -37,27 +40,51 @@ def call(*words: str | Path, cwd: Path | None = None) -> str:
     return done.stdout
 
 
+def once(base: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder of the whole test run, made by the first process that needs it."""
+    folder = base / f"{name}-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+    with open(base / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            (folder / "done").touch()
+    return folder
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the processes of a test run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="module")
+def wheel(base: Path) -> Path:
     """A wheel of the checkout, built without network."""
-    folder = tmp_path_factory.mktemp("wheel")
-    options = ("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder)
-    call(*PIP, "wheel", *options, ROOT)
-    (built,) = folder.glob("*.whl")
+    options = ("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir")
+
+    def build(folder: Path) -> None:
+        call(*PIP, "wheel", *options, folder, ROOT)
+
+    (built,) = once(base, "wheel", build).glob("*.whl")
     return built
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(wheel: Path, base: Path) -> Path:
     """The folder of the commands of a fresh venv that holds the wheel, and what it needs."""
-    venv = tmp_path_factory.mktemp("installed") / "venv"
+    return once(base, "installed", lambda folder: install(wheel, folder / "venv")) / "venv" / "bin"
+
+
+def install(wheel: Path, venv: Path) -> None:
     call(sys.executable, "-m", "venv", "--without-pip", venv)
     python = venv / "bin" / "python"
     call(*PIP, "--python", python, "install", "--no-deps", "--no-index", wheel)
     # The packages of this venv, but not its own .pth files: those lead to the checkout.
     (packages,) = venv.glob("lib/python*/site-packages")
     (packages / "needed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return venv / "bin"
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
@@ -89,8 +116,10 @@ def test_installed_command_runs_outside_the_checkout(installed: Path, tmp_path: 
 
     with tempfile.TemporaryDirectory(prefix="ptymux-") as folder:
         ours = ("--socket", f"{folder}/s.sock")
-        ran = call(installed / "ptymux", *ours, "run", "--", "echo", "hi", cwd=tmp_path)
-        call(installed / "ptymux", *ours, "server", "stop", cwd=tmp_path)
+        try:
+            ran = call(installed / "ptymux", *ours, "run", "--", "echo", "hi", cwd=tmp_path)
+        finally:
+            call(installed / "ptymux", *ours, "server", "stop", cwd=tmp_path)
     assert ran == "hi\n"
     assert call(installed / "ptymux", "--version") == f"ptymux {ptymux.__version__}\n"
     assert call(installed / "python", "-c", where, cwd=tmp_path).startswith(str(installed.parent))

@@ -37,7 +37,7 @@ from ptymux.core.ring import RingBuffer, ring_size
 from ptymux.core.windows import Windows
 from ptymux.engine.input import Handler
 from ptymux.engine.reports import Report, Suspended
-from ptymux.engine.terminal import Terminal
+from ptymux.engine.terminal import PtyFds, Terminal
 from ptymux.errors import SpawnError, UnknownPtyError
 from ptymux.posix.memory import create_ring_memory, map_ring_memory
 from ptymux.posix.process import is_stopped, signal_foreground, start_time
@@ -226,7 +226,7 @@ class Engine:
                 ring.limit = options.buffer_size
             undo.callback(self._unwatch, child.master, child.pidfd)
             try:
-                terminal = Terminal(self, slot, child.master, child.pidfd, memfd, ring)
+                terminal = Terminal(self, slot, PtyFds(memfd, child.master, child.pidfd), ring)
             except OSError as error:  # of epoll
                 raise resource_error(error) or SpawnError(str(error)) from error
             undo.pop_all()
@@ -234,27 +234,25 @@ class Engine:
         return SpawnedPty(child.pid, RingBuffer.attach(memory), born)
 
     def restore(
-        self, slot: int, fds: Sequence[int], lines: Sequence[tuple[int, socket.socket]]
+        self, slot: int, fds: PtyFds, lines: Sequence[tuple[int, socket.socket]]
     ) -> dict[int, int]:
-        """Continue a PTY of an engine that was killed, from its fds: memfd, master and pidfd.
+        """Continue a PTY of an engine that was killed.
 
-        -1 stands for an fd that was closed. The engine then owns these fds, and its ends of the
-        lifelines. Returns, by lifeline, how many bytes may or may not have been typed; most have
-        none.
+        The engine then owns the fds, and its ends of the lifelines. Returns, by lifeline, how many
+        bytes may or may not have been typed; most have none.
 
         Raises:
             InvalidValueError: the memfd contains no ring; the fds stay the caller's.
             OutOfResourcesError: memory or open files; the fds stay the caller's.
         """
-        memfd, master, pidfd = fds
-        ring = RingBuffer.attach(map_ring_memory(memfd))
-        terminal = Terminal.restore(self, slot, master, pidfd, memfd, ring)
+        ring = RingBuffer.attach(map_ring_memory(fds.memfd))
+        terminal = Terminal.restore(self, slot, fds, ring)
         self._terminals[slot] = terminal
         unknown = {}
         for number, sock in lines:
             self.next_lifeline = max(self.next_lifeline, number + 1)
             unknown[number] = terminal.input.restore(number, sock)
-        if terminal.status is not None or master < 0:
+        if terminal.status is not None or fds.master is None:
             terminal.input.close()
         return {number: size for number, size in unknown.items() if size}
 
@@ -313,10 +311,9 @@ class Engine:
                 terminal.suspended = not terminal.suspended
                 self.reports.append(Suspended(terminal.slot, terminal.suspended))
 
-    def pty_fds(self, slot: int) -> list[int]:
-        """Return the fds that a handover passes: memfd, master and pidfd; -1 if closed."""
-        terminal = self._get(slot)
-        return [terminal.memfd, terminal.master, terminal.pidfd]
+    def pty_fds(self, slot: int) -> PtyFds:
+        """Return the fds of a PTY, which a handover passes; they stay the engine's."""
+        return self._get(slot).fds
 
     def close_pty(self, slot: int) -> None:
         """Close a PTY's terminal now; processes that still have it open get HUP."""

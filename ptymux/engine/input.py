@@ -233,9 +233,12 @@ class Input:
         if line is None:
             return
         self._blocked, self._blocked_size = None, 0
+        lines = list(self._lines.values())
         if self._type_from(line, size):
-            for line in self._lines.values():
-                self._listen(line)
+            turn = lines.index(line) + 1  # it had its own: those behind it come first
+            for each in lines[turn:] + lines[:turn]:
+                if each.sock.fileno() >= 0:  # it may have ended just now
+                    self._listen(each)
 
     def close(self) -> None:
         """End all lifelines; each sender learns how much of its input was typed."""

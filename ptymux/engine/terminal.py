@@ -20,6 +20,7 @@ import enum
 import os
 import select
 import time
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ptymux.core.ring import RingBuffer
@@ -28,7 +29,7 @@ from ptymux.engine.input import Handler, Input
 from ptymux.engine.reports import Closed, Exited, LifelineEnded, Output, Report
 from ptymux.posix.process import ExitStatus, reap
 
-__all__ = ["Host", "Terminal"]
+__all__ = ["Host", "PtyFds", "Terminal"]
 
 _REAP_SECONDS: Final = 3.0  # for the parent of a child that is not ours to reap it
 _SHORT: Final = 512  # a shorter read is an echo or a line; a flood gives 4 KB at a time
@@ -41,6 +42,20 @@ _IN: Final = select.EPOLLIN
 _OUT: Final = select.EPOLLOUT
 _HUP: Final = select.EPOLLHUP
 _EDGE: Final = select.EPOLLET
+
+
+@dataclass(frozen=True, slots=True)
+class PtyFds:
+    """The fds of one PTY, from which an engine in another process can continue it."""
+
+    memfd: int  # the memory of its ring
+    master: int | None  # None once the terminal was closed
+    pidfd: int | None  # None once the child was reaped
+
+    @property
+    def open(self) -> list[int]:
+        """Those that are open, in the order of the fields."""
+        return [fd for fd in (self.memfd, self.master, self.pidfd) if fd is not None]
 
 
 class Host(Protocol):
@@ -96,15 +111,14 @@ class Terminal:
         "typed_until",
     )
 
-    def __init__(
-        self, host: Host, slot: int, master: int, pidfd: int, memfd: int, ring: RingBuffer
-    ) -> None:
+    def __init__(self, host: Host, slot: int, fds: PtyFds, ring: RingBuffer) -> None:
         self._host = host
         self._windows = host.windows
         self.slot = slot
-        self.master = master  # -1 once closed
-        self.pidfd = pidfd  # -1 once reaped
-        self.memfd = memfd
+        # A number also once it was closed, or reaped: reading asks for it all the time.
+        self.master = -1 if fds.master is None else fds.master
+        self.pidfd = -1 if fds.pidfd is None else fds.pidfd
+        self.memfd = fds.memfd
         self.ring = ring
         self.status: ExitStatus | None = None
         self.suspended = False
@@ -121,32 +135,35 @@ class Terminal:
         self._tail_until = 0.0
         self._seen = 0  # the total at the last read of an ended PTY
         self._reported = -1  # the `wake_at` of the last output report
-        self.input = Input(master, ring, host.watch, self._watch, self._on_lifeline_end)
+        self.input = Input(self.master, ring, host.watch, self._watch, self._on_lifeline_end)
         self.input.on_typed = self._note_typing
-        if master >= 0:
+        if self.master >= 0:
             self._watch()
-        if pidfd >= 0:
-            host.watch(pidfd, _IN, self._on_exit)
+        if self.pidfd >= 0:
+            host.watch(self.pidfd, _IN, self._on_exit)
 
     @classmethod
-    def restore(
-        cls, host: Host, slot: int, master: int, pidfd: int, memfd: int, ring: RingBuffer
-    ) -> Terminal:
-        """Continue a PTY of an engine that was killed; master or pidfd is -1 if it was closed.
+    def restore(cls, host: Host, slot: int, fds: PtyFds, ring: RingBuffer) -> Terminal:
+        """Continue a PTY of an engine that was killed.
 
         A read that the kill interrupted is finished. An end that the ring's header contains is
         reported again.
         """
         ring.recover()
-        terminal = cls(host, slot, master, pidfd, memfd, ring)
+        terminal = cls(host, slot, fds, ring)
         word = ring.ended
         if word is not None:
             terminal._take_status(ExitStatus.of_word(word))
-            if pidfd >= 0:
-                terminal._close_pidfd()
-        if master < 0:
+            terminal._close_pidfd()
+        if fds.master is None:
             host.reports.append(Closed(slot))
         return terminal
+
+    @property
+    def fds(self) -> PtyFds:
+        """Its fds, which stay its own."""
+        master = self.master if self.master >= 0 else None
+        return PtyFds(self.memfd, master, self.pidfd if self.pidfd >= 0 else None)
 
     # Output ----------------------------------------------------------------------------------
 

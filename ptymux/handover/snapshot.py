@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ptymux.core.ring import RingBuffer
 from ptymux.engine.reports import Closed, Exited, LifelineEnded, Report
+from ptymux.engine.terminal import PtyFds
 from ptymux.handover.state_file import ChildProof
 from ptymux.handover.wire import Message
 from ptymux.posix.memory import map_ring_memory
@@ -43,13 +44,13 @@ class RestoredPty:
 class PtySnapshot:
     """A PTY's state and its open fds, as they are passed to another process.
 
-    `pty_fds` are its memfd, master and pidfd, with -1 for one that was closed; empty if its child
-    never ran. `lines` has number and fd of the engine's end of each open lifeline.
+    `pty_fds` is None if its child never ran. `lines` has number and fd of the engine's end of each
+    open lifeline.
     """
 
     slot: int
     record: bytes  # the server's state of the PTY, as JSON
-    pty_fds: tuple[int, ...] = ()
+    pty_fds: PtyFds | None = None
     lines: tuple[tuple[int, int], ...] = ()
     is_exiting: bool = False  # its child has exited; more of its output may still come
 
@@ -60,23 +61,29 @@ class PtySnapshot:
 
     @property
     def _body(self) -> Mapping[str, Any]:
+        fds = self.pty_fds
         return {
             "op": "slot",
             "slot": self.slot,
-            "kept": [fd >= 0 for fd in self.pty_fds],
+            "kept": [fd is not None for fd in (fds.memfd, fds.master, fds.pidfd)] if fds else [],
             "lines": [number for number, _fd in self.lines],
             "exiting": self.is_exiting,
         }
 
     @property
     def _fds(self) -> list[int]:
-        return [fd for fd in (*self.pty_fds, *(fd for _number, fd in self.lines)) if fd >= 0]
+        pty_fds = self.pty_fds.open if self.pty_fds else []
+        return [*pty_fds, *(fd for _number, fd in self.lines)]
 
     @classmethod
     def of(cls, message: Message) -> PtySnapshot:
         """Return the snapshot in a message; its fds belong to the receiver."""
         body, fds = message.body, iter(message.fds)
-        pty_fds = tuple(next(fds) if kept else -1 for kept in body["kept"])
+        pty_fds = None
+        if kept := body["kept"]:
+            memfd, *rest = (next(fds) if is_open else None for is_open in kept)
+            assert memfd is not None
+            pty_fds = PtyFds(memfd, *rest)
         lines = tuple((number, next(fds)) for number in body["lines"])
         return cls(body["slot"], message.data, pty_fds, lines, body["exiting"])
 
@@ -84,13 +91,13 @@ class PtySnapshot:
 class SnapshotStore:
     """The snapshots of all PTYs that a manager keeps, ready to be passed to a new keeper.
 
-    For each PTY it has the record, the fds as in `PtySnapshot.pty_fds`, and duplicates of the
-    engine's ends of its lifelines.
+    For each PTY it has the record, and duplicates of its fds and of the engine's ends of its
+    lifelines.
     """
 
     def __init__(self) -> None:
         self._records: dict[int, bytes] = {}
-        self._fds: dict[int, tuple[int, ...]] = {}
+        self._fds: dict[int, PtyFds] = {}
         self._lines: dict[int, dict[int, int]] = {}  # by slot and number
         self._ended_lines: dict[int, set[int]] = {}  # ended before their fds arrived
         self._early: dict[int, list[Report]] = {}  # reports of PTYs whose fds are on their way
@@ -107,23 +114,26 @@ class SnapshotStore:
         """Keep the record of a PTY."""
         self._records[slot] = record
 
-    def hold(self, slot: int, fds: Sequence[int]) -> RingBuffer:
+    def hold(self, slot: int, fds: PtyFds) -> RingBuffer:
         """Own the fds of a PTY from now on; return its ring. On failure nothing is kept.
 
         Raises:
             OutOfResourcesError: open files or memory.
             InvalidValueError: the memfd contains no ring.
         """
-        ring = RingBuffer.attach(map_ring_memory(fds[0]))
-        self._fds[slot] = tuple(fds)
+        ring = RingBuffer.attach(map_ring_memory(fds.memfd))
+        self._fds[slot] = fds
         for report in self._early.pop(slot, ()):
             self.note(report)
         return ring
 
-    def hold_line(self, slot: int, number: int, fd: int) -> None:
-        """Own a duplicate of a lifeline's engine end; if the lifeline has ended, it is closed."""
+    def hold_line(self, slot: int, number: int, fd: int | None) -> None:
+        """Own a duplicate of a lifeline's engine end; it is closed if the lifeline has ended.
+
+        None: the lifeline had ended before its engine end could be duplicated.
+        """
         ended = self._ended_lines.get(slot, set())
-        if fd < 0 or number in ended:
+        if fd is None or number in ended:
             ended.discard(number)
             _close(fd)
         else:
@@ -144,24 +154,20 @@ class SnapshotStore:
                     _close(self._lines[slot].pop(number))
                 elif slot in self._records:
                     self._ended_lines.setdefault(slot, set()).add(number)
-            case Closed(slot):
-                self._release(slot, 1)
-            case Exited(slot):
-                self._release(slot, 2)
-
-    def _release(self, slot: int, which: int) -> None:
-        fds = list(self._fds.get(slot, ()))
-        if fds:
-            _close(fds[which])
-            fds[which] = -1
-            self._fds[slot] = tuple(fds)
+            case Closed(slot) if fds := self._fds.get(slot):
+                _close(fds.master)
+                self._fds[slot] = replace(fds, master=None)
+            case Exited(slot) if fds := self._fds.get(slot):
+                _close(fds.pidfd)
+                self._fds[slot] = replace(fds, pidfd=None)
 
     def drop(self, slot: int) -> None:
         """Forget a PTY and close its fds."""
         self._records.pop(slot, None)
         self._early.pop(slot, None)
         self._ended_lines.pop(slot, None)
-        for fd in (*self._fds.pop(slot, ()), *self._lines.pop(slot, {}).values()):
+        fds = self._fds.pop(slot, None)
+        for fd in (*(fds.open if fds else ()), *self._lines.pop(slot, {}).values()):
             _close(fd)
 
     def clear(self) -> None:
@@ -172,23 +178,23 @@ class SnapshotStore:
     @property
     def has_live(self) -> bool:
         """Whether any PTY has an open terminal or a living child."""
-        return any(fd >= 0 for fds in self._fds.values() for fd in fds[1:])
+        return any(len(fds.open) > 1 for fds in self._fds.values())
 
-    def children(self) -> dict[int, int]:
-        """Return the pidfd of each PTY's child by slot; -1 if it has exited."""
-        return {slot: fds[2] for slot, fds in self._fds.items()}
+    def children(self) -> dict[int, int | None]:
+        """Return the pidfd of each PTY's child by slot; None if it has exited."""
+        return {slot: fds.pidfd for slot, fds in self._fds.items()}
 
     def snapshots(self) -> list[PtySnapshot]:
         """Return the snapshots of all PTYs, the oldest first."""
         found = []
         for slot in sorted(self._records):
-            fds = self._fds.get(slot, ())
+            fds = self._fds.get(slot)
             lines = tuple(self._lines.get(slot, {}).items())
-            is_exiting = bool(fds) and fds[2] < 0
+            is_exiting = fds is not None and fds.pidfd is None
             found.append(PtySnapshot(slot, self._records[slot], fds, lines, is_exiting))
         return found
 
 
-def _close(fd: int) -> None:
-    if fd >= 0:
+def _close(fd: int | None) -> None:
+    if fd is not None:
         os.close(fd)

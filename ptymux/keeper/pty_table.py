@@ -13,6 +13,7 @@ from typing import Any
 from ptymux.core.windows import Windows
 from ptymux.engine.engine import Engine
 from ptymux.engine.reports import Closed, Exited, Report, Suspended, report_as_json
+from ptymux.engine.terminal import PtyFds
 from ptymux.errors import BadDirectoryError, LimitReachedError
 from ptymux.handover.snapshot import PtySnapshot
 from ptymux.handover.state_file import ChildRecords
@@ -53,13 +54,13 @@ class PtyTable:
         """Pid and start time of each child that lives or whose terminal is open."""
         found = {}
         for slot in self._in_engine:
-            _memfd, master, pidfd = self.engine.pty_fds(slot)
-            if master >= 0 or pidfd >= 0:
+            fds = self.engine.pty_fds(slot)
+            if fds.master is not None or fds.pidfd is not None:
                 facts = json.loads(self._records[slot])
                 found[int(facts["pid"])] = facts.get("start_time")
         return found
 
-    def spawn(self, body: Mapping[str, Any], message: Message) -> tuple[dict[str, Any], list[int]]:
+    def spawn(self, body: Mapping[str, Any], message: Message) -> tuple[dict[str, Any], PtyFds]:
         """Start a child as the request says; return the reply's values and its fds.
 
         Raises:
@@ -95,7 +96,7 @@ class PtyTable:
         slot = snapshot.slot
         self._records[slot] = snapshot.record
         self.next_slot = max(self.next_slot, slot + 1)
-        if not snapshot.pty_fds:
+        if snapshot.pty_fds is None:
             return {}
         lines = [(number, socket.socket(fileno=fd)) for number, fd in snapshot.lines]
         unknown = self.engine.restore(slot, snapshot.pty_fds, lines)
@@ -124,8 +125,10 @@ class PtyTable:
     def abandon(self, slot: int) -> None:
         """Kill a child whose spawn could not be reported; it is reaped as an orphan is."""
         if slot in self._pids:
-            with contextlib.suppress(OSError):  # it has ended
-                signal.pidfd_send_signal(self.engine.pty_fds(slot)[-1], signal.SIGKILL)
+            pidfd = self.engine.pty_fds(slot).pidfd
+            if pidfd is not None:
+                with contextlib.suppress(OSError):  # it has ended
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         self.forget(slot)
 
     @property
@@ -140,7 +143,7 @@ class PtyTable:
             return PtySnapshot(slot, record)
         pty_fds, lines = self.engine.pty_fds(slot), self.engine.lifelines(slot)
         exiting = self.engine.is_exiting(slot)
-        return PtySnapshot(slot, record, tuple(pty_fds), tuple(lines), exiting)
+        return PtySnapshot(slot, record, pty_fds, tuple(lines), exiting)
 
     def past_reports(self) -> Iterator[Report]:
         """Return reports that a new server has not seen, and an old one perhaps not."""

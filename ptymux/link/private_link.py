@@ -52,6 +52,7 @@ class PrivateLink(ProcessLink):
 
     def __init__(self) -> None:
         super().__init__()
+        self._has_begun = False  # there was a keeper
         self._beginning: asyncio.Task[None] | None = None
 
     async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
@@ -90,10 +91,10 @@ class PrivateLink(ProcessLink):
         """
         if self._is_closed:
             raise LinkClosedError("this manager is closed; make another")
-        if self.keeper_pid and not self._has_given_up:
+        if self._has_begun and not self._has_given_up:
             return
         if self._beginning is None or self._beginning.done():
-            self._has_given_up = False
+            self._has_begun = self._has_given_up = False
             self._linked.clear()
             self._beginning = self._recovery = asyncio.create_task(self._start_first())
         await asyncio.shield(self._beginning)
@@ -103,9 +104,9 @@ class PrivateLink(ProcessLink):
         try:
             await asyncio.wait_for(self._start_and_hand_over(), _START_SECONDS)
             if self._channel is None or self._channel.is_over:
-                self.keeper_pid = 0
-                await has_ended(self._keeper, _END_SECONDS)
+                await self._keeper_has_ended(_END_SECONDS)
                 raise LinkClosedError("it did not live long")
+            self._has_begun = True
         except TimeoutError:
             raise SpawnError(_no_keeper(f"it said nothing in {_START_SECONDS:.0f} s")) from None
         except LinkClosedError:
@@ -129,7 +130,7 @@ class PrivateLink(ProcessLink):
 
     async def _release_keeper(self) -> None:
         """Wait until the keeper has ended; it sees the link close and ends all sessions first."""
-        if self._keeper >= 0:
+        if self._keeper is not None:
             if not await has_ended(self._keeper, _END_SECONDS):
                 self._kill()
                 await has_ended(self._keeper, _END_SECONDS)
@@ -140,8 +141,9 @@ class PrivateLink(ProcessLink):
         await super()._recover(reason)
 
     def _kill(self) -> None:
-        with contextlib.suppress(OSError):
-            signal.pidfd_send_signal(self._keeper, signal.SIGKILL)
+        if self._keeper is not None:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._keeper, signal.SIGKILL)
 
     def _on_keeper_replaced(self) -> None:
         _log.warning("the keeper was killed; another has taken over, as %d", self.keeper_pid)
@@ -154,8 +156,8 @@ class PrivateLink(ProcessLink):
 
     def _end(self, slot: int) -> None:
         """End a PTY without a keeper; the exit status of its child is unknown then."""
-        pidfd = self._snapshots.children().get(slot, -1)
-        if pidfd >= 0:
+        pidfd = self._snapshots.children().get(slot)
+        if pidfd is not None:
             with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             self._report(Exited(slot, ExitStatus(None, None, False), False))

@@ -21,6 +21,7 @@ from ptymux.core.ring import RingBuffer
 from ptymux.engine.engine import SpawnedPty
 from ptymux.engine.reports import Output, Report, report_from_json
 from ptymux.engine.session_end import end_newborn
+from ptymux.engine.terminal import PtyFds
 from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError, error_from_wire
 from ptymux.handover.snapshot import SnapshotStore
 from ptymux.handover.wire import (
@@ -62,12 +63,12 @@ class ProcessLink:
         self._on_report: OnReport | None = None
         self._early: list[Report] = []  # before `start`
         self._greeted: asyncio.Future[None] = self._loop.create_future()
-        self._keeper = -1  # a pidfd
+        self._keeper: int | None = None  # its pidfd, since its hello
         self._recovery: asyncio.Task[None] | None = None
         self._linked = asyncio.Event()
         self._is_closed = self._is_stopping = self._has_given_up = False
         self._channel: KeeperChannel | None = None
-        self.keeper_pid = 0
+        self.keeper_pid = 0  # before the first hello
         self.keeper_replacements = 0
 
     # For the subclass ------------------------------------------------------------------------
@@ -141,7 +142,8 @@ class ProcessLink:
         finally:
             os.close(pty.master)
         try:
-            ring = self._keep_fds(slot, reply, reply.fds)
+            check_fds(reply)
+            ring = self._keep_fds(slot, reply, PtyFds(*reply.fds))
         except PtymuxError:
             self._post({"op": "abandon", "slot": slot})
             raise
@@ -154,8 +156,8 @@ class ProcessLink:
         check_fds(reply)
         number = reply.body["result"]["number"]
         self._next_line = max(self._next_line, number + 1)
-        theirs, *ours = reply.fds
-        self._snapshots.hold_line(slot, number, ours[0] if ours else -1)
+        theirs, *ours = reply.fds  # none is ours if the lifeline has ended already
+        self._snapshots.hold_line(slot, number, ours[0] if ours else None)
         return number, socket.socket(fileno=theirs)
 
     def has_line(self, slot: int, number: int) -> bool:
@@ -289,9 +291,8 @@ class ProcessLink:
         else:
             self._on_report(report)
 
-    def _keep_fds(self, slot: int, message: Message, fds: Sequence[int]) -> RingBuffer:
+    def _keep_fds(self, slot: int, message: Message, fds: PtyFds) -> RingBuffer:
         """Keep a PTY's fds that came with a message; return its ring."""
-        check_fds(message)
         try:
             return self._snapshots.hold(slot, fds)
         except PtymuxError:
@@ -324,7 +325,7 @@ class ProcessLink:
 
     async def _recover(self, reason: str) -> None:
         """Start another keeper and hand over; while a PTY lives, try again and again."""
-        if not await has_ended(self._keeper, _DEATH_SECONDS):
+        if not await self._keeper_has_ended(_DEATH_SECONDS):
             self._give_up(f"the keeper closed the link: {reason}")
             return
         attempt = 0
@@ -338,12 +339,15 @@ class ProcessLink:
                 _log.error("no new keeper: %s", error or type(error).__name__)
                 continue
             if self._channel is None or self._channel.is_over:
-                await has_ended(self._keeper, _DEATH_SECONDS)  # the new keeper died at once
+                await self._keeper_has_ended(_DEATH_SECONDS)  # the new keeper died at once
                 continue
             self._linked.set()
             self._on_keeper_replaced()
             return
         self._give_up("the keeper is gone, and no other came up")
+
+    async def _keeper_has_ended(self, seconds: float) -> bool:
+        return self._keeper is None or await has_ended(self._keeper, seconds)
 
     async def _start_and_hand_over(self) -> None:
         sock, pid = self._start_keeper()
@@ -351,7 +355,7 @@ class ProcessLink:
         self._channel = channel = KeeperChannel(
             sock, self._on_message, self._on_link_lost, self._on_output
         )
-        own_pidfd = -1
+        own_pidfd: int | None = None
         try:
             own_pidfd = os.pidfd_open(os.getpid())
             self._hand_over(channel, own_pidfd)
@@ -393,10 +397,10 @@ def check_fds(message: Message) -> None:
         raise OutOfResourcesError("open files", "end some PTYs")
 
 
-def close_all(fds: Iterable[int]) -> None:
-    """Close these fds; a negative number stands for none."""
+def close_all(fds: Iterable[int | None]) -> None:
+    """Close these fds, as far as there are any."""
     for fd in fds:
-        if fd >= 0:
+        if fd is not None:
             os.close(fd)
 
 

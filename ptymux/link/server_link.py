@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -32,14 +31,14 @@ class ServerLink(ProcessLink):
         self._hello: Greeting
         self._expected = 0  # the number of snapshots that the keeper will send
         self._restored: list[RestoredPty] = []
-        self._lock = -1  # fd of the lock of the socket's path
+        self._lock: int | None = None  # fd of the lock of the socket's path
         self._bound = (0, 0)
-        self.event_log = -1  # fd of the event log's memory
+        self._event_log: int | None = None  # fd of the event log's memory
         self.replacements = 0  # how often the server was replaced
         self.on_keeper_replaced: Callable[[Greeting], None] = lambda _greeting: None
         self.on_listener: Callable[[socket.socket], None] | None = None
         self.listener: socket.socket | None = None  # it came before `on_listener` was set
-        self.current_listener: Callable[[], int] = lambda: -1  # the fd to pass to a new keeper
+        self.current_listener: Callable[[], int]  # the fd to pass to a new keeper
         self._channel = KeeperChannel(sock, self._on_message, self._on_link_lost, self._on_output)
 
     async def greeting(self) -> tuple[Greeting, list[RestoredPty]]:
@@ -51,6 +50,12 @@ class ServerLink(ProcessLink):
         await self._greeted
         return self._hello, self._restored
 
+    @property
+    def event_log(self) -> int:
+        """The fd of the event log's memory; it came with the greeting."""
+        assert self._event_log is not None
+        return self._event_log
+
     async def close(self) -> None:
         """Close the link and all that it keeps; it is unusable afterwards."""
         if self._is_closed:
@@ -60,7 +65,7 @@ class ServerLink(ProcessLink):
         await super().close()
         if self.listener is not None:
             self.listener.close()
-        close_all((self._lock, self.event_log))
+        close_all((self._lock, self._event_log))
 
     # Requests --------------------------------------------------------------------------------
 
@@ -89,18 +94,19 @@ class ServerLink(ProcessLink):
         body = message.body
         match body["op"]:
             case "slot":
+                check_fds(message)
                 self._on_snapshot(PtySnapshot.of(message), message)
             case "listener":
                 check_fds(message)
                 listener, lock = message.fds
                 self._bound = (body["bound"][0], body["bound"][1])
-                os.close(self._lock)
+                close_all((self._lock,))
                 self._lock = lock
                 self._use_listener(socket.socket(fileno=listener))
 
     def _use_hello(self, hello: Mapping[str, Any], fds: Sequence[int]) -> None:
-        close_all((self.event_log, self._keeper, self._lock))
-        self.event_log, self._keeper, self._lock = fds
+        close_all((self._event_log, self._keeper, self._lock))
+        self._event_log, self._keeper, self._lock = fds
         self.replacements = hello["replacements"]
         self._bound = (hello["bound"][0], hello["bound"][1])
         self._expected = hello["slots"]
@@ -142,6 +148,7 @@ class ServerLink(ProcessLink):
         return start_keeper(self._path)
 
     def _handover_extras(self) -> tuple[Mapping[str, Any], list[int]]:
+        assert self._lock is not None
         extras = {"replacements": self.replacements, "bound": self._bound}
         return extras, [self.current_listener(), self._lock, self.event_log]
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal as signals
 import time
-from typing import TypeAlias
+from typing import NamedTuple
 
 from ptymux.core.escalation import Outcome, SignalEnvelope, parse_signal
 from ptymux.core.model import CorrelationId, OnFull
@@ -17,7 +17,12 @@ from ptymux.posix.process import FOREGROUND_SIGNALS, group_members, send, sessio
 
 __all__ = ["deliver", "hang_up"]
 
-_Sent: TypeAlias = "list[tuple[int, str | None]]"  # to whom, and why it failed
+
+class _Attempt(NamedTuple):
+    """One process, or for a key's signal one group, that a signal was sent to."""
+
+    pid: int  # 0 if nobody knows which
+    error: str | None = None  # why it could not be delivered
 
 
 async def deliver(
@@ -33,18 +38,18 @@ async def deliver(
     """
     number = parse_signal(signal)
     pid = pty.record.pid
-    sent: _Sent
+    attempts: list[_Attempt]
     if not pty.is_live or pid is None:
-        sent = [(pid or 0, f"the PTY is {pty.state.value}")]
+        attempts = [_Attempt(pid or 0, f"the PTY is {pty.state.value}")]
     else:
         take_back = pty.end.ask(number, cause)  # first: its end may be reported at any moment
         if number in FOREGROUND_SIGNALS and not session:
-            sent = [await _to_foreground(link, pty, number)]
+            attempts = [await _to_foreground(link, pty, number)]
         else:
-            sent = _to_processes(pty, pid, number, session=session)
-        if all(error for _pid, error in sent):
+            attempts = _to_processes(pty, pid, number, session=session)
+        if all(attempt.error for attempt in attempts):
             take_back()
-    envelopes = tuple(_envelope(pty, each, number, error) for each, error in sent)
+    envelopes = tuple(_envelope(pty, number, attempt) for attempt in attempts)
     for envelope in envelopes:
         pty.note(envelope, cause)
     return envelopes
@@ -60,28 +65,28 @@ async def hang_up(link: Link, pty: ManagedPty, cause: CorrelationId, hangup_seco
         await asyncio.wait_for(pty.milestones.gone.wait(), seconds)
 
 
-def _envelope(pty: ManagedPty, pid: int, number: int, error: str | None) -> SignalEnvelope:
-    outcome = Outcome.FAILED if error else Outcome.DELIVERED
-    return SignalEnvelope(pty.pty_id, pid, number, time.time(), outcome, error)
+def _envelope(pty: ManagedPty, number: int, attempt: _Attempt) -> SignalEnvelope:
+    outcome = Outcome.FAILED if attempt.error else Outcome.DELIVERED
+    return SignalEnvelope(pty.pty_id, attempt.pid, number, time.time(), outcome, attempt.error)
 
 
-async def _to_foreground(link: Link, pty: ManagedPty, number: int) -> tuple[int, str | None]:
+async def _to_foreground(link: Link, pty: ManagedPty, number: int) -> _Attempt:
     try:
-        return await link.signal_foreground(pty.slot, number), None
+        return _Attempt(await link.signal_foreground(pty.slot, number))
     except PtymuxError as error:
-        return 0, str(error)
+        return _Attempt(0, str(error))
 
 
-def _to_processes(pty: ManagedPty, leader: int, number: int, *, session: bool) -> _Sent:
+def _to_processes(pty: ManagedPty, leader: int, number: int, *, session: bool) -> list[_Attempt]:
     try:
         members = pty.own(session_members(leader) if session else group_members(leader))
     except PtymuxError as error:
-        return [(leader, str(error))]
-    sent: _Sent = []
+        return [_Attempt(leader, str(error))]
+    attempts = []
     for member in members:
         try:
             send(member, number)
-            sent.append((member.pid, None))
+            attempts.append(_Attempt(member.pid))
         except PtymuxError as error:
-            sent.append((member.pid, str(error)))
-    return sent or [(leader, "no process of it is alive")]
+            attempts.append(_Attempt(member.pid, str(error)))
+    return attempts or [_Attempt(leader, "no process of it is alive")]

@@ -1,14 +1,14 @@
-"""What clients can ask for: one short function per method, from parameters to result.
+"""The methods that clients can call: one short function for each, from parameters to result.
 
-The methods and their parameters are documented in `protocol/PROTOCOL.md`.
+`protocol/PROTOCOL.md` documents the methods and their parameters.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Final
 
 from ptymux import __version__
 from ptymux.core.bus import MissedEvents
@@ -31,44 +31,42 @@ from ptymux.core.model import (
 )
 from ptymux.errors import InvalidStateError, InvalidValueError, PtymuxError
 from ptymux.handover.wire import PassedOptions
+from ptymux.manager.server_manager import ServerManager
 from ptymux.protocol.messages import decode_payload
 from ptymux.protocol.params import Params, payload_size
 from ptymux.server.attach_method import attach
 from ptymux.server.client_connection import ClientConnection
-from ptymux.server.reply import Answer
+from ptymux.server.method_call import Method, MethodCall, MethodReply
 
-if TYPE_CHECKING:
-    from ptymux.server.app import App
-
-__all__ = ["COMMANDS"]
+__all__ = ["METHODS"]
 
 _PAGE_BYTES: Final = 256 * 1024
 _LONGEST_REQUEST: Final = 64  # characters of its id
 
 
-async def spawn(app: App, connection: ClientConnection, params: Params) -> Mapping[str, Any]:
+async def spawn(call: MethodCall) -> Mapping[str, Any]:
     """Start a command; its arguments, environment, directory and stdin came with the request."""
-    payload_size(params)  # one that is refused was not read
-    payload, fds = connection.take_payload(), connection.take_fds()
+    payload_size(call.params)  # a payload that is refused was not read
+    payload, fds = call.connection.take_payload(), call.connection.take_fds()
     try:
-        options = _spawn_options(params, payload, fds)
-        hangs_up = params.flag("hangup")
-        record = await app.manager.spawn_once(_request(params), options, owned=hangs_up)
-        told = app.describe(record.pty_id)
+        options = _spawn_options(call.params, payload, fds)
+        hangs_up = call.params.flag("hangup")
+        record = await call.manager.spawn_once(_request(call.params), options, owned=hangs_up)
+        pty = call.manager.describe(record.pty_id)
         if hangs_up:
-            connection.owned.add(record.pty_id)
-        if params.flag("remove"):
-            # One that ends at once has to be there still when its client attaches.
-            until = connection.task if params.flag("attaches") else None
-            app.manager.remove_when_gone(record.pty_id, until)
-        return {"pty": told}
+            call.connection.owned.add(record.pty_id)
+        if call.params.flag("remove"):
+            # A PTY that ends at once must still be there when its client attaches.
+            until = call.connection.task if call.params.flag("attaches") else None
+            call.manager.remove_when_gone(record.pty_id, until)
+        return {"pty": pty}
     finally:
         for fd in fds:
             os.close(fd)
 
 
 def _request(params: Params) -> CorrelationId | None:
-    """Return the id of a request that its client may make again."""
+    """Return the id of a request that its client may repeat; None if it has none."""
     request = params.optional_text("request", longest=_LONGEST_REQUEST)
     if request is None:
         return None
@@ -109,16 +107,16 @@ def _spawn_options(params: Params, payload: bytes, fds: Sequence[int]) -> Passed
     )
 
 
-async def list_ptys(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
-    """List PTYs, live ones unless all are asked for, a page at a time."""
-    lane, session = params.optional_text("lane"), params.optional_text("session")
-    state, everything = params.optional_text("state"), params.flag("all")
-    after = params.number("after", default=0)
+async def list_ptys(call: MethodCall) -> Mapping[str, Any]:
+    """Return PTYs, the live ones unless all are asked for, a page at a time."""
+    lane, session = call.params.optional_text("lane"), call.params.optional_text("session")
+    state, everything = call.params.optional_text("state"), call.params.flag("all")
+    after = call.params.number("after", default=0)
     chosen: list[dict[str, Any]] = []
     ended = size = 0
     following: int | None = None
-    # A server that took over knows them in another order, and a page begins after a number.
-    for record in sorted(app.manager.list(), key=lambda record: record.number):
+    # A replacement server has them in another order, and the next page begins after a number.
+    for record in sorted(call.manager.list(), key=lambda record: record.number):
         if (lane and record.lane_id != lane) or (session and record.session_id != session):
             continue
         if record.state in ENDED_STATES and not everything and not state:
@@ -126,166 +124,166 @@ async def list_ptys(app: App, _connection: ClientConnection, params: Params) -> 
             continue
         if record.number <= after or following is not None:
             continue
-        told = app.describe(record.pty_id)
-        if state and state not in (record.state, told["shown"]):
+        pty = call.manager.describe(record.pty_id)
+        if state and state not in (record.state, pty["shown"]):
             continue
-        size += 1200 + 12 * sum(map(len, told["command"]))
+        size += 1200 + 12 * sum(map(len, pty["command"]))
         if size > _PAGE_BYTES and chosen:
             following = chosen[-1]["number"]
             continue
-        chosen.append(told)
+        chosen.append(pty)
     return {"ptys": chosen, "ended": ended, "next": following}
 
 
-async def get(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
+async def get(call: MethodCall) -> Mapping[str, Any]:
     """Return one PTY."""
-    return {"pty": app.describe(_reading(app, params).pty_id)}
+    return {"pty": call.manager.describe(_reading(call).pty_id)}
 
 
-async def stats(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
+async def stats(call: MethodCall) -> Mapping[str, Any]:
     """Return one PTY with its history and its signals."""
-    return {"pty": app.describe(_reading(app, params).pty_id, full=True)}
+    return {"pty": call.manager.describe(_reading(call).pty_id, full=True)}
 
 
-async def attach_reader(
-    app: App, connection: ClientConnection, params: Params
-) -> Mapping[str, Any]:
-    """Attach a reader, and a lifeline if input is wanted; frames follow."""
-    return await attach(app, connection, _reading(app, params), params)
+async def attach_reader(call: MethodCall) -> MethodReply:
+    """Attach a reader, with a lifeline if asked for; then the connection carries frames."""
+    return await attach(call, _reading(call))
 
 
-async def send(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
-    """Return a lifeline for input, and where the output stands before it."""
-    record = _named(app, params)
-    lifeline = await app.manager.open_input(record.pty_id)
+async def send(call: MethodCall) -> MethodReply:
+    """Return a lifeline for input, and the offset of the output before it."""
+    record = _named(call)
+    lifeline = await call.manager.open_input(record.pty_id)
     with lifeline:
-        told = app.describe(record.pty_id)
-        canonical = await app.manager.is_canonical(record.pty_id)
-        reply = Answer(pty=told, offset=told["buffer"]["total_written"], canonical=canonical)
-        reply.fd = lifeline.detach()
-    return reply
+        pty = call.manager.describe(record.pty_id)
+        canonical = await call.manager.is_canonical(record.pty_id)
+        offset = pty["buffer"]["total_written"]
+        result = {"pty": pty, "offset": offset, "canonical": canonical}
+        return MethodReply(result, fd=lifeline.detach())
 
 
-async def resize(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
+async def resize(call: MethodCall) -> Mapping[str, Any]:
     """Set a terminal's size."""
-    size = WindowSize(params.number("cols"), params.number("rows"))
-    record = await app.manager.resize(_named(app, params).pty_id, size)
-    return {"pty": app.describe(record.pty_id)}
+    size = WindowSize(call.params.number("cols"), call.params.number("rows"))
+    record = await call.manager.resize(_named(call).pty_id, size)
+    return {"pty": call.manager.describe(record.pty_id)}
 
 
-async def signal(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
-    """Send a signal; an envelope for each delivery."""
-    envelopes = await app.manager.signal(
-        _named(app, params).pty_id, params.text("signal"), session=params.flag("session")
+async def signal(call: MethodCall) -> Mapping[str, Any]:
+    """Send a signal; return an envelope for each delivery."""
+    envelopes = await call.manager.signal(
+        _named(call).pty_id, call.params.text("signal"), session=call.params.flag("session")
     )
     return {"envelopes": [envelope.as_json() for envelope in envelopes]}
 
 
-async def kill(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
-    """End PTYs; the reply comes when they are gone and their names free."""
-    grace = params.optional_real("grace")
-    records = _several(app, params, live_only=True)
-    describers = [app.manager.describer(record.pty_id) for record in records]
-    terminations = (app.manager.terminate(r.pty_id, grace_seconds=grace) for r in records)
+async def kill(call: MethodCall) -> Mapping[str, Any]:
+    """End PTYs; return once they are gone and their names are free."""
+    grace = call.params.optional_real("grace")
+    records = _several(call, live_only=True)
+    describers = [call.manager.describer(record.pty_id) for record in records]
+    terminations = (call.manager.terminate(r.pty_id, grace_seconds=grace) for r in records)
     for outcome in await asyncio.gather(*terminations, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
-    return {"ptys": [publish() for publish in describers]}
+    return {"ptys": [describe() for describe in describers]}
 
 
-async def remove(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
-    """Forget ended PTYs; with one that lives among them, nothing is done."""
-    records = _several(app, params, live_only=False)
-    if params.flag("all"):
-        records = [r for r in records if app.manager.is_gone(r.pty_id)]
+async def remove(call: MethodCall) -> Mapping[str, Any]:
+    """Remove ended PTYs; none of them if one of them lives."""
+    records = _several(call, live_only=False)
+    if call.params.flag("all"):
+        records = [r for r in records if call.manager.is_gone(r.pty_id)]
     for record in records:
-        if not app.manager.is_gone(record.pty_id):
+        if not call.manager.is_gone(record.pty_id):
             raise InvalidStateError(record.pty_id, record.state, "end it first, with `ptymux kill`")
     for record in records:
-        app.manager.remove(record.pty_id)
+        call.manager.remove(record.pty_id)
     return {"removed": [record.pty_id for record in records]}
 
 
-async def rename(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
+async def rename(call: MethodCall) -> Mapping[str, Any]:
     """Give a live PTY another name."""
-    record = app.manager.rename(_named(app, params).pty_id, params.text("name"))
-    return {"pty": app.describe(record.pty_id)}
+    record = call.manager.rename(_named(call).pty_id, call.params.text("name"))
+    return {"pty": call.manager.describe(record.pty_id)}
 
 
-async def set_(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
+async def set_(call: MethodCall) -> Mapping[str, Any]:
     """Change what happens when a ring is full."""
-    on_full = OnFull(params.choice("on_full", [choice.value for choice in OnFull]))
-    return {"offset": app.manager.set_on_full(_named(app, params).pty_id, on_full)}
+    on_full = OnFull(call.params.choice("on_full", [choice.value for choice in OnFull]))
+    return {"offset": call.manager.set_on_full(_named(call).pty_id, on_full)}
 
 
-async def clear(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
-    """Throw a PTY's retained output away."""
-    record = _named(app, params)
-    app.manager.clear(record.pty_id)
-    return {"pty": app.describe(record.pty_id)}
+async def clear(call: MethodCall) -> Mapping[str, Any]:
+    """Discard a PTY's retained output."""
+    record = _named(call)
+    call.manager.clear(record.pty_id)
+    return {"pty": call.manager.describe(record.pty_id)}
 
 
-async def wait(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
-    """Return when a PTY has exited, is gone, or is in a state."""
-    record = _reading(app, params)
-    publish = app.manager.describer(record.pty_id)
-    until = params.choice("until", ["exit", "gone", "state"], default="exit")
+async def wait(call: MethodCall) -> Mapping[str, Any]:
+    """Return once a PTY has exited, is gone, or is in a state."""
+    record = _reading(call)
+    describe = call.manager.describer(record.pty_id)
+    until = call.params.choice("until", ["exit", "gone", "state"], default="exit")
     if until == "exit":
-        await app.manager.wait_exited(record.pty_id)
+        await call.manager.wait_exited(record.pty_id)
     elif until == "gone":
-        await app.manager.wait_gone(record.pty_id)
+        await call.manager.wait_gone(record.pty_id)
     else:
-        await _wait_state(app, record, params.text("state"), publish)
-    return {"pty": publish()}
+        await _wait_state(call, record, call.params.text("state"), describe)
+    return {"pty": describe()}
 
 
 async def _wait_state(
-    app: App, record: PtyRecord, wanted: str, publish: Callable[[], dict[str, Any]]
+    call: MethodCall, record: PtyRecord, wanted: str, describe: Callable[[], dict[str, Any]]
 ) -> None:
     def is_there() -> bool:
-        now = publish()
+        now = describe()
         return wanted in (now["state"], now["shown"])
 
-    with app.manager.subscribe(pty_id=record.pty_id) as stream:
-        told = aiter(stream)
+    with call.manager.subscribe(pty_id=record.pty_id) as stream:
+        events = aiter(stream)
         while not is_there():
-            if app.manager.is_gone(record.pty_id):
-                raise InvalidStateError(record.pty_id, publish()["state"], f"it never was {wanted}")
-            await anext(told)
+            if call.manager.is_gone(record.pty_id):
+                state = describe()["state"]
+                raise InvalidStateError(record.pty_id, state, f"it never was {wanted}")
+            await anext(events)
 
 
-async def events(app: App, connection: ClientConnection, params: Params) -> Mapping[str, Any]:
-    """Send the events since a seq, then, if asked for, those to come."""
-    since = params.optional_number("since", 0, 1 << 62)
-    topics = [Topic(t) for t in params.choices("topics", [topic.value for topic in Topic])] or None
-    pty = params.optional_text("pty")
-    pty_id = None if pty is None else app.manager.find(pty, prefixes=True).pty_id
-    follow = params.flag("follow")
-    stream = app.manager.subscribe(topics, pty_id=pty_id)
-    now = app.manager.last_seq
-    missed, _oldest = app.manager.events_since(now if since is None else since, 1)
+async def events(call: MethodCall) -> MethodReply:
+    """Send the events after a seq; with `follow` those to come as well."""
+    since = call.params.optional_number("since", 0, 1 << 62)
+    chosen = call.params.choices("topics", [topic.value for topic in Topic])
+    topics = [Topic(name) for name in chosen] or None
+    pty = call.params.optional_text("pty")
+    pty_id = None if pty is None else call.manager.find(pty, prefixes=True).pty_id
+    follow = call.params.flag("follow")
+    stream = call.manager.subscribe(topics, pty_id=pty_id)
+    now = call.manager.last_seq
+    missed, _oldest = call.manager.events_since(now if since is None else since, 1)
 
-    async def publish() -> None:
+    async def send_all() -> None:
         with stream:
-            async for event in _past(app, now if since is None else since + missed, now):
+            async for event in _past(call.manager, now if since is None else since + missed, now):
                 if isinstance(event, MissedEvents) or stream.wants(event):
-                    await _notify(connection, event)
+                    await _notify(call.connection, event)
             if follow:
                 async for event_or_gap in stream:
-                    await _notify(connection, event_or_gap)
-        await connection.notify("end", {})
+                    await _notify(call.connection, event_or_gap)
+        await call.connection.notify("end", {})
 
-    reply = Answer(missed=missed, epoch=app.manager.epoch, last_seq=now)
-    reply.then = publish
-    reply.undo = stream.close
-    return reply
+    result = {"missed": missed, "epoch": call.manager.epoch, "last_seq": now}
+    return MethodReply(result, upgrade=send_all, undo=stream.close)
 
 
-async def _past(app: App, seq: int, until: int) -> AsyncIterator[EventEnvelope | MissedEvents]:
-    """Give the events after `seq` up to `until`, some at a time: who takes them may be slow."""
+async def _past(
+    manager: ServerManager, seq: int, until: int
+) -> AsyncIterator[EventEnvelope | MissedEvents]:
+    """Yield the kept events after `seq` up to `until`, read in pages: the client may be slow."""
     while seq < until:
-        missed, page = app.manager.events_since(seq, Limits.EVENT_PAGE)
-        if missed:  # they went while the client took its time
+        missed, page = manager.events_since(seq, Limits.EVENT_PAGE)
+        if missed:  # the log dropped them while the client read
             yield MissedEvents(min(missed, until - seq))
         for event in page:
             if event.seq is not None and event.seq <= until:
@@ -300,32 +298,30 @@ async def _notify(connection: ClientConnection, event: EventEnvelope | MissedEve
         await connection.notify("event", event.as_json())
 
 
-async def status(app: App, _connection: ClientConnection, _params: Params) -> Mapping[str, Any]:
-    """Return what the server knows of itself."""
-    return app.status()
+async def status(call: MethodCall) -> Mapping[str, Any]:
+    """Return the numbers of the server itself."""
+    return call.server.status()
 
 
-async def shutdown(app: App, _connection: ClientConnection, params: Params) -> Mapping[str, Any]:
-    """End the server and its keeper, with all PTYs if `force` says so."""
-    live, force = app.manager.live_count, params.flag("force")
+async def shutdown(call: MethodCall) -> Mapping[str, Any]:
+    """End the server and its keeper; with `force` all live PTYs, too."""
+    live, force = call.manager.live_count, call.params.flag("force")
     if live and not force:
         raise PtymuxError(
             f"{live} PTY{' is' if live == 1 else 's are'} live; --force ends all of them"
         )
-    app.stop_soon()
+    call.server.stop_soon()
     return {"live": live}
 
 
-async def restart(app: App, _connection: ClientConnection, _params: Params) -> Mapping[str, Any]:
-    """Put another keeper, then another server in the place of these; the PTYs stay."""
-    await app.replace_keeper()
-    app.leave_soon()
+async def restart(call: MethodCall) -> Mapping[str, Any]:
+    """Replace the keeper, then the server; the PTYs stay."""
+    await call.server.replace_keeper()
+    call.server.leave_soon()
     return {"server_pid": os.getpid(), "server": __version__}
 
 
-COMMANDS: Final[
-    Mapping[str, Callable[[App, ClientConnection, Params], Awaitable[Mapping[str, Any]]]]
-] = {
+METHODS: Final[Mapping[str, Method]] = {
     "spawn": spawn,
     "list": list_ptys,
     "get": get,
@@ -347,21 +343,21 @@ COMMANDS: Final[
 }
 
 
-def _named(app: App, params: Params) -> PtyRecord:
-    return app.manager.find(params.text("pty"))
+def _named(call: MethodCall) -> PtyRecord:
+    return call.manager.find(call.params.text("pty"))
 
 
-def _reading(app: App, params: Params) -> PtyRecord:
-    return app.manager.find(params.text("pty"), prefixes=True)
+def _reading(call: MethodCall) -> PtyRecord:
+    return call.manager.find(call.params.text("pty"), prefixes=True)
 
 
-def _several(app: App, params: Params, *, live_only: bool) -> list[PtyRecord]:
+def _several(call: MethodCall, *, live_only: bool) -> list[PtyRecord]:
     """Return the PTYs that are named, or those of a lane, or all."""
-    names, lane = params.texts_list("ptys"), params.optional_text("lane")
+    names, lane = call.params.texts_list("ptys"), call.params.optional_text("lane")
     if names:
         past = not live_only
-        return list(dict.fromkeys(app.manager.find(name, past_names=past) for name in names))
-    if not (lane or params.flag("all")):
+        return list(dict.fromkeys(call.manager.find(name, past_names=past) for name in names))
+    if not (lane or call.params.flag("all")):
         raise InvalidValueError("ptys", [], "at least one, or a lane, or all")
-    found = app.manager.get_by_lane(LaneId(lane)) if lane else app.manager.list()
-    return [r for r in found if not live_only or not app.manager.is_gone(r.pty_id)]
+    found = call.manager.get_by_lane(LaneId(lane)) if lane else call.manager.list()
+    return [r for r in found if not live_only or not call.manager.is_gone(r.pty_id)]

@@ -63,7 +63,7 @@ def run_chaos(plan: ChaosPlan, on_progress: OnChaosProgress) -> ChaosMeasured:
 class _ChaosReader:
     """Reads one PTY, in a thread of its own, and checks what it gets."""
 
-    def __init__(self, plan: ReaderPlan, total: int, path: str, pty_id: str) -> None:
+    def __init__(self, plan: ReaderPlan, total: int, pause_at: int, path: str, pty_id: str) -> None:
         self.plan = plan
         self.pty_id = pty_id
         self.check = ContentCheck(ChildKind.COUNTER, 0)
@@ -73,6 +73,7 @@ class _ChaosReader:
         self.failure: str | None = None
         self._total = total
         self._missed = 0  # just before the next part
+        self.pause_at = pause_at  # it reads no further before the next kill
         self._asked = self._started = time.monotonic()
         self._is_stopping = False
         request = AttachRequest(
@@ -97,15 +98,20 @@ class _ChaosReader:
             self._thread.join()
         self._attachment.close(detach=False)
 
-    def note_kill(self) -> None:
-        """Count a kill, if it hit this reader before it had all."""
+    def note_kill(self, pause_at: int) -> None:
+        """Count a kill, if it hit this reader before it had all; the next one is due by then."""
         self.kills += self.check.end < self._total
+        self.pause_at = pause_at
 
     def _run(self) -> None:
         try:
             self._take(self._attachment.pending())
             while not (self._attachment.is_over or self._is_stopping):
-                self._read_on()
+                if self.check.end < self.pause_at:
+                    self._read_on()
+                else:
+                    time.sleep(_LOOK_SECONDS)
+                    self._asked = time.monotonic()  # this is nobody's silence
         except PtymuxError as error:
             self.failure = str(error)
         self.seconds = time.monotonic() - self._started
@@ -183,7 +189,8 @@ class _ChaosRun:
         )
         with ServerReconnect(self._path).wait() as connection:
             spawned = connection.spawn(options, hangup=True)
-            return _ChaosReader(plan, total, self._path, spawned["pty"]["pty_id"])
+            pause_at = self._plan.pause_offset(0)
+            return _ChaosReader(plan, total, pause_at, self._path, spawned["pty"]["pty_id"])
 
     def _kill_until_done(self, deadline: float) -> bool:
         """Kill whenever it is due; return whether the readers came to their end in time."""
@@ -202,7 +209,7 @@ class _ChaosRun:
                 kill_server(self._path)
                 self._kills += 1
                 for reader in self._readers:
-                    reader.note_kill()
+                    reader.note_kill(self._plan.pause_offset(self._kills))
                 next_progress = now
             if now >= next_progress:
                 next_progress = now + _PROGRESS_SECONDS

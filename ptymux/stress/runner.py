@@ -205,7 +205,8 @@ class _Run:
                 await self._consume_slowly(reader)
             case Conduct.FAST:
                 while await reader.wait():
-                    self._take_part(reader, Limits.CHUNK)
+                    if not self._take_unless_kept(reader, Limits.CHUNK):
+                        await asyncio.sleep(_TICK_SECONDS / 2)
             case Conduct.BLOCK:
                 await self._consume_in_bouts(reader)
         self._consumed_seconds = self._elapsed()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -1519,24 +1518,3 @@ TestAnyLife = pytest.mark.requirement(
     "STATS", "LAW-PTY", "LAW-READER", "BACKPRESSURE", "OVERFLOW", "BLOCK"
 )(AnyLife.TestCase)
 TestAnyLife.settings = settings(max_examples=150, stateful_step_count=40)
-
-
-# Speed -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.requirement("NFR-004")
-def test_handing_and_advancing_take_less_than_a_millisecond() -> None:
-    out, _ = attached(capacity=4 * MIB)
-    readers = [out.attach(CONSUMER, 0)[0] for _ in range(8)]
-    chunk = bytes(4095)
-    taken = []
-
-    for step in range(400):
-        out.ring.write(chunk)
-        started = time.perf_counter()
-        out.advance(step / 100)
-        for reader in readers:
-            read(out, reader, now=step / 100)
-        taken.append((time.perf_counter() - started) / 9)
-
-    assert sorted(taken)[380] < 0.001

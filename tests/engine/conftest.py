@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
+import select
 import signal
 import socket
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -17,11 +20,19 @@ import pytest
 from ptymux.core.model import SpawnOptions
 from ptymux.core.ring import Cursor, RingBuffer
 from ptymux.core.windows import Windows
+from ptymux.engine import engine as engine_module
+from ptymux.engine import terminal as terminal_module
 from ptymux.engine.engine import Engine
 from ptymux.engine.reports import Closed, Exited, Report
 from ptymux.errors import SignalError
 from ptymux.posix.process import ExitStatus, send, session_members
-from tests.timing import Wait
+from tests.gate import gate
+from tests.timing import Wait, wait_until
+
+__all__ = ["Clock", "Driver", "driver", "gate", "seeded", "windows"]
+
+LONG = 3600.0  # seconds of a window that is not to pass during a test
+_SOON_SECONDS = 10.0
 
 R = TypeVar("R", bound=Report)
 
@@ -33,17 +44,30 @@ def seeded() -> random.Random:
     return random.Random(seed)
 
 
+class Clock:
+    """The time as an engine sees it: the real one, and what the test has skipped."""
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._skipped
+
+    def skip(self, seconds: float) -> None:
+        self._skipped += seconds
+
+
 class Driver:
     """Turns an engine and keeps all it reported."""
 
     def __init__(self, windows: Windows) -> None:
+        self.clock = Clock()
         self.windows = windows
         self.engine = Engine(windows)
         self.reports: list[Report] = []
         self.pids: dict[int, int] = {}
         self.rings: dict[int, RingBuffer] = {}
         self.sockets: list[socket.socket] = []
-        self.turns = 0  # that had something to do
 
     def spawn(self, *argv: str, env: Mapping[str, str] | None = None, **options: Any) -> int:
         """Start `argv` with SpawnOptions as keywords; return its slot."""
@@ -58,10 +82,8 @@ class Driver:
 
     def turn(self, timeout: float = 0.02) -> None:
         if (deadline := self.engine.deadline) is not None:
-            timeout = max(0.0, min(timeout, deadline - time.monotonic()))
-        before = time.monotonic()
+            timeout = max(0.0, min(timeout, deadline - self.clock.monotonic()))
         self.reports += self.engine.run_once(timeout)
-        self.turns += time.monotonic() - before < timeout
 
     def until(self, condition: Callable[[], object]) -> None:
         for _ in self.turns_until(condition):
@@ -74,10 +96,37 @@ class Driver:
             self.turn()
             yield
 
-    def for_seconds(self, seconds: float) -> None:
-        """Turn for so long: to see that nothing happens."""
-        end = time.monotonic() + seconds
-        self.until(lambda: time.monotonic() >= end)
+    def is_idle(self) -> bool:
+        """Whether the engine has nothing to do unless something happens, and nothing is due.
+
+        An engine that an event calls again and again for nothing is never idle.
+        """
+        poll = select.poll()
+        poll.register(self.engine.fileno(), select.POLLIN)
+        due = self.engine.deadline
+        is_due = due is not None and due < self.clock.monotonic() + _SOON_SECONDS
+        return not is_due and not poll.poll(0)
+
+    def until_idle(self) -> None:
+        """Turn until all that happened so far has had its effect."""
+        self.until(self.is_idle)
+
+    def skip(self, seconds: float) -> None:
+        """Have time pass for the engine, and let it do what is due then."""
+        self.clock.skip(seconds)
+        self.turn(0)
+
+    def wait_unread(self, slot: int, size: int) -> None:
+        """Return once so much output waits to be read; the engine does nothing meanwhile."""
+        master = self.engine.pty_fds(slot).master
+        assert master is not None
+        held = bytearray(4)
+
+        def is_there() -> bool:
+            fcntl.ioctl(master, termios.FIONREAD, held)
+            return int.from_bytes(held, sys.byteorder) >= size
+
+        wait_until(is_there, f"{size} bytes of unread output")
 
     def of(self, kind: type[R], slot: int) -> list[R]:
         return [each for each in self.reports if isinstance(each, kind) and each.slot == slot]
@@ -138,12 +187,18 @@ class Driver:
 
 @pytest.fixture
 def windows() -> Windows:
-    """The time windows of the engine; a module or a test that has others overrides this."""
-    return Windows()
+    """The time windows of the engine: those by which a PTY ends or is counted do not pass.
+
+    A test for which one has to pass lets `driver.skip` pass it; a module or a test that needs
+    others overrides this.
+    """
+    return Windows(tail_silence=LONG, tail=LONG, paused_end=LONG, count_paused=LONG)
 
 
 @pytest.fixture
-def driver(windows: Windows) -> Iterator[Driver]:
+def driver(windows: Windows, monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
     driver = Driver(windows)
+    for module in (engine_module, terminal_module):
+        monkeypatch.setattr(module, "time", driver.clock)
     yield driver
     driver.end()

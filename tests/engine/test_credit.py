@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import time
-
 import pytest
 
 from ptymux.core.model import OnFull
 from ptymux.core.ring import NO_LIMIT, Cursor
 from ptymux.core.windows import Windows
 from ptymux.engine.reports import Closed, Exited
-from tests.engine.conftest import Driver, seeded
+from tests.engine.conftest import LONG, Driver, seeded
 
 
 def _spawn(driver: Driver, *argv: str, buffer_size: int = 4096) -> int:
@@ -19,7 +16,7 @@ def _spawn(driver: Driver, *argv: str, buffer_size: int = 4096) -> int:
 
 
 def _until_ended_while_held(driver: Driver, slot: int) -> None:
-    driver.until(lambda: not os.path.exists(f"/proc/{driver.pids[slot]}"))
+    driver.until(lambda: driver.engine.is_exiting(slot))
 
 
 def _numbers(count: int) -> bytes:
@@ -57,14 +54,15 @@ def test_new_pty_in_block_mode_is_held_at_its_capacity(driver: Driver) -> None:
     ring = driver.rings[slot]
 
     driver.until(lambda: ring.total == 5000)
-    driver.for_seconds(0.1)
+    driver.wait_unread(slot, 1)
+    driver.until_idle()
 
     assert ring.total == 5000
     assert driver.output(slot) == _numbers(100_000)[:5000]
 
 
 @pytest.mark.requirement("BLOCK")
-@pytest.mark.parametrize("windows", [Windows(count_paused=0.05)])
+@pytest.mark.parametrize("windows", [Windows(count_paused=100)])
 def test_held_time_is_counted_while_it_lasts_and_while_there_is_something_to_read(
     driver: Driver,
 ) -> None:
@@ -72,22 +70,25 @@ def test_held_time_is_counted_while_it_lasts_and_while_there_is_something_to_rea
     ring = driver.rings[slot]
     ring.limit = 10
     driver.until(lambda: ring.total == 10)
-    driver.for_seconds(0.1)
+    driver.skip(1000)
     assert ring.held_ms == 0  # at its limit, with nothing to read
 
     _number, sock = driver.lifeline(slot)
+    began = driver.clock.monotonic()
     sock.send(b"\n")
-    began = time.monotonic()
-    driver.for_seconds(0.3)
+    driver.until(lambda: driver.engine.deadline)  # of the first count
+    driver.skip(150)
     while_held = ring.held_ms
+    driver.skip(1)
     ring.limit = NO_LIMIT
     driver.engine.credit_raised(slot)
     driver.until(lambda: ring.total == 14)
-    at_most = 1000 * (time.monotonic() - began)
+    at_most = 1000 * (driver.clock.monotonic() - began) + 1
 
-    assert 100 < while_held <= ring.held_ms <= at_most + 2
-    driver.for_seconds(0.1)
-    assert ring.held_ms <= at_most + 2
+    assert 150_000 <= while_held <= ring.held_ms - 999
+    assert ring.held_ms <= at_most
+    driver.skip(1000)
+    assert ring.held_ms <= at_most
 
 
 @pytest.mark.requirement("BLOCK", "FR-012")
@@ -109,25 +110,27 @@ def test_ended_pty_waits_for_its_consumer_and_is_complete(driver: Driver) -> Non
 
 
 @pytest.mark.requirement("BLOCK", "FR-012")
-@pytest.mark.parametrize("windows", [Windows(paused_end=0.4)])
+@pytest.mark.parametrize("windows", [Windows(paused_end=200, count_paused=LONG)])
 def test_ended_pty_is_held_for_a_time_then_the_ring_takes_all(driver: Driver) -> None:
     slot = _spawn(driver, "seq", "1", "1000", buffer_size=100)
     ring = driver.rings[slot]
 
     _until_ended_while_held(driver, slot)
-    began = time.monotonic()
+    driver.skip(100)
     assert ring.total == 100
     assert not driver.of(Exited, slot)
+    driver.skip(100)
     driver.until_closed(slot)
 
-    assert 0.1 < time.monotonic() - began < 4
     assert ring.total == 3893
     assert driver.output(slot) == _numbers(1000)[-100:]
     assert driver.status(slot).exit_code == 0
 
 
 @pytest.mark.requirement("BLOCK", "FR-012")
-@pytest.mark.parametrize("windows", [Windows(tail=0.3)])
+@pytest.mark.parametrize(
+    "windows", [Windows(tail=200, tail_silence=LONG, paused_end=LONG, count_paused=LONG)]
+)
 def test_slow_consumer_gets_the_whole_tail_of_what_the_child_left_running(driver: Driver) -> None:
     slot = _spawn(driver, "sh", "-c", "trap '' HUP; seq 1 1500 & exit 0", buffer_size=100)
     ring = driver.rings[slot]
@@ -140,7 +143,10 @@ def test_slow_consumer_gets_the_whole_tail_of_what_the_child_left_running(driver
         driver.engine.credit_raised(slot)
 
     driver.until(lambda: ring.total == 100)
-    driver.for_seconds(0.5)  # longer than a tail may last for who reads at once
+    _until_ended_while_held(driver, slot)
+    driver.wait_unread(slot, 1)
+    driver.until_idle()
+    driver.skip(500)  # longer than a tail may last for a consumer that reads at once
     for _ in driver.turns_until(lambda: driver.of(Closed, slot)):
         consume()
 

@@ -7,7 +7,6 @@ import select
 import signal
 import time
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -17,22 +16,19 @@ from ptymux.core.windows import Windows
 from ptymux.engine.session_end import end_newborn, end_sessions, perform
 from ptymux.posix.process import ProcessId, SessionMember, session_members, start_time
 from ptymux.posix.spawn import open_pty, spawn
-from tests.engine.conftest import Driver
+from tests.engine.conftest import LONG, Driver
+from tests.timing import deadline_seconds, wait_until
 
-_WINDOWS: Final = Windows()
 
-
-def _end(driver: Driver, *slots: int, windows: Windows = _WINDOWS) -> float:
-    """End the sessions of these PTYs; return how long that took."""
+def _end(driver: Driver, windows: Windows, *slots: int) -> None:
+    """End the sessions of these PTYs."""
 
     def close_terminals() -> None:
         for slot in slots:
             driver.engine.close_pty(slot)
 
     leaders = {driver.pids[slot]: start_time(driver.pids[slot]) for slot in slots}
-    began = time.monotonic()
     end_sessions(leaders, close_terminals, windows)
-    return time.monotonic() - began
 
 
 def _steps(plan: Escalation[ProcessId], *alive: SessionMember) -> tuple[float | None, list[str]]:
@@ -47,7 +43,7 @@ def _steps(plan: Escalation[ProcessId], *alive: SessionMember) -> tuple[float | 
 
 @pytest.mark.requirement("FR-007")
 def test_a_step_delivers_in_the_order_given_and_says_when_the_next_one_is_due() -> None:
-    plan: Escalation[ProcessId] = Escalation(time.monotonic(), 5.0)
+    plan: Escalation[ProcessId] = Escalation(time.monotonic(), LONG)
     leader = SessionMember(7, 1, 7, True, "S")
     job = SessionMember(5, 1, 5, False, "S")
 
@@ -60,7 +56,7 @@ def test_a_step_delivers_in_the_order_given_and_says_when_the_next_one_is_due() 
 
 @pytest.mark.requirement("FR-007")
 def test_another_process_with_the_same_pid_gets_signals_of_its_own() -> None:
-    plan: Escalation[ProcessId] = Escalation(time.monotonic(), 5.0)
+    plan: Escalation[ProcessId] = Escalation(time.monotonic(), LONG)
     _steps(plan, SessionMember(7, 1, 7, False, "S"))
 
     assert _steps(plan, SessionMember(7, 1, 7, False, "S"))[1] == []
@@ -69,7 +65,7 @@ def test_another_process_with_the_same_pid_gets_signals_of_its_own() -> None:
 
 @pytest.mark.requirement("FR-007")
 def test_there_is_no_next_step_once_nothing_is_alive() -> None:
-    plan: Escalation[ProcessId] = Escalation(time.monotonic(), 5.0)
+    plan: Escalation[ProcessId] = Escalation(time.monotonic(), LONG)
 
     assert _steps(plan) == (None, [])
     assert plan.is_over
@@ -82,22 +78,22 @@ def test_hang_up_is_enough_for_most_also_for_what_is_stopped(driver: Driver) -> 
     for slot in (obeying, stopped):
         driver.until_output(slot, b"ready")
 
-    seconds = _end(driver, obeying, stopped)
+    _end(driver, Windows(hangup=deadline_seconds()), obeying, stopped)
 
-    assert seconds < _WINDOWS.grace
     assert driver.status(obeying).signal == driver.status(stopped).signal == signal.SIGHUP
 
 
 @pytest.mark.requirement("FR-007")
 def test_what_ignores_all_is_killed_after_the_grace_with_its_jobs(driver: Driver) -> None:
-    windows = Windows(grace=0.3)
+    windows = Windows(hangup=0.05, grace=0.1)
     slot = driver.shell("trap '' HUP TERM; sleep 60 & echo ready; while :; do sleep 1; done")
     driver.until_output(slot, b"ready")
 
-    seconds = _end(driver, slot, windows=windows)
+    began = time.monotonic()
+    _end(driver, windows, slot)
 
-    assert seconds > windows.hangup + windows.grace
-    assert not session_members(driver.pids[slot])
+    assert time.monotonic() - began >= windows.hangup + windows.grace
+    wait_until(lambda: not session_members(driver.pids[slot]))
     assert driver.status(slot).signal == signal.SIGKILL
 
 
@@ -110,7 +106,7 @@ def test_term_comes_before_kill(driver: Driver, tmp_path: Path) -> None:
     )
     driver.until_output(slot, b"ready")
 
-    _end(driver, slot)
+    _end(driver, Windows(hangup=0.05, grace=deadline_seconds()), slot)
 
     assert proof.read_text() == "bye\n"
 
@@ -120,7 +116,7 @@ def test_session_with_the_id_of_an_ended_child_is_left_alone(driver: Driver) -> 
     slot = driver.spawn("/bin/cat")
     pid = driver.pids[slot]
 
-    end_sessions({pid: (start_time(pid) or 0) - 1}, lambda: None, _WINDOWS)
+    end_sessions({pid: (start_time(pid) or 0) - 1}, lambda: None, Windows())
 
     assert session_members(pid)
 
@@ -128,7 +124,7 @@ def test_session_with_the_id_of_an_ended_child_is_left_alone(driver: Driver) -> 
 def test_without_sessions_only_the_terminals_are_closed() -> None:
     closed = []
 
-    end_sessions({}, lambda: closed.append(True), _WINDOWS)
+    end_sessions({}, lambda: closed.append(True), Windows())
 
     assert closed == [True]
 
@@ -139,13 +135,15 @@ def test_newborn_is_killed_with_its_jobs_whatever_it_ignores() -> None:
     script = "trap '' HUP TERM; sleep 60 & echo ready; while :; do sleep 1; done"
     child = spawn(SpawnOptions(argv=("/bin/sh", "-c", script)), {"PATH": os.environ["PATH"]}, pty)
     try:
-        select.select([pty.master], [], [], 10)
-        assert b"ready" in os.read(pty.master, 100)
+        said = b""
+        while b"ready" not in said:
+            assert select.select([pty.master], [], [], deadline_seconds())[0]
+            said += os.read(pty.master, 100)
 
         end_newborn(pty.master)
 
         assert os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED).si_status == signal.SIGKILL  # type: ignore[union-attr]
-        assert not session_members(child.pid)
+        wait_until(lambda: not session_members(child.pid))
         with pytest.raises(OSError, match="Input/output"):
             os.open(pty.slave_name, os.O_RDWR | os.O_NOCTTY)  # none of its kind can come
     finally:

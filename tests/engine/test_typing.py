@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
+from ptymux.core.windows import Windows
 from ptymux.engine.reports import Output
 from ptymux.engine.terminal import Terminal
-from tests.engine.conftest import Driver
+from tests.engine.conftest import LONG, Driver
 
 _FLOOD = "while :; do echo 0123456789012345678901234567890123456789; done"
+
+
+@pytest.fixture
+def windows() -> Windows:
+    """Windows in which somebody types until `driver.skip` lets time pass."""
+    return Windows(typing=LONG)
 
 
 def test_what_is_typed_into_has_the_turn_before_a_flood_and_is_reported_in_it(
@@ -45,6 +54,8 @@ def test_who_types_into_a_flood_leaves_the_others_their_turns(driver: Driver) ->
     typed, other = driver.shell(_FLOOD), driver.shell(_FLOOD)
     driver.until(lambda: driver.rings[typed].total and driver.rings[other].total)
     _number, line = driver.lifeline(typed)
+    line.send(b"#")
+    driver.until(lambda: driver.engine.typing_until)
     before = driver.rings[other].total, driver.rings[typed].total
 
     for _ in driver.turns_until(
@@ -53,7 +64,8 @@ def test_who_types_into_a_flood_leaves_the_others_their_turns(driver: Driver) ->
             and driver.rings[typed].total >= before[1] + 1
         )
     ):
-        line.send(b"#")
+        with suppress(BlockingIOError):
+            line.send(b"#")
 
     assert driver.engine.typing_until > 0
 
@@ -66,6 +78,7 @@ def test_turns_are_long_again_when_nobody_has_typed_for_a_while(driver: Driver) 
     driver.until_output(typed, b"#")
     assert driver.engine.typing_until
 
+    driver.clock.skip(LONG)
     driver.until(lambda: not driver.engine.typing_until)
 
     total = driver.rings[flood].total

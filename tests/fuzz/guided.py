@@ -50,8 +50,17 @@ class Found:
         )
 
 
-def fuzz(target: Target, seconds: float, seed: int | None = None, most_findings: int = 20) -> Found:
-    """Feed a hypothesis test with bytes for so long; what fails is a finding, once per place."""
+def fuzz(
+    target: Target,
+    seconds: float,
+    seed: int | None = None,
+    most_findings: int = 20,
+    is_enough: Callable[[Found], bool] = lambda _found: False,
+) -> Found:
+    """Feed a hypothesis test with bytes for so long; what fails is a finding, once per place.
+
+    `is_enough` is asked after each feeding, and ends it early.
+    """
     found = Found(random.SystemRandom().randrange(1 << 32) if seed is None else seed)
     chance = random.Random(found.seed)
     feed: Feed = target.hypothesis.fuzz_one_input  # type: ignore[attr-defined]
@@ -64,6 +73,8 @@ def fuzz(target: Target, seconds: float, seed: int | None = None, most_findings:
             found.kept.append(used)
         found.executions += 1
         found.seconds = time.monotonic() - began
+        if is_enough(found):
+            break
     return found
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import struct
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from hypothesis import HealthCheck, given, settings
@@ -37,6 +38,7 @@ from ptymux.protocol.framing import LARGEST_FRAME, FrameDecoder
 from ptymux.protocol.lines import LineDecoder
 from ptymux.protocol.messages import decode_answer, decode_payload, decode_request
 from ptymux.protocol.params import Params, agree
+from tests.timing import deadline_seconds
 
 __all__ = ["TARGETS", "Target"]
 
@@ -44,7 +46,6 @@ Target = Callable[[], None]
 
 # What is nested deeper has tests of its own: hypothesis may not be interrupted by a RecursionError.
 DEEPEST: Final = 60
-SLOWEST_SECONDS: Final = 5.0  # for one example, however busy the machine: more is a loop
 
 JUNK = st.binary(max_size=300)
 CUTS = st.lists(st.integers(1, 60), max_size=8)
@@ -78,11 +79,20 @@ def pieces(data: bytes, cuts: list[int]) -> Iterator[bytes]:
     yield data[at:]
 
 
+def _never_ends(_signum: int, _frame: FrameType | None) -> None:
+    raise AssertionError("it computes without end")
+
+
 @contextmanager
-def quick() -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < SLOWEST_SECONDS
+def ending() -> Iterator[None]:
+    """Fail when a loop in the block does not end; only the time that it computes counts."""
+    before = signal.signal(signal.SIGVTALRM, _never_ends)
+    signal.setitimer(signal.ITIMER_VIRTUAL, deadline_seconds())
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 # Framing ----------------------------------------------------------------------------------------
@@ -305,7 +315,7 @@ def event_log(
             at = HEADER_SIZE + place % capacity
             memory[at : at + len(content)] = content[: HEADER_SIZE + capacity - at]
     assert len(memory) == HEADER_SIZE + capacity
-    with quick(), suppress(InvalidValueError):
+    with ending(), suppress(InvalidValueError):
         log = EventLog.recover(memory if size > len(memory) else memory[:size] or memory)
         with suppress(InvalidValueError):  # a record in the middle may be what is damaged
             missed, events = log.since(0)
@@ -336,7 +346,7 @@ def ring_header(capacity: int, written: int, changes: list[tuple[int, int]]) -> 
     out.advance(0)
     for word, value in changes:
         whole[8 * word : 8 * word + 8] = value.to_bytes(8, "little")
-    with quick(), suppress(*_DAMAGED):
+    with ending(), suppress(*_DAMAGED):
         _use(RingBuffer.attach(whole[:-64]), ring_size(capacity))
     assert bytes(whole[-64:]) == b"\xaa" * 64
 

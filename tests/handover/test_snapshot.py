@@ -46,7 +46,7 @@ def test_a_lifeline_without_an_fd_has_ended() -> None:
     held.remember(1, b"{}")
 
     held.note(LifelineEnded(1, 7, False))
-    held.hold_line(1, 7, -1)
+    held.hold_line(1, 7, None)
 
     assert not held.has_line(1, 7)
     assert not any(held._ended_lines.values())

@@ -6,15 +6,23 @@ import asyncio
 import functools
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
+import pytest
+
 from ptymux.core.event_log import EventEnvelope, Topic
 from ptymux.core.model import Limits, PtyId, PtyRecord, SpawnOptions
+from ptymux.core.ring import RingBuffer
+from ptymux.core.windows import VARIABLE
+from ptymux.engine.engine import SpawnedPty
+from ptymux.link.private_link import PrivateLink
 from ptymux.manager import PtyManager
 from ptymux.posix.process import session_members
 from tests.timing import deadline_seconds, wait_until_async
+
+LONG = 3600.0  # seconds of a window, or of a grace, that is not to pass during a test
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,6 +41,24 @@ def asynchronous(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, No
 async def in_time(what: Awaitable[T]) -> T:
     """Return what an awaitable gives, which must not hang."""
     return await asyncio.wait_for(what, deadline_seconds())
+
+
+def set_windows(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
+    """Set the time windows of keepers that are started from now on."""
+    monkeypatch.setenv(VARIABLE, ",".join(f"{name}={value}" for name, value in seconds.items()))
+
+
+class RingLink(PrivateLink):
+    """A link that keeps the rings of its PTYs, in the order of their spawns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rings: list[RingBuffer] = []
+
+    async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
+        spawned = await super().spawn(slot, options, env)
+        self.rings.append(spawned.ring)
+        return spawned
 
 
 class Events:
@@ -95,8 +121,7 @@ async def managed(**options: Any) -> AsyncIterator[tuple[PtyManager, Events]]:
     finally:
         pids = [record.pid for record in manager.list() if record.pid is not None]
         await manager.close(grace_seconds=1)
-    left = {pid: members for pid in pids if (members := session_members(pid))}
-    assert not left
+    await wait_until_async(lambda: not [pid for pid in pids if session_members(pid)])
     ends = Counter(event.pty_id for event in events.all if event.topic is Topic.STOPPED)
     starts = {event.pty_id for event in events.all}
     assert ends == dict.fromkeys(starts, 1)

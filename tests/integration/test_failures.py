@@ -72,13 +72,19 @@ async def test_failed_spawn_is_errored_with_its_reason(
     assert callable(prepare)
     link = PrivateLink()
     async with managed(link=link) as (manager, events):
-        await link.begin()
-        before = fds_of(os.getpid()), fds_of(link.keeper_pid)
+        standing = await manager.spawn(command("/bin/cat"))
+
+        async def files() -> tuple[dict[int, str], dict[int, str]]:
+            # The keeper answers in order: it has done all that it was asked for before.
+            await link.is_canonical(standing.number)
+            return fds_of(os.getpid()), fds_of(link.keeper_pid)
+
+        before = await files()
 
         with pytest.raises(error) as raised:
             await manager.spawn(prepare(tmp_path))
 
-        assert (fds_of(os.getpid()), fds_of(link.keeper_pid)) == before
+        assert await files() == before
         (record,) = manager.get_by_lane(_LANE)
         assert (record.state, record.reason, record.pid) == ("errored", str(raised.value), None)
         assert events.topics(record) == [
@@ -102,6 +108,7 @@ import asyncio, os, resource
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import OutOfResourcesError
 from ptymux.manager import PtyManager
+from ptymux.manager.termination import SessionScanner
 
 async def main():
     async with PtyManager() as manager:
@@ -126,11 +133,22 @@ async def main():
         assert (await manager.spawn(options)).state == "active"
 
         # Whoever cannot look for processes waits until it can, and then closes by force.
+        blind = []
+
+        async def members(scanner, sid):
+            try:
+                return await look(scanner, sid)
+            except OutOfResourcesError:
+                blind.append(sid)
+                if len(blind) == 2:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                raise
+
+        look, SessionScanner.members = SessionScanner.members, members
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        asyncio.get_running_loop().call_later(
-            0.3, resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard)
-        )
-        assert (await manager.terminate(first.pty_id)).signal == 15
+        assert (await manager.terminate(first.pty_id, grace_seconds=3600)).signal == 15
+        assert len(blind) == 2, blind
+        SessionScanner.members = look
         third = await manager.spawn(options)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         record = await manager.terminate(third.pty_id, grace_seconds=0.1)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -27,15 +28,17 @@ from ptymux.errors import (
 from ptymux.link.private_link import PrivateLink
 from ptymux.manager import PtyManager
 from tests.integration.conftest import (
+    LONG,
     asynchronous,
     command,
     in_time,
     managed,
     output_of,
+    set_windows,
     shell,
 )
 from tests.processes import children_of, fds_of, parts_of_session
-from tests.timing import wait_until, wait_until_async
+from tests.timing import deadline_seconds, wait_until, wait_until_async
 
 # Starts a PTY with the script in argv, forks a worker that holds whatever is open, and says who
 # is who once the PTY has said that it is ready.
@@ -70,6 +73,7 @@ def _program(script: str) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
         worker = 0
         try:
             assert program.stdout is not None
+            assert select.select([program.stdout], [], [], deadline_seconds())[0]
             keeper, child, worker = map(int, program.stdout.readline().split())
             yield program, keeper, child
         finally:
@@ -79,7 +83,10 @@ def _program(script: str) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
 
 
 @pytest.mark.requirement("FR-007")
-def test_killed_program_leaves_no_process_not_even_one_that_ignores_signals() -> None:
+def test_killed_program_leaves_no_process_not_even_one_that_ignores_signals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_windows(monkeypatch, hangup=0.05, grace=0.1)
     stubborn = "trap '' HUP TERM INT; sleep 99 & echo ready; while :; do sleep 1; done"
     with _program(stubborn) as (program, keeper, child):
         assert len(parts_of_session(child)) > 1
@@ -90,7 +97,10 @@ def test_killed_program_leaves_no_process_not_even_one_that_ignores_signals() ->
 
 
 @pytest.mark.requirement("FR-007")
-def test_killed_program_hangs_up_and_what_obeys_may_clean_up(tmp_path: Path) -> None:
+def test_killed_program_hangs_up_and_what_obeys_may_clean_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_windows(monkeypatch, hangup=LONG)
     proof = tmp_path / "proof"
     script = f"trap 'echo bye >{proof}; exit' HUP; echo ready; while :; do sleep 0.01; done"
     with _program(script) as (program, keeper, child):
@@ -164,7 +174,7 @@ async def test_child_has_what_the_program_has_at_that_moment(
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("WORD", "given")
         before = os.umask(0o027)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (517, hard))
         try:
             record = await manager.spawn(
                 command("/bin/sh", "-c", "pwd; umask; ulimit -n; echo $WORD$OLDPWD", env=None)
@@ -177,7 +187,7 @@ async def test_child_has_what_the_program_has_at_that_moment(
         await manager.wait_gone(record.pty_id)
 
         words = manager.read(record.pty_id).data.decode().split()
-        assert words[:3] == [str(tmp_path), "0027", str(soft - 1)]
+        assert words[:3] == [str(tmp_path), "0027", "517"]
         assert words[3] == "given" + os.environ.get("OLDPWD", "")  # no shell has entered it
         assert record.cwd == str(tmp_path)
 
@@ -237,6 +247,7 @@ async def test_program_without_an_interpreter_is_told_so_and_may_try_again(
 async def test_ptys_end_also_while_no_keeper_can_be_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("ptymux.link.private_link._WAIT_SECONDS", 0.05)
     link = PrivateLink()
     async with managed(link=link) as (manager, _events):
         record = await manager.spawn(command("/bin/cat"))
@@ -250,7 +261,7 @@ async def test_ptys_end_also_while_no_keeper_can_be_started(
 
 @asynchronous
 async def test_ptys_wait_for_a_keeper_that_cannot_be_started_at_once(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     link = PrivateLink()
     async with managed(link=link) as (manager, _events):
@@ -260,7 +271,8 @@ async def test_ptys_wait_for_a_keeper_that_cannot_be_started_at_once(
             patch.setattr(sys, "executable", "/no/such/python")
             os.kill(first, signal.SIGKILL)
             typing = asyncio.create_task(manager.write_input(record.pty_id, b"here\n"))
-            await asyncio.wait([typing], timeout=0.2)  # in which some attempts fail
+            await wait_until_async(lambda: caplog.text.count("no new keeper") > 1)
+            assert not typing.done()
 
         await in_time(typing)
 

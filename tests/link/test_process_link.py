@@ -10,6 +10,7 @@ import pytest
 from ptymux.core.ring import RingBuffer, ring_size
 from ptymux.engine.input import Input
 from ptymux.engine.reports import Closed, Exited
+from ptymux.engine.terminal import PtyFds
 from ptymux.handover.snapshot import PtySnapshot, SnapshotStore
 from ptymux.handover.wire import LINK_VERSION, Inbox, Outbox
 from ptymux.keeper.service import receive_handover
@@ -64,7 +65,7 @@ def test_what_ended_before_its_fds_came_is_not_held() -> None:
     pty_fds.expect(7)
     pty_fds.note(Exited(7, ExitStatus(0, None, False), False))
     pty_fds.note(Closed(7))
-    pty_fds.hold(7, (memfd, master, pidfd)).release()
+    pty_fds.hold(7, PtyFds(memfd, master, pidfd)).release()
     try:
         assert not pty_fds.has_live
         with pytest.raises(BrokenPipeError):

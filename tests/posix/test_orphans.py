@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from ptymux.posix.procfs import read_stat
 from tests.posix.conftest import Child, Start, not_root, soft_limit_of_open_files
 from tests.timing import wait_until
 
-SOCKET = "/tmp/of-a-test-of-orphans/s.sock"
+SOCKET = f"/tmp/of-a-test-of-orphans-{uuid.uuid4().hex}/s.sock"  # of no other test run
 MARKED = {"PATH": os.environ["PATH"], "PTYMUX_ID": "pty_secret", "PTYMUX_SOCKET": SOCKET}
 
 

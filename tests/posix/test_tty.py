@@ -12,6 +12,7 @@ from ptymux.core.model import WindowSize
 from ptymux.errors import NotATerminalError
 from ptymux.posix.tty import is_canonical, is_terminal, raw_mode, read_size, set_size
 from tests.posix.conftest import Start
+from tests.timing import deadline_seconds
 
 Pair = tuple[int, int]
 
@@ -25,8 +26,13 @@ def pair() -> Iterator[Pair]:
     os.close(master)
 
 
-def typed(fd: int) -> bytes:
-    return os.read(fd, 99) if select.select([fd], [], [], 0)[0] else b""
+def read_to(fd: int, last: bytes) -> bytes:
+    """Return all that comes up to `last`: the kernel passes it on in its own time."""
+    got = b""
+    while not got.endswith(last):
+        assert select.select([fd], [], [], deadline_seconds())[0], got
+        got += os.read(fd, 99)
+    return got
 
 
 @pytest.mark.requirement("FR-010")
@@ -35,9 +41,9 @@ def test_raw_mode_passes_every_byte_and_echoes_none(pair: Pair) -> None:
 
     with raw_mode(slave):
         os.write(master, b"\x03\r\x11\xff")
-        keys = typed(slave)
+        keys = read_to(slave, b"\xff")
         os.write(slave, b"a\n")
-        shown = typed(master)
+        shown = read_to(master, b"\n")
 
     assert keys == b"\x03\r\x11\xff"
     assert shown == b"a\n"
@@ -77,9 +83,10 @@ def test_raw_mode_within_raw_mode_is_undone(pair: Pair) -> None:
 def test_what_was_typed_before_raw_mode_is_kept(pair: Pair) -> None:
     master, slave = pair
     os.write(master, b"early\n")
+    assert select.select([slave], [], [], deadline_seconds())[0]
 
     with raw_mode(slave):
-        keys = typed(slave)
+        keys = read_to(slave, b"\n")
 
     assert keys == b"early\n"
 

@@ -18,13 +18,14 @@ from ptymux.core.model import KIB
 from ptymux.errors import ConnectionClosedError, NoServerError, UnknownPtyError, UnreachableError
 from ptymux.stress.child import ChildKind, argv
 from ptymux.stress.measurements import ContentCheck
+from tests.timing import deadline_seconds
 
 __all__ = ["Follower", "Residents", "Visitor", "spawn_residents"]
 
 STANDING: Final = 284  # the rest to 300 is short-lived
 ENDLESS: Final = 100_000_000_000
 BUFFER: Final = 256 * KIB
-ECHO_SECONDS: Final = 60.0  # more, and a key was lost
+ECHO_SECONDS: Final = deadline_seconds(2)  # more, and a key was lost
 PAUSE_SECONDS: Final = 0.05  # between two acts of a visitor
 
 # What is no wonder while the server is killed, for what may not be asked for twice.

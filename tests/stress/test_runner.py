@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from ptymux.cli.commands.stress import stress
-from ptymux.core.model import KIB
+from ptymux.core.model import KIB, MIB
 from ptymux.errors import InvalidValueError
 from ptymux.stress.child import ChildKind
 from ptymux.stress.measurements import Measured
@@ -35,7 +35,7 @@ COMMAND = [sys.executable, "-c", "from ptymux.cli.main import main; main()", "st
 def command(*args: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
     env = os.environ | ({"PATH": path} if path else {})
     return subprocess.run(
-        [*COMMAND, *args], capture_output=True, text=True, timeout=deadline_seconds(), env=env
+        [*COMMAND, *args], capture_output=True, text=True, timeout=deadline_seconds(4), env=env
     )
 
 
@@ -65,7 +65,7 @@ def test_whole_small_run_passes_and_is_told_in_json_and_svg(tmp_path: Path) -> N
     picture = tmp_path / "flood.svg"
 
     ended = command(
-        "--size", "64k", "--size", "512k", "--bytes", "2000000",
+        "--size", "64k", "--size", "2M", "--bytes", "2000000",
         "--no-timing", "--json", "--plot", str(picture),
     )  # fmt: skip
 
@@ -84,11 +84,13 @@ def test_whole_small_run_passes_and_is_told_in_json_and_svg(tmp_path: Path) -> N
     never = by_name["never reads", 64 * KIB]
     assert never["dropped"] == 2_000_000 - 64 * KIB
     assert (never["backpressure_on"], never["backpressure_off"]) == (1, 1)
-    assert by_name["fast", 512 * KIB]["consumed"] == 2_000_000
-    assert by_name["slow", 512 * KIB]["dropped"] > 900_000
+    # A buffer for everything: in a smaller one something is lost when we are stopped for long.
+    assert by_name["fast", 2 * MIB]["consumed"] == 2_000_000
+    assert by_name["slow", 64 * KIB]["dropped"] > 1_400_000
     assert by_name["block", 64 * KIB]["consumed"] == 2_000_000
     assert by_name["no buffer", 0]["dropped"] == 2_000_000
-    assert min(by_name["paced", 64 * KIB]["overflow_spacing"]) >= 0.99
+    paced = by_name["paced", 64 * KIB]
+    assert min(paced["overflow_spacing"]) >= 0.99 - paced["lateness"]["max"]
     assert ET.fromstring(picture.read_text()).tag.endswith("svg")
 
 
@@ -116,7 +118,7 @@ def test_interrupted_run_leaves_nothing_behind(signum: str, status: int, tmp_pat
     assert out == b""
     assert b"Traceback" not in err
     assert not picture.exists()
-    assert not [pid for pid in pids if is_alive(pid)]
+    wait_until(lambda: not [pid for pid in pids if is_alive(pid)])
 
 
 @pytest.mark.parametrize("name", ["never reads", "slow", "fast", "block"])

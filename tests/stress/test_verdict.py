@@ -178,6 +178,14 @@ def test_wrong_overflow_events_fail(doctor: Doctor, told: str) -> None:
     assert told in reasons_of(result, "correctness")
 
 
+def test_events_of_a_process_that_was_kept_off_its_processor_may_be_published_late() -> None:
+    late_by_90_ms = at(0.19, 1.1, 2.1, 2.5)(perfect(scenario("paced")))
+
+    assert not judge(late_by_90_ms, timing=False).has_passed
+    kept_off = replace(late_by_90_ms, lateness=Lateness.of([0.001, 0.09]))
+    assert judge(kept_off, timing=False).has_passed
+
+
 def test_final_event_may_come_early() -> None:
     assert judge(at(0.1, 1.1, 2.1, 2.11)(perfect(scenario("paced")))).has_passed
 

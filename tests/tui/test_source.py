@@ -12,8 +12,10 @@ from ptymux.tui.pty_samples import Model
 from ptymux.tui.recent_events import News
 from ptymux.tui.source import Source
 from tests.client.stub import Peer, StubServer
-from tests.timing import Wait
+from tests.timing import Wait, deadline_seconds
 
+# In which no stub is late, however slow the machine.
+PATIENT = Windows(hello=deadline_seconds(), no_answer=deadline_seconds())
 REFUSAL = LimitReachedError("subscribers", 256, "end a dashboard")
 
 
@@ -24,7 +26,7 @@ class Seen:
         self.told: list[str] = []
         self.selector = selectors.DefaultSelector()
         self.source = Source(
-            path, self.selector, Model(), News(), lambda: None, self.told.append, Windows()
+            path, self.selector, Model(), News(), lambda: None, self.told.append, PATIENT
         )
 
     def turn_until(self, condition: Callable[[], bool]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import resource
 from pathlib import Path
 
@@ -76,11 +77,25 @@ def test_memory_is_judged_by_what_all_rings_need(available: int, status: str) ->
     assert ("--buffer-size" in check.remedy) == (status != "ok")
 
 
-def test_room_is_looked_for_where_the_directory_will_be(tmp_path: Path) -> None:
-    text = judge_disk(str(tmp_path / "not" / "there")).text
+def test_room_is_looked_for_where_the_directory_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
 
-    assert text.endswith(" free for socket, log and state")
-    assert judge_disk("/proc").status in ("ok", "problem")
+    def statvfs(folder: str) -> os.statvfs_result:
+        looked_at.append(folder)
+        return os.statvfs_result((4096, 4096, 10**6, 10**6, 10**6, 10, 10, 10, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+
+    check = judge_disk(str(tmp_path / "not" / "there"))
+
+    assert looked_at == [str(tmp_path)]
+    assert (check.status, check.text) == ("ok", "4.1 GB free for socket, log and state")
+
+
+def test_a_file_system_without_room_is_a_problem() -> None:
+    assert judge_disk("/proc").status == "problem"
 
 
 def test_every_check_of_this_machine_has_a_name_and_an_answer(tmp_path: Path) -> None:
