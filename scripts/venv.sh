@@ -33,11 +33,18 @@ install_into_venv() {
             fail "cannot make $venv; on Debian and Ubuntu: apt-get install python3-venv"
     fi
     printf 'ptymux: installing what `%s` needs\n' "$kind" >&2
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@" >&2 &&
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-            --no-deps --no-build-isolation --editable "$root" >&2 ||
+    pip_install "$@" && pip_install --no-deps --no-build-isolation --editable "$root" ||
         fail "pip could not install the packages listed in scripts/; see its message above"
     touch "$stamp"
+}
+
+# What pip says is shown when it fails: its warnings are about this machine, not about ptymux.
+pip_install() {
+    local said status=0
+    said=$(PIP_ROOT_USER_ACTION=ignore "$venv/bin/python" -m pip install --quiet \
+        --disable-pip-version-check --no-input "$@" 2>&1) || status=$?
+    [ "$status" = 0 ] || printf '%s\n' "$said" >&2
+    return "$status"
 }
 
 use_venv() {

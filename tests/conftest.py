@@ -171,12 +171,16 @@ class _Shared:
         self._servers: dict[bool, Serving] = {}
 
     def begin(self, is_seen: bool) -> Serving:
-        if is_seen not in self._servers:
-            self._servers[is_seen] = Serving()
-            with seen_by_coverage(is_seen):
-                self._servers[is_seen].start()
+        if is_seen not in self._servers or not self._servers[is_seen].is_there():
+            self._servers[is_seen] = self._start(is_seen)
         self._servers[is_seen].begin()
         return self._servers[is_seen]
+
+    def _start(self, is_seen: bool) -> Serving:
+        server = Serving(leave_seconds=600)  # so that it goes, too, when pytest is killed
+        with seen_by_coverage(is_seen):
+            server.start()
+        return server
 
     def give_back(self, is_seen: bool) -> None:
         try:

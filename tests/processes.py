@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from tests.timing import deadline_seconds
+from tests.timing import deadline_seconds, wait_until
 
 __all__ = [
     "NOT_THERE",
@@ -24,12 +24,14 @@ __all__ = [
     "is_stopped",
     "kill",
     "kill_all",
+    "kill_at_once",
     "marked",
     "memory_of",
     "parts_of_session",
     "proportional",
     "resident",
     "state_of",
+    "stop",
     "wait_gone",
 ]
 
@@ -158,6 +160,21 @@ def kill(pid: int, signum: int = signal.SIGKILL) -> None:
         _wait_for_end(pid, pidfd)
     finally:
         os.close(pidfd)
+
+
+def stop(*pids: int) -> None:
+    """Stop processes and return once none of them does anything any more."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(map(is_stopped, pids)), f"{pids} to be stopped")
+
+
+def kill_at_once(*pids: int) -> None:
+    """Kill processes none of which sees the end of another, and return once they are gone."""
+    stop(*pids)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_gone(*pids)
 
 
 def kill_all(pids: Iterable[int]) -> None:

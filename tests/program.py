@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
+import time
 from types import TracebackType
 
 from tests.timing import deadline_seconds
@@ -25,6 +28,25 @@ class Program(subprocess.Popen[bytes]):
     ) -> tuple[bytes, bytes]:
         """Return what it wrote until its end."""
         return super().communicate(input, deadline_seconds() if timeout is None else timeout)
+
+    def read_line(self) -> bytes:
+        """Return the next line that it writes into the pipe at its stdout, or the rest at its end.
+
+        Nothing may have been read from `stdout` itself before; `communicate` returns what follows.
+        """
+        assert self.stdout is not None
+        fd = self.stdout.fileno()
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        deadline = time.monotonic() + deadline_seconds()
+        line = b""
+        while not line.endswith(b"\n"):
+            assert poll.poll(1000 * max(0.0, deadline - time.monotonic())), f"no more than {line!r}"
+            byte = os.read(fd, 1)  # not more, so that nothing is missing afterwards
+            if not byte:
+                break
+            line += byte
+        return line
 
     def __exit__(
         self,

@@ -31,7 +31,7 @@ from ptymux.client.stream import Stream, attach
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import NoServerError, PtymuxError
 from ptymux.protocol.framing import Exit, Gap, Out
-from tests.processes import children_of, fd_count, kill, kill_all, marked, wait_gone
+from tests.processes import children_of, fd_count, is_alive, kill, kill_all, marked, wait_gone
 from tests.timing import deadline_seconds, deadline_text, is_measured, wait_until
 from tests.world import World
 
@@ -58,8 +58,9 @@ def seen_by_coverage(is_wanted: bool = True) -> Iterator[None]:
 class Serving:
     """A folder for a socket, and what runs there."""
 
-    def __init__(self) -> None:
+    def __init__(self, leave_seconds: float | None = None) -> None:
         self.folder = tempfile.mkdtemp(prefix="ptymux-t", dir="/tmp")
+        self._leave_seconds = leave_seconds
         self.path = f"{self.folder}/s.sock"
         self.world = World(self.path)
         self.keepers: set[int] = set()  # that were seen to serve
@@ -77,7 +78,7 @@ class Serving:
         """Start a server whose time windows are these; False: somebody else was faster."""
         given = ",".join(f"{name}={seconds}" for name, seconds in windows.items())
         with mock.patch.dict(os.environ, {"PTYMUX_WINDOWS": given} if given else {}):
-            started = autostart.start_server(self.path)
+            started = autostart.start_server(self.path, leave_seconds=self._leave_seconds)
         self.status()
         return started
 
@@ -112,6 +113,10 @@ class Serving:
 
         wait_until(is_there, "a zygote, and only one")
         return found[0]
+
+    def is_there(self) -> bool:
+        """Whether a keeper lives that was seen to serve."""
+        return any(map(is_alive, self.keepers))
 
     def pid_of(self, which: str) -> int:
         """Return a pid: of the `zygote`, or as `status` has it by this name."""

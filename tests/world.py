@@ -30,9 +30,9 @@ class World:
 
     def __init__(self, path: str) -> None:
         self.mark = secrets.token_hex(16)
-        home = ("PATH", "HOME", "LANG", "LC_ALL", _MEASURED)
+        home = ("PATH", "HOME", _MEASURED)
         self.env = {key: os.environ[key] for key in home if key in os.environ}
-        self.env |= {_MARK: self.mark, "TERM": "xterm", "SHELL": "/bin/sh"}
+        self.env |= {_MARK: self.mark, "TERM": "xterm", "SHELL": "/bin/sh", "LC_ALL": "C.UTF-8"}
         self.env["PTYMUX_SOCKET"] = path
         self.env["XDG_CONFIG_HOME"] = f"{os.path.dirname(path)}/config"  # where there is none
         self._started: list[Program] = []

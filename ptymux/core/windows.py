@@ -42,6 +42,11 @@ class Windows:
     leave: float = 0.5  # for a full terminal to take what ends the dashboard
     suggestion: float = 0.5  # for a server to name PTYs, to complete a word or mend a mistake
     clients_return: float = 10.0  # for the clients of a dead server to attach to the next one
+    last_input: float = 5.0  # for a terminal to take what a client typed before it left
+    come: float = 2.0  # for a new server to come; doubled after each one that did not
+    quick: float = 2.0  # a server or zygote that lived no longer will probably die again at once
+    again: float = 0.1  # before another try to start one; doubled with each failure in a row
+    check: float = 2.0  # between two checks by a keeper of what it has no event for
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Windows:

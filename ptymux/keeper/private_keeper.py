@@ -23,7 +23,7 @@ from ptymux.handover.snapshot import PtySnapshot
 from ptymux.handover.state_file import NoChildRecords
 from ptymux.handover.wire import LINK_FD, Inbox
 from ptymux.keeper.pty_table import PtyTable
-from ptymux.keeper.service import CHECK_SECONDS, KeeperService, receive_handover
+from ptymux.keeper.service import KeeperService, receive_handover
 from ptymux.posix.memory import raise_open_files_limit
 from ptymux.posix.reserve_fds import keep_reserve, released_reserve
 from ptymux.posix.runtime import become_subreaper
@@ -69,12 +69,13 @@ class PrivateKeeper(KeeperService):
         self._send(self._hello(slots=0), fds=[self._self])
         self._send_reports(self._engine.run_once())  # events from while there was no keeper
         self._send_reports(list(self._table.past_reports()))
-        next_check = time.monotonic() + CHECK_SECONDS
+        check = self._engine.windows.check
+        next_check = time.monotonic() + check
         while not self._is_over:
             self._turn(next_check)
             if time.monotonic() >= next_check:
                 self._engine.check_stopped()  # there is no signal for children that are not ours
-                next_check = time.monotonic() + CHECK_SECONDS
+                next_check = time.monotonic() + check
         with released_reserve():
             end_sessions(self._table.leaders, self._close, self._engine.windows)
 

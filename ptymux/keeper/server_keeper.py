@@ -25,7 +25,7 @@ from ptymux.errors import AlreadyRunningError, PtymuxError
 from ptymux.handover.snapshot import PtySnapshot
 from ptymux.handover.wire import LINK_FD, Inbox, Message
 from ptymux.keeper.pty_table import PtyTable
-from ptymux.keeper.service import CHECK_SECONDS, KeeperService, receive_handover
+from ptymux.keeper.service import KeeperService, receive_handover
 from ptymux.keeper.socket_lock import SocketLock
 from ptymux.keeper.supervisor import Supervisor, log
 from ptymux.posix.memory import create_ring_memory
@@ -39,11 +39,12 @@ class ServerKeeper(KeeperService):
 
     def __init__(self, path: str, socket_lock: SocketLock, event_log: int) -> None:
         """Keep PTYs for the server at `path`; `event_log` is the memory of its event log."""
-        super().__init__(PtyTable(socket_lock.state, Windows.from_environment(os.environ)))
+        windows = Windows.from_environment(os.environ)
+        super().__init__(PtyTable(socket_lock.state, windows))
         self.on_ready: Callable[[], None] = lambda: None  # called when a server serves
         self._socket_lock = socket_lock
         self._log = event_log
-        self._server = Supervisor(path)
+        self._server = Supervisor(path, windows)
         self._pending_link: socket.socket | None = None  # to a server that was requested
         self._is_stopping = False
         self._lost_path = False  # another keeper has the path now
@@ -96,14 +97,15 @@ class ServerKeeper(KeeperService):
             self._server.zygote.start()
         else:
             self._start_server()
-        next_check = time.monotonic() + CHECK_SECONDS
+        check = self._engine.windows.check
+        next_check = time.monotonic() + check
         while self._server.is_there or not self._is_stopping:
             self._turn(next_check, self._server.due, self._server.zygote.due)
             now = time.monotonic()
             if now >= next_check:
                 self._check_socket()
                 self._engine.check_stopped()  # there is no signal for children that are not ours
-                next_check = now + CHECK_SECONDS
+                next_check = now + check
             self._do_what_is_due(now)
         self._close()
 

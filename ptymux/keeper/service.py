@@ -23,9 +23,8 @@ from ptymux.handover.snapshot import PtySnapshot
 from ptymux.handover.wire import LINK_VERSION, Inbox, Message, Outbox
 from ptymux.keeper.pty_table import PtyTable
 
-__all__ = ["CHECK_SECONDS", "KeeperService", "receive_handover"]
+__all__ = ["KeeperService", "receive_handover"]
 
-CHECK_SECONDS: Final = 2.0  # between two checks of things for which there is no event
 _HANDOVER_SECONDS: Final = 10.0  # for a manager to pass all snapshots
 
 

@@ -14,12 +14,12 @@ import socket
 import time
 from typing import Final
 
-from ptymux.keeper.zygote_client import QUICK_SECONDS, Zygote, pause, receive_fds
+from ptymux.core.windows import Windows
+from ptymux.keeper.zygote_client import Zygote, pause, receive_fds
 
 __all__ = ["Supervisor", "log"]
 
 _HOPELESS_FAILURES: Final = 5
-_COME_SECONDS: Final = 2.0  # for a server to come; doubled after each failure
 _LONGEST_COME_SECONDS: Final = 30.0
 _LEAVE_SECONDS: Final = 5.0  # for a server that closed the link to end
 
@@ -27,11 +27,12 @@ _LEAVE_SECONDS: Final = 5.0  # for a server that closed the link to end
 class Supervisor:
     """The keeper's view of its server: its pidfd, and when to start another."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, windows: Windows | None = None) -> None:
         self.pidfd = -1  # of the server; -1: there is none
         self.replacements = 0
         self.due: float | None = None  # on time.monotonic: when the keeper takes the next step
-        self.zygote = Zygote(path)
+        self._windows = windows or Windows()
+        self.zygote = Zygote(path, self._windows)
         self._started = 0.0
         self._is_ready = False
         self._deaths = 0  # in a row: servers that served, and died soon after their start
@@ -74,7 +75,7 @@ class Supervisor:
                 self._note_failure()
                 return None
         ours.setblocking(False)
-        patience = _COME_SECONDS * float(1 << min(self._failures, 8))
+        patience = self._windows.come * float(1 << min(self._failures, 8))
         self.due = self._started + min(patience, _LONGEST_COME_SECONDS)
         return ours
 
@@ -115,12 +116,12 @@ class Supervisor:
             self.note_absence()
             return
         now = time.monotonic()
-        self._deaths = self._deaths + 1 if now - self._started < QUICK_SECONDS else 0
+        self._deaths = self._deaths + 1 if now - self._started < self._windows.quick else 0
         self.due = now + min(0.01 * max(0, self._deaths - 1), 0.25)
 
     def _note_failure(self) -> None:
         self._failures += 1
-        self.due = time.monotonic() + pause(self._failures)
+        self.due = time.monotonic() + pause(self._failures, self._windows.again)
 
     def terminate(self) -> None:
         """Send TERM to the server: it ends all PTYs and itself."""

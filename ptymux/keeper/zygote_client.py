@@ -15,19 +15,23 @@ import sys
 import time
 from typing import Final
 
-__all__ = ["CONTROL_FD", "QUICK_SECONDS", "Zygote", "pause", "receive_fds"]
+from ptymux.core.windows import Windows
+
+__all__ = ["CONTROL_FD", "Zygote", "pause", "receive_fds"]
 
 CONTROL_FD: Final = 3  # the zygote's end of the socket to its keeper
-QUICK_SECONDS: Final = 2.0  # a process that lived less will probably die again at once
 
 _FLAGS = "-ISE"  # interpreter options: ignore the user's environment and site-packages
 # asyncio works without ssl, which takes 15 of the 115 ms that all imports take.
 _ZYGOTE: Final = "sys.modules['ssl'] = None; from ptymux.server.zygote import main; main()"
 
 
-def pause(deaths: int) -> float:
-    """Return the seconds to wait before the next start, after so many deaths in a row."""
-    return min(0.1 * 2 ** min(deaths, 8), 5.0) if deaths > 1 else 0.0
+def pause(deaths: int, again: float) -> float:
+    """Return the seconds to wait before the next start, after so many deaths in a row.
+
+    `again` is the window of that name.
+    """
+    return min(again * 2 ** min(deaths, 8), 5.0) if deaths > 1 else 0.0
 
 
 def receive_fds(sock: socket.socket, most: int) -> tuple[bytes, list[int]]:
@@ -45,10 +49,11 @@ def receive_fds(sock: socket.socket, most: int) -> tuple[bytes, list[int]]:
 class Zygote:
     """The zygote of a keeper: started when needed, and again when it has ended."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, windows: Windows) -> None:
         self.pid = 0  # the zygote is our child; 0: there is none
         self.due: float | None = None  # on time.monotonic: when to call `start`
         self._path = path
+        self._windows = windows
         self._control: socket.socket | None = None
         self._started = 0.0
         self._deaths = 0  # in a row: zygotes that died soon after their start
@@ -127,8 +132,8 @@ class Zygote:
 
     def _note_death(self) -> None:
         now = time.monotonic()
-        self._deaths = self._deaths + 1 if now - self._started < QUICK_SECONDS else 0
-        self.due = now + pause(self._deaths)
+        self._deaths = self._deaths + 1 if now - self._started < self._windows.quick else 0
+        self.due = now + pause(self._deaths, self._windows.again)
 
     def _forget(self) -> None:
         self.pid = 0

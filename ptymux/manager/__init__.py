@@ -1,4 +1,4 @@
-"""The asyncio heart: PTYs as objects that can be spawned, read, written, signalled and ended."""
+"""`PtyManager`, the asyncio API: spawn PTYs, read, write, signal and end them, follow events."""
 
 import logging
 
@@ -8,5 +8,5 @@ from ptymux.manager.output_reader import OutputReader
 
 __all__ = ["EventStream", "OutputReader", "PtyManager"]
 
-# A host program decides what it shows of our log; by default nothing.
+# The program that uses us decides whether our log is shown; by default it is not.
 logging.getLogger("ptymux").addHandler(logging.NullHandler())

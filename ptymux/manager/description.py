@@ -1,4 +1,4 @@
-"""What is told of one PTY: the JSON object that every list, reply and `--json` shows."""
+"""Describes a PTY as the JSON object that every list, reply and `--json` shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptymux.manager.managed_pty import ManagedPty
 
 __all__ = ["describe", "shown_command"]
 
-_LONGEST_COMMAND: Final = 16 * 1024  # characters that are told; in JSON one may take 12 bytes
+_LONGEST_COMMAND: Final = 16 * 1024  # characters; in JSON one may take 12 bytes
 
 
 def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
     record = pty.record
     if not pty.is_gone:
         pty.refresh()
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "pty_id": record.pty_id,
         "number": record.number,
         "name": record.name,
@@ -60,8 +60,8 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
         "buffer": pty.output.stats().as_json(),
     }
     if full:
-        told["history"] = [step.as_json() for step in pty.lifecycle.history]
-        told["signals"] = [
+        values["history"] = [step.as_json() for step in pty.lifecycle.history]
+        values["signals"] = [
             {
                 "signal": signal_name(envelope.signal),
                 "pid": envelope.pid,
@@ -71,12 +71,12 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
             }
             for envelope in pty.envelopes
         ]
-        told["env_names"] = list(record.env_names)
-    return told
+        values["env_names"] = list(record.env_names)
+    return values
 
 
 def shown_command(command: Sequence[str]) -> list[str]:
-    """Return a command's words; of one that is too long to be told only the beginning and `…`."""
+    """Return a command's words; of a very long command only the beginning and `…`."""
     words: list[str] = []
     left = _LONGEST_COMMAND
     for word in command:

@@ -1,4 +1,4 @@
-"""Events as an async stream over a subscription of the bus."""
+"""`EventStream`: the events of a manager, to be read with `async for`."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ __all__ = ["EventStream"]
 class EventStream:
     """Events from the moment of subscribing on; ended by `close` or a `with` block.
 
-    A stream that is not read fast enough has a `MissedEvents` in the place of what it lost. The
-    end of its manager closes it too.
+    A stream that is not read fast enough yields a `MissedEvents` in the place of what it lost. It
+    is also closed when its manager is.
     """
 
     def __init__(self, subscribe: Callable[[Callable[[], None]], Subscription]) -> None:
-        """Subscribe by calling `subscribe` with what is to be called when events are ready."""
+        """Subscribe by `subscribe`, which gets a function to call when events are ready."""
         self._ready = asyncio.Event()
         self._is_closed = False
-        self._rest: list[EventEnvelope | MissedEvents] = []  # at the time of closing
+        self._rest: list[EventEnvelope | MissedEvents] = []  # not taken when it was closed
         self._subscription = subscribe(self._ready.set)
 
     def take(self) -> list[EventEnvelope | MissedEvents]:
-        """Return what came since the last call, without waiting."""
+        """Return the events since the last call, without waiting."""
         self._ready.clear()
         rest, self._rest = self._rest, []
         return rest + self._subscription.take()
 
     def wants(self, event: EventEnvelope) -> bool:
-        """Return whether it gives events like this one."""
+        """Return whether events like this one are in the stream."""
         return self._subscription.wants(event.topic, event.pty_id)
 
     async def __aiter__(self) -> AsyncIterator[EventEnvelope | MissedEvents]:
@@ -45,7 +45,7 @@ class EventStream:
                 await self._ready.wait()
 
     def close(self) -> None:
-        """Unsubscribe; who iterates gets what is left, then the end."""
+        """Unsubscribe; an `async for` still gets what is left, then ends."""
         if not self._is_closed:
             self._is_closed = True
             self._rest = self._subscription.take()

@@ -1,4 +1,4 @@
-"""Input that arrives whole or says how much of it did."""
+"""Types input into a PTY for a program: returns once all arrived, or reports how much did."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["type_in"]
 
 
 async def type_in(link: Link, pty: ManagedPty, data: bytes) -> int:
-    """Return once the PTY took all of `data`: the number of its bytes.
+    """Type all of `data` into a PTY; return the number of its bytes once the terminal took them.
 
     Raises:
         LineTooLongError: the terminal collects lines and would cut one of these; nothing was sent.
-        InputCutError: the PTY ended first.
-        ConnectionClosedError: the keeper died while it typed: nobody knows how much arrived.
+        InputCutError: the PTY ended before it took all.
+        ConnectionClosedError: the keeper died meanwhile; how much arrived is unknown.
     """
     if len(data) > LONGEST_LINE:
         longest = max(line_sizes(data))
@@ -37,10 +37,10 @@ async def type_in(link: Link, pty: ManagedPty, data: bytes) -> int:
 
 
 async def _send_all(lifeline: socket.socket, data: bytes) -> int:
-    """Send `data`, say that it is all, and return how much of it was taken."""
+    """Send `data` on a lifeline and close it for sending; return how much the terminal took."""
     loop = asyncio.get_running_loop()
     lifeline.setblocking(False)
-    # An end that the other side made is told by the last word, not by the error.
+    # If the engine ends the lifeline, its last word says more than the error.
     with contextlib.suppress(OSError):
         await loop.sock_sendall(lifeline, data)
         lifeline.shutdown(socket.SHUT_WR)

@@ -308,7 +308,7 @@ class ManagedPty:
         self.publish_end(forced=forced)
 
     def _forget_slot(self) -> None:
-        """Let the engine let go, once all has ended and nobody could want to know of it."""
+        """Have the engine forget the PTY, once all has ended and no replacement may ask for it."""
         is_wanted = self._host.link.keeps_ended and not self.is_removed
         if self.has_run and self.has_exited and not is_wanted:
             self._host.link.forget(self.slot)
@@ -335,7 +335,7 @@ class ManagedPty:
         self._host.on_gone(self)
 
     def remove(self) -> PtyRecord:
-        """Leave the registry and let go of the output; return the last record."""
+        """Leave the registry and release the output; return the last record."""
         if self.state is State.ERRORED:
             self.step(LifecycleEvent.CLEANED_UP)
         record = self.record

@@ -1,4 +1,4 @@
-"""`PtyManager`, the public asyncio API: everything that can be asked of PTYs."""
+"""`PtyManager`, the public asyncio API to spawn PTYs and to do everything with them."""
 
 from __future__ import annotations
 
@@ -53,10 +53,11 @@ _CLOSED: Final = "this manager is closed; make another"
 class PtyManager:
     """PTYs, their output and their events; made and used within one running event loop.
 
-    They are kept by a process of this manager's own, which the first spawn starts: the program
-    has one child, and its end, even by a kill, is that of all PTYs. `link` puts them elsewhere.
+    The first spawn starts a keeper, a child process of the program, which has all PTYs. When the
+    program ends, even by a kill, the keeper ends them. With `link` another process has them.
     Ended PTYs stay, with their output and final statistics, until they are removed or aged out.
-    `close` ends everything; `async with` does it at the end of the block.
+    `close` ends everything; `async with` does that at the end of the block. `windows` is for
+    tests: how long to wait where only time can tell.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class PtyManager:
     # Looking ---------------------------------------------------------------------------------
 
     def get(self, pty_id: PtyId) -> PtyRecord:
-        """Return what is known of a PTY.
+        """Return the record of a PTY.
 
         Raises:
             UnknownPtyError: there is none with this id.
@@ -133,7 +134,7 @@ class PtyManager:
         return tuple(self._roster.registry)
 
     def get_buffer_stats(self, pty_id: PtyId) -> BufferStats:
-        """Return the numbers of a PTY's buffer, live or final.
+        """Return the statistics of a PTY's output, which are final once it is gone.
 
         Raises:
             UnknownPtyError: there is none with this id.
@@ -155,7 +156,7 @@ class PtyManager:
     def reader(
         self, pty_id: PtyId, kind: ReaderKind = ReaderKind.CONSUMER, *, offset: int | None = None
     ) -> OutputReader:
-        """Attach a reader at `offset`, or at the oldest byte held; its owner closes it.
+        """Attach a reader at `offset`, or at the oldest retained byte; the caller closes it.
 
         Raises:
             UnknownPtyError: there is none with this id.
@@ -167,13 +168,13 @@ class PtyManager:
         return OutputReader.attach(self._readable(pty_id), kind, offset)
 
     def read(self, pty_id: PtyId, max_bytes: int | None = None) -> Part:
-        """Return the oldest retained output, all of it by default, as one that only looks."""
+        """Return the oldest retained output, by default all of it; nothing counts as read."""
         pty = self._readable(pty_id)
         with self.reader(pty_id, ReaderKind.OBSERVER) as reader:
             return reader.read(pty.ring.capacity if max_bytes is None else max_bytes)
 
     def consume(self, pty_id: PtyId, max_bytes: int | None = None) -> Part:
-        """Return the oldest output that nobody was handed yet, and count it as handed.
+        """Return the oldest output that no consumer was handed yet, and count it as handed.
 
         Raises:
             UnknownPtyError: there is none with this id.
@@ -184,7 +185,7 @@ class PtyManager:
             return reader.consume(pty.ring.capacity if max_bytes is None else max_bytes)
 
     def clear(self, pty_id: PtyId) -> None:
-        """Throw away a PTY's retained output; what nobody had read counts as dropped."""
+        """Discard a PTY's retained output; what no consumer had read counts as dropped."""
         pty = self._readable(pty_id)
         pty.flow.change(pty.output.clear)
 
@@ -201,15 +202,15 @@ class PtyManager:
     # Input and control -----------------------------------------------------------------------
 
     async def write_input(self, pty_id: PtyId, data: bytes) -> int:
-        """Return once the PTY took all of `data`; the number of its bytes.
+        """Type all of `data`; return the number of its bytes once the terminal took them.
 
-        Calls for one PTY are served in the order they were made.
+        Calls for one PTY are served in the order in which they were made.
 
         Raises:
             UnknownPtyError: there is none with this id.
             InvalidStateError: its child does not run.
             LineTooLongError: the terminal collects lines and would cut one of these.
-            InputCutError: the PTY ended first; `taken` says how much it took.
+            InputCutError: the PTY ended before it took all; `taken` says how much it took.
             ConnectionClosedError: its keeper died; how much it took is unknown.
         """
         pty = self._live(pty_id, "input needs one that runs")
@@ -220,11 +221,12 @@ class PtyManager:
             return await type_in(self._link, pty, data)
 
     async def open_input(self, pty_id: PtyId) -> socket.socket:
-        """Return a stream socket whose bytes are typed into the PTY; its owner closes it.
+        """Return a stream socket whose bytes are typed into the PTY; the caller closes it.
 
-        It pushes back while the PTY takes nothing. Whichever side ends it (`shutdown` tells that
-        no more is coming), the last thing to read from it is how many bytes the PTY took, as 8
-        bytes, little-endian; nothing, when a keeper died and that is unknown.
+        While the terminal takes nothing, the socket does not either. To end the input, shut the
+        socket down for sending. Whichever side ends it, the last thing to read from it is how many
+        bytes the terminal took: 8 bytes, little-endian; nothing if the keeper died, as that is
+        unknown then.
 
         Raises:
             UnknownPtyError, InvalidStateError: as `write_input`.
@@ -237,7 +239,7 @@ class PtyManager:
     async def resize(
         self, pty_id: PtyId, size: WindowSize, *, correlation_id: CorrelationId | None = None
     ) -> PtyRecord:
-        """Set a terminal's size; the kernel sends WINCH to its foreground group.
+        """Set the size of a terminal; the kernel sends WINCH to its foreground group.
 
         Raises:
             UnknownPtyError: there is none with this id.
@@ -256,7 +258,7 @@ class PtyManager:
         session: bool = False,
         correlation_id: CorrelationId | None = None,
     ) -> tuple[SignalEnvelope, ...]:
-        """Send a signal and return what became of each delivery.
+        """Send a signal; return an envelope for each delivery.
 
         INT, QUIT and TSTP go to the terminal's foreground group, others to the processes of the
         leader's group; with `session` to every process of the session.
@@ -276,10 +278,10 @@ class PtyManager:
         grace_seconds: float | None = None,
         correlation_id: CorrelationId | None = None,
     ) -> PtyRecord:
-        """End a PTY with all processes of its session; return once it is gone.
+        """End a PTY with all processes of its session; return its record once it is gone.
 
-        TERM at once, KILL after the grace; the default is the PTY's own. On an ended PTY it does
-        nothing; a second call may shorten the grace of the first.
+        They get TERM at once, and KILL after the grace, by default the PTY's own. An ended PTY is
+        left alone. A second call can shorten the grace of the first.
 
         Raises:
             UnknownPtyError: there is none with this id.
@@ -298,7 +300,7 @@ class PtyManager:
         return pty.record
 
     async def wait_exited(self, pty_id: PtyId) -> PtyRecord:
-        """Return the record once the child is gone and its own output is complete."""
+        """Return the record once the child has exited and its own output is complete."""
         pty = self._roster.get(pty_id)
         await pty.milestones.exited.wait()
         return pty.record
@@ -310,7 +312,7 @@ class PtyManager:
         return pty.record
 
     def remove(self, pty_id: PtyId) -> PtyRecord:
-        """Forget an ended PTY with its output.
+        """Remove an ended PTY with its output; return its last record.
 
         Raises:
             UnknownPtyError: there is none with this id.
@@ -328,7 +330,7 @@ class PtyManager:
     ) -> EventStream:
         """Return a stream of events from now on, of these topics, of this PTY.
 
-        The default is every PTY and every topic but `pty.output`, which has to be asked for.
+        The default is every PTY, and every topic but `pty.output`, which must be asked for.
 
         Raises:
             LimitReachedError: as many subscribe as may.
@@ -339,22 +341,22 @@ class PtyManager:
         stream = EventStream(lambda ready: self._bus.subscribe(wanted, pty_id, on_ready=ready))
         self._streams.add(stream)
         for pty in self._roster:
-            pty.refresh()  # somebody may want to know of output now
+            pty.refresh()  # the stream may want `pty.output`, which is looked for only then
         return stream
 
     def events_since(
         self, seq: int, most: int | None = None
     ) -> tuple[int, Sequence[EventEnvelope]]:
-        """Return how many events after `seq` are gone, and (the `most` oldest of) those kept."""
+        """Return how many events after `seq` are lost, and the others; at most `most` of them."""
         return self._log.since(seq, most)
 
     # The end ---------------------------------------------------------------------------------
 
     async def close(self, *, grace_seconds: float | None = None) -> None:
-        """Terminate everything and let go of it; again is no error, and may shorten the grace.
+        """Terminate all PTYs and release everything; a second call can shorten the grace.
 
-        It waits for no consumer. Event streams end; readers keep what is retained until they are
-        closed.
+        It does not wait for consumers. Event streams end. Readers keep what is retained until they
+        are closed.
 
         Raises:
             InvalidValueError: the grace is negative or no finite number; nothing was done.
@@ -386,7 +388,7 @@ class PtyManager:
             return
         try:
             pty.handle(report)
-        except Exception:  # one PTY's trouble is not another's
+        except Exception:  # a bug that concerns one PTY must not hurt the others
             _log.exception("PTY %s: while handling %s", pty.pty_id, report)
         self._roster.leave_slot(pty)
 

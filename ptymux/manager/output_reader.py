@@ -1,4 +1,4 @@
-"""A position in one PTY's output, for library users: look, take, follow."""
+"""`OutputReader`: a position in one PTY's output, from which a program reads on."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ __all__ = ["OutputReader"]
 
 
 class OutputReader:
-    """A reader of one PTY; made by `PtyManager.reader`, ended by `close` or a `with` block.
+    """A reader of one PTY's output, made by `PtyManager.reader`; `close` or a `with` block ends it.
 
-    At any time `total - start == delivered + skipped + backlog`, with the total of its closing
-    once it is closed; a closed one reads nothing. It keeps the output of a PTY that is removed.
+    At any time `total - start == delivered + skipped + backlog`; once it is closed, with the total
+    at that time. A closed one reads nothing. The output of a removed PTY stays until its last
+    reader is closed.
     """
 
     def __init__(self, pty: ManagedPty, reader: Reader) -> None:
@@ -32,16 +33,16 @@ class OutputReader:
         attached: list[Reader] = []
 
         def attach(now: float) -> list[BufferNotification]:
-            reader, told = pty.output.attach(kind, now, offset)
+            reader, notifications = pty.output.attach(kind, now, offset)
             attached.append(reader)
-            return told
+            return notifications
 
         pty.flow.change(attach)
         return cls(pty, attached[0])
 
     @property
     def pty_id(self) -> PtyId:
-        """The PTY that is read."""
+        """The id of the PTY that is read."""
         return self._pty.pty_id
 
     @property
@@ -61,38 +62,38 @@ class OutputReader:
 
     @property
     def delivered(self) -> int:
-        """Bytes it was handed."""
+        """The number of bytes that it was handed."""
         return self._reader.cursor.delivered
 
     @property
     def skipped(self) -> int:
-        """Bytes it missed and was told of."""
+        """The number of bytes that it missed, as its parts said."""
         return self._reader.cursor.skipped
 
     @property
     def backlog(self) -> int:
-        """Bytes written that it neither got nor was told to have missed."""
+        """The number of bytes written that it has not come to yet."""
         cursor = self._reader.cursor
         return cursor.backlog if self._closed_at is None else self._closed_at - cursor.offset
 
     @property
     def is_closed(self) -> bool:
-        """It was detached."""
+        """Whether it was closed."""
         return self._closed_at is not None
 
     @property
     def at_end(self) -> bool:
-        """The PTY is closed and everything was read."""
+        """Whether the PTY is gone and all its output was read."""
         return self._pty.is_gone and not self.backlog
 
     def read(self, max_bytes: int = Limits.CHUNK) -> Part:
-        """Return what comes next without taking it; empty data when there is nothing."""
+        """Return the next output without moving on; empty data if there is none."""
         if self.is_closed:
             return Part(self.offset, 0, b"")
         return self._reader.cursor.peek(max(0, max_bytes))
 
     def consume(self, max_bytes: int = Limits.CHUNK) -> Part:
-        """Return what comes next and move behind it."""
+        """Return the next output and move behind it."""
         part = self.read(max_bytes)
         self.accept(part)
         return part
@@ -100,22 +101,22 @@ class OutputReader:
     def accept(self, part: Part, size: int | None = None) -> None:
         """Move behind a part that `read` returned, or behind its first `size` bytes.
 
-        For who passes output on: what the next one did not take yet is not taken.
+        A program that passes output on calls it once the next one took that much.
         """
         if (part.data or part.skipped) and not self.is_closed:
             self._pty.flow.hand(self._reader, part, size)
 
     def note_received(self, start: int) -> None:
-        """Note that who reads here has all output from `start` on, from a manager before."""
+        """Note that the client has all output from `start` up to here, from a server before."""
         flow = self._pty.flow
         flow.change(lambda now: flow.buffer.note_received(self._reader, start, now))
 
     async def wait(self, take: Callable[[], bool] | None = None) -> bool:
-        """Return True once there is something to read, False when there never will be.
+        """Return True once there is something to read, False if there never will be.
 
-        Other tasks get their turn in any case, so that a loop of `wait` and `consume` starves none.
-        `take` is called at once when something comes, to read and accept some of it; while it
-        returns True, this goes on waiting. What it raises is raised here.
+        Other tasks get a turn in any case, so that a loop of `wait` and `consume` starves none.
+        `take` is called as soon as output comes, to read and accept some of it. As long as it
+        returns True this goes on waiting. What it raises is raised here.
         """
         if self.backlog:
             await asyncio.sleep(0)
@@ -124,12 +125,12 @@ class OutputReader:
         return self.backlog > 0 and not self.is_closed
 
     async def follow(self, max_bytes: int = Limits.CHUNK) -> AsyncIterator[Part]:
-        """Yield parts as they come, until the PTY is closed and everything was read."""
+        """Yield parts as they come, until the PTY is gone and all its output was read."""
         while await self.wait():
             yield self.consume(max_bytes)
 
     def close(self) -> None:
-        """Detach; who waits for it gets the end; again is no error."""
+        """Detach it, and end a `wait` for it; a second call does nothing."""
         if self._closed_at is None:
             self._closed_at = self._reader.cursor.ring.total
             flow = self._pty.flow

@@ -1,4 +1,4 @@
-"""Publishes what happens to PTYs: one place that knows ids, clocks and the shape of payloads."""
+"""`Publisher`: makes events of what happens to PTYs, with their ids, times and payloads."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def new_id(prefix: str) -> str:
 
 
 def cause_of(correlation_id: CorrelationId | None) -> CorrelationId:
-    """Return the id of a request, a new one when it has none."""
+    """Return the id of a request, or a new one if it has none."""
     return correlation_id or CorrelationId(new_id("req"))
 
 
 class Publisher:
-    """Puts events of PTYs on a bus."""
+    """Puts the events of PTYs on a bus."""
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
@@ -68,7 +68,7 @@ class Publisher:
         correlation_id: CorrelationId,
         notifications: list[BufferNotification],
     ) -> None:
-        """Publish what an output buffer found worth telling; log a PTY's first overflow."""
+        """Publish the notifications of an output buffer; log a PTY's first overflow."""
         for notification in notifications:
             topic, payload = _event(notification)
             self.publish(record, topic, correlation_id, payload)

@@ -1,4 +1,4 @@
-"""Which PTYs a manager has: the live ones within limits, the ended ones until they age out."""
+"""`Roster`: all PTYs of a manager; live ones within limits, ended ones until they age out."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["Roster"]
 
 _log = logging.getLogger("ptymux")
 
-_MEMORY_WARN: Final = 0.50  # of what the machine has, when every ring is full
-_MEMORY_SECONDS: Final = 1.0  # that a look at it is good for
+_MEMORY_WARN: Final = 0.50  # of the available memory, if every ring grows to its full size
+_MEMORY_SECONDS: Final = 1.0  # for which the last look at it is used
 
 
 class Roster:
@@ -29,17 +29,17 @@ class Roster:
         self.registry = Registry(limits.ptys)
         self._limits = limits
         self._ptys: dict[PtyId, ManagedPty] = {}
-        self._slots: dict[int, ManagedPty] = {}  # until the engine has nothing of it any more
+        self._slots: dict[int, ManagedPty] = {}  # until the engine has forgotten it
         self._ended: dict[PtyId, ManagedPty] = {}  # oldest end first
-        self._memory = 0  # that was available at `_memory_at`
+        self._memory = 0  # bytes available at `_memory_at`
         self._memory_at = float("-inf")
 
     def __iter__(self) -> Iterator[ManagedPty]:
-        """Iterate over a snapshot, oldest first."""
+        """Iterate over the PTYs there are now, oldest first."""
         return iter(tuple(self._ptys.values()))
 
     def add(self, pty: ManagedPty) -> None:
-        """Take in a PTY that was just registered."""
+        """Add a PTY that was just registered."""
         self._ptys[pty.pty_id] = self._slots[pty.slot] = pty
 
     def get(self, pty_id: PtyId) -> ManagedPty:
@@ -53,11 +53,11 @@ class Roster:
         return self._ptys[pty_id]
 
     def in_slot(self, slot: int) -> ManagedPty | None:
-        """Return the PTY that the engine knows by `slot`, a removed one too while it is there."""
+        """Return the PTY in an engine's slot, a removed one too until the engine forgets it."""
         return self._slots.get(slot)
 
     def note_end(self, pty: ManagedPty) -> None:
-        """Count a PTY among the ended; the oldest of these go until they are within the limits."""
+        """Add a PTY to the ended ones, and remove the oldest of these beyond the limits."""
         self._ended[pty.pty_id] = pty
         kept = sum(each.flow.retained for each in self._ended.values())
         for each in list(self._ended.values()):
@@ -68,7 +68,7 @@ class Roster:
                 self.remove(each)
 
     def remove(self, pty: ManagedPty) -> PtyRecord:
-        """Forget a PTY that is gone; return the last record of it."""
+        """Remove a PTY that is gone; return its last record."""
         record = pty.remove()
         del self._ptys[pty.pty_id]
         self._ended.pop(pty.pty_id, None)
@@ -76,15 +76,15 @@ class Roster:
         return record
 
     def leave_slot(self, pty: ManagedPty) -> None:
-        """Forget the slot of a removed PTY, unless its child is still to end."""
+        """Free the slot of a removed PTY, unless its child has not exited."""
         if pty.is_removed and pty.has_exited:
             self._slots.pop(pty.slot, None)
 
     def check_memory(self, options: SpawnOptions) -> None:
-        """Hold what all rings could come to need against what there is, before a spawn.
+        """Check, before a spawn, that the memory suffices if all rings grow to their full size.
 
         Raises:
-            OutOfResourcesError: it would be more than `Limits.MEMORY_SHARE` of it.
+            OutOfResourcesError: they could take more than `Limits.MEMORY_SHARE` of it.
         """
         live = [pty for pty in self if not pty.is_gone]
         growth = [ring_size(pty.options.buffer_size) - pty.ring.total for pty in live]
@@ -100,7 +100,7 @@ class Roster:
             _log.warning("rings could grow by %d of the %d bytes available", needed, available)
 
     def _available(self) -> int:
-        """Return the memory that is available, as of a second ago at most: asking takes 0.2 ms."""
+        """Return the available memory; it is read once a second, as that takes 0.2 ms."""
         now = time.monotonic()
         if now - self._memory_at > _MEMORY_SECONDS:
             self._memory, self._memory_at = available_memory(), now

@@ -45,7 +45,11 @@ _log = logging.getLogger("ptymux")
 
 
 class ServerManager(PtyManager):
-    """A PtyManager whose PTYs a keeper has; each change of a PTY is persisted at the keeper."""
+    """A manager whose PTYs outlive it: a keeper has them, and a record of each.
+
+    After each change of a PTY its record is written to the keeper. A replacement of this manager
+    calls `restore`.
+    """
 
     def __init__(
         self,
@@ -67,7 +71,7 @@ class ServerManager(PtyManager):
 
     @property
     def epoch(self) -> str:
-        """The random id of the event log."""
+        """The random id of the event log, which its seqs belong to."""
         return self._bus.epoch
 
     @property
@@ -77,21 +81,21 @@ class ServerManager(PtyManager):
 
     @property
     def live_count(self) -> int:
-        """How many PTYs have not ended."""
+        """The number of PTYs that have not ended."""
         return self._roster.registry.live_count
 
     def knows(self, pty_id: PtyId) -> bool:
-        """Whether there is such a PTY."""
+        """Return whether there is such a PTY."""
         return pty_id in self._roster.registry
 
     def is_gone(self, pty_id: PtyId) -> bool:
-        """Whether a PTY has ended for good, its terminal closed."""
+        """Return whether a PTY has ended and its terminal is closed."""
         return self._roster.get(pty_id).is_gone
 
     def find(
         self, reference: str, *, past_names: bool = False, prefixes: bool = False
     ) -> PtyRecord:
-        """Return the PTY that an id, a number or a name means; as `Registry.find`.
+        """Return the PTY that an id, a number or a name means, as `Registry.find` does.
 
         Raises:
             UnknownPtyError, AmbiguousPtyError: nothing fits, or too much.
@@ -108,7 +112,7 @@ class ServerManager(PtyManager):
         return lambda: describe(pty)
 
     async def is_canonical(self, pty_id: PtyId) -> bool:
-        """Whether a live PTY's terminal collects lines, and cuts one above 4,095 bytes."""
+        """Return whether a live PTY's terminal collects lines, and cuts those above 4,095 bytes."""
         return await self._link.is_canonical(self._live(pty_id, "input needs one that runs").slot)
 
     def rename(self, pty_id: PtyId, name: str) -> PtyRecord:

@@ -1,4 +1,4 @@
-"""Ends a PTY's whole session: the plan of `core/escalation.py` in an asyncio task."""
+"""Ends the whole session of a PTY, in a task that follows a plan of `core/escalation.py`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, Generic, TypeVar
 
 from ptymux.core.escalation import (
     GIVE_UP_SECONDS,
@@ -24,14 +24,74 @@ from ptymux.engine.session_end import perform
 from ptymux.errors import OutOfResourcesError, ProcessGoneError, PtymuxError
 from ptymux.link.interface import Link
 from ptymux.manager.managed_pty import ManagedPty
-from ptymux.manager.session_scanner import SessionScanner
-from ptymux.posix.process import ProcessId, SessionMember, open_pidfd, send
+from ptymux.posix.process import (
+    ProcessId,
+    SessionMember,
+    escaped_descendants,
+    open_pidfd,
+    send,
+    session_scan,
+)
 
 __all__ = ["Termination", "Terminations"]
 
 _log = logging.getLogger("ptymux")
 
 _RETRY_SECONDS: Final = 0.1  # after a scan for which there were no open files
+_SPACING_SECONDS: Final = 0.005  # between two scans, so that those who ask meanwhile share one
+
+T = TypeVar("T")
+
+
+class _SharedScan(Generic[T]):
+    """One scan for all that ask before it begins."""
+
+    def __init__(self, look: Callable[[Collection[int]], Mapping[int, tuple[T, ...]]]) -> None:
+        self._look = look
+        self._wanted: set[int] = set()
+        self._next: asyncio.Task[Mapping[int, tuple[T, ...]]] | None = None
+        self._last = float("-inf")
+
+    async def ask(self, sid: int) -> tuple[T, ...]:
+        """Return what a scan that begins after the call finds for `sid`."""
+        self._wanted.add(sid)
+        if self._next is None:
+            self._next = asyncio.create_task(self._run())
+        return (await asyncio.shield(self._next)).get(sid, ())
+
+    async def _run(self) -> Mapping[int, tuple[T, ...]]:
+        await asyncio.sleep(self._last + _SPACING_SECONDS - time.monotonic())
+        wanted, self._wanted, self._next = self._wanted, set(), None
+        try:
+            return self._look(wanted)
+        finally:
+            self._last = time.monotonic()
+
+
+class SessionScanner:
+    """Scans /proc for the processes of sessions; one scan serves many PTYs that end at once."""
+
+    def __init__(self) -> None:
+        self._members = _SharedScan(session_scan)
+        self._escaped = _SharedScan(escaped_descendants)
+
+    async def members(self, sid: int) -> tuple[SessionMember, ...]:
+        """Return the session's living processes.
+
+        Raises:
+            OutOfResourcesError: no more open files.
+        """
+        return await self._members.ask(sid)
+
+    async def escaped(self, sid: int) -> tuple[int, ...]:
+        """Return the pids of a session's descendants that left it, by setsid for example.
+
+        Limit: they are found through their living ancestors, so ask before you signal those.
+
+        Raises:
+            OutOfResourcesError: no more open files.
+        """
+        return tuple(process.pid for process in await self._escaped.ask(sid))
 
 
 class Termination:
@@ -60,7 +120,7 @@ class Termination:
         self._pidfds: dict[ProcessId, int] = {}
         self._noted: set[tuple[ProcessId, int, Outcome]] = set()
         self._published_kill = False
-        self.is_patient = True  # waits for a consumer that must lose nothing
+        self.is_patient = True  # it waits for a consumer that must lose nothing
         self.task = asyncio.create_task(self._run())
 
     def shorten(self, grace_seconds: float) -> None:
@@ -102,7 +162,7 @@ class Termination:
                 if time.monotonic() > blind_until:
                     await self._give_up(str(error), [])
                     return
-                await asyncio.sleep(_RETRY_SECONDS)  # polls for what the handler above met
+                await asyncio.sleep(_RETRY_SECONDS)  # until there are open files again
                 continue
             self._watch(members)
             # The leader first: else a shell sees its child die and runs the next command.

@@ -1,1 +1,1 @@
-"""The server process: a PtyManager over the link to the keeper, offered to clients on a socket."""
+"""The server process: a manager of the keeper's PTYs, offered to clients on a socket."""

@@ -28,7 +28,7 @@ from ptymux.posix.runtime import peer, state_path
 from ptymux.protocol.messages import PROTOCOL, Request, encode_error
 from ptymux.protocol.params import Params, agree
 from ptymux.server.client_connection import ClientConnection
-from ptymux.server.method_call import MethodCall, MethodReply, MethodResult
+from ptymux.server.method_call import MethodCall, MethodReply, MethodResult, Upgrade
 from ptymux.server.methods import METHODS
 
 __all__ = ["App"]
@@ -40,7 +40,7 @@ _LEAVE_SECONDS: Final = 3600.0  # without a live PTY and a client
 
 
 class App:
-    """One server: a manager, a listening socket and its connections."""
+    """One server: its listening socket, its connections, and when it ends."""
 
     def __init__(self, path: str, manager: ServerManager, link: ServerLink) -> None:
         self.path = path
@@ -57,7 +57,7 @@ class App:
         self._leave_timer: asyncio.TimerHandle | None = None
 
     async def run(self, listener: socket.socket) -> None:
-        """Serve until somebody ends it."""
+        """Accept clients at `listener` and serve them, until the server is to end."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop_soon)
         self._link.on_listener = self._listen_on
@@ -103,7 +103,7 @@ class App:
         }
 
     def stop_soon(self) -> None:
-        """End everything, then this process and its keeper."""
+        """Begin to end all PTYs, then this process and its keeper."""
         if self.is_stopping:
             return
         self.is_stopping = True
@@ -226,12 +226,12 @@ class App:
             except ProtocolError as error:
                 await connection.refuse(error)
                 raise
-            then = await self._answer(connection, request)
-            if then is not None:
-                await then()
+            upgrade = await self._answer(connection, request)
+            if upgrade is not None:
+                await upgrade()
                 return
 
-    async def _answer(self, connection: ClientConnection, request: Request) -> Any:
+    async def _answer(self, connection: ClientConnection, request: Request) -> Upgrade | None:
         """Do what is asked and reply; return what uses the connection then, if it is upgraded."""
         try:
             result = await self._perform(connection, request)

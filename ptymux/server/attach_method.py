@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from ptymux.core.model import PtyId, PtyRecord, WindowSize
 from ptymux.core.reader import ReaderKind
@@ -20,8 +20,6 @@ from ptymux.server.method_call import MethodCall, MethodReply
 from ptymux.server.pump import pump
 
 __all__ = ["attach"]
-
-_LAST_INPUT_SECONDS: Final = 5.0  # for the PTY to take what a client sent before it left
 
 
 async def attach(call: MethodCall, record: PtyRecord) -> MethodReply:
@@ -115,8 +113,8 @@ async def _carry(
     try:
         with reader:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if connection.gone.is_set():  # it may have sent input before
-            await asyncio.wait([listening], timeout=_LAST_INPUT_SECONDS)
+        if connection.gone.is_set():  # it may have typed something before
+            await asyncio.wait([listening], timeout=manager.windows.last_input)
     finally:
         for task in tasks:
             task.cancel()

@@ -13,7 +13,7 @@ from ptymux.manager.server_manager import ServerManager
 from ptymux.protocol.params import Params
 from ptymux.server.client_connection import ClientConnection
 
-__all__ = ["MethodCall", "Method", "MethodReply", "MethodResult", "ServerControl"]
+__all__ = ["MethodCall", "Method", "MethodReply", "MethodResult", "ServerControl", "Upgrade"]
 
 
 class ServerControl(Protocol):
@@ -50,6 +50,9 @@ class MethodCall:
     params: Params
 
 
+Upgrade: TypeAlias = Callable[[], Awaitable[None]]
+
+
 @dataclass(slots=True)
 class MethodReply:
     """A reply that passes an fd or upgrades the connection.
@@ -60,7 +63,7 @@ class MethodReply:
 
     result: Mapping[str, Any]
     fd: int | None = None
-    upgrade: Callable[[], Awaitable[None]] | None = None
+    upgrade: Upgrade | None = None
     undo: Callable[[], None] | None = None
 
 

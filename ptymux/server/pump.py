@@ -1,10 +1,10 @@
-"""Carries one PTY's output to one client: an integer, at most one unsent frame, nothing else.
+"""Sends one PTY's output to one client. Its state is an offset and at most one unsent frame.
 
-Copy, check, then send: `OutputReader.read` returns bytes that were not overtaken while they were
-copied; what was, is a gap and is told as one. A part counts as handed once the kernel took the
-whole of its frame. While the client's socket is full nothing is copied, and the reader's offset
-remembers. To a client that keeps up output goes at once, from within the engine's report, without
-a task and its turns of the loop in between.
+Copy, check, then send: `OutputReader.read` returns bytes that the engine did not overwrite while
+they were copied; what it overwrote is sent as a gap. A part counts as handed once the kernel took
+its whole frame. While the client's socket is full nothing is copied, and the reader's offset stays
+where it is. If the client keeps up, output is sent at once, while the engine's report is handled,
+without waiting for a turn of a task.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Offer = Callable[[bytes], Awaitable[None] | None]  # None: the kernel took all o
 async def pump(
     reader: OutputReader, offer: Offer, describe_end: Callable[[], Mapping[str, Any]]
 ) -> None:
-    """Send everything from where `reader` stands, gaps told, up to the end, then how it ended.
+    """Send all output from the position of `reader` on, with gaps, and at the end how it ended.
 
-    To a one-shot reader: what there is by now, then a Detach if the PTY goes on.
+    A one-shot reader gets what there is by now, then a Detach if the PTY lives.
     """
     carrier = _Carrier(reader, offer)
     follows = reader.kind is not ReaderKind.ONE_SHOT
@@ -46,7 +46,7 @@ async def pump(
 
 
 class _Carrier:
-    """Takes what a reader has to a client, and keeps what was offered until it is taken."""
+    """Sends what a reader reads, part after part; keeps a part until the client took it."""
 
     def __init__(self, reader: OutputReader, offer: Offer) -> None:
         self._reader = reader
@@ -54,7 +54,7 @@ class _Carrier:
         self._waiting: tuple[Part, Awaitable[None]] | None = None
 
     def carry(self, most: int = _CHUNK) -> bool:
-        """Send up to `most` bytes of what there is; False while the client does not take it."""
+        """Send up to `most` bytes of what there is; return False while the client takes none."""
         if self._waiting is not None:
             return False
         part = self._reader.read(min(most, _CHUNK))
@@ -66,7 +66,7 @@ class _Carrier:
         return True
 
     async def settle(self) -> None:
-        """Return once the client took what was offered."""
+        """Return once the client took the part that was offered."""
         if self._waiting is not None:
             part, taken = self._waiting
             await taken
@@ -75,7 +75,7 @@ class _Carrier:
 
 
 def _frames(part: Part) -> bytes:
-    """Return a part as frames: what was missed before it, and what it is."""
+    """Return a part as frames: the gap before it, if there is one, and the output."""
     frames = Gap(part.offset - part.skipped, part.offset).encode() if part.skipped else b""
     if part.data:
         frames += out_header(part.offset, len(part.data)) + part.data

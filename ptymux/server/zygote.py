@@ -1,37 +1,55 @@
-"""What servers are forked from: a process that has imported all that one needs, and only waits.
+"""The zygote, a process that servers are forked from, and what a server does from its fork on.
 
-To start the interpreter and to import takes most of the time until a server serves, and all who
-are attached wait for that when one was killed. A second server that stands by would be as fast but
-cost its memory; these pages are shared with the server.
+To start an interpreter and import all modules takes most of the time until a server serves. When a
+server was killed, all attached clients wait for that. So the zygote has imported everything and
+waits; the pages of these modules are shared with the servers that are forked from it. A second
+server that stands by would be as fast, but would cost its memory.
 
-It has no fds but a socket to its keeper and the standard ones, so that it keeps nothing alive, and
-ends when the keeper is gone. Its servers are reaped by nobody: the kernel forgets them as they end.
+The zygote has no open files but the standard ones and a socket to its keeper, so that it keeps
+nothing alive. It ends when the keeper is gone. The kernel reaps its servers.
 
-Limit: one that a signal had stopped when its keeper died ends once it is continued.
+Limit: a zygote that was stopped by a signal when its keeper died ends once it is continued.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import logging
+import logging.handlers
 import os
 import signal
 import socket
 import sys
+from typing import Final
 
+from ptymux.core.event_log import EventLog
+from ptymux.core.model import Limits
+from ptymux.errors import InvalidValueError, PtymuxError
+from ptymux.handover.snapshot import Greeting
 from ptymux.keeper.zygote_client import CONTROL_FD, receive_fds
-from ptymux.posix.memory import raise_open_files_limit
-from ptymux.server.startup import serve
+from ptymux.link.server_link import ServerLink
+from ptymux.manager.server_manager import ServerManager
+from ptymux.posix.memory import map_ring_memory, raise_open_files_limit
+from ptymux.posix.reserve_fds import keep_reserve
+from ptymux.posix.runtime import state_path
+from ptymux.server.app import App
+from ptymux.server.orphan_cleanup import reconcile
 
 __all__ = ["main"]
 
+_log = logging.getLogger("ptymux")
+
+_LOG_BYTES: Final = 1024 * 1024
+
 
 def main() -> None:
-    """Be a zygote, and in the processes forked from it a server: argv is the socket's path."""
+    """Run a zygote, and a server in each process forked from it; argv: the socket's path."""
     os.closerange(CONTROL_FD + 1, 1 << 16)
     os.set_inheritable(CONTROL_FD, False)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    raise_open_files_limit()  # the keeper may be short of them, and so lend us few
+    raise_open_files_limit()  # that of the keeper may be low, and is passed on
     gc.collect()
     gc.freeze()  # a collection in a server would write to the pages that it shares
     with socket.socket(fileno=CONTROL_FD) as control:
@@ -40,16 +58,20 @@ def main() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         link, listener = (socket.socket(fileno=fd) for fd in given)
         if _introduce(link):
-            serve(sys.argv[1], link, listener)
+            _run(sys.argv[1], link, listener)
 
 
 def _forked(control: socket.socket) -> tuple[int, int] | None:
-    """Fork at each request; return in the child what came with it, and None when all is over."""
+    """Fork a child for each request; in the child, return the fds that came with the request.
+
+    They are the child's end of a link to the keeper, and the socket to listen on. The zygote
+    itself returns None, once the keeper is gone.
+    """
     while True:
         request, fds = receive_fds(control, 2)
         if not request:
             return None
-        with contextlib.suppress(OSError):  # the keeper gets to know, as the link closes
+        with contextlib.suppress(OSError):  # the keeper sees the link close
             if len(fds) == 2 and not os.fork():
                 return fds[0], fds[1]
         for fd in fds:
@@ -57,7 +79,7 @@ def _forked(control: socket.socket) -> tuple[int, int] | None:
 
 
 def _introduce(link: socket.socket) -> bool:
-    """Tell the keeper who serves at this link; False: it has given us up, and asked another."""
+    """Send the keeper our pidfd on the link; return whether it still waits for us."""
     try:
         handle = os.pidfd_open(os.getpid())
         try:
@@ -67,3 +89,88 @@ def _introduce(link: socket.socket) -> bool:
     except OSError:
         return False
     return True
+
+
+def _run(path: str, link: socket.socket, listener: socket.socket) -> None:
+    """Run the server at `path`, with a link to its keeper and the socket that listens there."""
+    os.umask(0o077)
+    _log.addHandler(_log_handler(state_path(path, "log")))
+    _log.setLevel(logging.INFO)
+    raise_open_files_limit()
+    keep_reserve()
+    asyncio.run(_serve(path, link, listener))
+
+
+async def _serve(path: str, sock: socket.socket, listener: socket.socket) -> None:
+    """Take over what the keeper has, then serve until the server is stopped or has no keeper."""
+    lost = asyncio.Event()
+    link = ServerLink(sock, path, lambda _reason: lost.set())
+    link.current_listener = listener.fileno  # until the app has it
+    try:
+        greeting, restored = await link.greeting()
+        log = _open_event_log(link.event_log)
+    except PtymuxError as error:
+        _log.error("no server without a keeper: %s", error)
+        listener.close()
+        return
+    manager = ServerManager(link, path, Limits(), log)
+    reattached = manager.restore(restored, greeting)
+    app = App(path, manager, link)
+    reconcilings = [asyncio.create_task(reconcile(manager, link, greeting, reattached))]
+
+    def on_keeper_replaced(greeting: Greeting) -> None:
+        work = reconcile(manager, link, greeting, manager.live_count)
+        reconcilings.append(asyncio.create_task(work))
+
+    manager.on_keeper_replaced = on_keeper_replaced
+    serving = asyncio.create_task(app.run(listener))
+    losing = asyncio.create_task(lost.wait())
+    await asyncio.wait((serving, losing), return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done() and not app.is_stopping:
+        _log.error("the keeper is gone")
+        serving.cancel()
+    losing.cancel()
+    for task in reconcilings:
+        task.cancel()
+    await asyncio.gather(serving, *reconcilings, return_exceptions=True)
+    await link.close()
+
+
+def _open_event_log(memory: int) -> EventLog:
+    """Return the event log in this memory: that of the server before, or a new one."""
+    mapped = map_ring_memory(memory)
+    if not any(mapped[:8]):
+        return EventLog(mapped, epoch=os.urandom(8).hex())
+    try:
+        return EventLog.recover(mapped)
+    except InvalidValueError as error:
+        _log.error("the events so far are lost: %s", error)
+        return EventLog(mapped, epoch=os.urandom(8).hex())
+
+
+def _log_handler(path: str) -> logging.Handler:
+    """Return a handler that writes to the file at `path`, or to stderr if it cannot be opened.
+
+    The keeper has the same file open, as its stderr.
+    """
+    logging.raiseExceptions = False  # if the disk is full, do not write about that
+    try:
+        file = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1)
+    except OSError:
+        handler: logging.Handler = logging.StreamHandler()
+    else:
+        file.rotator = _copy_and_empty
+        handler = file
+    handler.setFormatter(logging.Formatter("%(asctime)s server: %(message)s"))
+    return handler
+
+
+def _copy_and_empty(source: str, destination: str) -> None:
+    """Rotate a log so that a process that has it open goes on writing to it."""
+    try:
+        with open(source, "rb") as old, open(destination, "wb") as new:
+            while lines := old.read():  # also those that are written meanwhile
+                new.write(lines)
+    except OSError:
+        return  # a file that is too long is better than lost lines
+    os.truncate(source, 0)

@@ -57,6 +57,7 @@ def test_attach_detaches_by_the_keys_of_the_configuration(
     configure(server, tmp_path, 'detach-keys = "C-a d"\n')
     tty.run("attach", "x")
     tty.wait_for(b"C-a d detaches")
+    tty.wait_raw()
 
     tty.type(b"\x01d")
 

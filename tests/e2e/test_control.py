@@ -14,7 +14,7 @@ READY = "echo ready; exec sleep 1000"
 
 
 def ready(server: Serving, pty: str) -> None:
-    wait_until(lambda: server.get(pty)["buffer"]["total_written"])
+    wait_until(lambda: server.get(pty)["buffer"]["total_written"] == len("ready\r\n"))
 
 
 @pytest.mark.requirement("FR-007")
@@ -127,11 +127,10 @@ def test_rename_moves_the_name(server: Serving) -> None:
 def test_resize_is_seen_by_the_command(server: Serving) -> None:
     server.run("--name", "x", "-c", "trap 'stty size' WINCH; echo ready; while :; do read x; done")
     ready(server, "x")
-    before = server.get("x")["buffer"]["total_written"]
 
     assert server.ok("resize", "x", "120x40") == ""
 
-    wait_until(lambda: server.get("x")["buffer"]["total_written"] == before + len("40 120\r\n"))
+    wait_until(lambda: server.get("x")["buffer"]["total_written"] == len("ready\r\n40 120\r\n"))
     assert (server.get("x")["cols"], server.get("x")["rows"]) == (120, 40)
     assert server.refused("resize", "x", "0x40")[0] == 2
     assert server.refused("resize", "x", "wide")[0] == 2

@@ -7,28 +7,39 @@ import os
 import re
 import signal
 import termios
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import Shell, Tty, job_of
-from tests.processes import is_stopped
+from tests.processes import is_stopped, stop
 from tests.serving import Serving
 from tests.timing import wait_until
 
 ENTERED = b"\x1b[?1049h"
 LEFT = b"\x1b[?1049l"
+ERASED = b"\x1b[2J"
+DRAWN = b"\x1b[?2026l"  # at the end of each picture
 
 
-def look(tty: Tty, *options: str, until: bytes = b"live", term: str = "xterm-256color") -> None:
-    tty.run("dashboard", *options, env={"TERM": term})
+def look(
+    tty: Tty,
+    *options: str,
+    until: bytes = b"live",
+    term: str = "xterm-256color",
+    windows: Mapping[str, float] | None = None,
+) -> None:
+    patience = {"hello": 1000.0, "no_answer": 1000.0, "leave": 1000.0} | dict(windows or {})
+    tty.run("dashboard", *options, env={"TERM": term}, windows=patience)
     tty.wait_for(until)
     tty.wait_raw()
 
 
 def forget(tty: Tty) -> None:
-    """Wait for what is drawn from now on."""
-    tty.read()
+    """Forget what was drawn so far, which is whole pictures."""
+    wait_until(lambda: tty.read() or tty.shown.endswith(DRAWN), "a picture that is whole")
     tty.shown.clear()
 
 
@@ -59,6 +70,7 @@ def test_it_shows_what_runs_and_quits(own_server: Serving, tty: Tty) -> None:
 def test_only_what_changed_is_drawn(server: Serving, tty: Tty) -> None:
     for number in range(5):
         server.sh("sleep 1000", name=f"still{number}")
+    tty.resize(40, 8)  # in which there is no room for what time changes, nor for events
     look(tty, until=b"still4")
     forget(tty)
 
@@ -172,9 +184,9 @@ def test_it_waits_for_a_server(no_server: Serving, tty: Tty) -> None:
 
 
 def test_a_server_that_is_stopped_keeps_nobody(own_server: Serving, tty: Tty) -> None:
-    look(tty)
-    pid = own_server.call("status")["pid"]
-    os.kill(pid, signal.SIGSTOP)
+    look(tty, windows={"no_answer": 0.1})
+    pid = own_server.status()["pid"]
+    stop(pid)
     try:
         tty.wait_for(b"no answer")
         tty.type(b"q")
@@ -191,10 +203,12 @@ def test_it_follows_the_size_of_the_terminal(server: Serving, tty: Tty) -> None:
     forget(tty)
 
     tty.resize(40, 10)
+    tty.wait_for(ERASED)
     tty.wait_for(b"\x1b[10;1H")
     tty.type(b"q")
 
     assert tty.wait() == 0
+    del tty.shown[: tty.shown.index(ERASED)]  # what was drawn before it knew
     assert "DROPPED" in words(tty)
     assert "BUFFER" not in words(tty)
     assert b"\x1b[11;1H" not in tty.shown
@@ -247,21 +261,24 @@ def test_a_dumb_terminal_gets_one_picture(server: Serving, tty: Tty) -> None:
 def test_a_pipe_gets_one_plain_table(server: Serving, options: tuple[str, ...]) -> None:
     server.sh("while :; do echo $$; sleep 0.01; done", name="web")
 
-    text = server.ok("dashboard", *options)
+    def row() -> str:
+        text = server.ok("dashboard", *options)
+        assert "\x1b" not in text
+        return next(line for line in text.splitlines() if " web " in line)
 
-    assert "\x1b" not in text
-    row = next(line for line in text.splitlines() if " web " in line)
-    assert re.search(r"running +\d+ .* [1-9][0-9.]* k?B ", row)
+    wait_until(lambda: re.search(r"running +\d+ .* [1-9][0-9.]* k?B ", row()), "a rate")
 
 
 def test_json_has_rates(server: Serving) -> None:
     server.sh("while :; do echo $$; sleep 0.01; done", name="web")
 
-    told = json.loads(server.ok("dashboard", "--json"))
+    def told() -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(server.ok("dashboard", "--json"))
+        return told
 
-    assert told["schema"] == 1
-    assert told["ptys"][0]["rate"] > 0
-    assert told["ptys"][0]["buffer"]["total_written"] > 0
+    wait_until(lambda: told()["ptys"][0]["rate"] > 0)
+    assert told()["schema"] == 1
+    assert told()["ptys"][0]["buffer"]["total_written"] > 0
 
 
 def test_svg_is_a_picture(server: Serving, tmp_path: Path) -> None:

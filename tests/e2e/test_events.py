@@ -23,7 +23,7 @@ def lines(server: Serving, *words: str) -> list[Any]:
 def ended(server: Serving, *words: str) -> str:
     """Return the id of a PTY that has ended."""
     pty_id = server.run(*words)
-    wait_until(lambda: not any(pty["pty_id"] == pty_id for pty in server.live()))
+    wait_until(lambda: lines(server, "--pty", pty_id, "--topic", "pty.stopped"))
     return pty_id
 
 
@@ -83,12 +83,11 @@ def test_following_tells_what_comes(own_server: Serving, as_json: bool) -> None:
     words = ["events", "-f", "--since", "0", "--topic", "pty.spawned", *["--json"] * as_json]
 
     with own_server.world.start(*words, stdout=subprocess.PIPE) as following:
-        assert following.stdout
-        before = following.stdout.readline()
+        before = following.read_line()
         second = own_server.run("--name", "second", "sleep", "1000")
-        after = following.stdout.readline()
+        after = following.read_line()
         following.send_signal(signal.SIGINT)
-        assert following.stdout.read() == b""
+        assert following.communicate()[0] == b""
 
     assert following.returncode == 130
     if as_json:
@@ -113,9 +112,7 @@ def test_following_ends_with_the_server(own_server: Serving) -> None:
 
     words = ["events", "-f", "--since", "0"]
     with own_server.world.start(*words, stdout=pipe, stderr=pipe) as following:
-        assert following.stdout
-        assert following.stderr
-        following.stdout.readline()
+        following.read_line()
         own_server.stop()
         rest, said = following.communicate()
 
@@ -128,13 +125,12 @@ def test_following_goes_on_with_the_next_server(own_server: Serving) -> None:
 
     words = ["events", "-f", "--json", "--since", "0", "--topic", "pty.spawned"]
     with own_server.world.start(*words, stdout=subprocess.PIPE) as following:
-        assert following.stdout
-        following.stdout.readline()
+        following.read_line()
         own_server.ok("server", "restart")
         second = own_server.run("sleep", "1000")
-        told = [json.loads(following.stdout.readline())["pty_id"]]
+        told = [json.loads(following.read_line())["pty_id"]]
         while second not in told:
-            told.append(json.loads(following.stdout.readline())["pty_id"])
+            told.append(json.loads(following.read_line())["pty_id"])
         own_server.stop()
         assert following.wait() == 0
 

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from ptymux.cli.root import ALIASES, COMMANDS
+from ptymux.core.windows import VARIABLE
 from tests.serving import Serving
 from tests.world import PTYMUX
 
@@ -56,7 +57,8 @@ def complete(server: Serving, line: str) -> list[str]:
     )
     bash = shutil.which("bash")
     assert bash is not None
-    done = server.world.run(bash, "--norc", "-c", script)
+    env = {VARIABLE: "suggestion=1000"}  # however long the server takes
+    done = server.world.run(bash, "--norc", "-c", script, env=env)
     assert (done.returncode, done.stderr) == (0, b"")
     return done.stdout.decode().split()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import os
 import resource
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -17,7 +20,7 @@ from ptymux.client import stream
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.model import Limits, SpawnOptions
 from ptymux.errors import OutOfResourcesError
-from tests.processes import fd_count, is_alive
+from tests.processes import fd_count, fds_of, is_alive
 from tests.serving import Serving
 from tests.timing import deadline_text, wait_until
 from tests.world import PTYMUX
@@ -57,10 +60,13 @@ def settled(connection: ServerConnection) -> dict[str, Any]:
 
 
 @contextmanager
-def open_files(pid: int, count: int) -> Iterator[None]:
-    """Let a process open files up to `count` in all."""
+def room_for(pid: int, count: int) -> Iterator[None]:
+    """Let a process open so many files and no more; one that it is about to close comes on top."""
+    used = fds_of(pid)
+    free = (number for number in itertools.count() if number not in used)
+    limit = next(itertools.islice(free, count, None))  # what is opened has a number below it
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, before[1]))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, before[1]))
     try:
         yield
     finally:
@@ -114,7 +120,7 @@ def test_whichever_file_is_one_too_many_a_spawn_is_whole_or_nothing(
         before = [fd_count(pid) for pid in pids]
         refused = []
         for spare in range(ENOUGH):
-            with open_files(status[which], fd_count(status[which]) + spare):
+            with room_for(status[which], spare):
                 pty = spawn_or_lack(connection)
                 if pty is None:
                     refused.append(spare)
@@ -122,7 +128,7 @@ def test_whichever_file_is_one_too_many_a_spawn_is_whole_or_nothing(
                     connection.call("kill", ptys=[pty["pty_id"]])
                     assert not is_alive(pty["pid"])
             connection.call("remove", all=True)
-            wait_until(lambda: [fd_count(pid) for pid in pids] == before)
+            wait_until(lambda: all(map(operator.le, map(fd_count, pids), before)))
             assert connection.call("get", pty="1")["pty"]["pid"] == first["pid"]
 
     assert refused == list(range(len(refused)))
@@ -134,7 +140,8 @@ def test_without_a_single_open_file_left_a_server_still_ends_ptys(own_server: Se
     with own_server.connect() as connection:
         pid = settled(connection)["pid"]
         ptys = [spawn(connection, "sh", "-c", "sleep 1000 & wait") for _ in range(3)]
-        with open_files(pid, fd_count(pid)):
+        wait_until(lambda: [*own_server.processes().values()].count("sleep 1000 ") == 3)
+        with room_for(pid, 0):
             told = connection.call("signal", pty="1", signal="CONT")["envelopes"]
             killed = connection.call("kill", all=True)["ptys"]
 
@@ -149,7 +156,7 @@ def test_a_keeper_without_a_single_open_file_left_still_starts_another_server(
     with own_server.connect() as connection:
         status = settled(connection)
         pty = spawn(connection, "sleep", "1000")
-    with open_files(status["keeper_pid"], fd_count(status["keeper_pid"])):
+    with room_for(status["keeper_pid"], 0):
         os.kill(status["pid"], signal.SIGKILL)
         wait_until(lambda: not is_alive(status["pid"]))
 
@@ -161,16 +168,19 @@ def test_a_keeper_without_a_single_open_file_left_still_starts_another_server(
 
 
 def test_a_client_for_which_no_open_file_is_left_is_told_so(own_server: Serving) -> None:
-    with ExitStack() as stack:
-        known = stack.enter_context(ServerConnection(own_server.path))
+    with own_server.connect() as known:
         pid = settled(known)["pid"]
-        stack.enter_context(open_files(pid, fd_count(pid)))
 
-        code, words = own_server.refused("ls")
+        def refused() -> subprocess.CompletedProcess[bytes] | None:
+            with room_for(pid, 0):
+                done = own_server.world.run("ls")
+                assert known.call("list")["ptys"] == []
+            return done if done.returncode else None  # a file had just been closed
 
-        assert code == 125
-        assert words.startswith("ptymux: out of open files of the server")
-        assert known.call("list")["ptys"] == []
+        done = wait_until(refused, "a client that is refused")
+        assert done is not None
+        assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (125, b"", 1)
+        assert done.stderr.startswith(b"ptymux: out of open files of the server")
     assert own_server.live() == []
 
 

@@ -45,7 +45,7 @@ def test_ls_in_a_pipe_is_a_plain_table_with_every_column(own_server: Serving) ->
 
     assert header.split()[:5] == ["#", "NAME", "LANE", "COMMAND", "STATE"]
     assert re.match(r"1 +a-name-of-more-than-sixteen-cells +ci +sleep 1000 +running +\d+", first)
-    assert re.match(r"2 +- +default +sleep 2000 +running +\d+ +\ds +0% +0 +0$", second)
+    assert re.match(r"2 +- +default +sleep 2000 +running +\d+ +\S+ +0% +0 +0$", second)
 
 
 def test_ended_ones_are_listed_when_asked_for(server: Serving) -> None:
@@ -163,10 +163,9 @@ def test_stats_can_be_watched_until_the_end(server: Serving) -> None:
     server.run("--name", "x", "sleep", "1000")
 
     with server.world.start("stats", "-w", "--json", "x", stdout=subprocess.PIPE) as watching:
-        assert watching.stdout
-        first = json.loads(watching.stdout.readline())
+        first = json.loads(watching.read_line())
         server.ok("kill", "x")
-        last = json.loads(watching.stdout.readlines()[-1])
+        last = json.loads(watching.communicate()[0].splitlines()[-1])
 
     assert watching.returncode == 0
     assert (first["schema"], first["pty"]["shown"]) == (1, "running")
@@ -178,12 +177,11 @@ def test_watching_ends_quietly_by_an_interrupt(server: Serving) -> None:
 
     pipe = subprocess.PIPE
     with server.world.start("stats", "--watch", "x", stdout=pipe, stderr=pipe) as watching:
-        assert watching.stdout
-        assert watching.stderr
-        watching.stdout.readline()
+        watching.read_line()
         watching.send_signal(signal.SIGINT)
-        assert watching.wait(10) == 130
-        assert watching.stderr.read().strip() == b""
+
+        assert watching.communicate()[1].strip() == b""
+    assert watching.returncode == 130
 
 
 def test_watched_on_a_terminal_the_numbers_stay_in_their_place(server: Serving, tty: Tty) -> None:

@@ -49,7 +49,7 @@ def test_text_and_colours_only_on_a_terminal(server: Serving, tty: Tty) -> None:
 
 def test_of_a_live_pty_what_there_is_by_now(server: Serving) -> None:
     server.sh("echo one; read x", name="a")
-    server.await_text("a", "one")
+    wait_until(lambda: server.get("a")["buffer"]["total_written"] == len("one\r\n"))
 
     assert server.world.run("logs", "a").stdout == b"one\r\n"
 
@@ -58,12 +58,11 @@ def test_of_a_live_pty_what_there_is_by_now(server: Serving) -> None:
 def test_following_ends_with_the_pty(server: Serving) -> None:
     server.sh("echo past; read x; echo 1; echo 2; printf end", name="a")
     with server.world.start("logs", "-f", "--tail", "1", "a", stdout=subprocess.PIPE) as following:
-        assert following.stdout is not None
-        assert following.stdout.readline() == b"past\r\n"
+        assert following.read_line() == b"past\r\n"
         server.ok("send", "a", "--enter")
 
-        assert following.stdout.read() == b"\r\n1\r\n2\r\nend"
-        assert following.wait(10) == 0
+        assert following.communicate()[0] == b"\r\n1\r\n2\r\nend"
+    assert following.returncode == 0
 
 
 def test_following_goes_on_when_the_server_is_killed(own_server: Serving, tmp_path: Path) -> None:
@@ -77,23 +76,22 @@ def test_following_goes_on_when_the_server_is_killed(own_server: Serving, tmp_pa
     wait_until(lambda: own_server.get("a")["clients"] == 1)
     own_server.ok("send", "a", "--enter")
 
-    assert following.wait(10) == 0
+    assert following.wait() == 0
     assert (tmp_path / "out").read_bytes().split() == [b"%d" % n for n in range(1, 200_001)]
 
 
 @pytest.mark.parametrize("writes", ["yes", "echo y; echo y; read x"])
 def test_closed_pipe_ends_it_quietly(server: Serving, writes: str) -> None:
-    server.sh(writes, name="a")
+    server.sh(writes, name="a", on_full=OnFull.BLOCK)  # so that the first byte is there still
     reading, writing = os.pipe()
-    errors = subprocess.PIPE
-    with server.world.start("logs", "-f", "a", stdout=writing, stderr=errors) as following:
+    words = ("logs", "-f", "--lossless", "a")
+    with server.world.start(*words, stdout=writing, stderr=subprocess.PIPE) as following:
         os.close(writing)
         assert os.read(reading, 1) == b"y"
         os.close(reading)
 
-        assert following.wait(10) == 141
-        assert following.stderr is not None
-        assert following.stderr.read() == b""
+        assert following.communicate()[1] == b""
+    assert following.returncode == 141
 
 
 def test_gap_is_told(server: Serving, tty: Tty) -> None:
@@ -115,8 +113,7 @@ def test_lossless_follower_gets_all_from_a_pty_that_blocks(server: Serving) -> N
     with server.world.start("logs", "-f", "--lossless", "a", stdout=subprocess.PIPE) as following:
         wait_until(lambda: server.get("a")["clients"] == 1)
         server.ok("send", "a", "--enter")
-        assert following.stdout is not None
-        shown = following.stdout.read()
+        shown = following.communicate()[0]
 
     assert shown.split() == [b"%d" % n for n in range(1, 300_001)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import fcntl
 import hashlib
 import os
@@ -14,6 +13,7 @@ import socket
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Shell
+from tests.serving import Serving
 from tests.timing import wait_until
 from tests.world import PTYMUX, World
 
@@ -46,26 +47,15 @@ def large_file(path: Path, data: bytes) -> Iterator[str]:
     path.unlink()
 
 
-def waiting(fd: int) -> int:
-    """Return how many bytes wait to be read."""
-    count = array.array("i", [0])
-    fcntl.ioctl(fd, termios.FIONREAD, count)
-    return count[0]
-
-
-def is_asleep(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
-
-
-def wait_stuck(process: subprocess.Popen[bytes], fd: int) -> None:
-    """Wait until the pipe behind `fd` is full and its writer waits for room."""
-
-    def is_stuck() -> bool:
-        before = waiting(fd)
-        select.select([], [], [], 0.05)  # a look at what moves needs two
-        return waiting(fd) == before >= 32_000 and is_asleep(process.pid)
-
-    wait_until(is_stuck)
+def wait_full(fd: int) -> None:
+    """Wait until the pipe behind `fd` has no room, so that whoever writes into it has to wait."""
+    poll = select.poll()
+    writing = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        poll.register(writing, select.POLLOUT)
+        wait_until(lambda: not poll.poll(0), "a pipe that is full")
+    finally:
+        os.close(writing)
 
 
 def read_all(fd: int) -> bytes:
@@ -118,7 +108,7 @@ def test_reader_that_sleeps_loses_nothing(
     with large_file(tmp_path / "data", LINES) as path:
         process = world.start("run", "cat", path, stdout=pipe[1], stderr=subprocess.PIPE)
         os.close(pipe[1])
-        wait_stuck(process, pipe[0])
+        wait_full(pipe[0])
 
         assert hashlib.sha256(read_all(pipe[0])).digest() == hashlib.sha256(LINES).digest()
         assert process.communicate()[1] == b""
@@ -151,14 +141,17 @@ def test_what_a_slow_reader_was_asked_to_miss_is_told(
 
 
 def test_many_gaps_are_few_lines(world: World) -> None:
+    began = time.monotonic()
+
     done = world.run("run", "--buffer-size", "0", "head", "-c", "10000000", "/dev/zero")
 
+    seconds = time.monotonic() - began
     told = done.stderr.decode()
     missing = [
         int(number.replace(",", "")) for number in re.findall(r"([\d,]+) (?:more )?by", told)
     ]
     assert (done.returncode, done.stdout, sum(missing)) == (0, b"", 10_000_000)
-    assert len(told.splitlines()) < 10
+    assert len(told.splitlines()) <= 2 + seconds  # the first, one a second, and the rest
 
 
 def test_summary_is_one_line_on_stderr(world: World) -> None:
@@ -214,8 +207,7 @@ def test_no_command_is_the_shell(world: World) -> None:
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_reaches_the_command(world: World, signum: signal.Signals) -> None:
     process = world.start("run", "-c", "echo ready; exec sleep 100", stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
+    process.read_line()
 
     process.send_signal(signum)
 
@@ -227,8 +219,7 @@ def test_signal_reaches_the_command(world: World, signum: signal.Signals) -> Non
 def test_what_the_command_makes_of_a_signal_decides(world: World) -> None:
     line = "trap 'echo bye; exit 9' TERM; echo ready; while :; do :; done"
     process = world.start("run", "-c", line, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
+    process.read_line()
 
     process.terminate()
 
@@ -243,9 +234,8 @@ def test_signal_that_we_were_started_to_ignore_is_ignored(world: World) -> None:
         "/bin/sh", "-c", nohup, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     )
     assert process.stdin is not None
-    assert process.stdout is not None
     process.stdin.write(b"ready\n")
-    process.stdout.readline()
+    process.read_line()
 
     process.send_signal(signal.SIGHUP)
 
@@ -265,24 +255,24 @@ def test_status_survives_a_parent_that_ignores_its_children(world: World) -> Non
 
 
 @pytest.mark.requirement("FR-007")
-def test_closed_pipe_hangs_up_quietly(world: World, tmp_path: Path) -> None:
+def test_closed_pipe_hangs_up_quietly(no_server: Serving, tmp_path: Path) -> None:
+    no_server.start(hangup=1000)  # nobody is ended by force amid its cleaning up
     line = "trap 'echo hup > \"$1\"; exit' HUP; sleep 100 & while :; do echo y; done"
-    process = world.start(
-        *("run", "-c", line, str(tmp_path / "told")),
+    process = no_server.world.start(
+        *("run", "--grace", "1h", "-c", line, str(tmp_path / "told")),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
     assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.readline()
+    process.read_line()
+    wait_until(lambda: "sleep 100 " in no_server.world.processes().values())
 
     process.stdout.close()
 
-    assert process.wait() == 141
-    assert process.stderr.read() == b""
-    process.stderr.close()
-    told = tmp_path / "told"
-    wait_until(lambda: told.exists() and told.read_text() == "hup\n")
+    assert process.communicate()[1] == b""
+    assert process.returncode == 141
+    wait_until(lambda: not no_server.world.processes())
+    assert (tmp_path / "told").read_text() == "hup\n"
 
 
 @pytest.mark.requirement("FR-007")
@@ -290,7 +280,7 @@ def test_command_that_ignores_a_closed_pipe_is_killed_after_the_grace(world: Wor
     line = "trap '' HUP TERM PIPE; while :; do echo y; done"
     process = world.start("run", "--grace", "200ms", "-c", line, stdout=subprocess.PIPE)
     assert process.stdout is not None
-    process.stdout.readline()
+    process.read_line()
 
     process.stdout.close()
 
@@ -303,7 +293,7 @@ def test_reader_that_never_reads_does_not_outlast_a_signal(
     world: World, pipe: tuple[int, int], signum: signal.Signals
 ) -> None:
     process = world.start("run", "--grace", "500ms", "yes", stdout=pipe[1], stderr=subprocess.PIPE)
-    wait_stuck(process, pipe[0])
+    wait_full(pipe[0])
 
     process.send_signal(signum)
 
@@ -323,10 +313,9 @@ def test_command_that_outlives_a_signal_keeps_its_slow_reader(
             "run", "--grace", "0", "-c", line, path, str(reloaded), stdout=pipe[1]
         )
         os.close(pipe[1])
-        wait_stuck(process, pipe[0])
+        wait_full(pipe[0])
         pid = next(pid for pid, words in world.processes().items() if words.startswith("/bin/sh"))
 
-        os.kill(process.pid, 0)
         os.kill(pid, signal.SIGHUP)  # as `ptymux` forwards it, but to the shell alone
         wait_until(reloaded.exists)
 
@@ -344,8 +333,7 @@ def test_job_left_in_the_background_does_not_hold_us(world: World) -> None:
 @pytest.mark.requirement("FR-012")
 def test_our_own_death_hangs_the_command_up(world: World) -> None:
     process = world.start("run", "-c", "echo ready; sleep 100", stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
+    process.read_line()
 
     process.kill()
 
@@ -400,7 +388,7 @@ def test_stdout_may_be_dev_null(world: World) -> None:
 def test_flags_of_a_pipe_stay_as_they_are(world: World, pipe: tuple[int, int]) -> None:
     before = fcntl.fcntl(pipe[1], fcntl.F_GETFL)
     process = world.start("run", "yes", stdout=pipe[1])
-    wait_stuck(process, pipe[0])
+    wait_full(pipe[0])
 
     during = fcntl.fcntl(pipe[1], fcntl.F_GETFL)
     os.close(pipe[0])
@@ -416,7 +404,7 @@ def test_pipe_that_does_not_block_loses_nothing(
     with large_file(tmp_path / "data", LINES) as path:
         process = world.start("run", "cat", path, stdout=pipe[1])
         os.close(pipe[1])
-        wait_stuck(process, pipe[0])
+        wait_full(pipe[0])
 
         assert read_all(pipe[0]) == LINES
         assert process.wait() == 0
@@ -431,7 +419,10 @@ def test_stdout_may_be_an_end_of_another_terminal(world: World, end: int) -> Non
     try:
         process = world.start("run", "echo", "hi", stdin=subprocess.DEVNULL, stdout=ends[end])
         assert process.wait() == 0
-        assert os.read(ends[1 - end], 99) == (b"hi\n" if end == 0 else b"hi\r\n")
+        shown = b""
+        while not shown.endswith(b"\n"):
+            shown += os.read(ends[1 - end], 99)
+        assert shown == (b"hi\n" if end == 0 else b"hi\r\n")
     finally:
         for fd in ends:
             os.close(fd)
@@ -511,7 +502,7 @@ def test_removed_directory_is_no_obstacle(world: World, tmp_path: Path) -> None:
 def test_interrupt_at_the_terminal_ends_a_pipeline(world: World, shell: Shell) -> None:
     shell.sendline("ptymux run -c 'echo up >&2; exec sleep 100' | cat")
     shell.expect_exact("up")
-    wait_until(lambda: any("sleep 100" in words for words in world.processes().values()))
+    wait_until(lambda: "sleep 100 " in world.processes().values())
 
     shell.sendintr()
     shell.expect_exact("$ ")
@@ -546,7 +537,7 @@ def test_pipeline_can_be_stopped_and_continued(world: World, shell: Shell) -> No
 def test_pager_at_the_end_of_a_pipeline_gets_the_keys(world: World, shell: Shell) -> None:
     pager = "{ read x; read y < /dev/tty; echo $x-$y; }"
     shell.sendline(f"ptymux run -c 'echo up; exec sleep 100' | {pager}")
-    wait_until(lambda: any("sleep 100" in words for words in world.processes().values()))
+    wait_until(lambda: "sleep 100 " in world.processes().values())
 
     shell.sendline("key")
 

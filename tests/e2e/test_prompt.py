@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from tests.serving import Serving
 from tests.timing import deadline_text
 
@@ -24,14 +22,12 @@ def test_it_returns_once_the_command_is_done(server: Serving) -> None:
     assert told["offset"] > int(offset)
 
 
-def test_a_shell_at_its_prompt_is_seen_soon(server: Serving) -> None:
+def test_a_shell_at_its_prompt_is_seen_without_another_word_of_it(server: Serving) -> None:
     start_shell(server)
-    began = time.monotonic()
 
     offset = server.ok("wait", "sh", "--prompt")
 
     assert int(offset) == server.get("sh")["buffer"]["total_written"]
-    assert time.monotonic() - began < 5
 
 
 def test_a_busy_shell_takes_longer_than_the_timeout(server: Serving) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Tty
+from tests.processes import kill_at_once
+from tests.program import Program
 from tests.serving import Serving
 from tests.timing import wait_until
 from tests.world import PTYMUX, World
@@ -22,13 +24,12 @@ ECHOES = "stty -echo; echo up; while read line; do echo got $line; done"
 SLEEPS = "echo up; exec sleep 100"
 
 
-def in_pipe(world: World, *words: str) -> subprocess.Popen[bytes]:
+def in_pipe(world: World, *words: str) -> Program:
     """Run something in a pipe and return once it said `up`."""
     process = world.start(
         *("run", *words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"up\n"
+    assert process.read_line() == b"up\n"
     return process
 
 
@@ -43,9 +44,8 @@ def restored(tty: Tty) -> bool:
 
 
 def kill_both(server: Serving) -> None:
-    status = server.call("status")
-    for name in ("keeper_pid", "pid"):
-        os.kill(int(status[name]), signal.SIGKILL)
+    status = server.status()
+    kill_at_once(status["keeper_pid"], status["pid"])
 
 
 # What a shell user expects -------------------------------------------------------------------
@@ -177,18 +177,19 @@ def test_detached_while_the_server_is_replaced_it_goes_on(own_server: Serving, t
 @pytest.mark.requirement("FR-007")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_signal_to_us_on_a_terminal_hangs_up(
-    server: Serving, tty: Tty, tmp_path: Path, signum: signal.Signals
+    no_server: Serving, tty: Tty, tmp_path: Path, signum: signal.Signals
 ) -> None:
+    no_server.start(hangup=1000)  # nobody is ended by force amid its cleaning up
     told = tmp_path / "told"
     line = f"trap 'echo hup > {told}; exit' HUP; echo up; while :; do sleep 0.01; done"
-    on_terminal(tty, "--name", "e", "-c", line)
+    on_terminal(tty, "--name", "e", "--grace", "1h", "-c", line)
 
     tty.process.send_signal(signum)
 
     assert tty.wait() == (-signum if signum == signal.SIGKILL else 128 + signum)
     assert restored(tty) == (signum != signal.SIGKILL)
-    wait_until(lambda: told.exists() and told.read_text() == "hup\n")
-    wait_until(lambda: server.call("list")["ptys"] == [])
+    wait_until(lambda: no_server.live() == [])
+    assert told.read_text() == "hup\n"
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
@@ -245,10 +246,8 @@ def test_with_keep_a_closed_pipe_ends_only_us(server: Serving) -> None:
 
     server.ok("send", "e", "--enter", "x")
 
-    assert process.wait() == 141
-    assert process.stderr is not None
-    assert process.stderr.read() == b""
-    process.stderr.close()
+    assert process.communicate()[1] == b""
+    assert process.returncode == 141
     assert server.get("e")["shown"] == "running"
 
 

@@ -110,8 +110,8 @@ def test_looking_at_all_holds_the_schema(no_server: Serving) -> None:
     no_server.run("--name", "x", "sh", "-c", "echo ready; exec sleep 1000")
 
     holds(no_server.json("dashboard", "--once"), "dashboard")
-    holds(no_server.json("doctor"), "doctor")
-    holds(no_server.json("doctor", "--dry-run"), "doctor")
+    for words in (("doctor", "--json"), ("doctor", "--dry-run", "--json")):
+        holds(json.loads(no_server.world.run(*words).stdout), "doctor")
 
 
 def test_stress_holds_the_schema(world: World) -> None:

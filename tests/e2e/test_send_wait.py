@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from ptymux.client import stream
 from tests.serving import Serving
 from tests.timing import wait_until
 from tests.world import World
@@ -130,6 +131,7 @@ def test_timeout_is_124(server: Serving) -> None:
 
 def test_a_pattern_that_takes_for_ever_hurts_only_itself(server: Serving) -> None:
     server.sh("echo " + "a" * 60 + "!; read x", name="a")
+    server.await_text("a", "!")
 
     done = server.world.run("wait", "a", "--text", r"(a+)+\d", "--timeout", "300ms")
 
@@ -147,22 +149,30 @@ def test_bad_pattern_is_one_line(server: Serving) -> None:
 
 
 def test_quiet(server: Serving) -> None:
-    server.sh("for i in 1 2 3 4; do echo $i; sleep 0.1; done; sleep 100", name="a")
-    server.ok("wait", "a", "--text", "1")
+    server.sh("for i in 1 2 3 4; do echo $i; done; sleep 100", name="a")
+    wait_until(lambda: server.get("a")["buffer"]["total_written"] == 12)
 
-    offset = server.ok("wait", "a", "--quiet", "600ms")
+    offset = server.ok("wait", "a", "--quiet", "100ms")
 
     assert int(offset) == 12
 
 
 def test_from_now_looks_at_no_past(server: Serving) -> None:
-    server.sh("echo mark; read x; echo later mark; read x", name="a")
-    server.ok("wait", "a", "--text", "mark")
+    server.sh("stty -echo; echo mark; while read x; do echo later mark; done", name="a")
+    server.await_text("a", "mark")
     words = ("wait", "a", "--from", "now", "--text", "(later )?mark")
-    with server.world.start(*words, stdout=subprocess.PIPE) as waiting:
-        wait_until(lambda: server.call("status")["connections"] > 1)
-        server.ok("send", "a", "--enter")
-        out, _err = waiting.communicate()
+    with (
+        server.connect() as connection,
+        server.world.start(*words, stdout=subprocess.PIPE) as waiting,
+    ):
+
+        def has_come() -> bool:
+            """Have it said once more; what was said before `wait` began does not count."""
+            stream.send(connection, "a", b"\n")
+            return waiting.poll() is not None
+
+        wait_until(has_come, "a mark that is new")
+        out = waiting.communicate()[0]
 
     assert out.endswith(b" later mark\n")
 

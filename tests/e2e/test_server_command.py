@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from pathlib import Path
 
 from tests.serving import Serving
@@ -69,7 +68,7 @@ def test_stop_without_a_server_is_done_already(no_server: Serving) -> None:
 
 def test_restart_keeps_every_pty(no_server: Serving) -> None:
     no_server.run("--name", "x", "sh", "-c", "echo before; exec sleep 1000")
-    wait_until(lambda: no_server.get("x")["buffer"]["total_written"])
+    wait_until(lambda: no_server.get("x")["buffer"]["total_written"] == len("before\r\n"))
     before, pty = no_server.json("server", "status"), no_server.get("x")
 
     assert no_server.ok("server", "restart") == ""
@@ -92,8 +91,8 @@ def test_restart_needs_a_server(no_server: Serving) -> None:
 def test_many_that_start_one_at_once_share_it(no_server: Serving) -> None:
     started = [no_server.world.start("server", "start") for _ in range(8)]
 
-    assert [process.wait(20) for process in started] == [0] * 8
-    assert len(no_server.processes()) == 3  # keeper, zygote and server
+    assert [process.wait() for process in started] == [0] * 8
+    wait_until(lambda: len(no_server.processes()) == 3, "nothing but keeper, zygote and server")
 
 
 def test_the_option_goes_before_the_variable(no_server: Serving) -> None:
@@ -106,8 +105,7 @@ def test_the_option_goes_before_the_variable(no_server: Serving) -> None:
     assert (status, "103 bytes" in text) == (2, True)
 
 
-def test_a_silent_server_costs_two_seconds_and_a_line(no_server: Serving) -> None:
-    began = time.monotonic()
+def test_a_silent_server_costs_a_moment_and_a_line(no_server: Serving) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(no_server.path)
         silent.listen()
@@ -116,7 +114,6 @@ def test_a_silent_server_costs_two_seconds_and_a_line(no_server: Serving) -> Non
 
     os.unlink(no_server.path)
     assert (status, no_server.path in text) == (125, True)
-    assert time.monotonic() - began < 2.5
 
 
 def test_what_is_no_socket_is_said_to_be_none(no_server: Serving) -> None:

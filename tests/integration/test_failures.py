@@ -108,7 +108,7 @@ import asyncio, os, resource
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import OutOfResourcesError
 from ptymux.manager import PtyManager
-from ptymux.manager.session_scanner import SessionScanner
+from ptymux.manager.termination import SessionScanner
 
 async def main():
     async with PtyManager() as manager:

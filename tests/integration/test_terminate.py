@@ -281,7 +281,7 @@ async def test_stranger_with_the_session_id_of_an_ended_child_is_left_alone(
         await manager.wait_exited(record.pty_id)
         assert record.pid is not None
         with monkeypatch.context() as patch:
-            patch.setattr("ptymux.manager.session_scanner.SessionScanner.members", reused)
+            patch.setattr("ptymux.manager.termination.SessionScanner.members", reused)
             patch.setattr("ptymux.manager.termination.send", lambda *each: sent.append(each))
             await in_time(manager.terminate(record.pty_id))
 

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 import ptymux
+from ptymux.keeper import supervisor as supervisor_module
 from ptymux.keeper import zygote_client as zygote_module
 from ptymux.keeper.supervisor import Supervisor
 from ptymux.keeper.zygote_client import CONTROL_FD, pause
 from ptymux.posix.procfs import pid_behind
+from tests.client.clock import FakeClock
 from tests.processes import children_of, fds_of, is_alive
 from tests.timing import deadline_seconds, wait_until
 
@@ -33,7 +35,7 @@ class Nursery:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
         self.listener.listen()
-        self.killed: list[int] = []
+        self._before = set(children_of(os.getpid()))
 
     @property
     def zygote(self) -> int:
@@ -60,7 +62,6 @@ class Nursery:
     def kill_zygote(self) -> int:
         """Kill it without the supervisor's knowledge; return once it is dead, and not reaped."""
         pid = self.zygote
-        self.killed.append(pid)
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         return pid
@@ -70,9 +71,8 @@ class Nursery:
         if self.supervisor.is_there:
             os.close(self.supervisor.pidfd)
         self.listener.close()
-        for pid in self.killed:
-            with suppress(ChildProcessError):  # the last one may have been reaped just now
-                os.waitpid(pid, 0)
+        for pid in set(children_of(os.getpid())) - self._before:  # zygotes that were killed
+            os.waitpid(pid, 0)
 
 
 def readable(fd: int) -> bool:
@@ -234,13 +234,13 @@ def test_a_zygote_that_cannot_start_is_hopeless_after_five_tries(
     for failures in range(1, 6):
         assert not nursery.supervisor.is_hopeless
         with nursery.ask() as link:
-            nursery.killed.append(nursery.zygote)
             assert readable(link.fileno())
             before = time.monotonic()
             assert not nursery.supervisor.accept(link)
             after = time.monotonic()
         assert nursery.supervisor.due is not None
-        assert before + pause(failures) <= nursery.supervisor.due <= after + pause(failures)
+        wait = pause(failures, 0.1)
+        assert before + wait <= nursery.supervisor.due <= after + wait
 
     assert nursery.supervisor.is_hopeless
 
@@ -249,7 +249,6 @@ def test_a_server_that_did_not_serve_takes_its_zygote_along(nursery: Nursery) ->
     link = nursery.ask()
     nursery.come(link, serves=False)
     zygote = nursery.zygote
-    nursery.killed.append(zygote)
 
     link.close()
     nursery.end_of_server()
@@ -269,6 +268,31 @@ def test_one_that_never_comes_is_waited_for_no_longer_than_half_a_minute(nursery
 
 
 def test_pauses_grow_to_a_bound() -> None:
-    assert pause(1) == 0
-    assert pause(2) < pause(3) < pause(4)
-    assert pause(100) == pause(1000) == 5.0
+    assert pause(1, 0.1) == 0
+    assert pause(2, 0.1) < pause(3, 0.1) < pause(4, 0.1)
+    assert pause(100, 0.1) == pause(1000, 0.1) == 5.0
+
+
+def test_servers_that_die_soon_after_each_other_are_replaced_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr(supervisor_module, "time", clock)
+    supervisor = Supervisor("/nowhere")
+
+    def pause_after(life_seconds: float) -> float:
+        """Return the pause after a server that lived so long."""
+        supervisor.take_over(os.open(os.devnull, os.O_RDONLY), supervisor.replacements)
+        clock.now += life_seconds
+        supervisor.note_end()
+        assert supervisor.due is not None
+        return round(supervisor.due - clock.now, 6)
+
+    pauses = [pause_after(1.9) for _ in range(40)]
+
+    assert pauses[0] == 0  # at once
+    assert pauses == sorted(pauses)
+    assert sum(pauses[:8]) > 0.2
+    assert pauses[-1] == pytest.approx(0.25)
+    assert pause_after(2.1) == 0
+    assert supervisor.replacements == 41

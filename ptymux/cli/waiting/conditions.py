@@ -117,8 +117,8 @@ class _Silence:
             if stream.offset != self.offset:
                 self.offset = stream.offset
                 self._until = time.monotonic() + self._seconds
-            left = self._until - time.monotonic()
-            if left <= 0 or not poll.poll(1000 * left):
+            left = max(0.0, self._until - time.monotonic())
+            if not poll.poll(1000 * left):  # else something came, if we were late to look for it
                 return None
             frames = stream.receive()
 

@@ -77,7 +77,7 @@ class _PromptWatch:
                     return frame
                 if isinstance(frame, (Out, Gap)) and self._takes(frame):
                     return "mark"
-            if self._is_back():
+            if self._is_back() and not poll.poll(0):  # else it said more, and we were late
                 return "foreground"
             frames = stream.receive() if poll.poll(1000 * self._look_after()) else []
 

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
+from ptymux.cli.waiting import shell_prompt
 from ptymux.cli.waiting.shell_prompt import Marks
+from ptymux.client.stream import Stream
+from tests.cli.waiting.conftest import LateOutput
 
 MARK = b"\x1b]133;A\x07$ "
 
@@ -35,3 +40,16 @@ def test_mark_is_told_once() -> None:
     marks = Marks()
 
     assert [marks.feed(data) for data in (MARK, b"", b"x")] == [True, False, False]
+
+
+def test_shell_is_at_its_prompt_only_after_what_it_said_before(
+    output: LateOutput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell_prompt, "waits_for_typing", lambda _pid: True)
+    output.write(5)
+    output.look_seconds = 1000.0
+    watch = shell_prompt._PromptWatch(1, 0, needs_output=False)
+
+    assert watch.wait(cast(Stream, output)) == "foreground"
+
+    assert watch.offset == 5

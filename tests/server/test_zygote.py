@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ptymux.server.startup import _copy_and_empty
+from ptymux.server.zygote import _copy_and_empty
 from tests.processes import kill
 from tests.serving import Serving
 from tests.timing import wait_until
