@@ -12,7 +12,7 @@ import sys
 import termios
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pexpect  # type: ignore[import-untyped]
@@ -101,7 +101,9 @@ def controls(child: Any) -> Iterator[Any]:
 
 
 def failures(child: Any) -> Iterator[Any]:
-    child.expect("ready")
+    child.expect(
+        "ready\r\n"
+    )  # all of it, so that nothing is there to be seen but what is asked for
     yield child.expect(["no", pexpect.TIMEOUT], timeout=0.05)
     yield told(child)
     with pytest.raises(pexpect.TIMEOUT):
@@ -319,7 +321,9 @@ def test_a_pty_that_is_forgotten_at_its_end_still_tells_how_it_ended(client: Cli
 
 
 def test_an_exception_says_what_was_seen(client: Client) -> None:
-    with talk(client, "echo 'so far'; exec sleep 1000") as dialogue:
+    pty = client.run("echo 'so far'; exec sleep 1000")
+    wait_until(lambda: client.get(pty)["buffer"]["total_written"] == 8)
+    with client.expect(pty, timeout=SECONDS) as dialogue:
         dialogue.expect("so")
         with pytest.raises(pexpect.TIMEOUT, match=dialogue.pty_id) as told:
             dialogue.expect("more", timeout=0.05)
@@ -395,8 +399,14 @@ def test_interact_passes_the_terminal_through_until_the_escape(client: Client) -
         interacting.start()
         wait_until(lambda: not termios.tcgetattr(slave)[3] & termios.ICANON)
         os.write(master, b"abc\r")
-        while b"<ABC>" not in seen.replace(b"  ", b""):
-            seen += os.read(master, 100).replace(b" ", b"")
+        os.set_blocking(master, False)
+
+        def is_shown() -> bool:
+            with suppress(BlockingIOError):
+                seen.extend(os.read(master, 100).replace(b" ", b""))
+            return b"<ABC>" in seen
+
+        wait_until(is_shown)
         os.write(master, b"def\r\x1dnot sent")
         interacting.join()
         ours.expect("<DEF>")

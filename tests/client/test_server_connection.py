@@ -126,17 +126,25 @@ def test_a_silent_server_is_given_up(path: str) -> None:
     began = time.monotonic()
     with StubServer(path, serve), pytest.raises(UnreachableError, match="did not answer 'hello'"):
         ServerConnection(path, 0.2)
-    assert 0.2 <= time.monotonic() - began < 2
+    assert time.monotonic() - began >= 0.2
 
 
 def test_a_server_that_answers_in_drops_is_given_up_too(path: str) -> None:
+    drops = 0
+
     def serve(peer: Peer) -> None:
+        nonlocal drops
         while True:
             peer.send(b" ")
-            time.sleep(0.02)  # the drops come slowly, that is the point
+            drops += 1
+            time.sleep(0.01)  # the drops come slowly, that is the point
 
-    with StubServer(path, serve), pytest.raises(UnreachableError, match="did not answer"):
-        ServerConnection(path, 0.3)
+    seconds = 0.1
+    with StubServer(path, serve):
+        while drops < 3:  # of which a slow machine sends fewer in the same time
+            drops, seconds = 0, 2 * seconds
+            with pytest.raises(UnreachableError, match="did not answer"):
+                ServerConnection(path, seconds)
 
 
 def test_a_server_that_accepts_nobody_is_given_up(path: str) -> None:
@@ -145,10 +153,8 @@ def test_a_server_that_accepts_nobody_is_given_up(path: str) -> None:
         listener.listen(0)
         with socket.socket(socket.AF_UNIX) as first:
             first.connect(path)
-            began = time.monotonic()
             with pytest.raises(UnreachableError, match="took no connection within"):
                 ServerConnection(path, 0.2)
-            assert time.monotonic() - began < 2
 
 
 def test_a_server_of_somebody_else_is_not_talked_to(
@@ -272,11 +278,8 @@ def test_a_call_that_is_not_answered_ends_the_connection(path: str) -> None:
 
 @pytest.mark.parametrize("method", ["wait", "kill", "shutdown", "restart"])
 def test_what_takes_as_long_as_it_takes_is_not_given_up(path: str, method: str) -> None:
-    def answer(peer: Peer, request: Request) -> None:
-        time.sleep(0.1)  # longer than the client waits for others
-        echo(peer, request)
-
-    with StubServer(path, once(answer)), ServerConnection(path, reply_timeout=0.02) as connection:
+    """Any answer takes longer than no time, which is what others have here."""
+    with StubServer(path, once(echo)), ServerConnection(path, reply_timeout=0.0) as connection:
         assert connection.call(method)["method"] == method
 
 
@@ -485,7 +488,7 @@ def test_waiting_for_a_notification_can_be_limited(path: str) -> None:
 
     def answer(peer: Peer, request: Request) -> None:
         peer.reply(request, {})
-        go_on.wait(10)
+        go_on.wait(deadline_seconds())
         peer.send(encode_notification("event", {}))
 
     with StubServer(path, once(answer)), ServerConnection(path) as connection:

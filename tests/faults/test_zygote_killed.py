@@ -170,8 +170,10 @@ def test_kills_of_the_server_leave_nothing_in_keeper_and_zygote(
 
     assert (status["keeper_pid"], status["server_replaced"]) == (keeper, rounds)
     assert own_server.zygote() == zygote
-    assert [(fd_count(pid), len(children_of(pid))) for pid in (keeper, zygote)] == before
-    assert set(own_server.processes()) == own_server.own()
+    wait_until(
+        lambda: [(fd_count(pid), len(children_of(pid))) for pid in (keeper, zygote)] == before
+    )
+    wait_until(lambda: set(own_server.processes()) == own_server.own())
     assert len(ids) == rounds  # what is forked does not draw the same lots
     EventFollower(own_server).check()
 

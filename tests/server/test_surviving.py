@@ -396,7 +396,8 @@ def test_a_server_that_cannot_start_is_given_up_and_said(
 def test_orphans_are_adopted_and_reaped(server: Serving, gate: Gate) -> None:
     keeper = server.status()["keeper_pid"]
     orphan = f"setsid sh -c {shlex.quote(gate.wait)} </dev/null >/dev/null 2>&1"
-    server.output(server.sh(f"for i in $(seq 20); do ({orphan} &) ; done; exit 0"))
+    script = f"trap '' HUP; for i in $(seq 20); do ({orphan} &) ; done; exit 0"
+    server.output(server.sh(script))
     wait_until(lambda: len(children_of(keeper)) == 21)
     gate.open(20)
 
