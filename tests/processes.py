@@ -30,6 +30,7 @@ __all__ = [
     "parts_of_session",
     "proportional",
     "resident",
+    "sleeps_of",
     "state_of",
     "stop",
     "wait_gone",
@@ -58,6 +59,12 @@ def is_alive(pid: int) -> bool:
 def is_stopped(pid: int) -> bool:
     """Whether a process was stopped by a signal."""
     return state_of(pid) == "T"
+
+
+def sleeps_of(pid: int) -> int:
+    """Return how often a process went to sleep because it had nothing to do."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
 
 
 def children_of(pid: int) -> list[int]:

@@ -55,6 +55,10 @@ def seen_by_coverage(is_wanted: bool = True) -> Iterator[None]:
         yield
 
 
+# How long the product waits for what must happen: as long as the tests do.
+_PATIENCE = {"come": deadline_seconds(), "last_input": deadline_seconds()}
+
+
 class Serving:
     """A folder for a socket, and what runs there."""
 
@@ -76,19 +80,26 @@ class Serving:
 
     def start(self, **windows: float) -> bool:
         """Start a server whose time windows are these; False: somebody else was faster."""
+        windows = _PATIENCE | windows
         given = ",".join(f"{name}={seconds}" for name, seconds in windows.items())
-        with mock.patch.dict(os.environ, {"PTYMUX_WINDOWS": given} if given else {}):
+        with mock.patch.dict(os.environ, {"PTYMUX_WINDOWS": given}):
             started = autostart.start_server(self.path, leave_seconds=self._leave_seconds)
         self.status()
         return started
 
     def connect(self, **options: Any) -> ServerConnection:
-        """Connect, trying again while a server is being replaced."""
-        return wait_until(
-            lambda: ServerConnection(self.path, **options),
-            "a server that takes a connection",
-            ignoring=PtymuxError,
-        )
+        """Connect, trying again while a server is being replaced.
+
+        Raises:
+            PtymuxError: none came, and why the last try failed.
+        """
+        with suppress(AssertionError):  # the last try says more
+            return wait_until(
+                lambda: ServerConnection(self.path, **options),
+                "a server that takes a connection",
+                ignoring=PtymuxError,
+            )
+        return ServerConnection(self.path, **options)
 
     def call(self, method: str, **params: object) -> dict[str, Any]:
         with self.connect() as connection:
@@ -294,6 +305,7 @@ def ended(serving: Serving) -> Iterator[Serving]:
 
 def collect(stream: Stream) -> tuple[bytes, int, dict[str, Any]]:
     """Return all output until the end, how much was missed, and how the PTY ended."""
+    stream._sock.settimeout(deadline_seconds())
     data, missed, end = bytearray(), 0, {}
     for frame in stream:
         match frame:
@@ -308,6 +320,7 @@ def collect(stream: Stream) -> tuple[bytes, int, dict[str, Any]]:
 
 def read_until(stream: Stream, text: bytes) -> bytes:
     """Return the output until `text` was among it."""
+    stream._sock.settimeout(deadline_seconds())
     data = bytearray()
     for frame in stream:
         if isinstance(frame, Out):

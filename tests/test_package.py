@@ -53,6 +53,9 @@ def once(base: Path, name: str, make: Callable[[Path], None]) -> Path:
     return folder
 
 
+pytestmark = pytest.mark.slow  # a wheel and a venv are made
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the processes of a test run share."""

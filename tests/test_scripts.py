@@ -30,6 +30,7 @@ def bench(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("NFR-001", "NFR-002", "NFR-004")
 @pytest.mark.parametrize(
     ("parts", "judged"),
@@ -59,6 +60,7 @@ def test_bench_knows_its_parts() -> None:
     assert bench("nonsense").returncode == 2
 
 
+@pytest.mark.slow
 def test_bench_without_a_compiler_says_so_and_goes_on(tmp_path: Path) -> None:
     done = bench("--rounds=1", "--bytes=8000", "--only=one", "nobody", env={"PATH": str(tmp_path)})
 

@@ -28,6 +28,7 @@ from ptymux.posix.runtime import peer, state_path
 from ptymux.protocol.messages import PROTOCOL, Request, encode_error
 from ptymux.protocol.params import Params, agree
 from ptymux.server.client_connection import ClientConnection
+from ptymux.server.idle_time import IdleTime
 from ptymux.server.method_call import MethodCall, MethodReply, MethodResult, Upgrade
 from ptymux.server.methods import METHODS
 
@@ -53,7 +54,7 @@ class App:
         self._background: set[asyncio.Task[object]] = set()
         self.is_stopping = False
         self._leave_seconds = _leave_seconds()
-        self._idle_since = time.monotonic()  # since then there is neither a client nor a live PTY
+        self._idle = IdleTime(self._leave_seconds, time.monotonic())
         self._leave_timer: asyncio.TimerHandle | None = None
 
     async def run(self, listener: socket.socket) -> None:
@@ -192,7 +193,7 @@ class App:
         self._connections.discard(connection)
         for pty_id in connection.owned:
             self._manager.hang_up_unowned(pty_id)
-        self._idle_since = time.monotonic()
+        self._idle.note_client_left(time.monotonic())
         self._arm_leave()
 
     def _arm_leave(self) -> None:
@@ -203,21 +204,16 @@ class App:
         if self._leave_seconds and not self._connections:
             self._leave_if_idle()
 
-    def _leave_in(self, seconds: float) -> None:
-        self._leave_timer = asyncio.get_running_loop().call_later(seconds, self._leave_if_idle)
-
     def _leave_if_idle(self) -> None:
         """End the server if it was idle for long enough; otherwise look again later."""
         now = time.monotonic()
-        if self._manager.live_count:
-            next_look = max(0.01, self._leave_seconds / 10)
-            self._idle_since = now + next_look  # it may live until then
-            self._leave_in(next_look)
-        elif (idle := now - self._idle_since) < self._leave_seconds:
-            self._leave_in(max(0.01, self._leave_seconds - idle))
-        else:
-            _log.info("nothing to do for %.0f s: leaving", idle)
+        pause = self._idle.next_look(now, has_live=bool(self._manager.live_count))
+        if pause is None:
+            _log.info("nothing to do for %.0f s: leaving", self._idle.seconds(now))
             self.stop_soon()
+        else:
+            loop = asyncio.get_running_loop()
+            self._leave_timer = loop.call_later(pause, self._leave_if_idle)
 
     async def _serve(self, connection: ClientConnection) -> None:
         while True:

@@ -57,6 +57,7 @@ def check_all_gone(server: Serving, pids: list[int], its: Processes, fds: tuple[
     wait_until(lambda: all(now <= then for now, then in zip(its.fds(), fds, strict=True)))
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("NFR-003", "FR-002")
 def test_three_hundred_live_at_once_the_next_is_refused_and_all_end_together(
     own_server: Serving,

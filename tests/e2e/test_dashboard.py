@@ -39,7 +39,7 @@ def look(
 
 def forget(tty: Tty) -> None:
     """Forget what was drawn so far, which is whole pictures."""
-    wait_until(lambda: tty.read() or tty.shown.endswith(DRAWN), "a picture that is whole")
+    wait_until(lambda: not tty.read() and tty.shown.endswith(DRAWN), "a picture that is whole")
     tty.shown.clear()
 
 

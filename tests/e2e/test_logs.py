@@ -74,6 +74,7 @@ def test_following_goes_on_when_the_server_is_killed(own_server: Serving, tmp_pa
     own_server.ok("send", "a", "--enter")
     own_server.kill_server()
     wait_until(lambda: own_server.get("a")["clients"] == 1)
+    own_server.ok("wait", "a", "--text", "100000")  # the echo of the key is not to come within
     own_server.ok("send", "a", "--enter")
 
     assert following.wait() == 0

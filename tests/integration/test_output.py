@@ -15,6 +15,7 @@ from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import Part
 from ptymux.manager import OutputReader
 from ptymux.stress.child import LARGEST_BYTES, ChildKind, argv, first_difference
+from tests.gate import Gate, gate
 from tests.integration.conftest import (
     LONG,
     RingLink,
@@ -27,6 +28,8 @@ from tests.integration.conftest import (
     shell,
 )
 from tests.timing import wait_until_async
+
+__all__ = ["gate"]  # the fixture
 
 _NUMBERS = 300_000
 _COUNTER = b"".join(b"%d\n" % number for number in range(1, _NUMBERS + 1))  # 2 MB, what seq gives
@@ -112,12 +115,16 @@ async def test_follower_in_drop_mode_sees_everything_up_to_the_end_when_it_keeps
 
 @pytest.mark.requirement("LAW-PTY", "LAW-READER", "STATS", "OVERFLOW", "BACKPRESSURE")
 @asynchronous
-async def test_what_a_slow_consumer_missed_is_told_by_gaps_statistics_and_events() -> None:
+async def test_what_a_slow_consumer_missed_is_told_by_gaps_statistics_and_events(
+    gate: Gate,
+) -> None:
     async with managed() as (manager, events):
-        record = await manager.spawn(_seq(buffer_size=64 * KIB))
+        writes = f"{gate.wait}; exec seq 1 {_NUMBERS}"
+        record = await manager.spawn(shell(writes, plain_output=True, buffer_size=64 * KIB))
         gaps: list[tuple[int, int]] = []
         delivered = 0
         with manager.reader(record.pty_id, offset=0) as reader:
+            gate.open()  # nothing is written, and so nothing lost, before somebody reads
             while await in_time(reader.wait()):
                 part = reader.consume(8000)
                 if part.skipped:

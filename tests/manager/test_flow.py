@@ -1,16 +1,21 @@
-"""Output is passed on from within a refresh to who says how, and no wake-up is lost."""
+"""Output is passed on from within a refresh, no wake-up is lost, and silence is noticed in time."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ptymux.core.model import SpawnOptions
 from ptymux.core.notifications import BufferNotification
 from ptymux.core.reader import Reader, ReaderKind
 from ptymux.core.ring import RingBuffer
+from ptymux.manager import flow as flow_module
 from ptymux.manager.flow import Flow
 from tests.manager.fake_engine import FakeEngine
 from tests.timing import deadline_seconds
@@ -144,3 +149,161 @@ def test_what_taking_raises_is_raised_to_who_waits_and_to_nobody_else() -> None:
         await waiting
 
     run(test)
+
+
+# Time --------------------------------------------------------------------------------------------
+
+
+_LATE_SECONDS: Final = 1e-6  # a timer always is
+
+
+class Clock:
+    """The time of a flow and its timers, which go on when the test says so."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.now = 1000.0
+        self.call_soon = loop.call_soon
+        self._loop = loop
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        self._timers.append(asyncio.TimerHandle(when, callback, (), self._loop))
+        return self._timers[-1]
+
+    def skip(self, seconds: float) -> None:
+        """Let time pass, and call what is due meanwhile, each at its time."""
+        end = self.now + seconds
+        while due := sorted(timer for timer in self._timers if timer.when() <= end):
+            self._timers.remove(due[0])
+            self.now = max(self.now, due[0].when() + _LATE_SECONDS)
+            if not due[0].cancelled():
+                due[0]._run()
+        self.now = max(self.now, end)
+
+
+class Noted(Silent):
+    """A listener that notes what it is notified of, and when."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.silences: list[float] = []
+        self.ranges: list[tuple[int, int]] = []
+        self.ranges_at: list[float] = []
+
+    def on_silence(self, seconds: float) -> None:
+        self.silences.append(seconds)
+
+    def on_range(self, start: int, end: int) -> None:
+        self.ranges.append((start, end))
+        self.ranges_at.append(self.clock.now)
+
+
+class Timed:
+    """A flow whose child writes, and whose time passes, when the test says so."""
+
+    def __init__(self, idle_seconds: float) -> None:
+        self.clock = Clock(asyncio.get_running_loop())
+        self.noted = Noted(self.clock)
+        self.ring = RingBuffer(4096)
+        self.flow = Flow(FakeEngine(), 1, self.noted)
+        self.flow._loop = self.clock  # type: ignore[assignment]
+        self._options = SpawnOptions(argv=("x",), env={}, idle_timeout_seconds=idle_seconds)
+
+    def begin(self) -> None:
+        self.flow.begin(self.ring, self._options)
+        self.flow.refresh()
+
+    def write(self) -> None:
+        """Write, and report that as an engine does: when the flow has asked for it."""
+        self.ring.write(b"x")
+        if self.ring.total >= self.ring.wake_at:
+            self.flow.refresh()
+
+
+def run_timed(test: Callable[[Timed], None], idle_seconds: float = 10.0) -> None:
+    async def whole() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            timed = Timed(idle_seconds)
+            patch.setattr(flow_module, "time", timed.clock)
+            timed.begin()
+            test(timed)
+            timed.flow.end()
+
+    asyncio.run(whole())
+
+
+@pytest.mark.requirement("FR-009")
+def test_silence_is_noticed_once_until_there_is_output_again() -> None:
+    def test(timed: Timed) -> None:
+        timed.clock.skip(9.9)
+        assert timed.noted.silences == []
+        timed.clock.skip(0.2)
+        assert timed.noted.silences == [pytest.approx(10.0)]
+        timed.clock.skip(1000)
+        assert len(timed.noted.silences) == 1
+
+        timed.write()
+        timed.clock.skip(9.9)
+        assert len(timed.noted.silences) == 1
+        timed.clock.skip(1000)
+
+        assert len(timed.noted.silences) == 2
+        assert 10.0 <= timed.noted.silences[1] < 11.0  # a look comes a little later
+
+    run_timed(test)
+
+
+@pytest.mark.requirement("FR-009")
+@given(st.lists(st.floats(0, 9.3), max_size=40))
+def test_a_busy_pty_is_never_silent(pauses: list[float]) -> None:
+    def test(timed: Timed) -> None:
+        for pause in pauses:
+            timed.clock.skip(pause)
+            timed.write()
+        assert timed.noted.silences == []
+        timed.clock.skip(1000)
+        assert len(timed.noted.silences) == 1
+
+    run_timed(test)
+
+
+@pytest.mark.requirement("FR-009")
+def test_a_pty_without_a_timeout_or_without_a_child_is_never_silent() -> None:
+    def never(timed: Timed) -> None:
+        timed.write()
+        timed.clock.skip(1000)
+        assert timed.noted.silences == []
+
+    def ended(timed: Timed) -> None:
+        timed.write()
+        timed.flow.end_idle()
+        timed.clock.skip(1000)
+        assert timed.noted.silences == []
+
+    run_timed(never, idle_seconds=0)
+    run_timed(ended)
+
+
+@pytest.mark.requirement("EVENTS")
+@given(st.lists(st.floats(0, 0.5), min_size=1, max_size=60))
+def test_ranges_are_published_four_a_second_at_most_and_miss_nothing(pauses: list[float]) -> None:
+    def test(timed: Timed) -> None:
+        timed.noted.wants_ranges = True
+        timed.flow.refresh()
+        for pause in pauses:
+            timed.clock.skip(pause)
+            timed.write()
+        timed.flow.end()
+
+        noted = timed.noted
+        assert noted.ranges[0][0] == 0
+        assert noted.ranges[-1][1] == len(pauses)
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(noted.ranges))
+        assert noted.ranges_at[0] == 1000.0 + pauses[0]  # the first output at once
+        times = noted.ranges_at
+        assert all(last - first > 0.99 for first, last in zip(times, times[4:], strict=False))
+
+    run_timed(test)

@@ -14,7 +14,8 @@ from ptymux.errors import ConnectionClosedError
 from ptymux.server.client_connection import ClientConnection
 from tests.timing import deadline_seconds
 
-_LARGE = bytes(range(256)) * 4096  # more than a socket takes at once
+_LARGE = bytes(range(256)) * 4096  # more than a socket takes at once, as it has little room
+_ROOM = 1 << 16
 
 
 @asynccontextmanager
@@ -23,6 +24,8 @@ async def connected() -> AsyncIterator[tuple[ClientConnection, socket.socket]]:
         await asyncio.Event().wait()
 
     ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
     theirs.setblocking(False)
     with theirs:
         connection = ClientConnection(ours, serve)
@@ -35,15 +38,14 @@ async def connected() -> AsyncIterator[tuple[ClientConnection, socket.socket]]:
 
 async def received(sock: socket.socket, size: int) -> bytes:
     data = b""
-    async with asyncio.timeout(deadline_seconds()):
-        while len(data) < size:
-            data += await asyncio.get_running_loop().sock_recv(sock, 1 << 16)
+    while len(data) < size:
+        data += await asyncio.get_running_loop().sock_recv(sock, 1 << 16)
     return data
 
 
 def run(test: Callable[[ClientConnection, socket.socket], Awaitable[None]]) -> None:
     async def whole() -> None:
-        async with connected() as (connection, theirs):
+        async with asyncio.timeout(deadline_seconds()), connected() as (connection, theirs):
             await test(connection, theirs)
 
     asyncio.run(whole())
@@ -144,6 +146,6 @@ def test_who_waits_learns_that_the_client_is_gone() -> None:
 
         for taken in (first, second):
             with pytest.raises(ConnectionClosedError):
-                await asyncio.wait_for(taken, deadline_seconds())
+                await taken
 
     run(test)

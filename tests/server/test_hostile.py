@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -16,8 +15,9 @@ from ptymux.errors import PtymuxError
 from ptymux.protocol.lines import LARGEST_LINE
 from ptymux.protocol.messages import LARGEST_PAYLOAD
 from tests.processes import memory_of
+from tests.server.raw_client import await_reply, flood, greeted, raw, request, send, stopped_client
 from tests.serving import Serving, collect, read_until
-from tests.timing import deadline_seconds, wait_until
+from tests.timing import wait_until
 
 LIMITS = Limits()
 LINES = 300_000  # of 9 bytes
@@ -33,32 +33,6 @@ def counted() -> bytes:
 def private_memory(pid: int) -> int:
     """Return the bytes of a process that nobody shares, the pages of rings left out."""
     return memory_of(pid, "RssAnon")
-
-
-def greeted(server: Serving) -> socket.socket:
-    """Return a connection that said hello."""
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(deadline_seconds())
-    sock.connect(server.path)
-    sock.sendall(b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"protocol":[1,1]}}\n')
-    assert b"epoch" in sock.recv(4096)
-    return sock
-
-
-def request(method: str, params: str = "{}") -> bytes:
-    return b'{"jsonrpc":"2.0","id":2,"method":"%b","params":%b}\n' % (
-        method.encode(),
-        params.encode(),
-    )
-
-
-def flood_with(sock: socket.socket, data: bytes) -> None:
-    """Send `data` again and again until the server takes no more."""
-    sock.setblocking(False)
-    with suppress(BlockingIOError):
-        while True:
-            sock.send(data)
-    sock.setblocking(True)
 
 
 # What they cost -------------------------------------------------------------------------------
@@ -80,6 +54,7 @@ def test_who_asks_for_all_events_and_reads_none_costs_a_page_of_them(own_server:
         for _ in range(20):
             sock = stack.enter_context(greeted(own_server))
             sock.sendall(request("events", '{"since":0,"follow":true}'))
+            await_reply(sock)
         with own_server.connect() as connection:
             reply = connection.call("events", since=0)
             told = [note.params["seq"] for note in connection.notifications()]
@@ -89,29 +64,29 @@ def test_who_asks_for_all_events_and_reads_none_costs_a_page_of_them(own_server:
         assert private_memory(server) - before < 20 * LIMITS.EVENT_PAGE * LIMITS.event_size
 
 
-def half_a_line(sock: socket.socket) -> None:
-    sock.sendall(b"x" * (LARGEST_LINE - 1))
+def half_a_line(_server: Serving, sock: socket.socket) -> None:
+    send(sock, b"x" * (LARGEST_LINE - 1))
 
 
-def half_a_payload(sock: socket.socket) -> None:
-    sock.sendall(request("spawn", f'{{"payload_bytes":{LARGEST_PAYLOAD}}}'))
-    sock.sendall(bytes(LARGEST_PAYLOAD - 1))
+def half_a_payload(_server: Serving, sock: socket.socket) -> None:
+    send(sock, request("spawn", f'{{"payload_bytes":{LARGEST_PAYLOAD}}}'))
+    send(sock, bytes(LARGEST_PAYLOAD - 1))
 
 
-def everything_at_once(sock: socket.socket) -> None:
-    flood_with(sock, request("list", '{"all":true}') * 1000)
+def everything_at_once(server: Serving, sock: socket.socket) -> None:
+    flood(server, sock, request("list", '{"all":true}') * 1000)
 
 
 @pytest.mark.parametrize("hurt", [half_a_line, half_a_payload, everything_at_once])
 def test_what_a_client_leaves_unfinished_or_unread_is_held_within_its_limit(
-    own_server: Serving, hurt: Callable[[socket.socket], None]
+    own_server: Serving, hurt: Callable[[Serving, socket.socket], None]
 ) -> None:
     count = 10
     server = own_server.status()["pid"]
     before = private_memory(server)
     with ExitStack() as stack:
         for _ in range(count):
-            hurt(stack.enter_context(greeted(own_server)))
+            hurt(own_server, stack.enter_context(greeted(own_server)))
         assert own_server.call("list")["ptys"] == []
 
         assert private_memory(server) - before < count * LIMITS.connection_bytes
@@ -121,46 +96,31 @@ def test_what_a_client_leaves_unfinished_or_unread_is_held_within_its_limit(
 
 
 @contextmanager
-def stopped_client(server: Serving, pty: dict[str, object]) -> Iterator[None]:
-    """Have a process under SIGSTOP that is attached."""
-    child = os.fork()
-    if child == 0:
-        with suppress(BaseException), server.attach(pty):
-            os.kill(os.getpid(), signal.SIGSTOP)
-        os._exit(0)
-    try:
-        os.waitpid(child, os.WUNTRACED)
-        yield
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-
-
-@contextmanager
-def all_kinds_of_harm(server: Serving, flood: dict[str, object]) -> Iterator[int]:
+def all_kinds_of_harm(server: Serving, pty: dict[str, object]) -> Iterator[int]:
     """Have clients of every bad kind around; give the bytes that the server may hold for them."""
     with ExitStack() as stack:
-        stack.enter_context(stopped_client(server, flood))
-        stack.enter_context(server.attach(flood, wants_input=False))  # and never reads
-        stack.enter_context(server.attach(flood, wants_input=False))._sock.sendall(b"\2\0\0")
+        stack.enter_context(stopped_client(lambda: server.attach(pty)))
+        stack.enter_context(server.attach(pty, wants_input=False))  # and never reads
+        send(stack.enter_context(server.attach(pty, wants_input=False))._sock, b"\2\0\0")
         for hurt in (half_a_line, half_a_payload, everything_at_once):
-            hurt(stack.enter_context(greeted(server)))
-        stack.enter_context(greeted(server)).sendall(request("events", '{"since":0,"follow":true}'))
+            hurt(server, stack.enter_context(greeted(server)))
+        follower = stack.enter_context(greeted(server))
+        follower.sendall(request("events", '{"since":0,"follow":true}'))
+        await_reply(follower)
         junk = stack.enter_context(greeted(server))
-        junk.sendall(os.urandom(MIB // 2).replace(b"\n", b" ") + b"\n")
+        send(junk, os.urandom(MIB // 2).replace(b"\n", b" ") + b"\n")
         for _ in range(SILENT):
-            silent = stack.enter_context(socket.socket(socket.AF_UNIX))
-            silent.connect(server.path)
+            stack.enter_context(raw(server))
         page = LIMITS.EVENT_PAGE * LIMITS.event_size
         yield 7 * LIMITS.connection_bytes + page + SILENT * LIMITS.CHUNK
 
 
 @pytest.mark.requirement("FR-005", "SC-002")
 def test_among_bad_clients_of_every_kind_a_good_one_gets_every_byte(own_server: Serving) -> None:
-    flood = own_server.sh("while :; do seq -f %070.0f 100000; done", plain_output=True)
+    endless = own_server.sh("while :; do seq -f %070.0f 100000; done", plain_output=True)
     server = own_server.status()["pid"]
     before = private_memory(server)
-    with all_kinds_of_harm(own_server, flood) as allowed:
+    with all_kinds_of_harm(own_server, endless) as allowed:
         pty = own_server.sh(f"read x; {COUNTER}", plain_output=True, buffer_size=8 * MIB)
         with own_server.attach(pty) as attached:
             assert attached.lifeline is not None
@@ -176,15 +136,15 @@ def test_among_bad_clients_of_every_kind_a_good_one_gets_every_byte(own_server: 
         assert data == counted()
         assert (missed, end["exit_code"]) == (0, 0)
         assert growth < allowed
-        assert own_server.get(flood)["clients"] == 3
+        assert own_server.get(endless)["clients"] == 3
         assert own_server.status()["server_replaced"] == 0
-    wait_until(lambda: own_server.get(flood)["clients"] == 0)
+    wait_until(lambda: own_server.get(endless)["clients"] == 0)
 
 
 @pytest.mark.requirement("FR-005")
 def test_a_child_in_drop_mode_never_waits_for_clients_that_do_not_read(server: Serving) -> None:
     pty = server.sh(f"read x; {COUNTER}; {COUNTER}", plain_output=True, buffer_size=64 * KIB)
-    with stopped_client(server, pty), server.attach(pty) as never_reads:
+    with stopped_client(lambda: server.attach(pty)), server.attach(pty) as never_reads:
         assert never_reads.lifeline is not None
         never_reads.lifeline.send_all(b"\n")
 
@@ -216,7 +176,6 @@ def test_another_user_is_told_whose_server_it_is(own_server: Serving) -> None:
     os.waitpid(child, 0)
     with os.fdopen(told) as pipe:
         message = pipe.read()
-    os.chmod(own_server.folder, 0o700)
 
     assert message.endswith("it belongs to user 0, and you are user 65534")
     assert own_server.call("list")["ptys"] == []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ptymux.client import stream
-from ptymux.core.model import OnFull, WindowSize
+from ptymux.core.model import OnFull, SpawnOptions, WindowSize
 from ptymux.errors import (
     BadDirectoryError,
     CommandNotFoundError,
@@ -21,8 +21,8 @@ from ptymux.errors import (
     UnknownMethodError,
     UnknownPtyError,
 )
-from ptymux.protocol.framing import Detach, Out, Ping
-from tests.processes import kill
+from ptymux.protocol.framing import Detach, Frame, Out, Ping
+from tests.processes import is_alive, kill
 from tests.protocol import foreign_client
 from tests.serving import Serving, collect, read_until
 from tests.timing import deadline_seconds, wait_until
@@ -87,8 +87,6 @@ def test_a_spawn_that_fails_says_why_and_leaves_the_server_as_it_was(
     server: Serving, tmp_path: Path
 ) -> None:
     with server.connect() as connection:
-        from ptymux.core.model import SpawnOptions
-
         for _round in range(3):
             with pytest.raises(CommandNotFoundError):
                 connection.spawn(SpawnOptions(argv=("no-such-command",), env={"PATH": "/bin"}))
@@ -205,8 +203,10 @@ def test_a_ping_comes_back_and_detach_ends_it(server: Serving) -> None:
     pty = server.sh("sleep 60")
     with server.attach(pty, wants_input=False) as attached:
         attached.ping(b"are you there")
-        frames = attached.receive()
-        assert [frame.data for frame in frames if isinstance(frame, Ping)] == [b"are you there"]
+        frames: list[Frame] = []
+        while not (pings := [frame.data for frame in frames if isinstance(frame, Ping)]):
+            frames += attached.receive()
+        assert pings == [b"are you there"]
         wait_until(lambda: server.get(pty)["clients"] == 1)
         attached.detach()
         wait_until(lambda: server.get(pty)["clients"] == 0)
@@ -214,7 +214,7 @@ def test_a_ping_comes_back_and_detach_ends_it(server: Serving) -> None:
 
 def test_one_shot_gets_what_there_is_and_then_takes_its_leave(server: Serving) -> None:
     pty = server.sh("echo here; sleep 60")
-    wait_until(lambda: server.get(pty)["buffer"]["total_written"])
+    wait_until(lambda: server.get(pty)["buffer"]["total_written"] == 6)
     with server.attach(pty, kind="one-shot", wants_input=False) as attached:
         frames = attached.pending()
         while not attached.is_over:
@@ -236,7 +236,7 @@ def test_attach_begins_where_it_was_asked_to(server: Serving) -> None:
         assert attached.offset == 10
     with pytest.raises(InvalidValueError):
         server.attach(pty, offset=11)
-    assert server.get(pty)["clients"] == 0
+    wait_until(lambda: server.get(pty)["clients"] == 0)
 
 
 def test_the_last_client_to_resize_wins_and_a_size_of_nothing_is_ignored(server: Serving) -> None:
@@ -246,6 +246,7 @@ def test_the_last_client_to_resize_wins_and_a_size_of_nothing_is_ignored(server:
         server.attach(pty, cols=100, rows=30, wants_input=False) as second,
     ):
         assert (second.pty["cols"], second.pty["rows"]) == (100, 30)
+        read_until(first, b"ready")
         first.resize(120, 40)
         wait_until(lambda: server.get(pty)["cols"] == 120)
         second.resize(0, 0)
@@ -283,7 +284,7 @@ def test_resize_signal_rename_set_and_clear(server: Serving) -> None:
 def test_kill_returns_when_it_is_gone_and_remove_forgets(server: Serving) -> None:
     ptys = [server.sh("sleep 60", lane="x") for _ in range(3)]
 
-    killed = server.call("kill", lane="x", grace=2.0)["ptys"]
+    killed = server.call("kill", lane="x", grace=deadline_seconds())["ptys"]
 
     assert [pty["state"] for pty in killed] == ["stopped"] * 3
     assert server.call("kill", ptys=[ptys[0]["pty_id"]])["ptys"][0]["state"] == "stopped"
@@ -399,7 +400,7 @@ def test_shutdown_wants_force_while_something_lives(own_server: Serving) -> None
         with pytest.raises(PtymuxError):
             connection.notification(deadline_seconds())
     wait_until(lambda: not own_server.processes())
-    assert not os.path.exists(f"/proc/{pty['pid']}")
+    assert not is_alive(pty["pid"])
 
 
 def test_a_method_that_does_not_exist_is_refused_and_the_connection_goes_on(
@@ -412,13 +413,15 @@ def test_a_method_that_does_not_exist_is_refused_and_the_connection_goes_on(
 
 
 def test_kill_and_run_with_the_same_name_never_race(server: Serving) -> None:
-    for _ in range(100):
-        pty = server.sh("sleep 60", name="web")
-        assert server.call("get", pty="web")["pty"]["pty_id"] == pty["pty_id"]
-        server.call("kill", ptys=["web"])
-        with pytest.raises(UnknownPtyError):
-            server.call("send", pty="web")
-        server.call("remove", all=True)
+    options = SpawnOptions(argv=("sleep", "60"), name="web")
+    with server.connect() as connection:
+        for _ in range(100):
+            pty = connection.spawn(options)["pty"]
+            assert connection.call("get", pty="web")["pty"]["pty_id"] == pty["pty_id"]
+            connection.call("kill", ptys=["web"])
+            with pytest.raises(UnknownPtyError):
+                connection.call("send", pty="web")
+            connection.call("remove", all=True)
 
 
 def test_the_output_right_before_the_exit_is_never_lost(server: Serving) -> None:

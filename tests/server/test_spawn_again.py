@@ -18,7 +18,7 @@ from ptymux.client.blocking import connect
 from ptymux.client.spawn_request import new_request
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import InvalidValueError
-from tests.processes import is_alive, kill
+from tests.processes import is_alive, kill, stop, wait_gone
 from tests.serving import Serving
 from tests.timing import deadline_seconds, wait_until
 
@@ -33,7 +33,7 @@ def names(server: Serving) -> list[str]:
 def killed_before_it_answers(server: Serving) -> Iterator[None]:
     """Have the server die while what the block starts waits for the keeper to spawn."""
     status = server.status()
-    os.kill(status["keeper_pid"], signal.SIGSTOP)
+    stop(status["keeper_pid"])
     try:
         yield
         wait_until(lambda: [pty["state"] for pty in server.call("list")["ptys"]] == ["spawning"])
@@ -92,14 +92,13 @@ def test_a_command_is_run_once_though_its_server_dies(
     assert len(own_server.call("list", all=True)["ptys"]) == 1
 
 
-def test_one_to_be_forgotten_is_there_until_its_client_had_time_to_come_back(
-    own_server: Serving,
-) -> None:
+def test_one_to_be_forgotten_is_there_while_its_client_may_come_back(no_server: Serving) -> None:
     """Else that would start it again, or miss its end."""
-    with killed_before_it_answers(own_server):
+    no_server.start(clients_return=deadline_seconds(10))
+    with killed_before_it_answers(no_server):
         run = subprocess.Popen(
             [PTYMUX, "run", "--rm", "-c", "echo out; exit 3"],
-            env={**os.environ, "PTYMUX_SOCKET": own_server.path, "SECRET": own_server.secret},
+            env={**os.environ, "PTYMUX_SOCKET": no_server.path, "SECRET": no_server.secret},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -107,7 +106,28 @@ def test_one_to_be_forgotten_is_there_until_its_client_had_time_to_come_back(
     out, error = run.communicate(timeout=deadline_seconds())
 
     assert (run.returncode, out, error) == (3, b"out\n", b"")
-    wait_until(lambda: not own_server.call("list", all=True)["ptys"])
+    wait_until(lambda: not no_server.call("list", all=True)["ptys"])  # it asked once more for that
+
+
+@pytest.mark.parametrize("ends", ["while no server lives", "later"])
+def test_one_to_be_forgotten_is_forgotten_once_its_client_had_time_to_come_back(
+    no_server: Serving, ends: str
+) -> None:
+    no_server.start(clients_return=0.05)
+    pty = no_server.sh("read x", remove=True)
+    with no_server.attach(pty) as stream:
+        assert stream.lifeline is not None
+        server = no_server.status()["pid"]
+        if ends == "later":
+            no_server.kill_server()
+            stream.lifeline.send_all(b"\n")
+        else:
+            stop(server)
+            stream.lifeline.send_all(b"\n")
+            wait_until(lambda: not is_alive(pty["pid"]))
+            kill(server)
+
+    wait_until(lambda: not no_server.call("list", all=True)["ptys"])
 
 
 def test_the_library_asks_again_too(own_server: Serving) -> None:
@@ -124,7 +144,8 @@ def test_one_whose_server_dies_before_it_answers_the_attach_is_not_hung_up(
     no_server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lifeline dies with the reply that has it."""
-    once = f"{no_server.folder}/once"
+    once, gate = f"{no_server.folder}/once", f"{no_server.folder}/gate"
+    os.mkfifo(gate)
     dying = f"""
 import os, ptymux.server.attach_method as attachment
 line = attachment._line
@@ -138,39 +159,34 @@ attachment._line = dies
 """
     keeper = f"import ptymux.keeper.zygote_client as z; z._ZYGOTE = {dying!r} + z._ZYGOTE; "
     monkeypatch.setattr(autostart, "_KEEPER", keeper + autostart._KEEPER)
-    no_server.start()
+    no_server.start(clients_return=deadline_seconds(10))
 
-    ran = subprocess.run(
-        [
-            PTYMUX,
-            "--socket",
-            no_server.path,
-            "run",
-            "--",
-            "sh",
-            "-c",
-            "sleep 0.5; echo out; exit 3",
-        ],
-        capture_output=True,
-        timeout=deadline_seconds(),
-    )
+    words = ["run", "--", "sh", "-c", f"read x < {gate}; echo out; exit 3"]
+    run = no_server.world.start(*words, stdout=subprocess.PIPE)
+    wait_until(lambda: [pty["clients"] for pty in no_server.call("list")["ptys"]] == [1])
+    assert no_server.status()["server_replaced"] == 1
+    Path(gate).write_text("\n")
+    out, _error = run.communicate()
 
-    os.unlink(once)
-    assert (ran.returncode, ran.stdout) == (3, b"out\n")
+    for name in (once, gate):
+        os.unlink(name)
+    assert (run.returncode, out) == (3, b"out\n")
 
 
 @pytest.mark.requirement("FR-006")
 def test_a_restart_hangs_up_nothing_that_somebody_is_about_to_attach_to(
-    own_server: Serving,
+    no_server: Serving,
 ) -> None:
+    no_server.start(clients_return=deadline_seconds(10))
     request = new_request()
     options = SpawnOptions(argv=("sleep", "100"))
-    with own_server.connect() as connection:
+    with no_server.connect() as connection:
         pty = connection.spawn(options, hangup=True, request=request)["pty"]
-        own_server.call("restart")
-        wait_until(lambda: own_server.status()["server_replaced"] == 1)
-        with own_server.connect() as again:
+        server = no_server.call("restart")["server_pid"]
+        wait_gone(server)
+        with no_server.connect() as again:
             told = again.spawn(options, hangup=True, request=request)["pty"]
             assert (told["pty_id"], told["state"]) == (pty["pty_id"], "active")
             assert is_alive(pty["pid"])
-    own_server.call("kill", all=True)
+    assert no_server.status()["server_replaced"] == 1
+    no_server.call("kill", all=True)
