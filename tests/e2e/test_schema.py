@@ -114,6 +114,7 @@ def test_looking_at_all_holds_the_schema(no_server: Serving) -> None:
         holds(json.loads(no_server.world.run(*words).stdout), "doctor")
 
 
+@pytest.mark.slow
 def test_stress_holds_the_schema(world: World) -> None:
     words = ("stress", "--json", "--no-timing", "--size", "64k", "--bytes", "300000")
 

@@ -25,7 +25,10 @@ LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 DAY = 86_400
 JUMPS = (400 * DAY, -400 * DAY, 3600, -3600, 2, -2, 0)
 
-pytestmark = pytest.mark.skipif(not LIBRARIES, reason="needs libfaketime")
+pytestmark = [
+    pytest.mark.skipif(not LIBRARIES, reason="needs libfaketime"),
+    pytest.mark.slow,  # seconds have to pass on a clock that is wrong
+]
 
 
 class Clock:

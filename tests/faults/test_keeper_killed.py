@@ -73,6 +73,7 @@ def test_kills_of_the_keeper_cost_no_pty_and_no_byte(
     assert [memfds_of(status[name]) for name in ("keeper_pid", "pid")] == memfds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.faults)])
 def test_both_in_turn_cost_no_pty_and_no_byte(
     own_server: Serving, moments: random.Random, rounds: int

@@ -260,6 +260,7 @@ def folders_of(pid: int) -> list[str]:
 # Real runs -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("LAW-PTY", "LAW-READER", "BLOCK")
 def test_a_small_run_survives_its_kills_with_every_byte() -> None:
     words = ["--chaos", "2", "--size", "64k", "--bytes", "2M", "--json"]

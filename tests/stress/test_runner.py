@@ -60,6 +60,7 @@ def liar(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-005", "OVERFLOW", "BACKPRESSURE", "BLOCK", "LAW-PTY", "LAW-READER")
 def test_whole_small_run_passes_and_is_told_in_json_and_svg(tmp_path: Path) -> None:
     picture = tmp_path / "flood.svg"
