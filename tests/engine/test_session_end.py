@@ -84,6 +84,17 @@ def test_hang_up_is_enough_for_most_also_for_what_is_stopped(driver: Driver) -> 
 
 
 @pytest.mark.requirement("FR-007")
+def test_what_obeys_hang_up_has_time_to_clean_up(driver: Driver) -> None:
+    # A TERM, which would end it, comes some milliseconds after the window.
+    slot = driver.shell("trap 'sleep 0.2; exit 7' HUP; echo ready; while :; do sleep 0.01; done")
+    driver.until_output(slot, b"ready")
+
+    _end(driver, Windows(hangup=deadline_seconds()), slot)
+
+    assert driver.status(slot).exit_code == 7
+
+
+@pytest.mark.requirement("FR-007")
 def test_what_ignores_all_is_killed_after_the_grace_with_its_jobs(driver: Driver) -> None:
     windows = Windows(hangup=0.05, grace=0.1)
     slot = driver.shell("trap '' HUP TERM; sleep 60 & echo ready; while :; do sleep 1; done")
