@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,17 +140,16 @@ def test_what_a_slow_reader_was_asked_to_miss_is_told(
 
 
 def test_many_gaps_are_few_lines(world: World) -> None:
-    began = time.monotonic()
-
     done = world.run("run", "--buffer-size", "0", "head", "-c", "10000000", "/dev/zero")
 
-    seconds = time.monotonic() - began
     told = done.stderr.decode()
     missing = [
         int(number.replace(",", "")) for number in re.findall(r"([\d,]+) (?:more )?by", told)
     ]
     assert (done.returncode, done.stdout, sum(missing)) == (0, b"", 10_000_000)
-    assert len(told.splitlines()) <= 2 + seconds  # the first, one a second, and the rest
+    # How often a line may come is judged in tests/cli/output/test_gaps.py, by a clock of its own.
+    gaps = told.count(" from offset ") + sum(map(int, re.findall(r", in (\d+) places", told)))
+    assert len(told.splitlines()) < gaps
 
 
 def test_summary_is_one_line_on_stderr(world: World) -> None:
