@@ -33,7 +33,7 @@ from ptymux.errors import NoServerError, PtymuxError
 from ptymux.protocol.framing import Exit, Gap, Out
 from tests.processes import children_of, fd_count, is_alive, kill, kill_all, marked, wait_gone
 from tests.timing import deadline_seconds, deadline_text, is_measured, wait_until
-from tests.world import World
+from tests.world import World, windows
 
 __all__ = ["Serving", "collect", "ended", "read_until", "seen_by_coverage"]
 
@@ -55,10 +55,6 @@ def seen_by_coverage(is_wanted: bool = True) -> Iterator[None]:
         yield
 
 
-# How long the product waits for what must happen: as long as the tests do.
-_PATIENCE = {"come": deadline_seconds(), "last_input": deadline_seconds()}
-
-
 class Serving:
     """A folder for a socket, and what runs there."""
 
@@ -78,11 +74,9 @@ class Serving:
 
     # The server as a whole -------------------------------------------------------------------
 
-    def start(self, **windows: float) -> bool:
+    def start(self, **seconds: float) -> bool:
         """Start a server whose time windows are these; False: somebody else was faster."""
-        windows = _PATIENCE | windows
-        given = ",".join(f"{name}={seconds}" for name, seconds in windows.items())
-        with mock.patch.dict(os.environ, {"PTYMUX_WINDOWS": given}):
+        with mock.patch.dict(os.environ, windows(**seconds)):
             started = autostart.start_server(self.path, leave_seconds=self._leave_seconds)
         self.status()
         return started

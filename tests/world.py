@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ptymux.core.windows import VARIABLE
 from tests.processes import kill_all, marked
 from tests.program import Program
+from tests.timing import deadline_seconds
 
-__all__ = ["PTYMUX", "World"]
+__all__ = ["PTYMUX", "World", "windows"]
 
 PTYMUX: Final = str(Path(sys.executable).parent / "ptymux")
 _MEASURED: Final = "COVERAGE_PROCESS_CONFIG"
@@ -23,6 +25,25 @@ _KINDS: Final = frozenset(
     ("run", "ls", "stats", "logs", "send", "wait", "kill", "rm", "events", "server", "status")
 )
 _SEEN: Counter[str] = Counter()  # kinds of commands, in all tests
+
+# For what must happen the product waits as long as the tests do, unless a test says otherwise.
+_PATIENT: Final = (
+    "come",
+    "hello",
+    "last_input",
+    "last_words",
+    "leave",
+    "no_answer",
+    "replacement",
+    "start",
+    "suggestion",
+)
+
+
+def windows(**seconds: float) -> dict[str, str]:
+    """Return the environment in which the time windows of the product are these."""
+    given = dict.fromkeys(_PATIENT, deadline_seconds()) | seconds
+    return {VARIABLE: ",".join(f"{name}={value}" for name, value in given.items())}
 
 
 class World:
@@ -33,6 +54,7 @@ class World:
         home = ("PATH", "HOME", _MEASURED)
         self.env = {key: os.environ[key] for key in home if key in os.environ}
         self.env |= {_MARK: self.mark, "TERM": "xterm", "SHELL": "/bin/sh", "LC_ALL": "C.UTF-8"}
+        self.env |= windows()
         self.env["PTYMUX_SOCKET"] = path
         self.env["XDG_CONFIG_HOME"] = f"{os.path.dirname(path)}/config"  # where there is none
         self._started: list[Program] = []

@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Final
 
+from ptymux.core.windows import Windows
 from ptymux.errors import (
     AlreadyRunningError,
     NoServerError,
@@ -23,7 +24,6 @@ __all__ = ["start_server"]
 
 _FLAGS = "-ISE"  # of the interpreter: nothing from the user's environment or site
 _KEEPER: Final = "from ptymux.keeper.daemon import main; main()"
-_READY_SECONDS: Final = 10.0
 _OTHER_SECONDS: Final = 2.0  # for somebody else's server to be there
 _LOOK_SECONDS: Final = 0.01
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PTYMUX_LEAVE_SECONDS", "PTYMUX_WINDOWS")
@@ -40,10 +40,11 @@ def start_server(path: str, *, leave_seconds: float | None = None) -> bool:
         NoServerError: it did not come up; the log says why.
         OutOfResourcesError: too few open files or processes, or too little memory.
     """
+    windows = Windows.from_environment(os.environ)
     ensure_directory(os.path.dirname(path))
     log = state_path(path, "log")
     try:
-        word = _start(path, log, _environment(leave_seconds))
+        word = _start(path, log, _environment(leave_seconds), windows.start)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise resource_error(error) or NoServerError(
@@ -66,7 +67,7 @@ def _environment(leave_seconds: float | None) -> dict[str, str]:
     return known | {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
 
 
-def _start(path: str, log: str, env: dict[str, str]) -> str:
+def _start(path: str, log: str, env: dict[str, str], seconds: float) -> str:
     """Start the keeper; return what it reports: `ready`, or an error's code and message."""
     report, ready = os.pipe2(os.O_CLOEXEC)
     try:
@@ -75,7 +76,7 @@ def _start(path: str, log: str, env: dict[str, str]) -> str:
             _spawn(path, log, ready, env)
         finally:
             os.close(ready)
-        return _read_word(report)
+        return _read_word(report, seconds)
     finally:
         os.close(report)
 
@@ -112,16 +113,16 @@ def _spawn(path: str, log: str, ready: int, env: dict[str, str]) -> None:
     os.waitpid(pid, 0)
 
 
-def _read_word(report: int) -> str:
+def _read_word(report: int, seconds: float) -> str:
     """Return the line that the keeper reports, nothing if it ended before, or that it is late."""
     poll = select.poll()
     poll.register(report, select.POLLIN)
-    deadline = time.monotonic() + _READY_SECONDS
+    deadline = time.monotonic() + seconds
     word = b""
     while not word.endswith(b"\n"):
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(1000 * left):
-            return f"it took longer than {_READY_SECONDS:.0f} s"
+            return f"it took longer than {seconds:.0f} s"
         data = os.read(report, 4096)
         if not data:
             break

@@ -41,6 +41,7 @@ class Windows:
     no_answer: float = 2.0  # after which the dashboard says that the server does not answer
     leave: float = 0.5  # for a full terminal to take what ends the dashboard
     suggestion: float = 0.5  # for a server to name PTYs, to complete a word or mend a mistake
+    start: float = 10.0  # for the first server to serve, whom a client has started
     clients_return: float = 10.0  # for the clients of a dead server to attach to the next one
     last_input: float = 5.0  # for a terminal to take what a client typed before it left
     come: float = 2.0  # for a new server to come; doubled after each one that did not

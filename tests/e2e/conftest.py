@@ -14,7 +14,6 @@ from typing import Any, TypeAlias
 import pexpect  # type: ignore[import-untyped]
 import pytest
 
-from ptymux.core.windows import VARIABLE
 from tests.processes import children_of
 from tests.program import Program
 from tests.timing import Wait, deadline_seconds, wait_until
@@ -41,25 +40,13 @@ class Tty:
         self.shown = bytearray()
         self.process: Program
 
-    def run(
-        self,
-        *argv: str,
-        env: Mapping[str, str] | None = None,
-        windows: Mapping[str, float] | None = None,
-        **options: Any,
-    ) -> None:
-        """Start ptymux as the leader of a session that this terminal controls.
-
-        It has all the time it needs for its last words, unless `windows` says otherwise.
-        """
+    def run(self, *argv: str, env: Mapping[str, str] | None = None, **options: Any) -> None:
+        """Start ptymux as the leader of a session that this terminal controls."""
         ends = {"stdin": self.slave, "stdout": self.slave, "stderr": self.slave} | options
 
         def take_terminal() -> None:
             fcntl.ioctl(0 if ends["stdin"] == self.slave else 1, termios.TIOCSCTTY, 0)
 
-        given = {"last_words": 1000.0} | dict(windows or {})
-        words = ",".join(f"{name}={seconds}" for name, seconds in given.items())
-        env = {VARIABLE: words} | dict(env or {})
         self.process = self.world.start(
             *argv, env=env, start_new_session=True, preexec_fn=take_terminal, **ends
         )

@@ -16,7 +16,7 @@ from tests.e2e.conftest import Shell, Tty, job_of
 from tests.processes import is_stopped, kill_at_once, stop
 from tests.serving import Serving
 from tests.timing import wait_until
-from tests.world import World
+from tests.world import World, windows
 
 ECHOES = "stty -echo; echo up; while read line; do echo got $line; done"
 TELLS_SIZE = "trap 'stty size' WINCH; echo up; while :; do sleep 0.02; done"
@@ -323,7 +323,7 @@ def test_a_terminal_that_takes_nothing_blocks_nobody(
 
 def test_interrupt_key_ends_a_flood_on_a_slow_terminal(server: Serving, tty: Tty) -> None:
     server.sh("trap 'echo ended; exit 5' INT; read x; while :; do seq 100000; done", name="f")
-    attach(tty, "f", windows={"stale": 1000})
+    attach(tty, "f", env=windows(stale=1000))
     tty.type(b"\r")
 
     tty.read_slowly(lambda: len(tty.shown) > 200_000)

@@ -17,6 +17,7 @@ from tests.e2e.conftest import Shell, Tty, job_of
 from tests.processes import is_stopped, stop
 from tests.serving import Serving
 from tests.timing import wait_until
+from tests.world import windows
 
 ENTERED = b"\x1b[?1049h"
 LEFT = b"\x1b[?1049l"
@@ -29,10 +30,9 @@ def look(
     *options: str,
     until: bytes = b"live",
     term: str = "xterm-256color",
-    windows: Mapping[str, float] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> None:
-    patience = {"hello": 1000.0, "no_answer": 1000.0, "leave": 1000.0} | dict(windows or {})
-    tty.run("dashboard", *options, env={"TERM": term}, windows=patience)
+    tty.run("dashboard", *options, env={"TERM": term} | dict(env or {}))
     tty.wait_for(until)
     tty.wait_raw()
 
@@ -184,7 +184,7 @@ def test_it_waits_for_a_server(no_server: Serving, tty: Tty) -> None:
 
 
 def test_a_server_that_is_stopped_keeps_nobody(own_server: Serving, tty: Tty) -> None:
-    look(tty, windows={"no_answer": 0.1})
+    look(tty, env=windows(no_answer=0.1))
     pid = own_server.status()["pid"]
     stop(pid)
     try:

@@ -8,7 +8,6 @@ import shutil
 import pytest
 
 from ptymux.cli.root import ALIASES, COMMANDS
-from ptymux.core.windows import VARIABLE
 from tests.serving import Serving
 from tests.world import PTYMUX
 
@@ -57,8 +56,7 @@ def complete(server: Serving, line: str) -> list[str]:
     )
     bash = shutil.which("bash")
     assert bash is not None
-    env = {VARIABLE: "suggestion=1000"}  # however long the server takes
-    done = server.world.run(bash, "--norc", "-c", script, env=env)
+    done = server.world.run(bash, "--norc", "-c", script)
     assert (done.returncode, done.stderr) == (0, b"")
     return done.stdout.decode().split()
 

@@ -7,8 +7,8 @@ import socket
 import subprocess
 import threading
 
-from ptymux.core.windows import VARIABLE
 from tests.serving import Serving
+from tests.world import windows
 
 
 def test_a_word_that_is_nearly_a_command_is_understood(server: Serving) -> None:
@@ -24,7 +24,6 @@ def test_an_option_that_is_nearly_one_is_understood(server: Serving) -> None:
 
 
 def test_a_name_that_is_nearly_one_is_understood(server: Serving) -> None:
-    server.world.env[VARIABLE] = "suggestion=1000"
     server.run("--name", "web", "sleep", "1000")
 
     for words in (("stats", "webb"), ("stats", "webb", "--json"), ("kill", "wbe"), ("logs", "wb")):
@@ -72,7 +71,6 @@ class HangsUp:
 
 
 def test_a_server_that_is_being_replaced_is_asked_again(no_server: Serving) -> None:
-    no_server.world.env[VARIABLE] = "replacement=1000"
     with HangsUp(no_server.path, 5) as replaced:
         assert no_server.ok("ls") == ""  # as without a server, which there is none in the end
 
@@ -80,7 +78,7 @@ def test_a_server_that_is_being_replaced_is_asked_again(no_server: Serving) -> N
 
 
 def test_a_server_that_hangs_up_for_good_costs_a_moment_and_a_line(no_server: Serving) -> None:
-    no_server.world.env[VARIABLE] = "replacement=0.2"
+    no_server.world.env |= windows(replacement=0.2)
     with HangsUp(no_server.path, 1 << 30) as broken:
         words = (["ls"], ["stats", "x", "--json"], ["server", "status"])
         commands = [no_server.world.start(*each, stderr=subprocess.PIPE) for each in words]

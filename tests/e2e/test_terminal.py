@@ -20,7 +20,7 @@ from tests.e2e.conftest import Shell, Tty, job_of
 from tests.processes import stop
 from tests.serving import Serving
 from tests.timing import wait_until
-from tests.world import PTYMUX, World
+from tests.world import PTYMUX, World, windows
 
 MOST_WAITING = 4095  # bytes for a master to read. Source: N_TTY_BUF_SIZE, linux/drivers/tty/n_tty.c
 
@@ -119,7 +119,7 @@ def test_interrupt_key_ends_a_flood_at_once(tty: Tty) -> None:
 
 @pytest.mark.requirement("FR-004")
 def test_interrupt_key_ends_a_flood_on_a_slow_terminal(server: Serving, tty: Tty) -> None:
-    tty.run("run", "--name", "flood", "yes", windows={"stale": 1000})
+    tty.run("run", "--name", "flood", "yes", env=windows(stale=1000))
     tty.read_slowly(lambda: len(tty.shown) > 200_000)
     wait_until(lambda: server.get("flood")["buffer"]["total_written"] > 8_000_000)
     before = len(tty.shown)
@@ -136,7 +136,7 @@ def test_interrupt_key_ends_a_flood_on_a_slow_terminal(server: Serving, tty: Tty
 def test_what_an_interrupt_key_leaves_out_is_told(tty: Tty, tmp_path: Path) -> None:
     done = tmp_path / "done"
     line = f"stty -opost -echo -isig; seq 1000000; echo > {done}; read x"
-    tty.run("run", "--buffer-size", "16M", "-c", line, windows={"stale": 1000})
+    tty.run("run", "--buffer-size", "16M", "-c", line, env=windows(stale=1000))
     tty.read_slowly(lambda: len(tty.shown) > 200_000)
     wait_until(done.exists)
 
@@ -400,7 +400,7 @@ def test_program_repaints_after_a_gap(no_server: Serving, tty: Tty, tmp_path: Pa
 
 @pytest.mark.requirement("FR-007")
 def test_terminal_that_never_reads_does_not_outlast_a_signal(tty: Tty) -> None:
-    tty.run("run", "--grace", "500ms", "yes", windows={"last_words": 0.01})
+    tty.run("run", "--grace", "500ms", "yes", env=windows(last_words=0.01))
     wait_until(lambda: waiting(tty.master) == MOST_WAITING, "a terminal that is full")
 
     tty.process.send_signal(signal.SIGTERM)
