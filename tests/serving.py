@@ -56,7 +56,7 @@ def seen_by_coverage(is_wanted: bool = True) -> Iterator[None]:
 
 
 # How long the product waits for what must happen: as long as the tests do.
-_PATIENCE = {"come": deadline_seconds(), "last_input": deadline_seconds()}
+_PATIENCE = dict.fromkeys(("ready", "come", "last_input"), deadline_seconds())
 
 
 class Serving:
@@ -80,12 +80,20 @@ class Serving:
 
     def start(self, **windows: float) -> bool:
         """Start a server whose time windows are these; False: somebody else was faster."""
-        windows = _PATIENCE | windows
-        given = ",".join(f"{name}={seconds}" for name, seconds in windows.items())
-        with mock.patch.dict(os.environ, {"PTYMUX_WINDOWS": given}):
-            started = autostart.start_server(self.path, leave_seconds=self._leave_seconds)
+        started = self.launch(**windows)
         self.status()
         return started
+
+    def launch(self, **windows: float) -> bool:
+        """Do as `start` does, but do not ask the server for anything."""
+        with mock.patch.dict(os.environ, self.windows(**windows)):
+            return autostart.start_server(self.path, leave_seconds=self._leave_seconds)
+
+    @staticmethod
+    def windows(**windows: float) -> dict[str, str]:
+        """Return the variable of the environment that gives a server these windows."""
+        given = [f"{name}={seconds}" for name, seconds in (_PATIENCE | windows).items()]
+        return {"PTYMUX_WINDOWS": ",".join(given)}
 
     def connect(self, **options: Any) -> ServerConnection:
         """Connect, trying again while a server is being replaced."""

@@ -23,7 +23,6 @@ __all__ = ["start_server"]
 
 _FLAGS = "-ISE"  # of the interpreter: nothing from the user's environment or site
 _KEEPER: Final = "from ptymux.keeper.daemon import main; main()"
-_READY_SECONDS: Final = 10.0
 _OTHER_SECONDS: Final = 2.0  # for somebody else's server to be there
 _LOOK_SECONDS: Final = 0.01
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PTYMUX_LEAVE_SECONDS", "PTYMUX_WINDOWS")
@@ -114,14 +113,17 @@ def _spawn(path: str, log: str, ready: int, env: dict[str, str]) -> None:
 
 def _read_word(report: int) -> str:
     """Return the line that the keeper reports, nothing if it ended before, or that it is late."""
+    from ptymux.core.windows import Windows  # only for who starts a server
+
     poll = select.poll()
     poll.register(report, select.POLLIN)
-    deadline = time.monotonic() + _READY_SECONDS
+    seconds = Windows.from_environment(os.environ).ready
+    deadline = time.monotonic() + seconds
     word = b""
     while not word.endswith(b"\n"):
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(1000 * left):
-            return f"it took longer than {_READY_SECONDS:.0f} s"
+            return f"it took longer than {seconds:.0f} s"
         data = os.read(report, 4096)
         if not data:
             break

@@ -43,6 +43,7 @@ class Windows:
     suggestion: float = 0.5  # for a server to name PTYs, to complete a word or mend a mistake
     clients_return: float = 10.0  # for the clients of a dead server to attach to the next one
     last_input: float = 5.0  # for a terminal to take what a client typed before it left
+    ready: float = 10.0  # for a keeper to start, and the first server with it
     come: float = 2.0  # for a new server to come; doubled after each one that did not
     quick: float = 2.0  # a server or zygote that lived no longer will probably die again at once
     again: float = 0.1  # before another try to start one; doubled with each failure in a row
