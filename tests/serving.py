@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from unittest import mock
 
 from ptymux.client import autostart
@@ -29,7 +29,7 @@ from ptymux.client.blocking import connect
 from ptymux.client.server_connection import ServerConnection
 from ptymux.client.stream import Stream, attach
 from ptymux.core.model import SpawnOptions
-from ptymux.errors import NoServerError, PtymuxError
+from ptymux.errors import ConnectionClosedError, NoServerError, PtymuxError
 from ptymux.protocol.framing import Exit, Gap, Out
 from tests.processes import children_of, fd_count, is_alive, kill, kill_all, marked, wait_gone
 from tests.timing import deadline_seconds, deadline_text, is_measured, wait_until
@@ -55,6 +55,9 @@ def seen_by_coverage(is_wanted: bool = True) -> Iterator[None]:
         yield
 
 
+_LOOKS: Final = ("get", "list", "stats", "status")
+
+
 class Serving:
     """A folder for a socket, and what runs there."""
 
@@ -76,10 +79,14 @@ class Serving:
 
     def start(self, **seconds: float) -> bool:
         """Start a server whose time windows are these; False: somebody else was faster."""
-        with mock.patch.dict(os.environ, windows(**seconds)):
-            started = autostart.start_server(self.path, leave_seconds=self._leave_seconds)
+        started = self.launch(**seconds)
         self.status()
         return started
+
+    def launch(self, **seconds: float) -> bool:
+        """Do as `start` does, but do not ask the server for anything."""
+        with mock.patch.dict(os.environ, windows(**seconds)):
+            return autostart.start_server(self.path, leave_seconds=self._leave_seconds)
 
     def connect(self, **options: Any) -> ServerConnection:
         """Connect, trying again while a server is being replaced.
@@ -96,8 +103,15 @@ class Serving:
         return ServerConnection(self.path, **options)
 
     def call(self, method: str, **params: object) -> dict[str, Any]:
-        with self.connect() as connection:
-            return connection.call(method, **params)
+        """Return the answer; what only looks is asked again if the server dies meanwhile."""
+
+        def ask() -> tuple[dict[str, Any]]:
+            with self.connect() as connection:
+                return (connection.call(method, **params),)
+
+        if method not in _LOOKS:
+            return ask()[0]
+        return wait_until(ask, f"an answer to {method}", ignoring=ConnectionClosedError)[0]
 
     def status(self) -> dict[str, Any]:
         found = self.call("status")

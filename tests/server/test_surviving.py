@@ -24,6 +24,7 @@ from tests.processes import children_of, fd_count, is_alive, kill, kill_at_once,
 from tests.server.raw_client import flood, greeted, raw, request, send, stopped_client, unread
 from tests.serving import Serving, collect
 from tests.timing import deadline_seconds, wait_until
+from tests.world import windows
 
 __all__ = ["gate"]  # the fixture
 
@@ -314,7 +315,11 @@ def test_a_second_term_does_not_wait_for_a_server_that_hangs(own_server: Serving
     wait_until(lambda: not own_server.processes())
 
 
-def test_two_starts_at_once_make_one_keeper(no_server: Serving) -> None:
+def test_two_starts_at_once_make_one_keeper(
+    no_server: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in windows().items():
+        monkeypatch.setenv(name, value)
     results: list[bool] = []
     threads = [
         threading.Thread(target=lambda: results.append(autostart.start_server(no_server.path)))
@@ -364,7 +369,7 @@ def test_it_leaves_after_a_while_without_anything_to_do(
 ) -> None:
     """The first client is there before the server can leave; a PTY outlives that while."""
     monkeypatch.setenv("PTYMUX_LEAVE_SECONDS", "0.1")
-    starting = threading.Thread(target=autostart.start_server, args=(no_server.path,))
+    starting = threading.Thread(target=no_server.launch)
     starting.start()
     with no_server.connect(timeout=deadline_seconds()):
         starting.join()
@@ -388,7 +393,8 @@ def test_a_server_that_cannot_start_is_given_up_and_said(
     with pytest.raises(PtymuxError, match="did not start"):
         no_server.start(again=0.01)
     wait_until(lambda: not no_server.processes())
-    assert no_server.log().count("NameError") == 5
+    # One try sees two of them, if the first was dead when it was asked.
+    assert 5 <= no_server.log().count("NameError") <= 10
     assert "giving up" in no_server.log()
     os.unlink(f"{no_server.folder}/s.log")
 
