@@ -24,7 +24,8 @@ _MARK: Final = "PTYMUX_TEST"  # in the environment of all that a test starts
 _KINDS: Final = frozenset(
     ("run", "ls", "stats", "logs", "send", "wait", "kill", "rm", "events", "server", "status")
 )
-_SEEN: Counter[str] = Counter()  # kinds of commands, in all tests
+_SEEN: Counter[str] = Counter()  # kinds of commands, in all tests of this worker
+_OFTEN: Final = 25  # commands of a kind, after which another one shows nothing new
 
 # For what must happen the product waits as long as the tests do, unless a test says otherwise.
 _PATIENT: Final = (
@@ -75,7 +76,7 @@ class World:
         kind = " ".join(word for word in argv[:3] if word in _KINDS or word.startswith("-"))
         self._seen[kind] += 1
         _SEEN[kind] += 1
-        return self._seen[kind] <= 2 and _SEEN[kind] <= 100
+        return self._seen[kind] <= 1 and _SEEN[kind] <= _OFTEN
 
     def run(
         self, *argv: str, input: bytes | None = None, **options: Any
