@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -101,7 +102,8 @@ def test_child_that_writes_something_else_fails_the_run(liar: str) -> None:
     assert ended.returncode == 1
     assert "never reads 1k: correctness failed: the retained byte at 3477 is wrong" in ended.stdout
     assert "block 1k: correctness failed: the consumed byte at 0 is wrong" in ended.stdout
-    assert "4 of 6 scenarios did not pass" in ended.stdout
+    # The paced one too, where a slow machine leaves it too little time to overflow.
+    assert re.search(r"^[45] of 6 scenarios did not pass", ended.stdout, re.MULTILINE)
     assert "\x1b" not in ended.stdout
 
 
