@@ -163,8 +163,8 @@ attachment._line = dies
 
     words = ["run", "--", "sh", "-c", f"read x < {gate}; echo out; exit 3"]
     run = no_server.world.start(*words, stdout=subprocess.PIPE)
+    wait_until(lambda: no_server.status()["server_replaced"] == 1)
     wait_until(lambda: [pty["clients"] for pty in no_server.call("list")["ptys"]] == [1])
-    assert no_server.status()["server_replaced"] == 1
     Path(gate).write_text("\n")
     out, _error = run.communicate()
 

@@ -223,7 +223,7 @@ def test_a_server_killed_again_and_again_loses_no_byte_and_no_pty(own_server: Se
         with own_server.connect() as connection:
             stream.send(connection, pty["pty_id"], b"\n")
             kill(connection.server["pid"])
-    wait_until(lambda: reader.offset == len(whole))
+    wait_until(lambda: reader.offset == len(whole), units=5)  # 36 MB, checked byte by byte
     status = own_server.status()
     assert status["server_replaced"] == KILLS
     told = own_server.get(pty)
