@@ -29,7 +29,6 @@ _OFTEN: Final = 25  # commands of a kind, after which another one shows nothing 
 
 # For what must happen the product waits as long as the tests do, unless a test says otherwise.
 _PATIENT: Final = (
-    "come",
     "hello",
     "last_input",
     "last_words",
