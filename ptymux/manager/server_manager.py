@@ -209,17 +209,20 @@ class ServerManager(PtyManager):
     ) -> PtyRecord:
         """Do as `spawn`; or return the PTY that a request with this id had spawned already.
 
-        An `owned` one is hung up unless its client attaches and becomes its owner.
+        One that the request could not start is replaced by the one that it starts now. An `owned`
+        one is hung up unless its client attaches and becomes its owner.
         """
 
         def prepare(pty: ManagedPty) -> None:
             pty.attachments.owner = OwnerExpected() if owned else NoOwner()
 
         self._check_open()
-        if request is not None:
-            for pty in self._roster:
-                if pty.cause == request and pty.has_run:
-                    return pty.record
+        for pty in [each for each in self._roster if each.cause == request]:
+            await pty.milestones.settled.wait()
+            if pty.has_run:
+                return pty.record
+            if pty.is_gone and not pty.is_removed:
+                self.remove(pty.pty_id)
         return await self._spawner.spawn(options, cause_of(request), prepare)
 
     def note_owner_notified(self, pty_id: PtyId, line: int) -> None:

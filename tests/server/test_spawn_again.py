@@ -18,7 +18,7 @@ from ptymux.client.blocking import connect
 from ptymux.client.spawn_request import new_request
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import InvalidValueError
-from tests.processes import is_alive, kill, stop, wait_gone
+from tests.processes import is_alive, kill, stop
 from tests.serving import Serving
 from tests.timing import deadline_seconds, wait_until
 
@@ -62,6 +62,7 @@ def test_one_that_could_not_be_started_is_tried_again(server: Serving, tmp_path:
         (tmp_path / "program").symlink_to("/bin/true")
 
         assert connection.spawn(options, request=request)["pty"]["pid"]
+        assert len(connection.call("list", all=True)["ptys"]) == 1
 
 
 @pytest.mark.parametrize("request_id", ["", "a b", "é", "a\x1b[0m", "x" * 65])
@@ -139,6 +140,37 @@ def test_the_library_asks_again_too(own_server: Serving) -> None:
     assert names(own_server) == ["once"]
 
 
+def run_in_servers(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Have each server that is started from now on run `code` first."""
+    keeper = f"import ptymux.keeper.zygote_client as z; z._ZYGOTE = {code!r} + z._ZYGOTE; "
+    monkeypatch.setattr(autostart, "_KEEPER", keeper + autostart._KEEPER)
+
+
+@pytest.mark.parametrize("options", [("-d",), (), ("--rm",)])
+def test_one_whose_keeper_never_heard_of_it_leaves_nothing_behind(
+    no_server: Serving, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    once = f"{no_server.folder}/once"
+    dying = f"""
+import os, ptymux.link.process_link as process_link
+Link = process_link.ProcessLink
+spawn = Link.spawn
+async def dies(link, slot, options, env):
+    if not os.path.exists({once!r}):
+        open({once!r}, 'w').close()
+        os.kill(os.getpid(), 9)
+    return await spawn(link, slot, options, env)
+Link.spawn = dies
+"""
+    run_in_servers(monkeypatch, dying)
+    no_server.start(clients_return=deadline_seconds(10))
+    result = no_server.world.run("run", *options, "-c", "echo out; exit 3")
+    os.unlink(once)
+
+    assert (result.returncode, result.stderr) == (0 if "-d" in options else 3, b"")
+    wait_until(lambda: len(no_server.call("list", all=True)["ptys"]) == ("--rm" not in options))
+
+
 @pytest.mark.requirement("FR-006")
 def test_one_whose_server_dies_before_it_answers_the_attach_is_not_hung_up(
     no_server: Serving, monkeypatch: pytest.MonkeyPatch
@@ -157,8 +189,7 @@ async def dies(*args):
     return number
 attachment._line = dies
 """
-    keeper = f"import ptymux.keeper.zygote_client as z; z._ZYGOTE = {dying!r} + z._ZYGOTE; "
-    monkeypatch.setattr(autostart, "_KEEPER", keeper + autostart._KEEPER)
+    run_in_servers(monkeypatch, dying)
     no_server.start(clients_return=deadline_seconds(10))
 
     words = ["run", "--", "sh", "-c", f"read x < {gate}; echo out; exit 3"]
@@ -182,11 +213,10 @@ def test_a_restart_hangs_up_nothing_that_somebody_is_about_to_attach_to(
     options = SpawnOptions(argv=("sleep", "100"))
     with no_server.connect() as connection:
         pty = connection.spawn(options, hangup=True, request=request)["pty"]
-        server = no_server.call("restart")["server_pid"]
-        wait_gone(server)
+        no_server.call("restart")
+        wait_until(lambda: no_server.status()["server_replaced"] == 1)
         with no_server.connect() as again:
             told = again.spawn(options, hangup=True, request=request)["pty"]
             assert (told["pty_id"], told["state"]) == (pty["pty_id"], "active")
             assert is_alive(pty["pid"])
-    assert no_server.status()["server_replaced"] == 1
     no_server.call("kill", all=True)
