@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from tests.serving import Serving
 
-__all__ = ["EventFollower", "Watch", "memfds_of", "prefer"]
+__all__ = ["EventFollower", "Watch", "memfds_of"]
 
 _GROWING: Final = (
     "total_written",
@@ -93,10 +92,3 @@ def memfds_of(pid: int) -> int:
         except OSError:
             continue
     return found
-
-
-def prefer(*pids: int) -> None:
-    """Have the sessions of these processes served before others, where that is allowed."""
-    for pid in pids:
-        with suppress(OSError):  # only root may, and only some kernels group by session
-            Path(f"/proc/{pid}/autogroup").write_text("-19")

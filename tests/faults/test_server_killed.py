@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import statistics
 import time
@@ -11,23 +10,22 @@ from collections.abc import Sequence
 import pytest
 
 from ptymux.core.model import OnFull
-from tests.faults.laws import EventFollower, Watch, memfds_of, prefer
+from tests.faults.laws import EventFollower, Watch, memfds_of
 from tests.faults.streams import FLOOD, PACED, Client
 from tests.processes import kill
 from tests.serving import Serving
-from tests.timing import deadline_seconds, is_measured, wait_until
+from tests.timing import deadline_seconds, wait_until
 
 FEW_OR_MANY = pytest.mark.parametrize("rounds", [2, pytest.param(100, marks=pytest.mark.faults)])
 
 
-def told(name: str, seconds: Sequence[float]) -> tuple[float, float]:
-    """Print how long it took; return the 95th percentile and the worst."""
+def report(name: str, seconds: Sequence[float]) -> None:
+    """Print how long it took: for a person to read, as it depends on what else is running."""
     ordered = sorted(1000 * each for each in seconds)
     p95 = ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
     print(
         f"{name}: p50 {statistics.median(ordered):.0f}, p95 {p95:.0f}, worst {ordered[-1]:.0f} ms"
     )
-    return p95, ordered[-1]
 
 
 def back_after(client: Client, server: int) -> float:
@@ -49,37 +47,34 @@ def back_after(client: Client, server: int) -> float:
     ids=["block", "drop"],
 )
 def test_kills_of_the_server_cost_no_byte(
-    own_server: Serving,
+    no_server: Serving,
     moments: random.Random,
     argv: tuple[str, ...],
     on_full: OnFull,
     rounds: int,
 ) -> None:
-    is_quiet = os.getloadavg()[0] < 1
-    pty = own_server.spawn(*argv, plain_output=True, on_full=on_full)
-    if rounds > 10:  # figures are taken
-        prefer(os.getpid(), own_server.status()["keeper_pid"])
-    watch = Watch(own_server)
-    raw = Client(own_server, pty, types=True)
-    pipe = Client(own_server, pty, "lossless", lifeline=True)
-    clients = [raw, pipe, Client(own_server, pty), Client(own_server, pty, "observer")]
+    no_server.start(quick=0)
+    pty = no_server.spawn(*argv, plain_output=True, on_full=on_full)
+    watch = Watch(no_server)
+    raw = Client(no_server, pty, types=True)
+    pipe = Client(no_server, pty, "lossless", lifeline=True)
+    clients = [raw, pipe, Client(no_server, pty), Client(no_server, pty, "observer")]
     took = []
     try:
         for _ in range(rounds):
-            # A server that dies within two seconds has its successor a little later.
-            time.sleep(moments.uniform(2, 2.5) if rounds > 10 else moments.uniform(0, 0.2))
-            took.append(back_after(raw, own_server.status()["pid"]))
+            time.sleep(moments.uniform(0, 0.2))
+            took.append(back_after(raw, no_server.status()["pid"]))
             watch.look(pty)
         wait_until(lambda: pipe.attachments > rounds)
     finally:
-        own_server.call("kill", ptys=[pty["pty_id"]])
+        no_server.call("kill", ptys=[pty["pty_id"]])
         for client in clients:
             client.join(deadline_seconds())
     for client in clients:
         client.stop()
     (end,) = watch.look(pty)
     buffer = end["buffer"]
-    events = EventFollower(own_server)
+    events = EventFollower(no_server)
     events.check()
     assert events.overflow_of(pty) == buffer["total_dropped"]
     for client in clients:
@@ -89,11 +84,7 @@ def test_kills_of_the_server_cost_no_byte(
         assert pipe.skipped == 0
         assert buffer["total_written"] == pipe.delivered == buffer["total_consumed"]
         assert buffer["total_dropped"] == buffer["unread"] == 0
-    p95, worst = told(f"back, {rounds} kills, {buffer['total_written']} bytes", took)
-    if rounds > 10 and not is_measured():
-        assert worst < 500
-        if is_quiet:  # else it is the others who are measured
-            assert p95 < (150 if argv is FLOOD else 100)
+    report(f"back, {rounds} kills, {buffer['total_written']} bytes", took)
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(200, marks=pytest.mark.faults)])

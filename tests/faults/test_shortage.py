@@ -76,7 +76,7 @@ def test_a_successor_comes_once_there_are_files_again(
     status = own_server.status()
     with few_files(status[limited], 3):
         kill(status[killed])
-        time.sleep(3)  # in which none can be started
+        time.sleep(3)  # in which several tries to start one fail
         assert is_alive(pty["pid"])
         assert is_alive(status[limited])
     goes_on(client)
@@ -252,7 +252,7 @@ try:
             except PtymuxError as error:
                 print("refused:", error)
         kill(status[killed])
-        time.sleep(2)  # in which none can be started
+        time.sleep(2)  # in which several tries to start one fail
         assert is_alive(pty["pid"])
         assert is_alive(status[limited])
         resource.prlimit(status[limited], resource.RLIMIT_NPROC, before)

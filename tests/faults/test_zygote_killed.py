@@ -8,23 +8,26 @@ import shutil
 import signal
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from ptymux.posix.procfs import read_stat
 from tests.faults.laws import EventFollower, Watch
 from tests.faults.streams import Client, goes_on, streaming
-from tests.processes import children_of, fd_count, is_alive, kill
+from tests.processes import children_of, fd_count, is_alive, kill, stop
 from tests.serving import Serving
-from tests.timing import wait_until
+from tests.timing import deadline_seconds, wait_until
 
 VICTIMS = ("zygote", "pid", "keeper_pid")
 
 
-def stop(pid: int) -> None:
-    """Stop a process; return once it stands still."""
-    os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: (stat := read_stat(pid)) is not None and stat.state == "T")
+def has_pidfd_of_the_dead(pid: int) -> bool:
+    """Whether a process has open what it watched another one by, which has ended."""
+    for file in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(OSError):  # closed during the look
+            if "Pid:\t-1\n" in file.read_text():
+                return True
+    return False
 
 
 def end(server: Serving, client: Client) -> None:
@@ -124,20 +127,21 @@ def test_a_zygote_that_stands_still_is_replaced_when_it_is_needed(no_server: Ser
     end(no_server, client)
 
 
-def test_a_zygote_that_stood_still_for_a_moment_serves_once(own_server: Serving) -> None:
-    _pty, client = streaming(own_server)
-    server, zygote = own_server.status()["pid"], own_server.zygote()
+def test_a_zygote_that_stood_still_for_a_moment_serves_once(no_server: Serving) -> None:
+    no_server.start(come=deadline_seconds())  # else it may be given up
+    _pty, client = streaming(no_server)
+    status, zygote = no_server.status(), no_server.zygote()
     stop(zygote)
-    kill(server)
-    time.sleep(0.3)  # the keeper has asked for another
+    kill(status["pid"])
+    wait_until(lambda: not has_pidfd_of_the_dead(status["keeper_pid"]))  # it asks for another
     os.kill(zygote, signal.SIGCONT)
 
-    serves_again(own_server, server)
+    serves_again(no_server, status["pid"])
 
     goes_on(client)
-    assert own_server.zygote() == zygote
-    assert children_of(zygote) == [own_server.status()["pid"]]
-    end(own_server, client)
+    assert no_server.zygote() == zygote
+    assert children_of(zygote) == [no_server.status()["pid"]]
+    end(no_server, client)
 
 
 def test_a_socket_bound_again_while_a_server_is_awaited_is_served(own_server: Serving) -> None:
