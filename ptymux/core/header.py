@@ -12,10 +12,11 @@ first page. Only the manager, which has the readers, writes the second.
        4  ENDED      0 while the child runs, 1 once STATUS is valid
        5  STATUS     exit code, or 256 + signal, or 512 if unknown
        6  HELD_MS    milliseconds that output waited because of LIMIT
-       7  UNCERTAIN  reads cut by a kill, which may have ended in NULs that cannot be counted
+       7  UNCERTAIN  reads cut by a kill, the last byte of which may not have been found
        8  TYPING     the number of the lifeline whose input is being typed now
        9  SIZE       how many bytes of it are being typed; 0: none
       10  BEFORE     how many bytes of that lifeline were typed before
+      16  PATTERN    32 words: the bytes that stand behind TOTAL, see `pattern.py`
       64  LIFELINES  two words each: its number, 0 for a free place; the bytes of it typed so far.
                      The number's highest bit is set if the lifeline echoes, the next one if the
                      count is not certain
@@ -42,6 +43,7 @@ __all__ = [
     "LIMIT",
     "MAGIC",
     "NO_LIMIT",
+    "PATTERN",
     "TOTAL",
     "UNCERTAIN",
     "WAKE_AT",
@@ -62,6 +64,7 @@ UNCERTAIN: Final = 7
 _TYPING: Final = 8
 _TYPING_SIZE: Final = 9
 _TYPED_BEFORE: Final = 10
+PATTERN: Final = 16
 _LIFELINES: Final = 64  # two words for each of Limits.LIFELINES
 _ECHOES: Final = 1 << 63
 _UNSURE: Final = 1 << 62
@@ -93,7 +96,7 @@ class Header:
 
     @property
     def uncertain(self) -> int:
-        """The number of reads cut by a kill that may have ended in NULs nobody counted."""
+        """The number of reads cut by a kill, the last byte of which may not have been found."""
         return self._words[UNCERTAIN]
 
     @property

@@ -10,8 +10,9 @@ the same memory, each keep an offset and copy bytes from there. Nobody waits for
   `intent - (capacity + SLACK)` may be changing. So a reader copies first and checks the oldest
   reliable offset, the edge, afterwards. If the writer has overtaken the copy, the reader does not
   use it; the bytes are a gap.
-- An engine keeps the SLACK bytes behind `total` zero (`zero_ahead`). If it is killed between the
-  kernel's write and the update of `total`, the next one finds the end of that write.
+- An engine keeps bytes that it knows in the SLACK behind `total` (`mark_ahead`, `pattern.py`). If
+  it is killed between the kernel's write and the update of `total`, the next one finds the end of
+  that write.
 
 In front of the data lies a header of two pages: see `header.py`.
 """
@@ -30,18 +31,20 @@ from ptymux.core.header import (
     LIMIT,
     MAGIC,
     NO_LIMIT,
+    PATTERN,
     TOTAL,
     UNCERTAIN,
     WAKE_AT,
     Header,
 )
 from ptymux.core.model import Limits
+from ptymux.core.pattern import PERIOD, Pattern
 from ptymux.errors import InvalidValueError
 
 __all__ = ["NO_LIMIT", "SLACK", "Cursor", "Part", "RingBuffer", "WriteResult", "ring_size"]
 
 SLACK: Final = Limits.SLACK
-_ZEROS: Final = memoryview(bytes(SLACK))
+_ZEROS: Final = Pattern(bytes(PERIOD))  # what engines kept there before they had a pattern
 
 Memory = bytearray | mmap | memoryview
 ReadV = Callable[[int, Sequence[memoryview]], int]  # os.readv
@@ -84,10 +87,10 @@ class RingBuffer(Header):
     """A ring buffer of `capacity` bytes; when it is full, the oldest bytes are evicted.
 
     Without `memory` it allocates its own. Memory that is given must have `ring_size(capacity)`
-    bytes; its header is formatted, and its data stays as it is: an engine relies on fresh zeros
-    there. `RingBuffer.attach` uses a ring that another process formatted. Capacity 0 is allowed:
-    every byte is dropped at once. After construction nothing grows. No operation allocates in
-    proportion to the capacity, except for what `read` and `consume` return.
+    bytes; its header is formatted, and its data stays as it is. `RingBuffer.attach` uses a ring
+    that another process formatted. Capacity 0 is allowed: every byte is dropped at once. After
+    construction nothing grows. No operation allocates in proportion to the capacity, except for
+    what `read` and `consume` return.
 
     `consume` is for a single reader in the writer's process. For it this law holds:
     `total == total_consumed + total_dropped + available`. Other readers use a `Cursor`.
@@ -96,7 +99,16 @@ class RingBuffer(Header):
         InvalidValueError: `capacity` is out of range, or the memory is too small.
     """
 
-    __slots__ = ("_consumed", "_data", "_dropped", "_size", "_tail", "_view", "capacity")
+    __slots__ = (
+        "_consumed",
+        "_data",
+        "_dropped",
+        "_pattern",
+        "_size",
+        "_tail",
+        "_view",
+        "capacity",
+    )
 
     def __init__(self, capacity: int, memory: Memory | None = None) -> None:
         if not 0 <= capacity <= Limits.LARGEST_BUFFER:
@@ -104,7 +116,7 @@ class RingBuffer(Header):
         if memory is None:
             memory = bytearray(ring_size(capacity))
         self._map(memory, capacity)
-        self._view[: Limits.HEADER] = _ZEROS[: Limits.HEADER]
+        self._view[: Limits.HEADER] = bytes(Limits.HEADER)
         words = self._words
         words[CAPACITY] = capacity
         words[LIMIT] = words[WAKE_AT] = NO_LIMIT
@@ -135,6 +147,7 @@ class RingBuffer(Header):
         self._words = view[: Limits.HEADER].cast("Q")
         self._data = view[Limits.HEADER : Limits.HEADER + self._size]
         self._tail = self._consumed = self._dropped = 0
+        self._pattern = _ZEROS
 
     def release(self) -> None:
         """Release the memory, so that its owner can close it; the ring is unusable afterwards."""
@@ -250,12 +263,12 @@ class RingBuffer(Header):
     ) -> int:
         """Append up to `count` reads of `fd` with `readv`; return how many bytes the last one got.
 
-        This is `prepare`, `commit` and `zero_ahead` in one. It runs for every 4 KB of output, so
+        This is `prepare`, `commit` and `mark_ahead` in one. It runs for every 4 KB of output, so
         it does as little as possible around each read. With `limited` it never reads beyond
         `limit`, and returns -1 when it has reached it. It stops after a read of less than `short`
         bytes. An exception of `readv` goes through; the ring is consistent then.
         """
-        words, data, ring = self._words, self._data, self._size
+        words, data, ring, pattern = self._words, self._data, self._size, self._pattern.bytes
         total = words[TOTAL]
         room = SLACK
         got = 0
@@ -281,45 +294,64 @@ class RingBuffer(Header):
                     at -= ring
                 end = at + got
                 if end <= ring:
-                    data[at:end] = _ZEROS[:got]
+                    known = at % PERIOD
+                    data[at:end] = pattern[known : known + got]
                 else:
-                    self.zero_ahead(got)
+                    self.mark_ahead(got)
                 if got < short:
                     break
         finally:
             words[INTENT] = total
         return got
 
-    def zero_ahead(self, size: int) -> None:
-        """Zero the last `size` of the SLACK bytes behind `total`, after a commit of `size` bytes.
+    def begin_marks(self, pattern: Pattern) -> None:
+        """Have this engine's pattern ahead of the newest byte from now on."""
+        self._pattern = pattern
+        for index, word in enumerate(memoryview(pattern.key).cast("Q")):
+            self._words[PATTERN + index] = word
+        self.mark_ahead(SLACK)
+
+    def mark_ahead(self, size: int) -> None:
+        """Write the last `size` of the SLACK bytes behind `total`, after a commit of `size` bytes.
 
         They replace bytes that the commit evicted, so no reader relies on them.
         """
         at = (self._words[TOTAL] - size + SLACK) % self._size
-        if at + size <= self._size:
-            self._data[at : at + size] = _ZEROS[:size]
-        else:
-            first = self._size - at
-            self._data[at:] = _ZEROS[:first]
-            self._data[: size - first] = _ZEROS[: size - first]
+        first = min(size, self._size - at)
+        self._data[at : at + first] = self._pattern.at(at, first)
+        self._data[: size - first] = self._pattern.at(0, size - first)
 
-    def recover(self) -> int:
+    def recover(self, pattern: Pattern) -> int:
         """Finish the write that a killed engine left incomplete; return how many bytes it had.
 
         The kernel had written bytes between `total` and `intent`, and `total` was not updated.
-        Everything behind `total` was zero before; so the write ends at the last byte that is not
-        zero. Limit: NULs at the end of that write cannot be seen; this is counted in `uncertain`.
+        Everything behind `total` was known before; so the write ends at the last byte that is
+        another. From now on `pattern` stands there. Limit: bytes at the end of that write that are
+        the known ones by chance cannot be seen; so `uncertain` counts it.
         Source: 38 of 300 kills in a flood found such a read; 38 of 38 were recovered exactly.
         """
         words = self._words
         total, intent = words[TOTAL], words[INTENT]
-        found = len(self.copy(total, max(0, intent - total)).rstrip(b"\0"))
         if intent > total:
             words[UNCERTAIN] += 1
+        found = self._written_ahead(min(intent - total, SLACK)) if intent > total else 0
         words[TOTAL] = total + found
         words[INTENT] = total + found
-        self.zero_ahead(SLACK)
+        self.begin_marks(pattern)
         return found
+
+    def _written_ahead(self, size: int) -> int:
+        """Return up to where the `size` bytes behind `total` are not those that stood there."""
+        total = self._words[TOTAL]
+        ahead = self.copy(total, SLACK)
+        known = _ZEROS
+        if any(ahead[-PERIOD:]):  # no read is so long that it reaches these
+            known = Pattern(self._words[PATTERN : PATTERN + PERIOD // 8].tobytes())
+        at = total % self._size
+        first = min(size, self._size - at)
+        before = b"".join((known.at(at, first), known.at(0, size - first)))
+        changed = int.from_bytes(ahead[:size], "little") ^ int.from_bytes(before, "little")
+        return (changed.bit_length() + 7) // 8
 
     # Readers ---------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ptymux.core.model import OnFull, SpawnOptions, WindowSize
+from ptymux.core.pattern import PERIOD, Pattern
 from ptymux.core.ring import RingBuffer, ring_size
 from ptymux.core.windows import Windows
 from ptymux.engine.input import Handler
@@ -71,6 +72,7 @@ class Engine:
 
     def __init__(self, windows: Windows | None = None) -> None:
         self.windows = windows or Windows()
+        self.pattern = Pattern.from_seed(os.urandom(PERIOD))
         self.reports: list[Report] = []
         self.deadlines: dict[int, float] = {}
         self.busy: dict[Terminal, None] = {}
@@ -221,6 +223,7 @@ class Engine:
             born = start_time(child.pid)
             ring = RingBuffer(options.buffer_size, memory)
             undo.callback(ring.release)
+            ring.begin_marks(self.pattern)
             ring.wake_at = 1
             if options.on_full is OnFull.BLOCK:
                 ring.limit = options.buffer_size

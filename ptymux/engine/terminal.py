@@ -23,6 +23,7 @@ import time
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from ptymux.core.pattern import Pattern
 from ptymux.core.ring import RingBuffer
 from ptymux.core.windows import Windows
 from ptymux.engine.input import Handler, Input
@@ -62,6 +63,7 @@ class Host(Protocol):
     """The part of an engine that a terminal uses."""
 
     windows: Windows
+    pattern: Pattern  # ahead of what is written to its rings
     reports: list[Report]
     deadlines: dict[int, float]  # by slot, on time.monotonic: when to call `Terminal.expire`
     busy: dict[Terminal, None]  # an ordered set: those with something to read in this turn
@@ -149,7 +151,7 @@ class Terminal:
         A read that the kill interrupted is finished. An end that the ring's header contains is
         reported again.
         """
-        ring.recover()
+        ring.recover(host.pattern)
         terminal = cls(host, slot, fds, ring)
         word = ring.ended
         if word is not None:

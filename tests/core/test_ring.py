@@ -11,11 +11,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ptymux.core.model import MIB, Limits
+from ptymux.core.pattern import PERIOD, Pattern
 from ptymux.core.ring import NO_LIMIT, SLACK, Cursor, Part, RingBuffer, WriteResult, ring_size
 from ptymux.errors import InvalidValueError
 
 # The byte at offset o is TEXT[o]: whatever a reader gets can be checked by its offset alone.
 TEXT = random.Random(20240229).randbytes(MIB)
+
+PATTERN = Pattern.from_seed(random.Random(7).randbytes(PERIOD))
 
 CAPACITIES = st.sampled_from([0, 1, 2, 7, 64, 1000, SLACK - 1, SLACK, SLACK + 1])
 
@@ -39,7 +42,23 @@ def read_like_an_engine(ring: RingBuffer, room: int, size: int) -> None:
         piece[:count] = data[:count]
         data = data[count:]
     ring.commit(size)
-    ring.zero_ahead(size)
+    ring.mark_ahead(size)
+
+
+def marked(capacity: int, total: int = 0) -> RingBuffer:
+    """Return a ring as an engine leaves it, with TEXT up to `total`."""
+    ring = filled(capacity, total)
+    ring.begin_marks(PATTERN)
+    return ring
+
+
+def known_ahead(ring: RingBuffer) -> bytes:
+    """Return what an engine keeps in the slack of a ring."""
+    size = ring.capacity + SLACK
+    at = ring.total % size
+    return (PATTERN.key * (size // PERIOD + 1))[:size][at : at + SLACK] + (
+        PATTERN.key * (SLACK // PERIOD)
+    )[: max(0, at + SLACK - size)]
 
 
 def laws_hold(ring: RingBuffer) -> bool:
@@ -294,7 +313,7 @@ def test_nothing_allocates_in_proportion_to_the_capacity() -> None:
             for _piece in ring.prepare(SLACK):
                 pass
             ring.commit(SLACK)
-            ring.zero_ahead(SLACK)
+            ring.mark_ahead(SLACK)
             ring.store_account(range(100))
         after, peak = tracemalloc.get_traced_memory()
     finally:
@@ -435,15 +454,15 @@ def test_released_ring_lets_its_memory_be_closed() -> None:
 )
 @example(capacity=0, reads=[(SLACK, 1.0)] * 3)
 @example(capacity=1, reads=[(SLACK, 1.0), (SLACK, 0.0), (1, 1.0)])
-def test_the_slack_behind_total_is_zero_after_any_reads(
+def test_the_slack_behind_total_is_known_after_any_reads(
     capacity: int, reads: list[tuple[int, float]]
 ) -> None:
-    ring = RingBuffer(capacity)
+    ring = marked(capacity)
 
     for room, share in reads:
         read_like_an_engine(ring, room, round(room * share))
 
-        assert ring.copy(ring.total, SLACK) == bytes(SLACK)
+        assert ring.copy(ring.total, SLACK) == known_ahead(ring)
         assert ring.read() == TEXT[max(0, ring.total - capacity) : ring.total]
         assert laws_hold(ring)
 
@@ -529,10 +548,10 @@ class Terminal:
 )
 @example(capacity=0, sizes=[SLACK] * 4, count=2)
 @example(capacity=1, sizes=[SLACK] * 4, count=1)
-def test_draining_brings_every_byte_and_leaves_the_slack_zero(
+def test_draining_brings_every_byte_and_leaves_the_slack_known(
     capacity: int, sizes: list[int], count: int
 ) -> None:
-    ring = RingBuffer(capacity)
+    ring = marked(capacity)
     terminal = Terminal(ring, sizes)
 
     for first in range(0, len(sizes), count):
@@ -540,7 +559,7 @@ def test_draining_brings_every_byte_and_leaves_the_slack_zero(
         assert ring.drain(9, terminal.readv, len(reads)) == reads[-1]
 
         assert ring.total == sum(sizes[: first + count])
-        assert ring.copy(ring.total, SLACK) == bytes(SLACK)
+        assert ring.copy(ring.total, SLACK) == known_ahead(ring)
         assert ring.read() == TEXT[max(0, ring.total - capacity) : ring.total]
         assert laws_hold(ring)
 
@@ -580,7 +599,7 @@ def test_draining_without_a_limit_does_not_look_at_it() -> None:
 
 @pytest.mark.requirement("RING")
 def test_draining_keeps_what_came_before_an_error() -> None:
-    ring = RingBuffer(1000)
+    ring = marked(1000)
     terminal = Terminal(ring, [100, 50])
 
     with pytest.raises(BlockingIOError):
@@ -588,7 +607,96 @@ def test_draining_keeps_what_came_before_an_error() -> None:
 
     assert (ring.total, ring.edge) == (150, 0)
     assert ring.read() == TEXT[:150]
-    assert ring.copy(150, SLACK) == bytes(SLACK)
+    assert ring.copy(150, SLACK) == known_ahead(ring)
+
+
+def cut_read(ring: RingBuffer, data: bytes) -> None:
+    """Do what a kill leaves that comes between the kernel's write of `data` and the note of it."""
+    rest = memoryview(data)
+    for piece in ring.prepare(SLACK):
+        count = min(len(piece), len(rest))
+        piece[:count] = rest[:count]
+        rest = rest[count:]
+
+
+OUTPUT = st.one_of(
+    st.binary(max_size=200),
+    st.builds(lambda byte, size: bytes([byte]) * size, st.integers(0, 255), st.integers(0, 9000)),
+    st.builds(lambda data, size: data + bytes(size), st.binary(max_size=50), st.integers(0, 4096)),
+    st.text(max_size=200).map(str.encode),
+)
+
+
+@pytest.mark.requirement("RING")
+@given(capacity=CAPACITIES, lead=st.integers(0, 3 * SLACK), data=OUTPUT)
+@example(capacity=1, lead=SLACK - 100, data=b"end" + bytes(3000))
+@example(capacity=SLACK, lead=2 * SLACK - 1, data=bytes(2))
+@example(capacity=0, lead=7, data=bytes(SLACK - PERIOD))
+def test_the_end_of_a_cut_read_is_found_whatever_the_bytes(
+    capacity: int, lead: int, data: bytes
+) -> None:
+    ring = marked(capacity, lead)
+    known = known_ahead(ring)
+    successor = Pattern.from_seed(random.Random(8).randbytes(PERIOD))
+
+    cut_read(ring, data)
+    found = ring.recover(successor)
+
+    assert data[found:] == known[found : len(data)]  # overlooked only what stood there before
+    assert len(data) - found <= 3 or len(data) < 10
+    assert ring.total == lead + found
+    assert ring.uncertain == 1
+    kept = min(capacity, len(data[:found]))
+    assert ring.copy(ring.total - kept, kept) == data[found - kept : found]
+    assert ring.recover(PATTERN) == 0
+
+
+@pytest.mark.requirement("RING")
+@pytest.mark.parametrize(
+    "byte", [0, 255, *b"\r\n\t\b\x1b\x07 aZ~", *"\u00e4\u20ac\U0001f600".encode()]
+)
+@pytest.mark.parametrize("lead", [0, 1, SLACK, SLACK + 1000])
+def test_the_end_of_text_and_of_what_fills_files_is_always_exact(byte: int, lead: int) -> None:
+    for size in (1, 2, 3, 4095):
+        ring = marked(1000, lead)
+
+        cut_read(ring, bytes([byte]) * size)
+
+        assert ring.recover(PATTERN) == size
+
+
+@pytest.mark.requirement("RING")
+def test_output_can_be_taken_for_the_pattern_only_by_chance() -> None:
+    seeds = [random.Random(number).randbytes(PERIOD) for number in range(400)]
+    keys = [Pattern.from_seed(seed).key for seed in seeds]
+
+    assert len(set(keys)) == len(keys)
+    each = b"".join(keys)
+    assert max(each.count(byte) for byte in range(256)) < len(each) / 25
+
+
+@pytest.mark.requirement("RING")
+def test_nothing_is_uncertain_where_no_read_was_cut() -> None:
+    ring = marked(100, 250)
+
+    assert ring.recover(PATTERN) == 0
+
+    assert (ring.total, ring.uncertain) == (250, 0)
+    assert ring.copy(250, SLACK) == known_ahead(ring)
+
+
+@pytest.mark.requirement("RING")
+@pytest.mark.parametrize("had_pattern", [False, True])
+def test_a_read_cut_under_an_engine_that_kept_zeros_is_recovered(had_pattern: bool) -> None:
+    ring = marked(100) if had_pattern else RingBuffer(100)
+    for piece in ring.prepare(SLACK):
+        piece[:] = bytes(len(piece))
+    ring.commit(0)
+
+    cut_read(ring, b"abc")
+
+    assert ring.recover(PATTERN) == 3
+    assert ring.read() == b"abc"
 
 
 @pytest.mark.requirement("RING")

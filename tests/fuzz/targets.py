@@ -27,6 +27,7 @@ from ptymux.core.bus import Bus
 from ptymux.core.event_log import HEADER_SIZE, EventLog, Topic
 from ptymux.core.model import Limits, OnFull
 from ptymux.core.output import OutputBuffer
+from ptymux.core.pattern import PERIOD, Pattern
 from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import SLACK, Cursor, RingBuffer, ring_size
 from ptymux.errors import ConfigError, InvalidValueError, LinkClosedError, PtymuxError
@@ -353,7 +354,7 @@ def ring_header(capacity: int, written: int, changes: list[tuple[int, int]]) -> 
 
 def _use(ring: RingBuffer, size: int) -> None:
     for step in (
-        lambda: ring.recover(),
+        lambda: ring.recover(Pattern(bytes(PERIOD))),
         lambda: len(ring.copy(ring.edge, ring.total - ring.edge)),
         lambda: Account.from_words(ring.load_account() or []),
         lambda: ring.lifelines(),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import click
 
 from ptymux.cli.options.pty_names import PTY
+from ptymux.cli.output.gaps import uncertain_text
+from ptymux.cli.output.printing import print_message
 from ptymux.cli.server_lookup import chosen_path, connect
 
 __all__ = ["logs"]
@@ -53,19 +56,27 @@ def logs(
         raise click.UsageError("--lossless needs --follow")
     kind = "one-shot" if not follow else "lossless" if lossless else "consumer"
     with connect() as connection:
-        pty_id = str(connection.call("get", pty=pty)["pty"]["pty_id"])
-    _print(pty_id, kind, _view(raw, plain), tail, "oldest" if start is None else start)
+        found = connection.call("get", pty=pty)["pty"]
+    end = _print(
+        str(found["pty_id"]), kind, _view(raw, plain), tail, "oldest" if start is None else start
+    )
+    if count := (end or found).get("uncertain", 0):
+        print_message(uncertain_text(count))
 
 
 def _view(raw: bool, plain: bool) -> str:
     return "plain" if plain else "raw" if raw or not os.isatty(1) else "colours"
 
 
-def _print(pty_id: str, kind: str, view: str, tail: int | None, offset: int | str) -> None:
+def _print(
+    pty_id: str, kind: str, view: str, tail: int | None, offset: int | str
+) -> Mapping[str, Any] | None:
+    """Print the output; return the PTY if we saw its end."""
     from ptymux.cli.output.log_printer import Printer, Tail, follow
     from ptymux.protocol.framing import Exit
 
     path = chosen_path()
+    end = None
     with Printer(1, view, inline=os.isatty(1)) as printer:
         if tail is not None:
             last = Tail(tail)
@@ -75,8 +86,11 @@ def _print(pty_id: str, kind: str, view: str, tail: int | None, offset: int | st
             for piece in last.take():
                 printer.print(piece)
             if kind == "one-shot":
-                return
+                return None
             offset = offset if last.end is None else last.end
         for piece in follow(path, pty_id, offset, kind, printer=printer):
-            if not isinstance(piece, Exit):
+            if isinstance(piece, Exit):
+                end = piece.pty
+            else:
                 printer.print(piece)
+    return end

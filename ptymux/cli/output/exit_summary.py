@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ptymux.cli.output.printing import count_of
 from ptymux.core.units import format_duration, format_size, printable
 
 __all__ = ["exit_code", "summary", "title"]
@@ -35,8 +36,15 @@ def summary(pty: Mapping[str, Any], *, is_kept: bool = True) -> str:
     where = f"; ptymux logs {pty['number']}" if is_kept else ""
     return (
         f"[{title(pty)}: {_end(pty)}, {format_duration(pty['updated_at'] - pty['created_at'])}, "
-        f"{format_size(buffer['total_written'])}, {buffer['total_dropped']:,} dropped{where}]"
+        f"{format_size(buffer['total_written'])}, {buffer['total_dropped']:,} dropped"
+        f"{_uncertain(pty)}{where}]"
     )
+
+
+def _uncertain(pty: Mapping[str, Any]) -> str:
+    """Return how many bytes may be missing, each at the end of a read that a kill has cut."""
+    count = pty.get("uncertain", 0)
+    return f", {count_of(count, 'byte')} uncertain" if count else ""
 
 
 def _end(pty: Mapping[str, Any]) -> str:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ptymux.cli.output.printing import print_message
+from ptymux.cli.output.printing import count_of, print_message, times
 
-__all__ = ["PipeGaps", "ScreenGaps", "gap_text"]
+__all__ = ["PipeGaps", "ScreenGaps", "gap_text", "uncertain_text"]
 
 _SOFT_RESET: Final = b"\x1b[!p\x1b[0m\r\n"
 
@@ -25,6 +25,14 @@ def gap_text(size: int, start: int | None = None, *, places: int = 0) -> str:
         where = f"{places:,} places" if places > 1 else "one place"
         return f"{size:,} more bytes of output are missing, in {where}"
     return f"{size:,} bytes not shown"
+
+
+def uncertain_text(count: int) -> str:
+    """Return the words for `count` reads that kills of the keeper have cut."""
+    return (
+        f"{times(count)} the keeper was killed while it read this output; "
+        f"up to {count_of(count, 'byte')} may be missing"
+    )
 
 
 class ScreenGaps:

@@ -103,7 +103,7 @@ def _where_bytes_went(pty: Pty) -> Iterator[Row]:
         yield "", f"{_amount(unattended)} while nobody was", ""
     yield "trimmed", f"{_amount(buffer['trimmed'])}, read before they went", ""
     if pty.get("uncertain"):
-        text = f"{times(pty['uncertain'])} a killed keeper was reading; NULs may be missing"
+        text = f"{times(pty['uncertain'])} a killed keeper was reading; a byte each may be missing"
         yield "uncertain", text, "yellow"
     if buffer["merged"]:
         yield "merged", f"{_amount(buffer['merged'])}, read but counted as unread", ""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ptymux.cli.output.exit_summary import exit_code
-from ptymux.cli.output.gaps import PipeGaps
+from ptymux.cli.output.gaps import PipeGaps, uncertain_text
 from ptymux.cli.output.outlet import Outlet
 from ptymux.cli.output.printing import print_message
 from ptymux.client.attachment import Attachment
@@ -69,6 +69,8 @@ class PipePassage:
             self._inbox = stack.enter_context(SignalInbox((*_FORWARDED, signal.SIGTSTP)))
             status = self._pass()
         self._gaps.print_rest()
+        if self.end is not None and (count := self.end.get("uncertain", 0)):
+            print_message(uncertain_text(count))
         return status
 
     def _pass(self) -> int:

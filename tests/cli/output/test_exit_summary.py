@@ -40,6 +40,11 @@ def test_the_summary_says_how_it_ended_and_where_its_output_is() -> None:
     assert summary(ended(), is_kept=False) == "[make: exit 2, 41 s, 12.3 MB, 0 dropped]"
 
 
+def test_the_summary_says_how_many_bytes_may_be_missing() -> None:
+    assert ", 0 dropped, 1 byte uncertain;" in summary(ended(uncertain=1))
+    assert ", 0 dropped, 3 bytes uncertain]" in summary(ended(uncertain=3), is_kept=False)
+
+
 def test_the_summary_tells_a_signal_and_a_status_that_is_unknown() -> None:
     assert ": killed (KILL), " in summary(ended(signal=9, shown="killed (KILL)"))
     assert ": exit unknown, " in summary(ended(exit_code=None))
