@@ -51,7 +51,7 @@ def check_all_gone(server: Serving, pids: list[int], its: Processes, fds: tuple[
     """Check that nothing of the crowd is left but what `ls -a` tells, and then not even that."""
     assert server.live() == []
     assert not any(is_alive(pid) for pid in pids)
-    assert its.children() == [its.zygote]
+    wait_until(lambda: its.children() == [its.zygote])
     assert len(server.json("ls", "-a")["ptys"]) == Limits().ended_ptys
     server.world.run("rm", "--all")
     wait_until(lambda: all(now <= then for now, then in zip(its.fds(), fds, strict=True)))

@@ -73,7 +73,7 @@ def test_kills_of_the_keeper_cost_no_pty_and_no_byte(
     EventFollower(own_server).check()
     status = own_server.status()
     assert status["keeper_replaced"] == rounds
-    assert [memfds_of(status[name]) for name in ("keeper_pid", "pid")] == memfds
+    wait_until(lambda: [memfds_of(status[name]) for name in ("keeper_pid", "pid")] == memfds)
 
 
 def content(kind: str, moments: random.Random) -> bytes:

@@ -115,4 +115,4 @@ def test_kills_in_a_row_cost_no_number(
     assert len(events.of["pty.stopped"]) == 2
     status = own_server.status()
     assert status["server_replaced"] == rounds
-    assert [memfds_of(status[name]) for name in ("keeper_pid", "pid")] == before
+    wait_until(lambda: [memfds_of(status[name]) for name in ("keeper_pid", "pid")] == before)
