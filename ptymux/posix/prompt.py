@@ -21,10 +21,21 @@ def waits_for_typing(pid: int) -> bool:
     Limit: a program that waits for a network or a lock looks the same. Where the kernel hides
     /proc/PID/wchan, so does a shell without job control that waits for its child.
     """
+    before = _sleeps_of(pid)
     data = read(f"/proc/{pid}/stat")
     if not data:
         return False
     fields = data[data.rindex(b")") + 2 :].split()
     if fields[0] != b"S" or fields[_TPGID_FIELD] != fields[_PGRP_FIELD]:
         return False
-    return not (read(f"/proc/{pid}/wchan") or b"").startswith(_OTHER_WAITS)
+    if (read(f"/proc/{pid}/wchan") or b"").startswith(_OTHER_WAITS):
+        return False
+    # One that woke up during the look has no function that it sleeps in.
+    return before is not None and _sleeps_of(pid) == before
+
+
+def _sleeps_of(pid: int) -> tuple[bytes, bytes] | None:
+    """Return the state of a process and how often it has gone to sleep; None if it is gone."""
+    lines = (read(f"/proc/{pid}/status") or b"").splitlines()
+    found = [line for line in lines if line.startswith((b"State:", b"voluntary_ctxt_switches:"))]
+    return (found[0], found[1]) if len(found) == 2 else None

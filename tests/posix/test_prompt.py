@@ -5,9 +5,11 @@ import sys
 
 import pytest
 
-from ptymux.posix.procfs import read_stat
+from ptymux.posix import prompt
+from ptymux.posix.procfs import read, read_stat
 from ptymux.posix.prompt import waits_for_typing
 from tests.posix.conftest import Start
+from tests.processes import children_of, kill_all, state_of
 from tests.timing import wait_until
 
 SHELL = {"PATH": os.environ["PATH"], "PS1": "ready>"}
@@ -50,6 +52,25 @@ def test_what_waits_for_anything_else_does_not(start: Start, argv: list[str]) ->
 
     # It sleeps for a moment on its way there, too, for its disk say.
     wait_until(lambda: sleeps() and not waits_for_typing(child.pid))
+
+
+def test_what_wakes_up_during_the_look_does_not(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = start("sh", "-c", "echo up; sleep 60; read x")
+    child.read_until(b"up")
+    wait_until(lambda: state_of(child.pid) == "S" and len(children_of(child.pid)) == 1)
+
+    def read_late(path: str) -> bytes | None:
+        found = read(path)
+        if path.endswith("/stat"):
+            kill_all(children_of(child.pid))
+            wait_until(lambda: b"do_wait" not in (read(f"/proc/{child.pid}/wchan") or b""))
+        return found
+
+    monkeypatch.setattr(prompt, "read", read_late)
+
+    assert not waits_for_typing(child.pid)
 
 
 def test_what_ended_does_not(start: Start) -> None:
