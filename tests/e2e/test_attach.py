@@ -87,6 +87,38 @@ def test_other_keys_detach_if_wanted(server: Serving, tty: Tty) -> None:
     assert tty.wait() == 0
 
 
+@pytest.mark.parametrize(("wanted", "typed"), [("C-]", b"\x1d"), ("none", b"")])
+def test_one_key_detaches_or_none(server: Serving, tty: Tty, wanted: str, typed: bytes) -> None:
+    server.sh(f"stty -isig; {ECHOES}", name="e")
+    server.await_text("e", "up")
+    attach(tty, "e", "--detach-keys", wanted)
+
+    tty.type(b"\x1cd\r")
+    tty.wait_for(b"got \x1cd\r\n")
+    if typed:
+        assert b"C-] detaches]" in tty.shown
+        tty.type(typed)
+    else:
+        assert b"detaches" not in tty.shown
+        tty.process.send_signal(signal.SIGTERM)
+
+    assert tty.wait() == (0 if typed else 128 + signal.SIGTERM)
+
+
+def test_key_that_means_nothing_after_the_prefix_kills_nobody(server: Serving, tty: Tty) -> None:
+    server.sh(ECHOES, name="e")
+    attach(tty, "e")
+
+    tty.type(b"\x1cx")
+    tty.wait_for(b"\a")
+    tty.type(b"\x1c\x03one\r")
+
+    tty.wait_for(b"got one\r\n")
+    assert tty.shown.count(b"\a") == 2
+    tty.type(b"\x1cd")
+    assert tty.wait() == 0
+
+
 def test_it_starts_at_the_present(server: Serving, tty: Tty) -> None:
     server.sh(f"echo the past; {ECHOES}", name="e")
     server.await_text("e", "up")

@@ -78,7 +78,7 @@ def test_every_key_reaches_a_program_in_raw_mode(tty: Tty) -> None:
     tty.wait_for(b"ready")
     keys = bytes(range(256))
 
-    tty.type(keys)
+    tty.type(keys.replace(b"\x1c", b"\x1c\x1c"))  # the prefix of keys that are for us
 
     assert tty.wait() == 0
     tty.wait_for(hashlib.sha256(keys).hexdigest().encode())

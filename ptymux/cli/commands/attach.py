@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from ptymux.cli.options.key_names import DEFAULT_DETACH, DetachKeys
+from ptymux.cli.options.detach_keys import DEFAULT_DETACH, DETACH_KEYS_HELP, DetachKeys
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.printing import print_message
 from ptymux.cli.server_lookup import chosen_path, connect
@@ -20,6 +20,7 @@ Examples:
   ptymux attach 3                        keys in, output out; C-\\ d detaches
   ptymux attach --read-only web          only look
   ptymux attach --detach-keys 'C-a d' 3  where C-\\ has other work
+  ptymux attach --detach-keys C-] 3      one key that detaches alone; or none
 
 Exit status: 0 after a detach, that of the command if it ended meanwhile; 128+N after signal N.
 """
@@ -34,7 +35,7 @@ Exit status: 0 after a detach, that of the command if it ended meanwhile; 128+N 
     default=DEFAULT_DETACH,
     show_default=True,
     metavar="KEYS",
-    help="A prefix, and the key that detaches.",
+    help=DETACH_KEYS_HELP,
 )
 def attach(pty: str, raw: bool, read_only: bool, detach_keys: str) -> int:
     """Show PTY on this terminal, and type into it.
@@ -79,7 +80,8 @@ def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
         stream = attach_stream(connection, request)
     name = f"{found['number']} ({title(found)})"
     with stream:
-        print_message(f"[attached to {name}; {keys.shown} detaches]", prefix="")
+        way = f"; {keys.shown} detaches" if keys.shown else ""
+        print_message(f"[attached to {name}{way}]", prefix="")
         if size is None:
             stream.redraw()
         attachment = Attachment(chosen_path(), stream, request)

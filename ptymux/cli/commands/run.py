@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ptymux.cli.options.key_names import DEFAULT_DETACH, DetachKeys
+from ptymux.cli.options.detach_keys import DEFAULT_DETACH, DETACH_KEYS_HELP, DetachKeys
 from ptymux.cli.options.param_types import DURATION, SIZE, VARIABLE, WINDOW_SIZE
 from ptymux.cli.options.pty_names import LANE
 from ptymux.cli.terminal.sizes import terminal_size
@@ -85,7 +85,7 @@ ptymux itself failed, 2 for a bad option, 141 when the output was closed.
     default=DEFAULT_DETACH,
     show_default=True,
     metavar="KEYS",
-    help="A prefix, and the key that detaches, on a terminal.",
+    help=DETACH_KEYS_HELP,
 )
 @click.option("--summary", is_flag=True, help="In a pipe too, sum the run up on stderr at its end.")
 @click.option(

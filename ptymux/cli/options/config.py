@@ -61,7 +61,7 @@ def _lane(text: str) -> str:
 
 
 def _keys(text: str) -> str:
-    from ptymux.cli.options.key_names import DetachKeys
+    from ptymux.cli.options.detach_keys import DetachKeys
 
     DetachKeys(text)
     return text

@@ -19,7 +19,7 @@ from ptymux.client.stream import Stream, attach
 from ptymux.errors import ClosedOutputError
 
 if TYPE_CHECKING:
-    from ptymux.cli.options.key_names import DetachKeys
+    from ptymux.cli.options.detach_keys import DetachKeys
     from ptymux.client.server_connection import ServerConnection
     from ptymux.core.model import SpawnOptions
 

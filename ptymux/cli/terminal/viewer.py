@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ptymux.cli.options.key_names import DetachKeys
+from ptymux.cli.options.detach_keys import DetachKeys
 from ptymux.cli.output.exit_summary import exit_code, title
 from ptymux.cli.output.gaps import ScreenGaps
 from ptymux.cli.output.outlet import Outlet
@@ -45,6 +45,7 @@ _REPAINT_SECONDS: Final = 1.0  # between two
 _STALE_BYTES: Final = 16 * 1024  # that wait to be shown
 _SCREENFUL: Final = 4096  # bytes of what waits that are shown all the same
 _NEWLINE: Final = ord("\n")
+_BELL: Final = b"\a"
 _WAITS: Final = 16  # that are kept
 _INTERRUPTS: Final = frozenset(b"\x03\x1a\x1c")  # ^C, ^Z and ^\, at which the kernel drops output
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
@@ -312,8 +313,10 @@ class Viewer:
         if not data:
             self._ended_by = self._ended_by or signal.SIGHUP
             return False
-        keys, detaches = self._keys.feed(data)
+        keys, detaches, rings = self._keys.feed(data)
         self._is_detached = self._is_detached or detaches
+        if rings:
+            self._output = b"".join((self._output, _BELL))
         if self._read_only or not keys:
             return False
         if not _INTERRUPTS.isdisjoint(keys):
