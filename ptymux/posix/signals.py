@@ -9,7 +9,23 @@ import socket
 from collections.abc import Callable, Iterable
 from types import FrameType
 
-__all__ = ["SignalInbox", "stop_ourselves"]
+__all__ = ["ENDING", "SignalInbox", "stop_ourselves"]
+
+_OTHERS = (  # that end nobody, or cannot be caught
+    signal.SIGKILL,
+    signal.SIGSTOP,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGCONT,
+    signal.SIGCHLD,
+    signal.SIGURG,
+    signal.SIGWINCH,
+)
+# The signals that end a process which does not catch them; who has a terminal must give it back.
+# Source: signal(7). Limit: a true fault in our own code, which no Python code survives, is among
+# them: it would repeat for ever, where it would end us.
+ENDING = tuple(s for s in sorted(signal.valid_signals()) if s not in _OTHERS)
 
 _Handler = Callable[[int, FrameType | None], object] | int | None
 
@@ -20,8 +36,8 @@ class SignalInbox:
     Use it in a `with` statement.
     """
 
-    def __init__(self, signals: Iterable[signal.Signals]) -> None:
-        self._before: dict[signal.Signals, _Handler] = {}
+    def __init__(self, signals: Iterable[int]) -> None:
+        self._before: dict[int, _Handler] = {}
         self._read, self._write = socket.socketpair()
         self._read.setblocking(False)
         self._write.setblocking(False)
@@ -53,11 +69,11 @@ class SignalInbox:
         return []
 
 
-def stop_ourselves(*, with_job: bool = False) -> None:
-    """Stop this process, or all of its job, as TSTP does; return once it is continued."""
-    handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-    os.kill(0 if with_job else os.getpid(), signal.SIGTSTP)
-    signal.signal(signal.SIGTSTP, handler)
+def stop_ourselves(signum: int = signal.SIGTSTP, *, with_job: bool = False) -> None:
+    """Stop this process, or all of its job, as `signum` does; return once it is continued."""
+    handler = signal.signal(signum, signal.SIG_DFL)
+    os.kill(0 if with_job else os.getpid(), signum)
+    signal.signal(signum, handler)
 
 
 def _note(_signum: int, _frame: FrameType | None) -> None:

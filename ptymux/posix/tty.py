@@ -17,8 +17,10 @@ from ptymux.posix.procfs import read
 __all__ = [
     "process_is_canonical",
     "process_has_echo",
+    "process_suspend_key",
     "set_process_echo",
     "is_terminal",
+    "RawTerminal",
     "raw_mode",
     "read_size",
     "set_size",
@@ -56,7 +58,41 @@ def raw_mode(fd: int) -> Iterator[None]:
     Source: cfmakeraw in termios(3).
     """
     before = _attributes(fd)
-    iflag, oflag, cflag, lflag, ispeed, ospeed, cc = before
+    _set_attributes(fd, _raw(before))
+    try:
+        yield
+    finally:
+        with suppress(NotATerminalError):
+            _set_attributes(fd, before)
+
+
+class RawTerminal:
+    """A terminal that is in raw mode at times, as `raw_mode` has it; first it is not."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._before: list[Any] | None = None
+
+    def take(self) -> None:
+        """Put it into raw mode; again, too, as somebody else may have had it meanwhile.
+
+        Raises:
+            NotATerminalError: it is closed or is not a terminal.
+        """
+        now = _attributes(self._fd)
+        self._before = self._before or now
+        _set_attributes(self._fd, _raw(now))
+
+    def give_back(self) -> None:
+        """Restore the modes that it had before it was taken for the first time."""
+        if self._before is not None:
+            with suppress(NotATerminalError):
+                _set_attributes(self._fd, self._before)
+        self._before = None
+
+
+def _raw(attributes: list[Any]) -> list[Any]:
+    iflag, oflag, cflag, lflag, ispeed, ospeed, cc = attributes
     iflag &= ~(
         termios.IGNBRK
         | termios.BRKINT
@@ -71,12 +107,7 @@ def raw_mode(fd: int) -> Iterator[None]:
     cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
     lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
     cc = [1 if at == _MIN else 0 if at == _TIME else key for at, key in enumerate(cc)]
-    _set_attributes(fd, [iflag, oflag, cflag, lflag, ispeed, ospeed, cc])
-    try:
-        yield
-    finally:
-        with suppress(NotATerminalError):
-            _set_attributes(fd, before)
+    return [iflag, oflag, cflag, lflag, ispeed, ospeed, cc]
 
 
 def _attributes(fd: int) -> list[Any]:
@@ -184,6 +215,18 @@ def process_is_canonical(pid: int) -> bool:
             return is_canonical(fd)
     except NotATerminalError:
         return False
+
+
+def process_suspend_key(pid: int) -> int | None:
+    """Return the byte that suspends in the terminal of process `pid`; None if none does.
+
+    Raises:
+        NotATerminalError: it has no PTY, or has ended.
+    """
+    with _terminal_of(pid) as fd:
+        attributes = _attributes(fd)
+    key: bytes = attributes[6][termios.VSUSP]
+    return key[0] if attributes[3] & termios.ISIG and key != b"\0" else None
 
 
 def process_has_echo(pid: int) -> bool:

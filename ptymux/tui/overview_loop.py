@@ -15,7 +15,7 @@ from typing import Final
 from ptymux.core.units import printable
 from ptymux.core.windows import Windows
 from ptymux.errors import NotATerminalError
-from ptymux.posix.signals import SignalInbox, stop_ourselves
+from ptymux.posix.signals import ENDING, SignalInbox, stop_ourselves
 from ptymux.posix.tty import raw_mode, read_size
 from ptymux.tui.choice import Call, Local
 from ptymux.tui.key_decoder import KeyDecoder
@@ -31,8 +31,7 @@ _FRAME_SECONDS: Final = 0.1  # between two that no key asked for
 _ESCAPE_SECONDS: Final = 0.05  # after which Esc was a key, and not the beginning of one
 _MESSAGE_SECONDS: Final = 5.0
 _CANCEL: Final = b"\x18"  # ends an escape sequence that was cut
-_ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
-_CAUGHT: Final = (*_ENDING, signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)
+_CAUGHT: Final = (*ENDING, signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)
 
 
 class OverviewLoop:
@@ -239,7 +238,7 @@ class OverviewLoop:
             self._take_signal(signum)
 
     def _take_signal(self, signum: int) -> None:
-        if signum in _ENDING:
+        if signum in ENDING:
             self._status = 128 + signum
         elif signum == signal.SIGTSTP:
             self._is_shown, self._stops = False, False

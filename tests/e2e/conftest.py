@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import pexpect  # type: ignore[import-untyped]
 import pytest
@@ -20,6 +21,20 @@ from tests.timing import Wait, deadline_seconds, wait_until
 from tests.world import PTYMUX, World
 
 Shell: TypeAlias = Any  # a pexpect.spawn, which has no types
+
+
+# That end whoever does not catch them: those that are sent, and some that only faults send.
+ENDING_SIGNALS: Final = (
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGABRT,
+    signal.SIGSEGV,
+    signal.SIGALRM,
+    signal.SIGUSR1,
+    signal.SIGRTMIN + 1,
+)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ptymux.core.model import WindowSize
-from tests.e2e.conftest import Shell, Tty, job_of
+from tests.e2e.conftest import ENDING_SIGNALS, Shell, Tty, job_of
 from tests.processes import is_stopped, kill_at_once, stop
 from tests.serving import Serving
 from tests.timing import wait_until
@@ -235,7 +235,7 @@ def test_size_follows_the_terminal(server: Serving, tty: Tty) -> None:
     tty.wait()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("signum", ENDING_SIGNALS)
 def test_terminal_is_restored_after_a_signal(
     server: Serving, tty: Tty, signum: signal.Signals
 ) -> None:

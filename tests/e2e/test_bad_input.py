@@ -62,6 +62,8 @@ def one_line(done: subprocess.CompletedProcess[bytes]) -> str:
         (["run", "--size"], 2, "see `ptymux run --help`"),
         (["run", "--nmae", "x", "true"], 2, "--name"),
         (["run", "-d", "--keep", "true"], 2, "for the foreground"),
+        (["run", "-d", "--hangup", "true"], 2, "for the foreground"),
+        (["run", "--keep", "--hangup", "true"], 2, "exclude each other"),
         (["run", "-d", "--summary", "true"], 2, "for the foreground"),
         (["run", "--detach-keys", "C-", "true"], 2, "a key such as"),
         (["rnu", "true"], 2, "did you mean 'run'"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Shell, Tty, job_of
+from tests.e2e.conftest import ENDING_SIGNALS, Shell, Tty, job_of
 from tests.processes import is_stopped, stop
 from tests.serving import Serving
 from tests.timing import wait_until
@@ -83,7 +83,7 @@ def test_only_what_changed_is_drawn(server: Serving, tty: Tty) -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "status"), [(b"\x03", 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("end", "status"), [(b"\x03", 130), *((s, 128 + s) for s in ENDING_SIGNALS)]
 )
 def test_however_it_ends_the_terminal_is_restored(
     server: Serving, tty: Tty, end: bytes | signal.Signals, status: int

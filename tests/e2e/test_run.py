@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,8 +34,8 @@ def in_pipe(world: World, *words: str) -> Program:
     return process
 
 
-def on_terminal(tty: Tty, *words: str) -> None:
-    tty.run("run", *words)
+def on_terminal(tty: Tty, *words: str, **more: Any) -> None:
+    tty.run("run", *words, **more)
     tty.wait_for(b"up\r\n")
     tty.wait_raw()
 
@@ -176,13 +177,13 @@ def test_detached_while_the_server_is_replaced_it_goes_on(own_server: Serving, t
 
 @pytest.mark.requirement("FR-007")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_signal_to_us_on_a_terminal_hangs_up(
+def test_with_hangup_a_signal_to_us_on_a_terminal_hangs_up(
     no_server: Serving, tty: Tty, tmp_path: Path, signum: signal.Signals
 ) -> None:
     no_server.start(hangup=1000)  # nobody is ended by force amid its cleaning up
     told = tmp_path / "told"
     line = f"trap 'echo hup > {told}; exit' HUP; echo up; while :; do sleep 0.01; done"
-    on_terminal(tty, "--name", "e", "--grace", "1h", "-c", line)
+    on_terminal(tty, "--name", "e", "--hangup", "--grace", "1h", "-c", line)
 
     tty.process.send_signal(signum)
 
@@ -192,22 +193,30 @@ def test_signal_to_us_on_a_terminal_hangs_up(
     assert told.read_text() == "hup\n"
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
-def test_with_keep_a_signal_to_us_on_a_terminal_ends_only_us(
+@pytest.mark.parametrize(
+    "signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL]
+)
+def test_signal_to_us_on_a_terminal_detaches(
     server: Serving, tty: Tty, signum: signal.Signals
 ) -> None:
-    on_terminal(tty, "--name", "e", "--keep", "-c", ECHOES)
+    on_terminal(tty, "--name", "e", "-c", ECHOES)
+    number = server.get("e")["number"]
 
     tty.process.send_signal(signum)
 
-    tty.wait()
+    assert tty.wait() == (-signum if signum == signal.SIGKILL else 128 + signum)
+    told = b"[detached from %d (e); ptymux attach %d]\r\n" % (number, number)
+    assert tty.shown.endswith(told) == (signum != signal.SIGKILL)
     wait_until(lambda: server.get("e")["clients"] == 0)
     server.ok("send", "e", "--enter", "still here")
     server.await_text("e", "got still here")
 
 
-def test_with_keep_a_terminal_that_hangs_up_ends_only_us(server: Serving, tty: Tty) -> None:
-    on_terminal(tty, "--name", "e", "--keep", "-c", ECHOES)
+@pytest.mark.parametrize("options", [(), ("--keep",)])
+def test_terminal_that_hangs_up_detaches(
+    server: Serving, tty: Tty, options: tuple[str, ...]
+) -> None:
+    on_terminal(tty, "--name", "e", *options, "-c", ECHOES)
 
     tty.hang_up()
 
@@ -215,6 +224,24 @@ def test_with_keep_a_terminal_that_hangs_up_ends_only_us(server: Serving, tty: T
     wait_until(lambda: server.get("e")["clients"] == 0)
     server.ok("send", "e", "--enter", "still here")
     server.await_text("e", "got still here")
+
+
+def test_hang_up_may_be_wanted_by_the_config(server: Serving, tty: Tty, tmp_path: Path) -> None:
+    (tmp_path / "ptymux").mkdir()
+    (tmp_path / "ptymux" / "config.toml").write_text("hangup = true\n")
+    config = {"XDG_CONFIG_HOME": str(tmp_path)}
+    on_terminal(tty, "--name", "ends", "-c", ECHOES, env=config)
+    tty.process.kill()
+    tty.wait()
+    wait_until(lambda: server.live() == [])
+    tty.shown.clear()
+
+    on_terminal(tty, "--name", "stays", "--keep", "-c", ECHOES, env=config)
+    tty.process.kill()
+
+    tty.wait()
+    wait_until(lambda: server.get("stays")["clients"] == 0)
+    assert server.get("stays")["shown"] == "running"
 
 
 @pytest.mark.requirement("FR-007")
@@ -305,7 +332,7 @@ def test_kill_of_the_server_is_not_seen_on_a_terminal(own_server: Serving, tty: 
 @pytest.mark.requirement("FR-007")
 def test_after_a_kill_of_the_server_our_death_hangs_up_still(own_server: Serving, tty: Tty) -> None:
     process = in_pipe(own_server.world, "-c", SLEEPS)
-    on_terminal(tty, "-c", SLEEPS)
+    on_terminal(tty, "--hangup", "-c", SLEEPS)
     own_server.kill_server()
     wait_until(lambda: [pty["clients"] for pty in own_server.call("list")["ptys"]] == [1, 1])
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Shell, Tty, job_of
-from tests.processes import stop
+from tests.e2e.conftest import ENDING_SIGNALS, Shell, Tty, job_of
+from tests.processes import is_stopped, stop
 from tests.serving import Serving
 from tests.timing import wait_until
 from tests.world import PTYMUX, World, windows
@@ -251,9 +251,9 @@ def test_terminal_is_restored(tty: Tty, words: tuple[str, ...], status: int) -> 
 
 
 @pytest.mark.requirement("FR-007")
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
+@pytest.mark.parametrize("signum", ENDING_SIGNALS)
 def test_terminal_is_restored_after_a_signal(tty: Tty, signum: signal.Signals) -> None:
-    tty.run("run", "-c", "echo up; sleep 100 & wait")
+    tty.run("run", "--hangup", "-c", "echo up; sleep 100 & wait")
     tty.wait_for(b"up")
     tty.wait_raw()
 
@@ -333,7 +333,7 @@ def test_terminal_that_hangs_up_ends_the_command(
     no_server.start(hangup=1000)  # nobody is ended by force amid its cleaning up
     told = tmp_path / "told"
     line = f"trap 'echo hup > {told}; exit' HUP; echo up; while :; do sleep 0.01; done"
-    tty.run("run", "--grace", "1h", "-c", line)
+    tty.run("run", "--hangup", "--grace", "1h", "-c", line)
     tty.wait_for(b"up")
     tty.wait_raw()
 
@@ -349,7 +349,7 @@ def test_error_of_our_own_is_one_line_on_a_terminal_that_is_restored(tty: Tty) -
         "import sys; from ptymux.cli import main; from ptymux.cli.terminal import viewer\n"
         "def fail(*_): raise ZeroDivisionError('of our own')\n"
         "viewer.Viewer._read_keys = fail\n"
-        "sys.argv = ['ptymux', 'run', 'cat']; main.main()"
+        "sys.argv = ['ptymux', 'run', '--hangup', 'cat']; main.main()"
     )
     tty.run(sys.executable, "-c", broken)
     tty.wait_raw()
@@ -400,7 +400,7 @@ def test_program_repaints_after_a_gap(no_server: Serving, tty: Tty, tmp_path: Pa
 
 @pytest.mark.requirement("FR-007")
 def test_terminal_that_never_reads_does_not_outlast_a_signal(tty: Tty) -> None:
-    tty.run("run", "--grace", "500ms", "yes", env=windows(last_words=0.01))
+    tty.run("run", "--hangup", "--grace", "500ms", "yes", env=windows(last_words=0.01))
     wait_until(lambda: waiting(tty.master) == MOST_WAITING, "a terminal that is full")
 
     tty.process.send_signal(signal.SIGTERM)
@@ -436,6 +436,109 @@ def test_stopped_and_continued_by_a_shell(shell: Shell) -> None:
     shell.sendline("stty -a; echo status $?")
     shell.expect_exact(" icanon ")
     shell.expect_exact("status 0")
+    shell.expect_exact("$ ")
+
+
+def test_suspend_key_stops_run_and_its_command_as_a_job(server: Serving, shell: Shell) -> None:
+    shell.sendline(f"export PTYMUX_SOCKET={server.path}")
+    shell.sendline("ptymux run --name e -c 'echo up; while read x; do echo got $x; done'")
+    shell.expect_exact("up\r\n")
+    running = job_of(shell)
+
+    shell.send("\x1a")
+    shell.expect_exact("Stopped")
+    shell.expect_exact("$ ")
+    assert server.get("e")["shown"] == "suspended"
+    shell.sendline("echo between; fg")
+    shell.expect_exact("between\r\n")
+    shell.expect_exact("ptymux run")
+    wait_until(lambda: server.get("e")["shown"] == "running")
+    shell.sendline("one")
+    shell.expect_exact("got one\r\n")
+
+    shell.send("\x1a")
+    shell.expect_exact("Stopped")
+    shell.expect_exact("$ ")
+    shell.sendline("bg")
+    wait_until(lambda: server.get("e")["shown"] == "running")
+    server.ok("send", "e", "--enter", "behind")
+    shell.expect_exact("got behind\r")  # as a job in the background may write
+    shell.sendline("echo shell")  # and not read
+    shell.expect_exact("shell\r\n")
+    shell.sendline("fg")
+    shell.expect_exact("ptymux run")
+    wait_until(lambda: not termios.tcgetattr(shell.child_fd)[3] & termios.ICANON)
+    shell.sendline("two")
+    shell.expect_exact("got two\r\n")
+    assert job_of(shell) == running
+    shell.send("\x1cd")
+    shell.expect_exact("detached")
+    shell.expect_exact("$ ")
+
+
+def test_full_screen_does_not_go_on_in_the_background(server: Serving, shell: Shell) -> None:
+    shell.sendline(f"export PTYMUX_SOCKET={server.path}")
+    script = "printf '\\033[?1049hdrawn'; exec sleep 1000"
+    shell.sendline(f'ptymux run --name draws -- sh -c "{script}"')
+    shell.expect_exact("\x1b[?1049hdrawn")
+    running = job_of(shell)
+
+    shell.send("\x1a")
+    shell.expect_exact("\x1b[?1049l")
+    shell.expect_exact("Stopped")
+    shell.expect_exact("$ ")
+    shell.sendline("bg")
+    shell.expect_exact("$ ")
+    wait_until(lambda: is_stopped(running))
+    assert server.get("draws")["shown"] == "suspended"
+
+    shell.sendline("fg")
+    shell.expect_exact("\x1b[?1049h")
+    wait_until(lambda: server.get("draws")["shown"] == "running")
+    shell.send("\x1cd")
+    shell.expect_exact("detached")
+    shell.expect_exact("$ ")
+
+
+def test_suspend_key_is_the_programs_where_it_stops_no_job(server: Serving, shell: Shell) -> None:
+    shell.sendline(f"export PTYMUX_SOCKET={server.path}")
+    shell.sendline(
+        "ptymux run --name e sh -c 'trap \"\" TSTP; echo up; while read x; do echo got; done'"
+    )
+    shell.expect_exact("up\r\n")
+
+    shell.send("\x1a")
+    shell.sendline("one")
+    shell.expect_exact("got\r\n")
+    shell.send("\x1c\x1a")  # after the prefix it stops us, and us only
+    shell.expect_exact("Stopped")
+    shell.expect_exact("$ ")
+
+    assert server.get("e")["shown"] == "running"
+    shell.sendline("fg")
+    shell.expect_exact("ptymux run")
+    shell.send("\x1cd")
+    shell.expect_exact("detached")
+    shell.expect_exact("$ ")
+
+
+def test_started_in_the_background_it_leaves_the_terminal_alone(
+    server: Serving, shell: Shell
+) -> None:
+    shell.sendline(f"export PTYMUX_SOCKET={server.path}")
+    shell.sendline("ptymux run --name e -c 'echo up; while read x; do echo got $x; done' &")
+    shell.expect_exact("up\r")
+
+    shell.sendline("echo shell")
+    shell.expect_exact("shell\r\n")
+    shell.sendline("fg")
+    shell.expect_exact("ptymux run")
+    wait_until(lambda: not termios.tcgetattr(shell.child_fd)[3] & termios.ICANON)
+    shell.sendline("one")
+
+    shell.expect_exact("got one\r\n")
+    shell.send("\x1cd")
+    shell.expect_exact("detached")
     shell.expect_exact("$ ")
 
 

@@ -78,7 +78,14 @@ ptymux itself failed, 2 for a bad option, 141 when the output was closed.
 )
 @click.option("-d", "--detach", is_flag=True, help="Only start it, and print its id.")
 @click.option("--rm", "remove", is_flag=True, help="Forget the PTY, with its output, at its end.")
-@click.option("--keep", is_flag=True, help="Let it go on if ptymux is killed or its reader leaves.")
+@click.option(
+    "--keep", is_flag=True, help="In a pipe: let it go on if ptymux is killed or its reader leaves."
+)
+@click.option(
+    "--hangup",
+    is_flag=True,
+    help="On a terminal: end it if that goes away or ptymux is killed; else it is detached.",
+)
 @click.option("--raw", is_flag=True, help="Pass everything through as it is; so far the only way.")
 @click.option(
     "--detach-keys",
@@ -111,6 +118,7 @@ def run(
     detach: bool,
     remove: bool,
     keep: bool,
+    hangup: bool,
     raw: bool,
     detach_keys: str,
     summary: bool,
@@ -121,9 +129,18 @@ def run(
     The server runs it and keeps its output for `ptymux logs`. On a terminal keys and output pass
     through as they are, and it can be detached from. When stdin or stdout is something else, the
     output is exactly what the command wrote, nothing of it is lost, and stdin is passed on.
+
+    On a terminal ^Z stops it as a job of your shell, for fg and bg, where it would stop such a job.
+    When the terminal goes away it is detached.
     """
+    if keep and hangup:
+        if _is_typed("hangup"):
+            raise click.UsageError("--keep and --hangup exclude each other")
+        hangup = False
     if detach and (keep or summary):
         raise click.UsageError("--keep and --summary are for the foreground")
+    if detach and hangup and _is_typed("hangup"):
+        raise click.UsageError("--hangup is for the foreground")
     keys = DetachKeys(detach_keys)
     on_terminal = os.isatty(0) and os.isatty(1)
     in_pipe = not (on_terminal or detach)
@@ -157,12 +174,18 @@ def run(
 
     if on_terminal:
         fits = size is None
-        status, end = run_on_terminal(options, keys, fits=fits, keep=keep, remove=remove)
+        status, end = run_on_terminal(options, keys, fits=fits, hangup=hangup, remove=remove)
     else:
         status, end = run_in_pipe(options, keep=keep, remove=remove)
     if end is not None and (on_terminal or summary or as_json):
         print_end(end, as_json=as_json, is_kept=not remove)
     return status
+
+
+def _is_typed(option: str) -> bool:
+    """Whether an option was given on the command line, and not by the config file."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _argv(command: tuple[str, ...], line: str | None) -> tuple[str, ...]:

@@ -67,6 +67,12 @@ def _keys(text: str) -> str:
     return text
 
 
+def _switch(text: str) -> str:
+    if text not in ("true", "false"):
+        raise InvalidValueError("switch", text, "true or false")
+    return text
+
+
 # Key: what checks its value, and which commands have it as an option.
 KEYS: Final[Mapping[str, tuple[Parse, tuple[str, ...]]]] = {
     "detach-keys": (_keys, ("run", "attach")),
@@ -76,8 +82,10 @@ KEYS: Final[Mapping[str, tuple[Parse, tuple[str, ...]]]] = {
     "idle-timeout": (_duration, ("run",)),
     "grace": (_duration, ("run",)),
     "lane": (_lane, ("run",)),
+    "hangup": (_switch, ("run",)),
     "leave-after": (_duration, ()),
 }
+_SWITCHES: Final = ("hangup",)
 _NUMBERS: Final = ("buffer-size", "threshold", "idle-timeout", "grace", "leave-after")
 
 
@@ -174,9 +182,12 @@ def _checked(path: str, text: str, key: str, value: object) -> str:
     line = _line_of(text, key)
     if key not in KEYS:
         raise ConfigError(path, line, f"there is no {key!r}; {_hint(key)}")
+    if key in _SWITCHES and isinstance(value, bool):
+        value = str(value).lower()  # as TOML writes it
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (isinstance(value, str) or (is_number and key in _NUMBERS)):
         kinds = "a text or a number" if key in _NUMBERS else "a text"
+        kinds = "true or false" if key in _SWITCHES else kinds
         raise ConfigError(path, line, f"{key} must be {kinds}")
     try:
         KEYS[key][0](str(value))

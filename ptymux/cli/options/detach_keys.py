@@ -20,8 +20,8 @@ __all__ = ["DEFAULT_DETACH", "DETACH_KEYS_HELP", "DetachKeys", "Typed"]
 DEFAULT_DETACH: Final = "C-\\ d"
 DETACH_KEYS_HELP: Final = (
     "On a terminal: a prefix and the key that detaches; one key that does so alone, such as C-]; "
-    "or none. The prefix typed twice is sent once; a key that means nothing after it is swallowed, "
-    "with a bell."
+    "or none. The prefix typed twice is sent once, C-z after it suspends this client, and a key "
+    "that means nothing there is swallowed, with a bell."
 )
 _NONE: Final = "none"
 _EXPECTED: Final = "a key with Control (C-]), such a key and one after it (C-a d), or none"
@@ -36,6 +36,7 @@ _CODED: Final = re.compile(
     rb"|(?P<kitty>[0-9]{1,7})(?::[0-9:]{0,20})?"
     rb"(?:;(?P<mods>[0-9]{0,3})(?::(?P<event>[0-9]))?(?:;[0-9:]{0,40})?)?u)"
 )
+_SUSPEND: Final = 0x1A  # ^Z
 _CONTROL: Final = 4  # as terminals count modifiers
 _LOCKS: Final = 64 | 128  # caps and num; they change nothing
 _RELEASED: Final = b"3"
@@ -68,13 +69,14 @@ class Typed(NamedTuple):
     passed: bytes  # for the program
     detaches: bool = False
     rings: bool = False  # a key after the prefix meant nothing: the bell says so
+    suspends: bool = False  # ^Z after the prefix: we are to stop
 
 
 class DetachKeys:
     """Finds the keys that detach: one key, or a prefix and the key after it, or none.
 
-    The prefix typed twice reaches the program once. Any other key after it reaches nobody: it was
-    meant for us, and might be one that kills.
+    The prefix typed twice reaches the program once; ^Z after it suspends us. Any other key after
+    it reaches nobody: it was meant for us, and might be one that kills.
     """
 
     def __init__(self, text: str = DEFAULT_DETACH) -> None:
@@ -95,7 +97,7 @@ class DetachKeys:
         start = [re.escape(keys[0]), _CODED.pattern, re.escape(_PASTE)] if keys else []
         self._search = re.compile(b"|".join(start))
         self._is_held = False  # a prefix waits for the key after it
-        self._detaches = self._rings = False  # what was typed just now
+        self._detaches = self._rings = self._suspends = False  # what was typed just now
         self._rest = b""  # of a key that came in part
         self._is_pasting = False
         self._before = b""  # the last bytes that passed; a mark of a paste may begin in them
@@ -109,7 +111,7 @@ class DetachKeys:
             return Typed(data)
         data, self._rest = self._rest + data, b""
         passed: list[bytes] = []
-        self._detaches = self._rings = False
+        self._detaches = self._rings = self._suspends = False
         at = 0
         while at < len(data) and not self._detaches:
             if self._is_pasting:
@@ -118,7 +120,7 @@ class DetachKeys:
                 at = self._decide(data, at, passed)
             else:
                 at = self._pass(data, at, passed)
-        return Typed(b"".join(passed), self._detaches, self._rings)
+        return Typed(b"".join(passed), self._detaches, self._rings, self._suspends)
 
     def _decide(self, data: bytes, at: int, passed: list[bytes]) -> int:
         """Act on what comes after a prefix; return up to where."""
@@ -137,6 +139,8 @@ class DetachKeys:
             self._detaches = True
         elif key == self._prefix:
             passed.append(token)
+        elif key == _SUSPEND:
+            self._suspends = True
         else:
             self._rings = True
         return at + len(token)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import time
@@ -23,15 +24,17 @@ from ptymux.cli.output.exit_summary import exit_code, title
 from ptymux.cli.output.gaps import ScreenGaps
 from ptymux.cli.output.outlet import Outlet
 from ptymux.cli.output.printing import print_message
+from ptymux.cli.server_lookup import repeating
 from ptymux.cli.terminal.modes import Modes
 from ptymux.cli.terminal.sizes import SizeWatch, terminal_size
 from ptymux.client.attachment import Attachment
 from ptymux.client.reconnect import RETRY_SECONDS
 from ptymux.core.model import WindowSize
 from ptymux.core.windows import Windows
-from ptymux.errors import ClosedOutputError, NotATerminalError
-from ptymux.posix.signals import SignalInbox, stop_ourselves
-from ptymux.posix.tty import raw_mode
+from ptymux.errors import ClosedOutputError, NotATerminalError, PtymuxError
+from ptymux.posix.job_control import can_be_stopped, in_foreground, suspend_key
+from ptymux.posix.signals import ENDING, SignalInbox, stop_ourselves
+from ptymux.posix.tty import RawTerminal
 from ptymux.protocol.framing import Exit, Frame, Gap, Out
 
 if TYPE_CHECKING:
@@ -45,11 +48,13 @@ _REPAINT_SECONDS: Final = 1.0  # between two
 _STALE_BYTES: Final = 16 * 1024  # that wait to be shown
 _SCREENFUL: Final = 4096  # bytes of what waits that are shown all the same
 _NEWLINE: Final = ord("\n")
+_BLANK: Final = ord(" ")
 _BELL: Final = b"\a"
 _WAITS: Final = 16  # that are kept
 _INTERRUPTS: Final = frozenset(b"\x03\x1a\x1c")  # ^C, ^Z and ^\, at which the kernel drops output
-_ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
-_SIGNALS: Final = (*_ENDING, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
+_SIGNALS: Final = (*ENDING, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
+_FOREGROUND_SECONDS: Final = 0.2  # between two looks whether we are in the foreground again
+_FULL_SCREEN: Final = re.compile(rb"\x1b\[\?(?:47|1047|1049)h")
 
 _Handler = Callable[[], bool | None]
 _Waits = tuple[select.poll, dict[int, _Handler]]
@@ -58,7 +63,8 @@ _Waits = tuple[select.poll, dict[int, _Handler]]
 class Viewer:
     """Shows one attachment, which it owns, on the terminal at fds 0 and 1 until it ends.
 
-    Without `fits` the PTY keeps its size, whatever that of the terminal.
+    Without `fits` the PTY keeps its size, whatever that of the terminal. With `is_job` the command
+    stops when we do, and when its suspend key is typed that would stop a shell's job, we do, too.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Viewer:
         *,
         read_only: bool = False,
         fits: bool = True,
+        is_job: bool = False,
     ) -> None:
         self.end: Mapping[str, Any] | None = None  # the PTY, if it ended
         self._ended_by: int | None = None  # a signal to us
@@ -76,6 +83,10 @@ class Viewer:
         self._read_only = read_only
         self._fits = fits and not read_only
         self._keys = keys
+        self._is_job = is_job
+        self._is_background = False  # the terminal is another job's, such as the shell's
+        self._stops = False  # a key asked for it
+        self._stops_command = False  # and was for the command
         self._windows = windows
         self._input = b""  # typed, and not taken by the lifeline
         self._output: bytes | memoryview = b""  # received, and not taken by the terminal
@@ -87,7 +98,8 @@ class Viewer:
         self._repainted_at = self._interrupted_at = self._looked_at = float("-inf")
         self._size: WindowSize | None = None  # of the PTY, as far as is known
         self._own: WindowSize | None = None  # of the terminal, when it was last looked at
-        self._raw = contextlib.ExitStack()
+        self._raw = RawTerminal(0)
+        self._redo = b""  # what a program switched on before we stopped
         self._waiting: dict[tuple[object, ...], _Waits] = {}  # what was waited for before
 
     def run(self) -> int:
@@ -101,14 +113,13 @@ class Viewer:
         self._show_all()
         if self.end is not None:
             return exit_code(self.end)
-        if self._ended_by is not None:
-            return 128 + self._ended_by
-        pty = self._attachment.pty
-        print_message(
-            f"[detached from {pty['number']} ({title(pty)}); ptymux attach {pty['number']}]",
-            prefix="",
-        )
-        return 0
+        if not self._attachment.hangup or self._is_detached:
+            pty = self._attachment.pty
+            print_message(
+                f"[detached from {pty['number']} ({title(pty)}); ptymux attach {pty['number']}]",
+                prefix="",
+            )
+        return 0 if self._ended_by is None else 128 + self._ended_by
 
     def _show_all(self) -> None:
         attachment = self._attachment
@@ -122,7 +133,7 @@ class Viewer:
             stack.callback(self._sizes.close)
             self._inbox = stack.enter_context(SignalInbox(_SIGNALS))
             stack.callback(self._leave_terminal)
-            self._raw.enter_context(raw_mode(0))
+            self._take_terminal()
             self._begin()
             while not self._is_done:
                 self._turn()
@@ -147,17 +158,28 @@ class Viewer:
         """Wait until something can be done, and do it."""
         poll, handlers = self._waits()
         is_behind = False
-        for fd, _events in poll.poll(1000 * RETRY_SECONDS if self._stream is None else None):
+        for fd, _events in poll.poll(self._patience()):
             is_behind = handlers[fd]() or is_behind
         if self._stream is None and self._attachment.look_for_server():
             self._sizes.open()
             self._begin()
         if self._input:
             self._send_input()
+        if self._stops:
+            self._stop(with_job=True)
+        elif self._is_background and in_foreground(0):
+            self._take_terminal()
+            self._repaint()
         if is_behind:
             self._leave_out()
         elif self._output or self._left_out:
             self._show()
+
+    def _patience(self) -> int | None:
+        """Return for how many ms to wait for something at most; None for as long as it takes."""
+        if self._stream is None:
+            return round(1000 * RETRY_SECONDS)
+        return round(1000 * _FOREGROUND_SECONDS) if self._is_background else None
 
     def _waits(self) -> _Waits:
         """Return what waits for all that can be done now, and what is to be done then."""
@@ -174,6 +196,7 @@ class Viewer:
             not self._input,
             not self._output,
             wants_more,
+            self._is_background,
         )
         waits = self._waiting.get(state)
         if waits is None:
@@ -191,7 +214,7 @@ class Viewer:
         yield self._inbox.fileno(), select.POLLIN, self._on_signals
         if self._sizes.fileno() >= 0:  # before keys: who types after a new size has theirs back
             yield self._sizes.fileno(), select.POLLIN, self._on_sizes
-        if not self._input:
+        if not (self._input or self._is_background):
             yield 0, select.POLLIN, self._on_keys
         if lifeline is not None:
             events = select.POLLOUT if self._input else 0
@@ -313,7 +336,7 @@ class Viewer:
         if not data:
             self._ended_by = self._ended_by or signal.SIGHUP
             return False
-        keys, detaches, rings = self._keys.feed(data)
+        keys, detaches, rings, self._stops = self._keys.feed(data)
         self._is_detached = self._is_detached or detaches
         if rings:
             self._output = b"".join((self._output, _BELL))
@@ -321,6 +344,11 @@ class Viewer:
             return False
         if not _INTERRUPTS.isdisjoint(keys):
             self._interrupted_at = time.monotonic()
+        if self._is_job and min(keys) < _BLANK:  # before it is typed: then nobody has stopped yet
+            pid = self._attachment.pty["pid"]
+            key = None if pid is None else suspend_key(pid)
+            self._stops_command = key is not None and key in keys
+            self._stops = self._stops or (self._stops_command and can_be_stopped())
         self._input += keys
         return True
 
@@ -363,43 +391,78 @@ class Viewer:
     # Signals, and the terminal ---------------------------------------------------------------
 
     def _on_signal(self, signum: int) -> None:
-        if signum in _ENDING:
+        if signum in ENDING:
             self._ended_by = self._ended_by or signum
         elif signum == signal.SIGWINCH:
             self._fit()
         elif signum == signal.SIGTSTP:
+            self._stops_command = self._is_job
             self._stop()
         elif signum == signal.SIGCONT:
-            self._take_terminal()
+            self._go_on()
 
-    def _stop(self) -> None:
-        """Give the terminal back and stop; once continued, have it as it was."""
-        redo = self._modes.redo
+    def _stop(self, *, with_job: bool = False) -> None:
+        """Give the terminal back and stop; once continued, have it as it was.
+
+        A command that stops with us does so as a shell's job would: what draws on a full screen
+        does not go on in the background, any other goes on there.
+        """
+        self._stops, stops_command = False, self._stops_command
+        self._stops_command = False
+        if not can_be_stopped():
+            return
+        self._redo += self._modes.redo
+        if stops_command:
+            self._signal_command(signal.SIGSTOP)
         self._leave_terminal()
-        stop_ourselves()
-        self._take_terminal(redo)
+        stop_ourselves(with_job=with_job)
+        while stops_command and _FULL_SCREEN.search(self._redo) and not in_foreground(0):
+            stop_ourselves(signal.SIGTTOU)
+        if stops_command:
+            self._signal_command(signal.SIGCONT)
+        self._go_on()
 
-    def _take_terminal(self, redo: bytes = b"") -> None:
-        """Take the terminal: whoever had it meanwhile left it to their liking."""
+    def _signal_command(self, signum: signal.Signals) -> None:
+        """Stop the command or continue it, by STOP: the kernel lets TSTP stop no orphaned group."""
+        with contextlib.suppress(PtymuxError):  # it has ended
+            repeating(
+                lambda connection: connection.call(
+                    "signal", pty=self._attachment.pty_id, signal=signum.name, session=True
+                )
+            )
+
+    def _go_on(self) -> None:
+        """Take the terminal after a stop: whoever had it meanwhile left it to their liking."""
+        self._take_terminal()
+        if not self._is_background:
+            self._fit()
+            self._repaint()
+
+    def _take_terminal(self) -> None:
+        """Have the terminal in raw mode, as the program had it; not while it is another job's."""
+        self._is_background = not in_foreground(0)
+        if self._is_background:
+            return
         with contextlib.suppress(NotATerminalError):
-            self._raw.enter_context(raw_mode(0))
+            self._raw.take()
+        redo, self._redo = self._redo, b""
         self._say(redo)
         self._modes.see(redo)
-        self._fit()
-        self._repaint()
 
     def _leave_terminal(self) -> None:
         """Undo what the program switched on, and end raw mode, on a line of its own.
 
         What a program leaves on that ends by itself is what it wants to be on.
         """
+        if not in_foreground(0):  # the terminal is another job's
+            return
         wanted = self.end is not None and self.end.get("signal") is None
         undo = b"" if wanted else self._modes.undo
         farewell = undo + (b"" if self._at_line_start else b"\r\n")
         self._at_line_start = True
         self._modes = Modes()
         self._say(farewell)
-        self._raw.close()
+        self._raw.give_back()
 
     def _say(self, data: bytes) -> None:
         with contextlib.suppress(BrokenPipeError, ClosedOutputError):

@@ -48,6 +48,7 @@ def test_every_key_is_taken_as_its_option_takes_it(home: Path) -> None:
         idle-timeout = "2m"
         grace = "500ms"
         lane = "ci"
+        hangup = true
         leave-after = 0
         """,
     )
@@ -60,6 +61,7 @@ def test_every_key_is_taken_as_its_option_takes_it(home: Path) -> None:
         "idle-timeout": "2m",
         "grace": "500ms",
         "lane": "ci",
+        "hangup": "true",
         "leave-after": "0",
     }
     assert load().keys() == KEYS.keys()
@@ -96,6 +98,8 @@ def test_numbers_mean_what_they_mean_on_the_command_line(
         ("grace = true", ":1: grace must be a text or a number"),
         ("idle-timeout = -1", ":1: idle-timeout is -1; it must be a time"),
         ("idle-timeout = inf", ":1: idle-timeout is inf"),
+        ('hangup = "yes"', ":1: hangup is 'yes'; it must be true or false"),
+        ("hangup = 1", ":1: hangup must be"),
         ("lane = 7", ":1: lane must be a text"),
         ('lane = "a b"', ":1: lane is 'a b'; it must be 1 to 64 printable characters"),
         ('detach-keys = "d"', ":1: detach-keys is 'd'; it must be"),

@@ -67,6 +67,11 @@ def test_prefix_and_key_may_come_apart() -> None:
     assert keys.feed(b"q") == Typed(b"", detaches=True)
 
 
+def test_suspend_key_after_the_prefix_is_for_us() -> None:
+    assert DetachKeys().feed(b"a\x1c\x1ab") == Typed(b"ab", suspends=True)
+    assert DetachKeys("C-a C-z").feed(b"\x01\x1a") == Typed(b"", detaches=True)
+
+
 def test_key_that_comes_in_parts_after_the_prefix_is_swallowed_whole() -> None:
     keys = DetachKeys()
 
