@@ -8,6 +8,8 @@ import os
 import select
 import sys
 
+from ptymux.core.cells import cells, cut, fitting
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,42 +105,13 @@ def paint(text: str, style: str, *, colour: bool) -> str:
     return f"\033[{_STYLES[style]}m{text}\033[0m" if colour and style and text else text
 
 
-def cells(text: str) -> int:
-    """Return how many cells of a terminal the text takes."""
-    return len(text) if text.isascii() else sum(map(_width, text))
-
-
-def cut(text: str, width: int) -> str:
-    """Return the text in at most `width` cells; what was cut off is marked."""
-    if cells(text) <= width:
-        return text
-    return text[: _fitting(text, width - 1)] + "…" if width > 0 else ""
-
-
 def wrap(text: str, width: int) -> list[str]:
     """Return the text in pieces of at most `width` cells, broken at blanks where there are any."""
     pieces = []
     while cells(text) > width:
-        fitting = max(1, _fitting(text, width))
-        blank = text.rfind(" ", 1, fitting + 1)
-        end = blank if blank > 0 else fitting
+        end = max(1, fitting(text, width))
+        blank = text.rfind(" ", 1, end + 1)
+        end = blank if blank > 0 else end
         pieces.append(text[:end].rstrip(" "))
         text = text[end:].lstrip(" ")
     return [*pieces, text]
-
-
-def _fitting(text: str, width: int) -> int:
-    """Return how many characters from the beginning fit into so many cells."""
-    for index, char in enumerate(text):
-        width -= _width(char)
-        if width < 0:
-            return index
-    return len(text)
-
-
-def _width(char: str) -> int:
-    import unicodedata  # for names that are not ASCII only
-
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
