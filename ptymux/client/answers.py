@@ -47,7 +47,10 @@ class Buffer(TypedDict):
 
 
 class Pty(TypedDict):
-    """One PTY; `shown` is its state in words, such as `exited (1)`."""
+    """One PTY; `shown` is its state in words, such as `exited (1)`.
+
+    `unseen`: it ended badly, and nobody has looked at it since.
+    """
 
     pty_id: str
     number: int
@@ -70,6 +73,7 @@ class Pty(TypedDict):
     exit_code: int | None
     signal: int | None
     reason: str | None
+    unseen: bool
     on_full: str
     threshold: float
     held_ms: float

@@ -50,6 +50,7 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
         "exit_code": record.exit_code,
         "signal": record.signal,
         "reason": record.reason,
+        "unseen": pty.is_unseen_failure,
         "on_full": pty.output.on_full.value,
         "threshold": pty.output.threshold,
         "held_ms": pty.ring.held_ms,

@@ -79,6 +79,7 @@ class ManagedPty:
         self.input_lock = asyncio.Lock()  # one writer at a time, first come first served
         self.leader_start: int | None = None  # clock ticks since boot
         self.is_removed_at_end = False
+        self.is_end_seen = False  # by a client that waited for it, or came later
         # Events that a server before this one published without keeping what they say.
         self.published_before: set[Topic] = set()
         self._host = host
@@ -131,6 +132,11 @@ class ManagedPty:
     def is_removed(self) -> bool:
         """Whether it left the registry."""
         return self._last_record is not None
+
+    @property
+    def is_unseen_failure(self) -> bool:
+        """Whether it ended badly, and nobody has looked at it since."""
+        return self.state is State.ERRORED and not self.is_end_seen
 
     @property
     def awaits_consumer(self) -> bool:
@@ -193,6 +199,12 @@ class ManagedPty:
         cause = None if self.is_live else self.end.cause
         self.publish(Topic.STATE_CHANGED, dict(taken.as_json()), cause)
         self.note_change()
+
+    def note_looked_at(self) -> None:
+        """Note that somebody looks at it, who sees how it ended if it has."""
+        if not self.is_live and not self.is_end_seen:
+            self.is_end_seen = True
+            self.note_change()
 
     def note_change(self) -> None:
         """Have the manager keep what changed about this PTY."""
@@ -279,6 +291,7 @@ class ManagedPty:
             return
         self.flow.refresh()
         self.flow.end_idle()
+        self.is_end_seen = self.output.attended or bool(self.output.readers)
         event = self.end.exit_event(status.exit_code, status.signal)
         facts: Changes = {
             "exit_code": status.exit_code,

@@ -80,6 +80,7 @@ def pty_as_json(pty: ManagedPty) -> dict[str, Any]:
         "exited": pty.has_exited,
         "gone": pty.is_gone,
         "removes": pty.is_removed_at_end,
+        "seen": pty.is_end_seen,
         "attached": [[line, kind.value] for line, kind in pty.attachments.kinds.items()],
         "owner": owner,
         "owner_told": is_owner_notified,
@@ -126,6 +127,7 @@ def restore_state(pty: ManagedPty, values: Mapping[str, Any], open_lines: Iterab
         pty.envelopes.append(_envelope(envelope))
     pty.leader_start = values["start_time"]
     pty.is_removed_at_end = values["removes"]
+    pty.is_end_seen = values.get("seen", values["exited"])  # older servers did not say
     cause = values["end_cause"]
     pty.end = EndContext(
         cause=None if cause is None else CorrelationId(cause),

@@ -92,6 +92,15 @@ class ServerManager(PtyManager):
         """Return whether a PTY has ended and its terminal is closed."""
         return self._roster.get(pty_id).is_gone
 
+    def is_unseen_failure(self, pty_id: PtyId) -> bool:
+        """Return whether a PTY ended badly, and nobody has looked at it since."""
+        return self._roster.get(pty_id).is_unseen_failure
+
+    def note_looked_at(self, pty_id: PtyId) -> None:
+        """Note that somebody looks at a PTY; one that was removed meanwhile is nobody's news."""
+        if self.knows(pty_id):
+            self._roster.get(pty_id).note_looked_at()
+
     def find(
         self, reference: str, *, past_names: bool = False, prefixes: bool = False
     ) -> PtyRecord:
@@ -205,16 +214,23 @@ class ServerManager(PtyManager):
             self._roster.get(pty_id).attachments.detach(line)
 
     async def spawn_once(
-        self, request: CorrelationId | None, options: SpawnOptions, *, owned: bool
+        self,
+        request: CorrelationId | None,
+        options: SpawnOptions,
+        *,
+        owned: bool,
+        watched: bool = False,
     ) -> PtyRecord:
         """Do as `spawn`; or return the PTY that a request with this id had spawned already.
 
         One that the request could not start is replaced by the one that it starts now. An `owned`
-        one is hung up unless its client attaches and becomes its owner.
+        one is hung up unless its client attaches and becomes its owner. The client of a `watched`
+        one waits for it, so that a start that fails is no news to anybody.
         """
 
         def prepare(pty: ManagedPty) -> None:
             pty.attachments.owner = OwnerExpected() if owned else NoOwner()
+            pty.is_end_seen = watched
 
         self._check_open()
         for pty in [each for each in self._roster if each.cause == request]:

@@ -50,14 +50,16 @@ async def spawn(call: MethodCall) -> Mapping[str, Any]:
     payload, fds = call.connection.take_payload(), call.connection.take_fds()
     try:
         options = _spawn_options(call.params, payload, fds)
-        hangs_up = call.params.flag("hangup")
-        record = await call.manager.spawn_once(_request(call.params), options, owned=hangs_up)
+        hangs_up, attaches = call.params.flag("hangup"), call.params.flag("attaches")
+        record = await call.manager.spawn_once(
+            _request(call.params), options, owned=hangs_up, watched=attaches
+        )
         pty = call.manager.describe(record.pty_id)
         if hangs_up:
             call.connection.owned.add(record.pty_id)
         if call.params.flag("remove"):
             # A PTY that ends at once must still be there when its client attaches.
-            until = call.connection.task if call.params.flag("attaches") else None
+            until = call.connection.task if attaches else None
             call.manager.remove_when_gone(record.pty_id, until)
         return {"pty": pty}
     finally:
@@ -108,10 +110,10 @@ def _spawn_options(params: Params, payload: bytes, fds: Sequence[int]) -> Passed
 
 
 async def list_ptys(call: MethodCall) -> Mapping[str, Any]:
-    """Return PTYs, the live ones unless all are asked for, a page at a time."""
+    """Return PTYs a page at a time: the live ones, with `unseen` also failures, or all."""
     lane, session = call.params.optional_text("lane"), call.params.optional_text("session")
     state, everything = call.params.optional_text("state"), call.params.flag("all")
-    after = call.params.number("after", default=0)
+    after, unseen = call.params.number("after", default=0), call.params.flag("unseen")
     chosen: list[dict[str, Any]] = []
     ended = size = 0
     following: int | None = None
@@ -119,7 +121,8 @@ async def list_ptys(call: MethodCall) -> Mapping[str, Any]:
     for record in sorted(call.manager.list(), key=lambda record: record.number):
         if (lane and record.lane_id != lane) or (session and record.session_id != session):
             continue
-        if record.state in ENDED_STATES and not everything and not state:
+        is_wanted = everything or state or record.state not in ENDED_STATES
+        if not is_wanted and not (unseen and call.manager.is_unseen_failure(record.pty_id)):
             ended += 1
             continue
         if record.number <= after or following is not None:
@@ -136,18 +139,26 @@ async def list_ptys(call: MethodCall) -> Mapping[str, Any]:
 
 
 async def get(call: MethodCall) -> Mapping[str, Any]:
-    """Return one PTY."""
-    return {"pty": call.manager.describe(_reading(call).pty_id)}
+    """Return one PTY; with `look` somebody looks at it, so that a failure is not news any more."""
+    record = _reading(call)
+    if call.params.flag("look"):
+        call.manager.note_looked_at(record.pty_id)
+    return {"pty": call.manager.describe(record.pty_id)}
 
 
 async def stats(call: MethodCall) -> Mapping[str, Any]:
     """Return one PTY with its history and its signals."""
-    return {"pty": call.manager.describe(_reading(call).pty_id, full=True)}
+    record = _reading(call)
+    call.manager.note_looked_at(record.pty_id)
+    return {"pty": call.manager.describe(record.pty_id, full=True)}
 
 
 async def attach_reader(call: MethodCall) -> MethodReply:
     """Attach a reader, with a lifeline if asked for; then the connection carries frames."""
-    return await attach(call, _reading(call))
+    record = _reading(call)
+    reply = await attach(call, record)
+    call.manager.note_looked_at(record.pty_id)
+    return reply
 
 
 async def send(call: MethodCall) -> MethodReply:
@@ -232,6 +243,7 @@ async def wait(call: MethodCall) -> Mapping[str, Any]:
         await call.manager.wait_gone(record.pty_id)
     else:
         await _wait_state(call, record, call.params.text("state"), describe)
+    call.manager.note_looked_at(record.pty_id)
     return {"pty": describe()}
 
 

@@ -102,7 +102,65 @@ def test_an_empty_list_tells_people_how_to_begin(server: Serving, tty: Tty) -> N
     assert b"ptymux run -d" in shown_by(tty, "ls")
 
 
-def test_red_is_for_what_nobody_asked_for(own_server: Serving, tty: Tty) -> None:
+@pytest.mark.requirement("FR-001")
+def test_failures_are_listed_until_somebody_has_looked(own_server: Serving) -> None:
+    for status in range(1, 5):
+        own_server.run("--name", f"bad{status}", "-c", f"exit {status}")
+    own_server.run("--name", "good", "true")
+    wait_until(lambda: own_server.live() == [])
+    assert own_server.ok("ls").count("exited (") == 4
+    assert "good" not in own_server.ok("ls")
+    assert own_server.json("ls")["ptys"] == []
+    assert own_server.ok("ls", "-q") == ""
+    assert own_server.ok("ls", "--failed", "-q").count("pty_") == 4
+
+    own_server.ok("logs", "bad1")
+    own_server.ok("stats", "bad2")
+    own_server.world.run("wait", "bad3")
+    assert [pty["name"] for pty in own_server.json("ls", "--failed")["ptys"]] == ["bad4"]
+
+    own_server.ok("rm", "bad4")
+    assert own_server.ok("ls") == ""
+    assert [pty["unseen"] for pty in own_server.json("ls", "-a")["ptys"]] == [False] * 4
+
+
+@pytest.mark.requirement("FR-001")
+def test_who_was_attached_has_seen_the_failure(own_server: Serving) -> None:
+    assert own_server.world.run("run", "-c", "exit 3").returncode == 3
+    assert own_server.world.run("run", "no-such-program").returncode == 127
+    own_server.world.run("run", "-d", "no-such-program")
+
+    assert [pty["number"] for pty in own_server.json("ls", "--failed")["ptys"]] == [3]
+
+
+def test_that_nobody_has_looked_survives_the_server(own_server: Serving) -> None:
+    own_server.run("--name", "seen", "-c", "exit 1")
+    own_server.run("--name", "unseen", "-c", "exit 1")
+    wait_until(lambda: own_server.live() == [])
+    own_server.ok("stats", "seen")
+
+    own_server.kill_server()
+
+    assert [pty["name"] for pty in own_server.json("ls", "--failed")["ptys"]] == ["unseen"]
+
+
+def test_those_that_ended_say_when(own_server: Serving, tty: Tty) -> None:
+    own_server.run("true")
+    own_server.run("sleep", "1000")
+    wait_until(lambda: len(own_server.live()) == 1)
+
+    header, ended, live = own_server.ok("ls", "-a").splitlines()
+
+    at = header.index("ENDED")
+    assert re.match(r"\d+s ago, [\w :]*\d\d:\d\d:\d\d ", ended[at:])
+    assert live[at] == "-"
+    tty.resize(80, 24)
+    lines = shown_by(tty, "ls", "-a").decode().splitlines()
+    assert re.search(r"\d+s ago", lines[1])
+    assert "ENDED" not in own_server.ok("ls")
+
+
+def test_red_is_for_failures_that_nobody_has_looked_at(own_server: Serving, tty: Tty) -> None:
     own_server.run("-c", "exit 1")
     own_server.run("-c", "kill -9 $$")
     own_server.world.run("run", "-d", "no-such-program")
@@ -113,9 +171,13 @@ def test_red_is_for_what_nobody_asked_for(own_server: Serving, tty: Tty) -> None
     lines = shown_by(tty, "ls", "-a").splitlines()
     red = [line.split()[0] for line in lines if b"\x1b[31m" in line]
 
-    assert red == [b"2", b"3"]
+    assert red == [b"1", b"2", b"3"]
+    assert b"\x1b[31mexited (1)" in lines[1]
     assert b"\x1b[31mkilled (KILL)" in lines[2]
     assert b"\x1b[31mfailed to start" in lines[3]
+    for number in "123":
+        own_server.ok("stats", number)
+    assert b"\x1b[31m" not in shown_by(tty, "ls", "-a")
 
 
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])

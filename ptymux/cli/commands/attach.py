@@ -62,7 +62,7 @@ def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
     windows = Windows.from_environment(os.environ)
     connection = connect()
     with connection:
-        found: dict[str, Any] = connection.call("get", pty=pty)["pty"]
+        found: dict[str, Any] = connection.call("get", pty=pty, look=True)["pty"]
         if found["pty_id"] == os.environ.get("PTYMUX_ID"):
             raise PtymuxError(f"this is PTY {found['number']} itself; it cannot be shown in itself")
         if found["state"] in ENDED_STATES:

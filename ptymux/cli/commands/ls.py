@@ -20,8 +20,9 @@ __all__ = ["ls"]
 
 _EPILOG = """\b
 Examples:
-  ptymux ls                              what runs
+  ptymux ls                              what runs, and what failed unseen
   ptymux ls -a --lane ci                 and what has ended, of one lane
+  ptymux ls --failed -q                  ids of what failed unseen
   ptymux ls --state quiet                what has been silent for a while
   ptymux kill $(ptymux ls -q --lane ci)  ids only, for other commands
   ptymux ls --json | jq '.ptys[].buffer.total_dropped'
@@ -32,10 +33,11 @@ and did not get it.
 
 
 @click.command(epilog=_EPILOG)
-@click.option("-a", "--all", "everything", is_flag=True, help="Those that have ended, too.")
+@click.option("-a", "--all", "everything", is_flag=True, help="All that have ended, too.")
 @click.option("--lane", type=LANE, help="Those of one lane.")
 @click.option("--session", help="Those of one session.")
 @click.option("--state", help="Those in one state, such as running, quiet, exited or errored.")
+@click.option("--failed", is_flag=True, help="Failures that nobody has looked at.")
 @click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ls(
@@ -43,16 +45,29 @@ def ls(
     lane: str | None,
     session: str | None,
     state: str | None,
+    failed: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """List the live PTYs, or all of them."""
+    """List the live PTYs, and failures that nobody has looked at; or all of them.
+
+    A failure is an exit status other than 0, a signal that nobody here sent, or a start that did
+    not succeed. It is listed until somebody has looked at it, by `logs`, `stats`, `attach` or
+    `wait`; who was attached at the end has seen it. Programs get the live ones by -q and --json.
+    """
     listing = repeating(
         lambda connection: list_ptys(
-            connection.call, all=everything or None, lane=lane, session=session, state=state
+            connection.call,
+            all=everything or None,
+            unseen=failed or not (quiet or as_json) or None,
+            lane=lane,
+            session=session,
+            state=state,
         )
     )
     ptys, ended = listing.ptys, listing.ended
+    if failed:
+        ptys = [pty for pty in ptys if pty.get("unseen")]
     if as_json:
         print_json(ptys=ptys, ended=ended)
     elif quiet:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ptymux.cli.output.clock import format_moment
 from ptymux.cli.output.printing import cells, cut, paint
+from ptymux.core.command_line import shorten_all
 from ptymux.core.lifecycle import State, is_alarming
 from ptymux.core.model import DEFAULT_LANE, ENDED_STATES
 from ptymux.core.units import command_words, format_age, format_size, printable
@@ -37,9 +39,10 @@ def held_words(pty: Pty) -> str:
 
 
 def state_style(pty: Pty) -> str:
-    """Return the colour of a PTY's state: red if it did not start or a stranger killed it."""
+    """Return the colour of a PTY's state: red for a failure that nobody has looked at."""
     ran = pty["pid"] is not None
-    if is_alarming(State(pty["state"]), signal=pty["signal"], ran=ran):
+    # An older server does not say; then those are red that nobody expects.
+    if pty.get("unseen", is_alarming(State(pty["state"]), signal=pty["signal"], ran=ran)):
         return "red"
     if held_words(pty):
         return "yellow"
@@ -67,7 +70,19 @@ def _dropped(pty: Pty, _now: float) -> str:
 
 
 def _dropped_style(pty: Pty) -> str:
-    return "red" if pty["buffer"]["dropped_attended"] else ""
+    # That a buffer is full which nobody reads is no fault of anybody.
+    return "red" if pty["buffer"]["dropped_attended"] else "dim"
+
+
+def _ended(pty: Pty, now: float) -> str:
+    ago = _ago(pty, now)
+    return ago if ago == _NOTHING else f"{ago}, {format_moment(pty['updated_at'], now)}"
+
+
+def _ago(pty: Pty, now: float) -> str:
+    if pty["state"] not in ENDED_STATES:
+        return _NOTHING
+    return f"{format_age(now - pty['updated_at'])} ago"
 
 
 _COLUMNS: Final = (
@@ -80,15 +95,17 @@ _COLUMNS: Final = (
     _Column("AGE", _age, right=True),
     _Column("USED", _used, right=True),
     _Column("DROPPED", _dropped, right=True, style=_dropped_style),
+    _Column("ENDED", _ended, least=10, style=lambda _pty: "dim"),
     _Column("CLIENTS", lambda pty, _now: str(pty["clients"]), right=True),
 )
 # What gives way on a narrow terminal, first to last.
-_DISPENSABLE: Final = ("CLIENTS", "PID", "LANE", "AGE", "USED", "DROPPED")
+_DISPENSABLE: Final = ("CLIENTS", "PID", "LANE", "ENDED", "AGE", "USED", "DROPPED")
 # Who gets what room there is, up to how many cells; by its name a PTY is called.
 _WISHES: Final = (
     ("NAME", 16),
     ("COMMAND", 24),
     ("LANE", 12),
+    ("ENDED", 40),
     ("NAME", 64),
     ("LANE", 64),
     ("COMMAND", 10_000),
@@ -104,12 +121,17 @@ def draw_table(
     left out; a terminal below some 40 cells gets longer lines.
     """
     texts = {c.title: [c.text(pty, now) for pty in ptys] for c in _COLUMNS}
+    if all(text == _NOTHING for text in texts["ENDED"]):
+        del texts["ENDED"]
     natural = {title: max(cells(title), *map(cells, column), 0) for title, column in texts.items()}
     if width is None:
         widths = natural
     else:
         plain = all(lane == DEFAULT_LANE for lane in texts["LANE"])
         widths = _fit({t: size for t, size in natural.items() if t != "LANE" or not plain}, width)
+    if widths.get("ENDED", 0) < natural.get("ENDED", 0):
+        texts["ENDED"] = [_ago(pty, now) for pty in ptys]
+    texts["COMMAND"] = shorten_all([pty["command"] for pty in ptys], widths["COMMAND"])
     shown = [column for column in _COLUMNS if column.title in widths]
     lines = [paint(_line(shown, widths, {c.title: c.title for c in shown}), "bold", colour=colour)]
     for index, pty in enumerate(ptys):

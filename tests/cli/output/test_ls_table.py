@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -122,7 +123,7 @@ def test_colour_changes_no_width() -> None:
     alarming = pty(state="errored", shown="killed (KILL)", signal=9)
     coloured = table(alarming, colour=True)[1]
 
-    assert coloured.replace("\x1b[31m", "").replace("\x1b[0m", "") == table(alarming)[1]
+    assert re.sub(r"\x1b\[\d*m", "", coloured) == table(alarming)[1]
 
 
 @pytest.mark.parametrize(
