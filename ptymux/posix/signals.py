@@ -33,7 +33,7 @@ _Handler = Callable[[int, FrameType | None], object] | int | None
 class SignalInbox:
     """Collects these signals while it is open; signals that we were started to ignore stay ignored.
 
-    Use it in a `with` statement.
+    Use it in a `with` statement, or close it.
     """
 
     def __init__(self, signals: Iterable[int]) -> None:
@@ -52,6 +52,10 @@ class SignalInbox:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the signals do again what they did before."""
         for signum, handler in self._before.items():  # first, so that no signal is lost now
             signal.signal(signum, handler)
         signal.set_wakeup_fd(self._wakeup)

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from ptymux.tui.pty_samples import SampleRow
 
-__all__ = ["Call", "Choice", "Local", "SIGNALS", "Sort", "sort_rows"]
+__all__ = ["Call", "Choice", "Local", "SIGNALS", "Sort", "View", "Visit", "sort_rows"]
 
 _REORDER_SECONDS: Final = 1.0  # rows that change places all the time cannot be read
 SIGNALS: Final[Mapping[str, str]] = {
@@ -56,7 +56,16 @@ class Call:
     done: str
 
 
-Answer: TypeAlias = Call | Local | None
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """That a key asks to leave the dashboard for a PTY, and to come back."""
+
+    pty_id: str
+    label: str
+    is_live: bool
+
+
+Answer: TypeAlias = Call | Local | Visit | None
 _Key: TypeAlias = tuple[float | str, ...]
 
 
@@ -77,10 +86,23 @@ _KEYS: Final[Mapping[Sort, Callable[[SampleRow], _Key]]] = {
 def sort_rows(
     rows: Sequence[SampleRow], sort: Sort, *, is_reversed: bool = False
 ) -> list[SampleRow]:
-    """Return the rows in order, the largest first, PTYs that have ended last."""
+    """Return the rows in order, the largest first; PTYs that have ended come last.
+
+    Failures that nobody has looked at come before all.
+    """
     key = _KEYS[sort]
     ordered = sorted(rows, key=lambda row: (*key(row), row.pty.number), reverse=is_reversed)
-    return sorted(ordered, key=lambda row: not row.pty.is_live)
+    return sorted(ordered, key=lambda row: (not row.pty.is_unseen, not row.pty.is_live))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The rows on the screen, and how many others there are."""
+
+    rows: list[SampleRow]
+    above: int
+    below: int
+    failed: int  # of these, failures that nobody has looked at
 
 
 class Choice:
@@ -135,14 +157,30 @@ class Choice:
         index = self._index()
         return None if index is None else self.rows[index]
 
-    def scroll(self, page: int) -> list[SampleRow]:
-        """Return the rows that a screen shows that has room for `page` of them."""
-        self.page = max(1, page)
+    def scroll(self, room: int) -> View:
+        """Return the rows that a screen shows that has room for so many lines.
+
+        Where not all fit, a line says how many do not. Failures that nobody has looked at stay in
+        sight, as far as they leave room for half as many others.
+        """
+        rows, count = self.rows, len(self.rows)
+        lines = room if count <= room else room - 1
+        failed = sum(row.pty.is_unseen for row in rows)  # they are the first ones
+        fixed = 0 if count <= room else min(failed, max(1, 2 * lines // 3))
+        self.page = max(1, lines - fixed)
         index = self._index()
-        if index is not None:
-            self.top = min(max(self.top, index - self.page + 1), index)
-        self.top = max(0, min(self.top, len(self.rows) - self.page))
-        return self.rows[self.top : self.top + page]
+        if index is not None and index >= fixed:
+            self.top = min(max(self.top, index - fixed - self.page + 1), index - fixed)
+        self.top = max(0, min(self.top, count - fixed - self.page))
+        first = fixed + self.top
+        shown = rows[first : first + max(0, lines - fixed)]
+        below = rows[first + len(shown) :]
+        return View(
+            rows=[*rows[:fixed], *shown][: max(0, lines)],
+            above=self.top,
+            below=len(below),
+            failed=failed - sum(row.pty.is_unseen for row in (*rows[:fixed], *shown)),
+        )
 
     # Rows ------------------------------------------------------------------------------------
 
@@ -155,7 +193,8 @@ class Choice:
         chosen = [
             row
             for row in self._all
-            if (self.shows_ended or row.pty.is_live) and self.lane in (None, row.pty.lane)
+            if (self.shows_ended or row.pty.is_live or row.pty.is_unseen)
+            and self.lane in (None, row.pty.lane)
         ]
         last = len(self._order)  # where new ones wait to be ordered
         chosen.sort(key=lambda row: self._order.get(row.pty.pty_id, last))
@@ -216,6 +255,16 @@ class Choice:
             self.message = f"{_label(row)} {what}"
         return None
 
+    def _visit(self) -> Answer:
+        row = self.selected_row
+        if row is None:
+            self.message = "select a row first, with the arrow keys"
+            return None
+        following = self.rows[self.rows.index(row) + 1 :][:1]
+        if row.pty.is_unseen and following and following[0].pty.is_unseen:
+            self.selected = following[0].pty.pty_id  # this one will go to those that have ended
+        return Visit(row.pty.pty_id, _label(row), row.pty.is_live)
+
     def _kill(self) -> None:
         row = self._target(is_live=True)
         if row is not None:
@@ -272,6 +321,7 @@ _ACTIONS: Final[Mapping[str, Callable[[Choice], Answer]]] = {
     "e": Choice._toggle_ended,
     "?": Choice._toggle_help,
     "h": Choice._toggle_help,
+    "enter": Choice._visit,
     "x": Choice._kill,
     "d": Choice._remove,
     "T": Choice._signal,

@@ -9,9 +9,9 @@ from typing import Final
 from rich.segment import Segment
 from rich.style import Style
 
-from ptymux.core.units import format_size
-from ptymux.tui.choice import SIGNALS, Choice
-from ptymux.tui.overview_table import draw_heading, draw_row, lay_out
+from ptymux.core.units import command_words, format_duration, format_size
+from ptymux.tui.choice import SIGNALS, Choice, View
+from ptymux.tui.overview_table import draw_heading, draw_rows, lay_out
 from ptymux.tui.pty_samples import Model, SampleRow, Totals
 from ptymux.tui.recent_events import News, draw_news
 from ptymux.tui.widgets import (
@@ -20,7 +20,8 @@ from ptymux.tui.widgets import (
     BOLD,
     DIM,
     NONE,
-    YELLOW,
+    PICKED,
+    WARN,
     Glyphs,
     Line,
     fit,
@@ -36,6 +37,7 @@ _KEYS: Final = (
     ("q", "quit"),
     ("?", "help"),
     ("jk", "select"),
+    ("Enter", "open"),
     ("s", "sort"),
     ("x", "kill"),
     ("T", "signal"),
@@ -46,18 +48,22 @@ _KEYS: Final = (
 )
 _HELP: Final = (
     ("up down j k", "select a row; PgUp PgDn Home End too, Esc none"),
+    ("Enter", "type into the selected one, or see the output of an ended one"),
     ("s / r", "sort by rate, drops, trouble, name, age / reverse"),
     ("l / e", "next lane or all / show or hide those that ended"),
     ("x / d", "kill the selected / remove it once ended; both ask"),
     ("T", "send it a signal: " + " ".join(SIGNALS.values())),
     ("q ^C ^Z ^L", "quit, interrupt, suspend, draw again"),
     ("", ""),
-    ("BUFFER", "how far the slowest reader is behind, and where"),
-    ("", "backpressure begins; no mark while nobody reads"),
+    ("red, on top", "failed, and nobody has looked at it; Enter does, d removes it"),
+    ("BUFFER", "what waits to be read; a mark where a reader counts as behind,"),
+    ("", "grey while nobody reads, which is no fault"),
+    ("BACKLOG", "the same in bytes: of the slowest reader, or all that is unread"),
     ("TREND", "a bar a second; each level is ten times the rate"),
     ("DROPPED", "red with ! when somebody attached did not get it"),
+    ("BEHIND", "whether a reader is behind by most of the buffer, or how often"),
+    ("CLIENTS", "how many are attached or follow it"),
     ("held", "waits, as --on-full block says, until it is read"),
-    ("BP, CLI", "backpressure (now, or how often), clients"),
 )
 
 
@@ -84,19 +90,33 @@ def draw_frame(
         body = [_draw_help(key, text, width) for key, text in _HELP]
         lines += body[: height - 2]
     else:
-        news = _news_room(height)
-        room = max(0, height - 3 - news)
-        lines += _draw_rows(overview, width, room, now, glyphs)
-        lines += [[]] * (height - 2 - news - len(lines))
-        if news > 1:
-            lines.append(_draw_rule(overview, width, glyphs))
-            news -= 1
-        lines += draw_news(overview.news, overview.model.names, width, news, glyphs)
+        lines += _draw_body(overview, width, height - 2, now, glyphs)
     # The totals come last: they say which rows the others drew.
     lines = [_draw_totals(overview, width), *lines, *[[]] * (height - 2 - len(lines))]
     lines = lines[: height - 1]
     lines.append(_draw_bottom(overview, width, glyphs))
     return lines[:height]
+
+
+def _draw_body(
+    overview: Overview, width: int, height: int, now: float, glyphs: Glyphs
+) -> list[Line]:
+    """Return what is between totals and keys: the table, and below it the events."""
+    news = _news_room(height + 2)
+    lines = [*_draw_rows(overview, width, max(0, height - 1 - news), now, glyphs)]
+    spare = height - len(lines) - news
+    if news > 1:  # what the table leaves is theirs
+        news += max(0, min(spare, len(overview.news.items) + 1 - news))
+    details = _draw_details(overview, width, now, glyphs)
+    if spare < 2 * len(details):
+        details = []  # the line above the events has the most important
+    news = min(news, height - len(lines) - len(details))
+    lines += [[]] * (height - len(lines) - len(details) - news)
+    lines += details
+    if news > 1:
+        lines.append(_draw_rule(overview, width, glyphs, is_short=bool(details)))
+        news -= 1
+    return lines + draw_news(overview.news, overview.model.names, width, news, glyphs)
 
 
 def draw_list(
@@ -128,15 +148,26 @@ def _draw_rows(
     choice = overview.choice
     layout = lay_out(overview.model.rows, width)
     heading = draw_heading(layout, choice.sort, is_reversed=choice.is_reversed, glyphs=glyphs)
-    lines = [heading]
-    for row in choice.scroll(room):
-        is_selected = row.pty.pty_id == choice.selected
-        lines.append(draw_row(row, layout, now, is_selected=is_selected, glyphs=glyphs))
+    view = choice.scroll(room)
+    rows = draw_rows(view.rows, layout, now, selected=choice.selected, glyphs=glyphs)
+    lines = [heading, *rows]
+    if room and (view.above or view.below):
+        lines.append(_draw_more(view, width, glyphs))
     if overview.trouble:
         lines = [[Segment(piece.text, DIM) for piece in line] for line in lines]
     if not choice.rows and room:
         lines.append(fit(f"  {_empty(overview)}", width, cut=glyphs.cut))
     return lines
+
+
+def _draw_more(view: View, width: int, glyphs: Glyphs) -> Line:
+    """Return the line that says how many rows there was no room for."""
+    words = [f"{view.above} above"] if view.above else []
+    words += [f"{view.below} more"] if view.below else []
+    line = [Segment(f"  {', '.join(words)}", DIM)]
+    if view.failed:
+        line.append(Segment(f", {view.failed} of them failed", ALARM))
+    return Segment.adjust_line_length(line, min(width, width_of(line)))
 
 
 def _empty(overview: Overview) -> str:
@@ -151,7 +182,7 @@ def _draw_totals(overview: Overview, width: int) -> Line:
     totals, choice = overview.model.totals, overview.choice
     parts = [("ptymux", BOLD)] if width >= _WIDE else []
     if overview.trouble:
-        parts.append((overview.trouble, YELLOW))
+        parts.append((overview.trouble, WARN))
     parts += _count(totals)
     left: Line = []
     for text, style in parts:
@@ -165,15 +196,16 @@ def _count(totals: Totals) -> list[tuple[str, Style]]:
     ended = f", {totals.ended} ended" if totals.ended else ""
     parts = [(f"{totals.live} live{ended}", NONE)]
     for count, word, style in (
+        (totals.failed, "failed", ALARM),
         (totals.losing, "losing", ALARM),
-        (totals.held, "held", YELLOW),
-        (totals.suspended, "suspended", YELLOW),
+        (totals.held, "held", WARN),
+        (totals.suspended, "suspended", WARN),
     ):
         if count:
             parts.append((f"{count} {word}", style))
     parts.append((f"{format_size(round(totals.rate))}/s", BOLD if totals.rate >= 1 else DIM))
     if totals.dropped:
-        parts.append((f"{format_size(totals.dropped)} dropped", NONE))
+        parts.append((f"{format_size(totals.dropped)} dropped", DIM))
     if totals.dropped_attended:
         parts.append((f"!{format_size(totals.dropped_attended)} missed by clients", ALARM))
     return parts
@@ -185,24 +217,51 @@ def _draw_choice(choice: Choice) -> Line:
         words.append(f"lane {choice.lane}")
     if not choice.shows_ended:
         words.append("ended hidden")
-    first, last = choice.top + 1, choice.top + choice.page
-    if len(choice.rows) > choice.page:
-        words.append(f"{first}-{min(last, len(choice.rows))} of {len(choice.rows)}")
     return [Segment(f"{', '.join(words)} ", DIM)] if words else []
 
 
-def _draw_rule(overview: Overview, width: int, glyphs: Glyphs) -> Line:
+def _draw_rule(overview: Overview, width: int, glyphs: Glyphs, *, is_short: bool) -> Line:
     """Return the line above the events, with what the selected row has no room for."""
     row = overview.choice.selected_row
-    title = "events" if row is None else f"{row.pty.number} {_detail(row)}"
-    text = fit(title, min(width - 4, len(title)), NONE if row else DIM, cut=glyphs.cut)
+    if row is None or is_short:
+        return _rule("events", width, glyphs, DIM)
+    return _rule(f"{row.pty.number} {_detail(row)}", width, glyphs)
+
+
+def _rule(title: str, width: int, glyphs: Glyphs, style: Style = NONE) -> Line:
+    text = fit(title, min(width - 4, len(title)), style, cut=glyphs.cut)
     rest = max(0, width - 4 - width_of(text))
     return [Segment(glyphs.rule * 2 + " ", DIM), *text, Segment(" " + glyphs.rule * rest, DIM)]
 
 
 def _detail(row: SampleRow) -> str:
     pty = row.pty
-    return f"{pty.command} (lane {pty.lane}, pid {pty.pid or '-'}, {row.state})"
+    where = f"(lane {pty.lane}, pid {pty.pid or '-'}, {row.state})"
+    return f"{command_words(pty.command)} {where}"
+
+
+def _draw_details(overview: Overview, width: int, now: float, glyphs: Glyphs) -> list[Line]:
+    """Return the lines on the selected row, where there is room for more than its row."""
+    row = overview.choice.selected_row
+    if row is None:
+        return []
+    pty, more = row.pty, row.pty.details
+    lived = (now if pty.is_live else pty.updated_at) - pty.created_at
+    end = "" if pty.is_live else f", {format_duration(now - pty.updated_at)} ago"
+    reason = f": {more.reason}" if more.reason else ""
+    full = "then the command waits" if more.on_full == "block" else "then the oldest go"
+    amounts = (("written", pty.written), ("read", more.read), ("unread", more.unread))
+    output = ", ".join(f"{format_size(size)} {word}" for word, size in amounts)
+    kept = f"{format_size(more.retained)} of at most {format_size(pty.capacity)}; {full}"
+    facts = (
+        ("command", command_words(pty.command)),
+        ("state", f"{row.state}{reason}, after {format_duration(lived)}{end}"),
+        ("where", f"{more.cwd}, lane {pty.lane}, session {more.session}, {more.size}"),
+        ("output", f"{output}, {format_size(pty.dropped)} dropped"),
+        ("kept", kept),
+    )
+    rule = _rule(f"{pty.number} {pty.name}", width, glyphs)
+    return [rule, *(_draw_help(label, text, width) for label, text in facts)]
 
 
 def _draw_help(key: str, text: str, width: int) -> Line:
@@ -217,7 +276,7 @@ def _draw_help(key: str, text: str, width: int) -> Line:
 def _draw_bottom(overview: Overview, width: int, glyphs: Glyphs) -> Line:
     choice = overview.choice
     if choice.question is not None:
-        return fit(f" {choice.question}", width, Style(bold=True, color="yellow"), cut=glyphs.cut)
+        return fit(f" {choice.question}", width, PICKED, cut=glyphs.cut)
     message = choice.message or overview.message
     if message:
         return fit(f" {message}", width, BOLD, cut=glyphs.cut)

@@ -8,16 +8,16 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 from ptymux.core.units import printable
 from ptymux.core.windows import Windows
-from ptymux.errors import NotATerminalError
+from ptymux.errors import NotATerminalError, PtymuxError
 from ptymux.posix.signals import ENDING, SignalInbox, stop_ourselves
 from ptymux.posix.tty import raw_mode, read_size
-from ptymux.tui.choice import Call, Local
+from ptymux.tui.choice import Call, Local, Visit
 from ptymux.tui.key_decoder import KeyDecoder
 from ptymux.tui.overview import Overview, draw_frame
 from ptymux.tui.painter import ENTER, LEAVE, Painter, color_system
@@ -37,8 +37,21 @@ _CAUGHT: Final = (*ENDING, signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)
 class OverviewLoop:
     """Shows the dashboard on the terminal until somebody quits."""
 
-    def __init__(self, path: str, overview: Overview, glyphs: Glyphs, windows: Windows) -> None:
+    def __init__(
+        self,
+        path: str,
+        overview: Overview,
+        glyphs: Glyphs,
+        windows: Windows,
+        visit: Callable[[Visit], int | None],
+    ) -> None:
+        """Show `overview` of the server at `path`.
+
+        `visit` has the terminal while it shows one PTY. It returns an exit code if the dashboard
+        is to end, too.
+        """
         self._overview = overview
+        self._visit = visit
         self._selector = selectors.DefaultSelector()
         self._windows = windows
         self._source = Source(
@@ -63,6 +76,7 @@ class OverviewLoop:
         self._out = 1
         self._is_shown = False
         self._stops: bool | None = None  # whether with the whole job; None: not at all
+        self._visited: Visit | None = None  # what is to be shown instead of the dashboard
 
     def run(self) -> int:
         """Run until it is over; return the exit code, with the terminal as it was before."""
@@ -70,13 +84,15 @@ class OverviewLoop:
             stack.callback(self._selector.close)
             stack.callback(self._source.close)
             stack.enter_context(self._open_output())
-            self._inbox = stack.enter_context(SignalInbox(_CAUGHT))
-            self._selector.register(self._inbox, selectors.EVENT_READ, self._read_signals)
+            stack.callback(self._close_inbox)
+            self._open_inbox()
             self._selector.register(0, selectors.EVENT_READ, self._read_keys)
             while self._status is None:
                 with self._screen():
                     self._loop()
-                if self._status is None:
+                if self._status is None and self._visited is not None:
+                    self._show_visited(self._visited)
+                elif self._status is None:
                     self._suspend()
         return self._status
 
@@ -129,15 +145,20 @@ class OverviewLoop:
     # Keys ------------------------------------------------------------------------------------
 
     def _read_keys(self) -> None:
+        data = self._read_typed()
+        if data:
+            self._typed_at = time.monotonic()
+            self._press(self._keys.feed(data))
+
+    def _read_typed(self) -> bytes:
+        """Return what was typed; nothing, and it is over, if the terminal hung up."""
         try:
             data = os.read(0, 4096)
         except OSError:  # EIO: the terminal hung up
             data = b""
         if not data:
             self._status = 128 + signal.SIGHUP
-            return
-        self._typed_at = time.monotonic()
-        self._press(self._keys.feed(data))
+        return data
 
     def _press(self, keys: list[str]) -> None:
         for key in keys:
@@ -145,9 +166,45 @@ class OverviewLoop:
             answer = self._overview.choice.press(key)
             if isinstance(answer, Call):
                 self._source.act(answer)
+            elif isinstance(answer, Visit):
+                self._is_shown, self._visited = False, answer
             elif isinstance(answer, Local):
                 self._do(answer)
             self._changed, self._next_frame = True, 0.0
+
+    def _show_visited(self, visit: Visit) -> None:
+        """Have one PTY shown on the terminal; keys that were typed meanwhile were for that."""
+        self._visited = None
+        self._source.close()  # nobody reads what it gets meanwhile
+        self._read_signals()
+        if self._status is not None:
+            return
+        self._close_inbox()  # signals end us now, as any command
+        waits = not visit.is_live
+        try:
+            self._status = self._visit(visit)
+        except PtymuxError as error:
+            self._on_message(str(error))
+            waits = False
+        self._open_inbox()
+        if self._status is None and waits:
+            self._wait_for_key()
+        self._next_sample = 0.0
+
+    def _wait_for_key(self) -> None:
+        """Return once a key was pressed or a signal came."""
+        self._say(b"[Enter goes back to the dashboard]")
+        with raw_mode(0):
+            poll = select.poll()
+            for fd in (0, self._inbox.fileno()):
+                poll.register(fd, select.POLLIN)
+            if any(fd == 0 for fd, _events in poll.poll()):
+                self._read_typed()
+        self._say(b"\n")
+
+    def _say(self, words: bytes) -> None:
+        with suppress(OSError):  # it takes no more just now
+            os.write(self._out, words)
 
     def _do(self, asked: Local) -> None:
         if asked is Local.QUIT:
@@ -232,6 +289,15 @@ class OverviewLoop:
                     rest = rest[os.write(self._out, rest) :]
 
     # Signals ---------------------------------------------------------------------------------
+
+    def _open_inbox(self) -> None:
+        self._inbox = SignalInbox(_CAUGHT)
+        self._selector.register(self._inbox, selectors.EVENT_READ, self._read_signals)
+
+    def _close_inbox(self) -> None:
+        if self._inbox.fileno() >= 0:
+            self._selector.unregister(self._inbox)
+            self._inbox.close()
 
     def _read_signals(self) -> None:
         for signum in self._inbox.take():

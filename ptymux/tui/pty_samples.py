@@ -7,17 +7,47 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ptymux.core.command_line import telling_name
 from ptymux.core.lifecycle import State, is_alarming
 from ptymux.core.model import ENDED_STATES
-from ptymux.core.units import command_words, printable
+from ptymux.core.units import printable
 from ptymux.errors import ProtocolError
 
-__all__ = ["Model", "PtySample", "SampleRow", "Totals"]
+__all__ = ["Details", "Model", "PtySample", "SampleRow", "Totals"]
 
 _WINDOW_SECONDS: Final = 1.0  # over which a rate is taken
 _STEP_SECONDS: Final = 0.95  # between two bars of a sparkline; a little late is as good as late
-_BARS: Final = 32
+_BARS: Final = 120
 _LOSING_SECONDS: Final = 5.0  # for which a loss is news
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What is shown of the selected PTY only; its texts are safe to show."""
+
+    cwd: str
+    size: str
+    session: str
+    reason: str
+    on_full: str
+    read: int
+    unread: int
+    retained: int
+
+    @classmethod
+    def from_json(cls, pty: Mapping[str, Any]) -> Details:
+        """Return the details that are in the JSON of a PTY."""
+        buffer = pty["buffer"]
+        return cls(
+            cwd=printable(pty["cwd"]),
+            size=f"{pty['cols']}x{pty['rows']}",
+            session=printable(pty["session_id"]),
+            reason=printable(pty["reason"] or ""),
+            on_full=str(pty["on_full"]),
+            read=buffer["total_consumed"],
+            unread=buffer["unread"],
+            retained=buffer["retained"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +56,13 @@ class PtySample:
 
     pty_id: str
     number: int
-    name: str  # its own, else that of its command
+    name: str  # its own, else that of what its command runs
     is_named: bool
-    command: str
+    command: tuple[str, ...]
     lane: str
     shown: str
     is_live: bool
-    is_alarming: bool
+    is_unseen: bool  # it failed, and nobody has looked at it since
     is_suspended: bool
     is_held: bool
     pid: int | None
@@ -49,6 +79,7 @@ class PtySample:
     dropped_attended: int
     backpressure: bool
     backpressure_events: int
+    details: Details
 
     @classmethod
     def from_json(cls, pty: Mapping[str, Any]) -> PtySample:
@@ -66,21 +97,18 @@ class PtySample:
     def _from_json(cls, pty: Mapping[str, Any]) -> PtySample:
         buffer = pty["buffer"]
         is_live = pty["state"] not in ENDED_STATES
-        command = command_words(pty["command"])
         attended = bool(pty["attended"])
         full = buffer["capacity"] and buffer["utilization"] >= 1
         return cls(
             pty_id=pty["pty_id"],
             number=pty["number"],
-            name=printable(pty["name"] or _program(pty["command"]) or "?"),
+            name=printable(pty["name"] or telling_name(pty["command"])) or "?",
             is_named=bool(pty["name"]),
-            command=command,
+            command=tuple(pty["command"]),
             lane=printable(pty["lane_id"]),
             shown=printable(pty["shown"]),
             is_live=is_live,
-            is_alarming=is_alarming(
-                State(pty["state"]), signal=pty["signal"], ran=pty["pid"] is not None
-            ),
+            is_unseen=not is_live and _is_unseen(pty),
             is_suspended=is_live and bool(pty["suspended"]),
             is_held=bool(is_live and pty["on_full"] == "block" and full),
             pid=pty["pid"],
@@ -97,11 +125,16 @@ class PtySample:
             dropped_attended=buffer["dropped_attended"],
             backpressure=bool(buffer["backpressure"]),
             backpressure_events=buffer["backpressure_events"],
+            details=Details.from_json(pty),
         )
 
 
-def _program(command: list[str]) -> str:
-    return command[0].rpartition("/")[2] if command else ""
+def _is_unseen(pty: Mapping[str, Any]) -> bool:
+    """Whether a PTY that has ended is a failure that nobody has looked at."""
+    if "unseen" in pty:
+        return bool(pty["unseen"])
+    # An older server: then those that nobody expects.
+    return is_alarming(State(pty["state"]), signal=pty["signal"], ran=pty["pid"] is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +160,8 @@ class SampleRow:
             pty.dropped_attended > 0,
             pty.is_suspended,
             pty.is_held,
-            pty.is_alarming,
             self.is_losing,
+            pty.is_unseen,
         )
         return max((rank for rank, sign in enumerate(signs, 1) if sign), default=0)
 
@@ -139,6 +172,7 @@ class Totals:
 
     live: int = 0
     ended: int = 0
+    failed: int = 0  # of these, failures that nobody has looked at
     rate: float = 0.0
     dropped: int = 0
     dropped_attended: int = 0
@@ -150,7 +184,12 @@ class Totals:
 class Model:
     """Keeps what is known of all PTYs: takes samples, has rows with rates."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: str | None = None) -> None:
+        """Begin with nothing; `own` is the id of the PTY that the dashboard itself runs in.
+
+        What it draws is output of that PTY. Counted, it would be drawn again and again.
+        """
+        self._own = own
         self._tracks: dict[str, _Track] = {}
         self.rows: list[SampleRow] = []
         self.totals = Totals()
@@ -165,7 +204,10 @@ class Model:
         sample = [PtySample.from_json(pty) for pty in ptys]
         tracks = {pty.pty_id: self._tracks.get(pty.pty_id) or _Track() for pty in sample}
         self._tracks = tracks
-        self.rows = [tracks[pty.pty_id].take(pty, at) for pty in sample]
+        self.rows = [
+            SampleRow(pty, None) if pty.pty_id == self._own else tracks[pty.pty_id].take(pty, at)
+            for pty in sample
+        ]
         self.names |= {pty.pty_id: pty.name for pty in sample}
         if len(self.names) > 4 * len(sample) + 1000:
             self.names = {pty.pty_id: pty.name for pty in sample}
@@ -181,6 +223,7 @@ def _add_up(rows: list[SampleRow]) -> Totals:
     return Totals(
         live=live,
         ended=len(rows) - live,
+        failed=sum(row.pty.is_unseen for row in rows),
         rate=sum(row.rate or 0.0 for row in rows),
         dropped=sum(row.pty.dropped for row in rows),
         dropped_attended=sum(row.pty.dropped_attended for row in rows),

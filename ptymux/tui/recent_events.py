@@ -13,7 +13,7 @@ from rich.style import Style
 from ptymux.core.escalation import signal_name
 from ptymux.core.event_log import Topic
 from ptymux.core.units import format_size, printable
-from ptymux.tui.widgets import ALARM, BLOCKS, BOLD, DIM, NONE, YELLOW, Glyphs, Line, fit
+from ptymux.tui.widgets import ALARM, BLOCKS, BOLD, DIM, NONE, WARN, Glyphs, Line, fit
 
 __all__ = ["News", "TOPICS", "draw_news"]
 
@@ -21,7 +21,7 @@ __all__ = ["News", "TOPICS", "draw_news"]
 TOPICS: Final = tuple(
     topic.value for topic in Topic if topic not in (Topic.OUTPUT, Topic.STATE_CHANGED)
 )
-_KEPT: Final = 50
+_KEPT: Final = 100
 _REPEATED: Final = frozenset(
     {
         Topic.BUFFER_OVERFLOW,
@@ -88,7 +88,10 @@ def _item(event: Mapping[str, Any]) -> Item | None:
     words = _WORDS.get(topic)
     if words is None:
         return None
-    text, style = words(event["payload"])
+    said = words(event["payload"])
+    if said is None:
+        return None
+    text, style = said
     return Item(float(event["timestamp"]), event["pty_id"], topic.value, printable(text), style)
 
 
@@ -109,10 +112,10 @@ def _stopped(payload: Mapping[str, Any]) -> _Words:
     )
 
 
-def _error(payload: Mapping[str, Any]) -> _Words:
-    # What a status of its own or an asked for end means is said by `stopped`.
-    alarms = payload["exit_code"] is None
-    return f"error: {payload['error']}", ALARM if alarms else NONE
+def _error(payload: Mapping[str, Any]) -> _Words | None:
+    if payload["exit_code"] is not None:
+        return None  # `stopped` says it, too
+    return f"error: {payload['error']}", ALARM
 
 
 def _overflow(payload: Mapping[str, Any]) -> _Words:
@@ -126,7 +129,7 @@ def _delivered(payload: Mapping[str, Any]) -> _Words:
     failed = payload["outcome"] == "failed"
     reason = f": {payload['error']}" if failed else ""
     outcome = "" if payload["outcome"] == "delivered" else f" {payload['outcome']}"
-    return f"signal {_signal(payload['signal'])}{outcome}{reason}", YELLOW if failed else NONE
+    return f"signal {_signal(payload['signal'])}{outcome}{reason}", WARN if failed else NONE
 
 
 def _signal(signal: object) -> str:
@@ -135,10 +138,10 @@ def _signal(signal: object) -> str:
 
 def _reconciled(payload: Mapping[str, Any]) -> _Words:
     counts = (f"{payload[name]} {name}" for name in ("found", "reattached", "terminated"))
-    return f"server took over: {', '.join(counts)}", YELLOW
+    return f"server took over: {', '.join(counts)}", WARN
 
 
-_WORDS: Final[Mapping[Topic, Callable[[Mapping[str, Any]], _Words]]] = {
+_WORDS: Final[Mapping[Topic, Callable[[Mapping[str, Any]], _Words | None]]] = {
     Topic.SPAWNED: lambda payload: (f"started, pid {payload['pid']}", NONE),
     Topic.STOPPED: _stopped,
     Topic.ERROR: _error,
@@ -148,11 +151,11 @@ _WORDS: Final[Mapping[Topic, Callable[[Mapping[str, Any]], _Words]]] = {
     ),
     Topic.SIGNAL_DELIVERED: _delivered,
     Topic.TERMINATING: lambda _payload: ("is being ended", NONE),
-    Topic.FORCE_KILLED: lambda _payload: ("did not end in time, killed", YELLOW),
+    Topic.FORCE_KILLED: lambda _payload: ("did not end in time, killed", WARN),
     Topic.IDLE_TIMEOUT: lambda _payload: ("is quiet", DIM),
     Topic.BACKPRESSURE_ON: lambda payload: (
         f"backpressure on at {payload['utilization']:.0%}",
-        YELLOW,
+        WARN,
     ),
     Topic.BACKPRESSURE_OFF: lambda payload: (
         f"backpressure off at {payload['utilization']:.0%}",
@@ -161,7 +164,7 @@ _WORDS: Final[Mapping[Topic, Callable[[Mapping[str, Any]], _Words]]] = {
     Topic.BUFFER_OVERFLOW: _overflow,
     Topic.READER_SKIPPED: lambda payload: (
         f"a client missed {format_size(payload['total_skipped'])}",
-        YELLOW,
+        WARN,
     ),
     Topic.RECONCILED: _reconciled,
 }

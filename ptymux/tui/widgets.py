@@ -35,7 +35,7 @@ DIM: Final = Style(dim=True)
 BOLD: Final = Style(bold=True)
 GREEN: Final = Style(color="green")
 CYAN: Final = Style(color="cyan")
-YELLOW: Final = Style(color="yellow")
+WARN: Final = Style(color="magenta")  # yellow is not to be read on a light background
 ALARM: Final = Style(color="red", bold=True)
 PICKED: Final = Style(bold=True, reverse=True)
 
@@ -113,7 +113,7 @@ def bar(
     cells = (cells + [(glyphs.rest, DIM)] * (width - len(cells)))[:width]
     if mark is not None and cells:
         at = min(width - 1, int(mark * width))
-        cells[at] = (glyphs.passed if at < full else glyphs.mark, YELLOW)
+        cells[at] = (glyphs.passed if at < full else glyphs.mark, WARN)
     return list(Segment.simplify(Segment(text, look) for text, look in cells))
 
 

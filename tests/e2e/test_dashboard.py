@@ -17,7 +17,7 @@ from tests.e2e.conftest import ENDING_SIGNALS, Shell, Tty, job_of
 from tests.processes import is_stopped, stop
 from tests.serving import Serving
 from tests.timing import wait_until
-from tests.world import windows
+from tests.world import PTYMUX, windows
 
 ENTERED = b"\x1b[?1049h"
 LEFT = b"\x1b[?1049l"
@@ -127,6 +127,76 @@ def test_kill_asks_first(own_server: Serving, tty: Tty) -> None:
 
     assert tty.wait() == 0
     assert own_server.call("list", all=True)["ptys"] == []
+
+
+def test_enter_attaches_and_comes_back(own_server: Serving, tty: Tty) -> None:
+    own_server.sh("read line; echo got $line; exec sleep 1000", name="web")
+    look(tty, until=b"web")
+    before = own_server.get("web")["clients"]
+
+    tty.type(b"j\r")
+    tty.wait_for(b"attached to 1 (web)")
+    tty.type(b"hello\n")
+    tty.wait_for(b"got hello")
+    tty.shown.clear()
+    tty.type(b"\x1cd")
+    tty.wait_for(b"detached from 1 (web)")
+    tty.wait_for(ENTERED)
+    tty.wait_for(b"1 live")
+    tty.type(b"q")
+
+    assert tty.wait() == 0
+    assert (before, own_server.get("web")["clients"]) == (0, 0)
+
+
+def test_a_failure_is_opened_looked_at_and_news_no_more(own_server: Serving, tty: Tty) -> None:
+    own_server.sh("echo some words; exit 3", name="bad")
+    wait_until(lambda: own_server.live() == [])
+    look(tty, until=b"1 failed")
+
+    tty.type(b"j\r")
+    tty.wait_for(b"some words")
+    tty.wait_for(b"[bad: exit 3, ")
+    tty.wait_for(b"Enter goes back")
+    tty.shown.clear()
+    tty.type(b"\r")
+    tty.wait_for(b"1 ended  \x1b[2m0 B/s")  # and no failure between them
+    tty.type(b"q")
+
+    assert tty.wait() == 0
+    assert not own_server.get("bad")["unseen"]
+
+
+def test_a_signal_ends_it_also_while_a_pty_is_open(own_server: Serving, tty: Tty) -> None:
+    own_server.sh("sleep 1000", name="web")
+    look(tty, until=b"web")
+    tty.type(b"j\r")
+    tty.wait_for(b"attached to 1 (web)")
+    tty.wait_raw()
+
+    tty.process.terminate()
+
+    assert tty.wait() == 143
+    assert termios.tcgetattr(tty.slave) == tty.modes
+    assert own_server.get("web")["shown"] == "running"
+
+
+@pytest.mark.requirement("FR-005")
+def test_it_never_counts_as_a_reader_nor_what_it_draws(own_server: Serving, tty: Tty) -> None:
+    own_server.sh("while :; do echo $$; sleep 0.01; done", name="noisy")
+    tty.run("run", "--name", "own", "--", PTYMUX, "dashboard", env={"TERM": "xterm"})
+    tty.wait_for(b"2 live")
+    tty.wait_for(b"\x1b[1mown")
+    wait_until(lambda: own_server.get("own")["buffer"]["total_written"] > 5000)
+
+    noisy = own_server.get("noisy")
+
+    assert (noisy["clients"], noisy["attended"]) == (0, False)
+    assert noisy["buffer"]["total_consumed"] == 0
+    tty.type(b"q")
+    assert tty.wait() == 0
+    for line in re.findall(r"own .*?\x1b\[K", tty.shown.decode(errors="replace")):
+        assert " B " not in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line)
 
 
 def test_a_suspended_one_is_seen(server: Serving, tty: Tty) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ptymux.tui.choice import Call, Choice, Local, Sort
+from ptymux.tui.choice import Call, Choice, Local, Sort, Visit
 from ptymux.tui.pty_samples import Model
 from tests.tui.conftest import Told
 
@@ -105,12 +105,82 @@ def test_the_selection_stays_on_its_pty(choice: Choice) -> None:
 
 
 def test_the_selection_is_scrolled_into_sight(choice: Choice) -> None:
-    choice.scroll(2)
+    choice.scroll(3)
     choice.press("end")
-    assert [row.pty.number for row in choice.scroll(2)] == [4, 5]
+    assert shown(choice, 3) == [4, 5]
 
     choice.press("home")
-    assert [row.pty.number for row in choice.scroll(2)] == [2, 1]
+    assert shown(choice, 3) == [2, 1]
+
+
+def shown(choice: Choice, room: int) -> list[int]:
+    return [row.pty.number for row in choice.scroll(room).rows]
+
+
+def test_rows_that_do_not_fit_are_counted(choice: Choice) -> None:
+    view = choice.scroll(4)
+    assert (len(view.rows), view.above, view.below, view.failed) == (3, 0, 2, 0)
+    assert shown(choice, 5) == numbers(choice)
+
+    choice.press("end")
+    view = choice.scroll(4)
+
+    assert (len(view.rows), view.above, view.below) == (3, 2, 0)
+
+
+@pytest.fixture
+def troubled(told: Told) -> Choice:
+    """Return a choice of ten PTYs, of which 8 and 9 are failures that nobody has looked at."""
+    choice = Choice(Sort.NAME)
+    ptys = [told(number) for number in range(8)]
+    failed = {"state": "errored", "shown": "exited (1)", "unseen": True}
+    ptys += [told(8, **failed), told(9, **failed)]
+    fill(choice, ptys, ptys)
+    return choice
+
+
+@pytest.mark.parametrize("sort", Sort)
+def test_failures_come_first_whatever_the_order(troubled: Choice, sort: Sort) -> None:
+    while troubled.sort != sort:
+        troubled.press("s")
+    assert numbers(troubled)[:2] in ([8, 9], [9, 8])
+
+    troubled.press("r")
+    troubled.press("e")
+
+    assert set(numbers(troubled)[:2]) == {8, 9}
+
+
+def test_failures_stay_in_sight_wherever_one_scrolls(troubled: Choice) -> None:
+    troubled.press("end")
+    view = troubled.scroll(6)
+
+    assert [row.pty.number for row in view.rows] == [8, 9, 5, 6, 7]
+    assert (view.above, view.below, view.failed) == (5, 0, 0)
+
+
+def test_more_failures_than_fit_leave_room_for_others(troubled: Choice, told: Told) -> None:
+    model = Model()
+    failed = {"state": "errored", "shown": "exited (1)", "unseen": True}
+    model.take([told(0), told(1), *(told(number, **failed) for number in range(2, 10))], at=9.0)
+    troubled.update(model.rows, at=9.0)
+
+    troubled.press("end")
+    view = troubled.scroll(7)
+
+    assert [row.pty.number for row in view.rows] == [2, 3, 4, 5, 0, 1]
+    assert (view.above, view.below, view.failed) == (4, 0, 4)
+
+
+def test_enter_opens_the_selected_one_and_goes_on_to_the_next_failure(troubled: Choice) -> None:
+    assert troubled.press("enter") is None
+    assert "select" in troubled.message
+
+    troubled.press("j")
+
+    assert troubled.press("enter") == Visit("pty_8", "8 name8", is_live=False)
+    assert troubled.press("enter") == Visit("pty_9", "9 name9", is_live=False)
+    assert troubled.press("enter") == Visit("pty_9", "9 name9", is_live=False)
 
 
 def test_a_selected_pty_that_goes_leaves_its_place(choice: Choice, told: Told) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 import pytest
 
+from ptymux.tui.choice import Sort
 from ptymux.tui.overview import Overview, draw_frame, draw_list
-from ptymux.tui.overview_table import draw_heading, draw_row, lay_out
+from ptymux.tui.overview_table import draw_heading, draw_rows, lay_out
 from ptymux.tui.painter import Painter, to_text
 from ptymux.tui.pty_samples import Model
 from ptymux.tui.recent_events import News
-from ptymux.tui.widgets import ALARM, ASCII, Line, plain, width_of
+from ptymux.tui.widgets import ALARM, ASCII, DIM, Line, plain, width_of
 from tests.tui.conftest import Told
 
 SIZES = [(80, 24), (200, 50), (40, 10), (20, 5), (1, 1), (300, 3), (10, 100)]
@@ -62,8 +63,8 @@ def test_a_frame_has_exactly_its_size(
 
 def test_columns_go_by_what_they_are_worth(overview: Overview) -> None:
     assert titles(40, overview) == ["#", "NAME", "STATE", "RATE/s", "DROPPED"]
-    assert {"BUFFER", "TREND", "BACKLOG"} < set(titles(80, overview))
-    assert len(titles(200, overview)) == 14
+    assert {"BUFFER", "TREND", "COMMAND"} < set(titles(80, overview))
+    assert len(titles(200, overview)) == 13  # all but the lane, which says nothing
     for width in range(1, 200):
         columns = lay_out(overview.model.rows, width)
         assert not columns or sum(size + 1 for _column, size in columns) <= width
@@ -84,11 +85,90 @@ def test_a_row_tells_what_is_known(told: Told) -> None:
     model.take([pty], at=0.0)
     model.take([pty | {"buffer": pty["buffer"] | {"total_written": 2_000_000}}], at=1.0)
 
-    text = plain(draw_row(model.rows[0], lay_out(model.rows, 160), now=1067.0))
+    text = plain(draw_rows(model.rows, lay_out(model.rows, 160), now=1067.0)[0])
 
     for word in ("7 web", "running", "107", "90%", "900 B", "2.0 MB", "▆", "5 B", "1m00s", "-j8"):
         assert word in text
     assert re.search("━+╋━*", text)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_a_number_is_never_cut(told: Told, width: int) -> None:
+    model = Model()
+    model.take([told(7), told(123_456)], at=0.0)
+
+    layout = lay_out(model.rows, width)
+    (heading,) = texts([draw_heading(layout, Sort.RATE)])
+    rows = texts(draw_rows(model.rows, layout, now=0.0))
+
+    assert heading.startswith("      # NAME")
+    assert [row.split()[0] for row in rows] == ["7", "123456"]
+
+
+def test_commands_show_what_tells_them_apart(told: Told) -> None:
+    model = Model()
+    paths = [f"/home/me/project/tools/worker.py --queue={queue}" for queue in ("mail", "images")]
+    commands = [["/usr/bin/python3", "-u", *path.split()] for path in paths]
+    model.take([told(n, command=command) for n, command in enumerate(commands)], at=0.0)
+
+    narrow = texts(draw_rows(model.rows, lay_out(model.rows, 72), now=0.0))
+    wide = texts(draw_rows(model.rows, lay_out(model.rows, 200), now=0.0))
+
+    assert [row[-7:] for row in narrow] == ["ue=mail", "=images"]
+    assert [row.rpartition("/usr")[2] for row in wide] == [f"/bin/python3 -u {p}" for p in paths]
+
+
+def test_without_a_column_for_commands_names_tell_them(told: Told) -> None:
+    model = Model()
+    model.take([told(1, name=None, command=["bash", "-c", "make all"])], at=0.0)
+
+    assert "make all" in texts(draw_rows(model.rows, lay_out(model.rows, 40), now=0.0))[0]
+
+
+def test_a_failure_is_red_and_one_that_was_looked_at_is_dim(told: Told) -> None:
+    model = Model()
+    failed = {"state": "errored", "shown": "exited (2)"}
+    model.take([told(1, **failed, unseen=True), told(2, **failed)], at=0.0)
+
+    unseen, seen = draw_rows(model.rows, lay_out(model.rows, 80), now=1120.0)
+
+    assert [piece.text for piece in unseen if piece.style == ALARM] == ["name1", "exited (2)"]
+    assert {piece.style for piece in seen if piece.text.strip()} == {DIM}
+    assert "1m58s ago" in plain(seen)
+
+
+def test_rows_that_do_not_fit_are_counted(overview: Overview) -> None:
+    lines = texts(draw_frame(overview, (80, 20), now=0.0))
+
+    assert "  48 more" in lines
+
+    overview.choice.press("end")
+    assert "  48 above" in texts(draw_frame(overview, (80, 20), now=0.0))
+
+
+def test_a_large_screen_tells_more_of_the_selected_one(overview: Overview, told: Told) -> None:
+    overview.model.take([told(1, name="web", total_written=5000, reason="why not")], at=9.0)
+    overview.choice.update(overview.model.rows, at=9.0)
+    overview.choice.press("j")
+
+    large = "\n".join(texts(draw_frame(overview, (200, 50), now=1100.0)))
+    small = "\n".join(texts(draw_frame(overview, (80, 14), now=1100.0)))
+
+    for words in ("1 web ─", "/bin/make -j8", "why not, after 1 m 39 s", "/src", "5.0 kB written"):
+        assert words in large
+    assert "1 /bin/make -j8 (lane default, pid 101, running)" in small
+    assert "5.0 kB written" not in small
+
+
+def test_events_use_the_room_that_the_table_leaves(overview: Overview, told: Told) -> None:
+    overview.model.take([told(1)], at=9.0)
+    overview.choice.update(overview.model.rows, at=9.0)
+    for seq in range(40):
+        overview.news.take(event("pty.terminating", seq, {}))
+
+    lines = texts(draw_frame(overview, (80, 50), now=0.0))
+
+    assert len([line for line in lines if "is being ended" in line]) == 40
 
 
 def test_a_state_is_shortened_before_it_is_cut(told: Told) -> None:
@@ -96,7 +176,7 @@ def test_a_state_is_shortened_before_it_is_cut(told: Told) -> None:
     model.take([told(1, state="stopped", shown="killed (KILL)")], at=0.0)
     layout = [(column, min(width, 11)) for column, width in lay_out(model.rows, 160)]
 
-    assert "killed KILL" in plain(draw_row(model.rows[0], layout, now=0.0))
+    assert "killed KILL" in plain(draw_rows(model.rows, layout, now=0.0)[0])
 
 
 def test_dropped_is_red_only_if_somebody_was_attached(told: Told) -> None:
@@ -104,9 +184,9 @@ def test_dropped_is_red_only_if_somebody_was_attached(told: Told) -> None:
     model.take([told(1, total_dropped=5), told(2, total_dropped=5, dropped_attended=5)], at=0.0)
     layout = lay_out(model.rows, 80)
 
-    alone, attended = (draw_row(row, layout, now=0.0) for row in model.rows)
+    alone, attended = draw_rows(model.rows, layout, now=0.0)
 
-    assert not [piece for piece in alone if piece.style == ALARM]
+    assert [piece.style for piece in alone if piece.text == "5 B"] == [DIM]
     assert [piece.text for piece in attended if piece.style == ALARM] == ["!5 B"]
 
 
@@ -114,7 +194,7 @@ def test_nobody_attached_is_no_alarm_and_has_no_mark(told: Told) -> None:
     model = Model()
     model.take([told(1, utilization=1.0)], at=0.0)
 
-    text = plain(draw_row(model.rows[0], lay_out(model.rows, 80), now=0.0))
+    text = plain(draw_rows(model.rows, lay_out(model.rows, 80), now=0.0)[0])
 
     assert "━" in text
     assert "╋" not in text

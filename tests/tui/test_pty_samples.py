@@ -76,12 +76,43 @@ def test_names_and_commands_with_escape_codes_are_cleaned(told: Told) -> None:
 
     pty = PtySample.from_json(told(name=nasty, lane_id=nasty, command=["sh", nasty], shown=nasty))
 
-    for text in (pty.name, pty.lane, pty.command, pty.shown):
+    for text in (pty.name, pty.lane, pty.shown):
         assert text.isprintable()
 
 
 def test_a_pty_without_a_name_has_that_of_its_program(told: Told) -> None:
     assert PtySample.from_json(told(name=None)).name == "make"
+    worker = told(name=None, command=["/usr/bin/python3", "-u", "app/worker.py", "-v"])
+    assert PtySample.from_json(worker).name == "worker.py"
+
+
+def test_a_failure_is_one_until_somebody_has_looked(told: Told) -> None:
+    ended = {"state": "errored", "shown": "exited (1)"}
+
+    assert PtySample.from_json(told(**ended, unseen=True)).is_unseen
+    assert not PtySample.from_json(told(**ended, unseen=False)).is_unseen
+
+
+@pytest.mark.parametrize(
+    ("signal", "pid", "alarms"), [(9, 7, True), (None, None, True), (None, 7, False)]
+)
+def test_of_an_older_server_what_nobody_expects_is_a_failure(
+    told: Told, signal: int | None, pid: int | None, alarms: bool
+) -> None:
+    pty = told(state="errored", shown="it ended", signal=signal, pid=pid)
+    del pty["unseen"]
+
+    assert PtySample.from_json(pty).is_unseen is alarms
+
+
+def test_what_the_dashboard_draws_itself_is_not_counted(told: Told) -> None:
+    model = Model(own="pty_1")
+    for second in range(4):
+        model.take([told(1, total_written=1000 * second), told(2, total_written=second)], second)
+
+    assert [row.rate for row in model.rows] == [None, 1.0]
+    assert model.rows[0].rates == ()
+    assert model.totals.rate == 1.0
 
 
 def test_what_is_missing_is_told_in_a_sentence(told: Told) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ptymux.tui.widgets import ASCII, YELLOW, bar, fit, plain, sparkline, width_of
+from ptymux.tui.widgets import ASCII, WARN, bar, fit, plain, sparkline, width_of
 
 
 @pytest.mark.parametrize("width", [0, 1, 5, 9])
@@ -43,7 +43,7 @@ def test_the_mark_stands_where_it_alarms() -> None:
     assert plain(bar(0.5, 8, 0.75)) == "━━━━──┃─"
     assert plain(bar(1.0, 8, 0.75)) == "━━━━━━╋━"
     assert plain(bar(1.0, 8, 0.75, glyphs=ASCII)) == "======+="
-    assert [piece.style for piece in bar(0.5, 8, 0.75) if piece.text == "┃"] == [YELLOW]
+    assert [piece.style for piece in bar(0.5, 8, 0.75) if piece.text == "┃"] == [WARN]
     assert plain(bar(0.5, 0, 0.75)) == ""
 
 

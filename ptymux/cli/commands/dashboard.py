@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ptymux.cli.options.pty_names import LANE
-from ptymux.cli.output.printing import print_json, print_text, takes_blocks
+from ptymux.cli.output.printing import print_json, print_message, print_text, takes_blocks
 from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.client.listing import list_ptys
+from ptymux.core.model import ENDED_STATES
+from ptymux.errors import PtymuxError
 
 if TYPE_CHECKING:
+    from ptymux.tui.choice import Visit
     from ptymux.tui.overview import Overview
     from ptymux.tui.widgets import Glyphs, Line
 
@@ -34,7 +37,9 @@ Examples:
   ptymux dashboard --svg ptys.svg   one picture, in colour
   ptymux dashboard --json | jq '.ptys[] | [.number, .rate]'
 
-? shows the keys. DROPPED is red, with a !, when somebody was attached and did not get it.
+? shows the keys; Enter opens the selected PTY, and its detach keys lead back. What failed stays
+on top in red until somebody has looked at it. DROPPED is red, with a !, when somebody was attached
+and did not get it; grey is what nobody wanted to read.
 """
 
 
@@ -66,15 +71,49 @@ def dashboard(lane: str | None, sort: str, once: bool, svg: str | None, as_json:
         from ptymux.tui.overview_loop import OverviewLoop
 
         windows = Windows.from_environment(os.environ)
-        return OverviewLoop(chosen_path(), overview, _glyphs(), windows).run()
+        return OverviewLoop(chosen_path(), overview, _glyphs(), windows, _visit).run()
     return 0
 
 
 def _overview(lane: str | None, sort: str) -> Overview:
     from ptymux.tui.choice import Choice, Sort
     from ptymux.tui.overview import Overview
+    from ptymux.tui.pty_samples import Model
 
-    return Overview(choice=Choice(Sort(sort), lane))
+    return Overview(Model(own=os.environ.get("PTYMUX_ID")), Choice(Sort(sort), lane))
+
+
+def _visit(visit: Visit) -> int | None:
+    """Attach to a live PTY, or print the end of what an ended one said; then come back."""
+    if visit.is_live:
+        status = _command("attach", visit.pty_id)
+        # A signal to us ends an attach, too; but the PTY's own end by one is no matter of ours.
+        return status if status > 128 and _is_live(visit.pty_id) else None
+    print_message(f"[the end of what {visit.label} wrote]", prefix="")
+    _command("logs", "--tail", str(max(1, _height() - 6)), visit.pty_id)
+    _command("attach", visit.pty_id)  # which only says how it ended
+    return None
+
+
+def _command(*words: str) -> int:
+    """Run a command of ours as if it were typed, with the user's configuration."""
+    root = click.get_current_context().find_root().command
+    try:
+        status = root.main(["--socket", chosen_path(), *words], "ptymux", standalone_mode=False)
+    except click.ClickException as error:  # as a mistake in the configuration
+        raise PtymuxError(error.format_message()) from error
+    return int(status or 0)
+
+
+def _is_live(pty_id: str) -> bool:
+    with connect() as connection:
+        return connection.call("get", pty=pty_id)["pty"]["state"] not in ENDED_STATES
+
+
+def _height() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().lines
 
 
 def _can_be_live() -> bool:
