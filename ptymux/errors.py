@@ -6,7 +6,7 @@ attributes. A request that was refused has changed nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 __all__ = [
     "PtymuxError",
@@ -45,6 +45,8 @@ __all__ = [
     "ConnectionClosedError",
     "WaitTimeoutError",
     "RemoteError",
+    "error_as_json",
+    "error_from_json",
     "error_from_wire",
 ]
 
@@ -417,6 +419,24 @@ def error_from_wire(code: str, message: str, exit_code: int) -> PtymuxError:
     error.args = (message,)
     error.exit_code = exit_code
     return error
+
+
+def error_as_json(error: PtymuxError) -> dict[str, object]:
+    """Return an error, with its attributes, as JSON values."""
+    facts = {name: value for name, value in vars(error).items() if isinstance(value, str | int)}
+    texts: dict[str, object] = {"code": error.code, "message": str(error)}
+    return texts | {"exit_code": error.exit_code, "facts": facts}
+
+
+def error_from_json(error: Mapping[str, object]) -> PtymuxError:
+    """Return the error that `error_as_json` was called with."""
+    code, message, status = (error[name] for name in ("code", "message", "exit_code"))
+    found = error_from_wire(str(code), str(message), int(str(status)))
+    facts = error["facts"]
+    assert isinstance(facts, Mapping)
+    for name, value in facts.items():
+        setattr(found, name, value)
+    return found
 
 
 def _kinds(root: type[PtymuxError]) -> dict[str, type[PtymuxError]]:

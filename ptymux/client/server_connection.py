@@ -152,7 +152,7 @@ class ServerConnection(Closing):
             ArgumentsTooLongError: no server takes that much.
             PtymuxError: as `call`.
         """
-        from ptymux.client.spawn_request import look_up, open_directory, payload_of, spawn_params
+        from ptymux.client.spawn_request import open_directory, payload_of, spawn_params
 
         payload = payload_of(options)
         flags = {
@@ -164,7 +164,6 @@ class ServerConnection(Closing):
         params = spawn_params(options) | flags | {"payload_bytes": len(payload)}
         fds = [open_directory(options.cwd or ".")]
         try:
-            look_up(options, fds[0])
             fds += [] if options.stdin_fd is None else [options.stdin_fd]
             reply = self._ask("spawn", params, self.reply_timeout, payload, fds)
         finally:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 
 from ptymux.core.model import SpawnOptions, ulid
-from ptymux.errors import ArgumentsTooLongError, PtymuxError
-from ptymux.posix.program import find_program
+from ptymux.errors import ArgumentsTooLongError
 from ptymux.posix.spawn_context import current_umask, open_directory, open_files_limit
 from ptymux.protocol.messages import LARGEST_PAYLOAD, encode_payload
 
-__all__ = ["look_up", "new_request", "open_directory", "payload_of", "spawn_params"]
+__all__ = ["new_request", "open_directory", "payload_of", "spawn_params"]
 
 
 def new_request() -> str:
@@ -56,16 +54,6 @@ def spawn_params(options: SpawnOptions) -> dict[str, object]:
         "overrides": dict(options.overrides),
         "has_stdin": options.stdin_fd is not None,
     }
-
-
-def look_up(options: SpawnOptions, directory: int) -> None:
-    """Look the program up, so that we and not the server wait for a disk that does not answer.
-
-    If the program cannot be run, the server says so.
-    """
-    env = _environment(options) | dict(options.overrides)
-    with contextlib.suppress(PtymuxError):
-        find_program(options.argv, env.get("PATH", os.defpath), directory)
 
 
 def _environment(options: SpawnOptions) -> dict[str, str]:

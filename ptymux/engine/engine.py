@@ -28,8 +28,10 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Final
 
 from ptymux.core.model import OnFull, SpawnOptions, WindowSize
@@ -37,9 +39,10 @@ from ptymux.core.pattern import PERIOD, Pattern
 from ptymux.core.ring import RingBuffer, ring_size
 from ptymux.core.windows import Windows
 from ptymux.engine.input import Handler
+from ptymux.engine.pending_spawn import PendingSpawn
 from ptymux.engine.reports import Report, Suspended
 from ptymux.engine.terminal import PtyFds, Terminal
-from ptymux.errors import SpawnError, UnknownPtyError
+from ptymux.errors import PtymuxError, SpawnError, UnknownPtyError
 from ptymux.posix.memory import create_ring_memory, map_ring_memory
 from ptymux.posix.process import is_stopped, signal_foreground, start_time
 from ptymux.posix.resource_errors import resource_error
@@ -47,6 +50,8 @@ from ptymux.posix.spawn import PtyPair, SpawnedChild, spawn
 from ptymux.posix.tty import is_canonical, set_size
 
 __all__ = ["Engine", "SpawnedPty"]
+
+_Ring = tuple[int, mmap, RingBuffer]  # memfd, mapping, ring
 
 _TURN_SECONDS: Final = 0.0002  # reading time of one turn
 _READS: Final = 8  # in one round, for all PTYs together
@@ -88,6 +93,7 @@ class Engine:
             raise resource_error(error) or error from error
         self._handlers: dict[int, Handler] = {}
         self._terminals: dict[int, Terminal] = {}
+        self._pending: dict[int, PendingSpawn] = {}
         self.next_lifeline = 1  # the next lifeline's number; never reused
 
     def fileno(self) -> int:
@@ -121,7 +127,7 @@ class Engine:
         if self.deadlines:
             now = time.monotonic()
             for slot in [slot for slot, due in self.deadlines.items() if now >= due]:
-                self._terminals[slot].expire()
+                (self._pending.get(slot) or self._terminals[slot]).expire()
         if self.busy:
             if self.typing_until and self._is_typing():
                 self._read_briefly()
@@ -213,26 +219,85 @@ class Engine:
         Raises:
             SpawnError, OutOfResourcesError: as `posix.spawn.spawn`; nothing is left behind.
         """
-        assert slot not in self._terminals
-        with contextlib.ExitStack() as undo:
-            memfd, memory = create_ring_memory(ring_size(options.buffer_size))
-            undo.callback(os.close, memfd)
-            undo.callback(memory.close)
+        with ExitStack() as undo:
+            made = self._make_ring(slot, options, undo)
             child = spawn(options, env, pty)
             undo.callback(_abandon, child)
-            born = start_time(child.pid)
-            ring = RingBuffer(options.buffer_size, memory)
-            undo.callback(ring.release)
-            ring.begin_marks(self.pattern)
-            ring.wake_at = 1
-            if options.on_full is OnFull.BLOCK:
-                ring.limit = options.buffer_size
-            undo.callback(self._unwatch, child.master, child.pidfd)
-            try:
-                terminal = Terminal(self, slot, PtyFds(memfd, child.master, child.pidfd), ring)
-            except OSError as error:  # of epoll
-                raise resource_error(error) or SpawnError(str(error)) from error
+            spawned = self._adopt(slot, child, made, undo)
             undo.pop_all()
+        return spawned
+
+    def launch(
+        self,
+        slot: int,
+        options: SpawnOptions,
+        env: Mapping[str, str],
+        directory: int,
+        pty: PtyPair,
+        on_end: Callable[[Callable[[], SpawnedPty]], None],
+    ) -> None:
+        """Start a child in the directory, an fd, that may have to wait for a file system.
+
+        `on_end` is called later, with a function that returns or raises as `spawn` does. The
+        process may have no other threads.
+
+        Raises:
+            SpawnError, OutOfResourcesError: it cannot begin; `on_end` will not be called.
+        """
+        with ExitStack() as stack:
+            made = self._make_ring(slot, options, stack)
+            undo = ExitStack()
+
+            def end(child: SpawnedChild | PtymuxError) -> None:
+                del self._pending[slot]
+                with undo:
+                    on_end(lambda: self._finish(slot, child, made, undo))
+
+            self._pending[slot] = PendingSpawn(self, slot, options, env, directory, pty, end)
+            undo.push(stack.pop_all())
+
+    def _finish(
+        self, slot: int, child: SpawnedChild | PtymuxError, made: _Ring, undo: ExitStack
+    ) -> SpawnedPty:
+        if isinstance(child, PtymuxError):
+            raise child
+        undo.callback(_abandon, child)
+        spawned = self._adopt(slot, child, made, undo)
+        undo.pop_all()
+        return spawned
+
+    def cancel_spawns(self, slot: int | None = None) -> None:
+        """Have the spawn of a PTY fail if it waits for a file system; or all that do."""
+        for pending, spawn_ in list(self._pending.items()):
+            if slot is None or pending == slot:
+                spawn_.cancel()
+
+    @property
+    def launching(self) -> list[int]:
+        """The pids of children whose spawn is pending."""
+        return [spawn_.pid for spawn_ in self._pending.values()]
+
+    def _make_ring(self, slot: int, options: SpawnOptions, undo: ExitStack) -> _Ring:
+        assert slot not in self._terminals
+        memfd, memory = create_ring_memory(ring_size(options.buffer_size))
+        undo.callback(os.close, memfd)
+        undo.callback(memory.close)
+        ring = RingBuffer(options.buffer_size, memory)
+        undo.callback(ring.release)
+        ring.begin_marks(self.pattern)
+        ring.wake_at = 1
+        if options.on_full is OnFull.BLOCK:
+            ring.limit = options.buffer_size
+        return memfd, memory, ring
+
+    def _adopt(self, slot: int, child: SpawnedChild, made: _Ring, undo: ExitStack) -> SpawnedPty:
+        memfd, memory, ring = made
+        born = start_time(child.pid)
+        undo.callback(self._unwatch, child.master, child.pidfd)
+        try:
+            terminal = Terminal(self, slot, PtyFds(memfd, child.master, child.pidfd), ring)
+        except OSError as error:  # of epoll
+            raise resource_error(error) or SpawnError(str(error)) from error
         self._terminals[slot] = terminal
         return SpawnedPty(child.pid, RingBuffer.attach(memory), born)
 
@@ -329,6 +394,7 @@ class Engine:
 
     def close(self) -> None:
         """Remove all PTYs and close the epoll."""
+        self.cancel_spawns()
         for slot in list(self._terminals):
             self.forget(slot)
         self._epoll.close()

@@ -7,20 +7,23 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ptymux.core.windows import Windows
-from ptymux.engine.engine import Engine
+from ptymux.engine.engine import Engine, SpawnedPty
 from ptymux.engine.reports import Closed, Exited, Report, Suspended, report_as_json
 from ptymux.engine.terminal import PtyFds
 from ptymux.errors import BadDirectoryError, LimitReachedError
 from ptymux.handover.snapshot import PtySnapshot
 from ptymux.handover.state_file import ChildRecords
 from ptymux.handover.wire import Message, options_from_json, unpack_strings
+from ptymux.posix.local_paths import LocalPaths
 from ptymux.posix.spawn import PtyPair
 
 __all__ = ["PtyTable"]
+
+SpawnAnswer = Callable[[Callable[[], tuple[dict[str, Any], PtyFds]]], None]
 
 
 class PtyTable:
@@ -32,6 +35,7 @@ class PtyTable:
     def __init__(self, state: ChildRecords, windows: Windows) -> None:
         self.engine = Engine(windows)
         self.state = state
+        self._paths = LocalPaths()
         self.next_slot = 1  # numbers are never reused, also not by the next server
         self._records: dict[int, bytes] = {}
         self._pids: dict[int, int] = {}  # of children that were not reaped
@@ -47,7 +51,7 @@ class PtyTable:
     @property
     def pids(self) -> set[int]:
         """The pids of the children that the engine reaps."""
-        return set(self._pids.values())
+        return {*self._pids.values(), *self.engine.launching}
 
     @property
     def leaders(self) -> dict[int, int | None]:
@@ -60,8 +64,13 @@ class PtyTable:
                 found[int(facts["pid"])] = facts.get("start_time")
         return found
 
-    def spawn(self, body: Mapping[str, Any], message: Message) -> tuple[dict[str, Any], PtyFds]:
+    def spawn(
+        self, body: Mapping[str, Any], message: Message, answer: SpawnAnswer
+    ) -> tuple[dict[str, Any], PtyFds] | None:
         """Start a child as the request says; return the reply's values and its fds.
+
+        If that may have to wait for a file system, None is returned, and `answer` is called later
+        with a function that returns or raises what would be returned or raised here.
 
         Raises:
             PtymuxError: as `Engine.spawn`, or there are too many children.
@@ -77,10 +86,25 @@ class PtyTable:
         pty = PtyPair(message.fds[1], body["slave"])
         stdin = message.fds[2] if len(message.fds) > 2 else None
         options = options_from_json(body["options"], words[:argc], cwd=cwd, stdin=stdin)
+        search_path = env.get("PATH", os.defpath)
+        if self._paths.may_wait(options.argv, search_path, message.fds[0]):
+            self.engine.launch(
+                slot,
+                options,
+                env,
+                message.fds[0],
+                pty,
+                lambda spawned: answer(lambda: self._enter(slot, spawned())),
+            )
+            return None
         try:
             spawned = self.engine.spawn(slot, options, env, pty)
         except BadDirectoryError:
             raise BadDirectoryError(os.readlink(cwd), "it cannot be entered") from None
+        return self._enter(slot, spawned)
+
+    def _enter(self, slot: int, spawned: SpawnedPty) -> tuple[dict[str, Any], PtyFds]:
+        """Note a child that runs; return what a server is told of it."""
         self.state.enter(slot, spawned.pid, spawned.start_time)
         self._pids[slot] = spawned.pid
         self._in_engine.add(slot)
@@ -181,4 +205,5 @@ class PtyTable:
 
     def close(self) -> None:
         """Close the fds of all PTYs."""
+        self._paths.close()
         self.engine.close()

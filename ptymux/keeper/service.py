@@ -14,17 +14,20 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from ptymux.core.model import WindowSize
 from ptymux.engine.reports import Output, Report
-from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError
+from ptymux.engine.terminal import PtyFds
+from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError, error_as_json
 from ptymux.handover.snapshot import PtySnapshot
 from ptymux.handover.wire import LINK_VERSION, Inbox, Message, Outbox
 from ptymux.keeper.pty_table import PtyTable
 
 __all__ = ["KeeperService", "receive_handover"]
 
+_LATER: Final = object()  # the result of a request that is answered later
 _HANDOVER_SECONDS: Final = 10.0  # for a manager to pass all snapshots
 
 
@@ -141,6 +144,9 @@ class KeeperService:
             self._outbox.close()
             self._link.close()
             self._link = None
+            # The next server does not know these spawns, and has them repeated.
+            # Limit: a child that executed its command just now is killed, and may run again.
+            self._engine.cancel_spawns()
 
     def _on_link(self, events: int) -> None:
         try:
@@ -198,41 +204,76 @@ class KeeperService:
             return  # as for `_send`
 
     def _serve(self, message: Message) -> None:
-        body = message.body
-        reply: dict[str, Any] = {"op": "reply", "id": body.get("id")}
+        body, later = message.body, False
         fds: list[int] = []
-        try:
+
+        def serve() -> Any:
+            nonlocal later
             if message.fds_lost:
                 raise OutOfResourcesError("open files of the keeper", "end some PTYs")
-            reply["result"] = getattr(self, f"_op_{body['op']}")(body, message, fds)
-        except PtymuxError as error:
-            reply["error"] = _as_error(error)
-        except Exception as error:  # a border: no request of a server may end the PTYs
-            self._write_log(f"{body.get('op')}: {type(error).__name__}: {error}")
-            reply["error"] = _as_error(PtymuxError(f"the keeper failed: {type(error).__name__}"))
+            result = getattr(self, f"_op_{body['op']}")(body, message, fds)
+            later = result is _LATER
+            return result
+
+        try:
+            reply = self._reply(body, serve)
         finally:
             for fd in message.fds:
                 os.close(fd)
-        if body.get("id") is not None:
+        if not later:
             self._answer(body, reply, fds)
 
+    def _reply(self, body: Mapping[str, Any], serve: Callable[[], Any]) -> dict[str, Any]:
+        """Return the reply with what `serve` returns or raises."""
+        reply: dict[str, Any] = {"op": "reply", "id": body.get("id")}
+        try:
+            reply["result"] = serve()
+        except PtymuxError as error:
+            reply["error"] = error_as_json(error)
+        except Exception as error:  # a border: no request of a server may end the PTYs
+            self._write_log(f"{body.get('op')}: {type(error).__name__}: {error}")
+            reply["error"] = error_as_json(
+                PtymuxError(f"the keeper failed: {type(error).__name__}")
+            )
+        return reply
+
     def _answer(self, body: Mapping[str, Any], reply: dict[str, Any], fds: list[int]) -> None:
+        if body.get("id") is None:
+            return
         try:
             self._send(reply, fds=fds)
         except OutOfResourcesError as error:
             if body["op"] == "spawn":
                 self._table.abandon(body["slot"])
-            self._send({"op": "reply", "id": body["id"], "error": _as_error(error)})
+            self._send({"op": "reply", "id": body["id"], "error": error_as_json(error)})
         finally:
             if body["op"] == "lifeline" and fds:
                 os.close(fds[0])  # the client's end, which was passed with the reply
 
-    def _op_spawn(
-        self, body: Mapping[str, Any], message: Message, fds: list[int]
-    ) -> dict[str, Any]:
-        facts, pty_fds = self._table.spawn(body, message)
+    def _op_spawn(self, body: Mapping[str, Any], message: Message, fds: list[int]) -> Any:
+        spawned = self._table.spawn(body, message, partial(self._answer_spawn, body))
+        if spawned is None:
+            return _LATER
+        facts, pty_fds = spawned
         fds += pty_fds.open
         return facts
+
+    def _answer_spawn(
+        self, body: Mapping[str, Any], finish: Callable[[], tuple[dict[str, Any], PtyFds]]
+    ) -> None:
+        """Answer a spawn that had to wait, with what `finish` returns or raises."""
+        fds: list[int] = []
+
+        def facts() -> dict[str, Any]:
+            facts, pty_fds = finish()
+            fds.extend(pty_fds.open)
+            return facts
+
+        self._answer(body, self._reply(body, facts), fds)
+
+    def _op_cancel(self, body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
+        """Give up a spawn that waits for a file system; else nothing."""
+        self._engine.cancel_spawns(body["slot"])
 
     def _op_lifeline(
         self, body: Mapping[str, Any], _message: Message, fds: list[int]
@@ -274,12 +315,6 @@ class KeeperService:
     def _op_retire(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
         """Exit at once: the server has duplicates of everything, and starts another keeper."""
         os._exit(0)
-
-
-def _as_error(error: PtymuxError) -> dict[str, Any]:
-    facts = {name: value for name, value in vars(error).items() if isinstance(value, str | int)}
-    texts = {"code": error.code, "message": str(error)}
-    return texts | {"exit_code": error.exit_code, "facts": facts}
 
 
 def receive_handover(

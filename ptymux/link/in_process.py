@@ -49,6 +49,9 @@ class InProcessLink:
         await asyncio.sleep(0)  # so that many spawns in a row do not block the loop
         return self._open().spawn(slot, options, env)
 
+    def cancel_spawn(self, slot: int) -> None:
+        """Do nothing: a spawn that waits for a file system makes the whole program wait."""
+
     async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
         """Return number and client's end of a new input channel."""
         return self._open().open_lifeline(slot, echoes=echoes)

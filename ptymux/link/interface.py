@@ -31,6 +31,10 @@ class Link(Protocol):
         """Start a child in a new PTY."""
         ...
 
+    def cancel_spawn(self, slot: int) -> None:
+        """Have a spawn fail that waits for a file system; one that does not goes on."""
+        ...
+
     async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
         """Return number and client's end of a new input channel; the caller owns the socket."""
         ...

@@ -22,7 +22,7 @@ from ptymux.engine.engine import SpawnedPty
 from ptymux.engine.reports import Output, Report, report_from_json
 from ptymux.engine.session_end import end_newborn
 from ptymux.engine.terminal import PtyFds
-from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError, error_from_wire
+from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError, error_from_json
 from ptymux.handover.snapshot import SnapshotStore
 from ptymux.handover.wire import (
     LINK_VERSION,
@@ -150,6 +150,10 @@ class ProcessLink:
         result = reply.body["result"]
         return SpawnedPty(result["pid"], ring, result["start_time"])
 
+    def cancel_spawn(self, slot: int) -> None:
+        """Have a spawn fail that waits for a file system."""
+        self._post({"op": "cancel", "slot": slot})
+
     async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
         """Return the number and the client's end of a new lifeline."""
         reply = await self._call("lifeline", {"slot": slot, "echoes": echoes})
@@ -248,7 +252,7 @@ class ProcessLink:
                 await asyncio.sleep(0)
         error = reply.body.get("error")
         if error is not None:
-            raise _error_of(error)
+            raise error_from_json(error)
         return reply
 
     def _on_message(self, message: Message) -> None:
@@ -402,11 +406,3 @@ def close_all(fds: Iterable[int | None]) -> None:
     for fd in fds:
         if fd is not None:
             os.close(fd)
-
-
-def _error_of(error: Mapping[str, Any]) -> PtymuxError:
-    """Return the exception for an error that a keeper has sent, with its attributes."""
-    found = error_from_wire(error["code"], error["message"], error["exit_code"])
-    for name, value in error["facts"].items():
-        setattr(found, name, value)
-    return found

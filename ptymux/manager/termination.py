@@ -133,7 +133,7 @@ class Termination:
 
     async def _run(self) -> None:
         pty = self._pty
-        await pty.milestones.settled.wait()
+        await self._settle()
         if pty.is_gone:
             return
         if not pty.end.is_terminating:  # else the server before this one published it
@@ -146,6 +146,15 @@ class Termination:
         finally:
             self._close_pidfds(list(self._pidfds))
         await self._end_terminal()
+
+    async def _settle(self) -> None:
+        """Wait until the spawn is over; one that waits for a file system is given up soon."""
+        settled = self._pty.milestones.settled
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(settled.wait(), self._windows.kill_launch)
+        if not settled.is_set():
+            self._link.cancel_spawn(self._pty.slot)
+        await settled.wait()
 
     async def _end_session(self, plan: Escalation[ProcessId]) -> None:
         sid = self._pty.record.pid

@@ -15,7 +15,7 @@ from ptymux.errors import (
 )
 from ptymux.posix.resource_errors import resource_error
 
-__all__ = ["find_program", "is_binary", "refusal"]
+__all__ = ["find_program", "interpreter_of", "is_binary", "refusal", "search_paths"]
 
 _SHELL_SYNTAX = frozenset(" \t\n|&;<>()$`\\\"'*?")
 _SHELL_OPERATORS = frozenset(("|", "||", "&", "&&", ";", "<", ">", ">>", "2>&1"))
@@ -36,13 +36,11 @@ def find_program(argv: tuple[str, ...], search_path: str, directory: int | None)
     """
     name = argv[0]
     if "/" in name:
-        path = f"./{name}" if name.startswith("-") else name
+        (path,) = search_paths(name, search_path)
         _check_program(name, path, directory, argv)
         return path
     forbidden: NotExecutableError | None = None
-    for folder in search_path.split(":"):
-        path = f"{folder or '.'}/{name}"
-        path = f"./{path}" if path.startswith("-") else path
+    for path in search_paths(name, search_path):
         try:
             _check_program(name, path, directory, argv)
         except CommandNotFoundError:
@@ -52,6 +50,14 @@ def find_program(argv: tuple[str, ...], search_path: str, directory: int | None)
             continue
         return path
     raise forbidden or CommandNotFoundError(name, _hint(argv))
+
+
+def search_paths(name: str, search_path: str) -> list[str]:
+    """Return the paths at which a command is looked for, in order; none begins with a dash."""
+    paths = [name]
+    if "/" not in name:
+        paths = [f"{folder or '.'}/{name}" for folder in search_path.split(":")]
+    return [f"./{path}" if path.startswith("-") else path for path in paths]
 
 
 def _check_program(name: str, path: str, directory: int | None, argv: tuple[str, ...]) -> None:
@@ -112,7 +118,7 @@ def _missing_part(
         _check_program(argv[0], program, directory, argv)
     except PtymuxError as gone_meanwhile:
         return gone_meanwhile
-    interpreter = _interpreter(_read_head(program, directory))
+    interpreter = interpreter_of(_read_head(program, directory))
     if interpreter:
         return NotExecutableError(argv[0], f"bad interpreter: {interpreter}: {_words(error)}")
     return NotExecutableError(argv[0], _words(error))
@@ -131,8 +137,11 @@ def _read_head(path: str, directory: int | None) -> bytes:
         os.close(fd)
 
 
-def _interpreter(head: bytes) -> str:
-    """Return the interpreter that the file names: in a script's first line, or an ELF loader."""
+def interpreter_of(head: bytes) -> str:
+    """Return the interpreter that the file names: in a script's first line, or an ELF loader.
+
+    `head` is how the file begins; "" if it names none.
+    """
     if head.startswith(b"#!"):
         words = head[2:].partition(b"\n")[0].strip(b" \t").split(b" ")
         # A CR at the line's end is a frequent cause, and would be invisible.

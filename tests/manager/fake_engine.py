@@ -49,6 +49,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.children: dict[int, FakeChild] = {}
         self.forgotten: list[int] = []
+        self.cancelled: list[int] = []
         self.is_closed = False
         self.gate: asyncio.Event | None = None  # spawns wait until it is set
         self.failures: list[Exception] = []  # of the next spawns
@@ -108,6 +109,10 @@ class FakeEngine:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         return SpawnedPty(_NO_SUCH_PID + slot, ring)
+
+    def cancel_spawn(self, slot: int) -> None:
+        """Note it."""
+        self.cancelled.append(slot)
 
     async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
         assert not echoes  # nobody asks for it
