@@ -31,7 +31,7 @@ from ptymux.stress.plan import SLOWNESS, THRESHOLD, Conduct, Plan, Scenario
 __all__ = ["Progress", "run"]
 
 _TICK_SECONDS: Final = 0.005
-_SAMPLE_SECONDS: Final = 0.025
+_SAMPLE_SECONDS: Final = 0.002  # so that a run of 100 ms has a curve
 _PROGRESS_SECONDS: Final = 0.15  # some six frames a second
 _GRACE_SECONDS: Final = 0.5  # for the children, when the run is interrupted
 _TOPICS: Final = (
@@ -250,6 +250,7 @@ class _Run:
 
     def _take_part(self, reader: OutputReader, size: int) -> None:
         self._consumed.add(reader.consume(size))
+        self._sample_if_due(self._elapsed())
 
     # Measuring -------------------------------------------------------------------------------
 
@@ -262,8 +263,7 @@ class _Run:
             self._take(stream)
             self._look(reader)
             elapsed = self._elapsed()
-            if self._samples.is_due(elapsed):
-                self._sample()
+            self._sample_if_due(elapsed)
             if elapsed >= next_progress:
                 next_progress = elapsed + _PROGRESS_SECONDS
                 self._on_progress(
@@ -278,6 +278,10 @@ class _Run:
         """Note how far the child is beyond a full buffer, where it must wait."""
         if self._scenario.conduct is Conduct.BLOCK:
             self._overrun = max(self._overrun, reader.backlog - self._scenario.capacity)
+
+    def _sample_if_due(self, elapsed: float) -> None:
+        if self._samples.is_due(elapsed):
+            self._sample()
 
     def _sample(self) -> None:
         stats = self._manager.get_buffer_stats(self._pty_id)

@@ -122,14 +122,18 @@ def test_every_column_has_a_cell_for_every_scenario() -> None:
 
 
 def test_plot_is_an_svg_with_a_labelled_panel_for_each_scenario() -> None:
-    root = ET.fromstring(plot(report(broken=True)))
+    full = report(broken=True)
+    root = ET.fromstring(plot(full))
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
-    assert len(list(root.iter("{http://www.w3.org/2000/svg}polyline"))) == 2 * 14
+    losing = sum(result.measured.stats.total_dropped > 0 for result in full.results)
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}polyline"))) == 14 + losing
+    assert texts.count("nothing dropped") == 14 - losing
     for title in ("never reads 1M", "block 16M", "no buffer 0", "paced 1M"):
         assert title in texts
-    for label in ("time, s", "utilization", "dropped, MB"):
-        assert texts.count(label) >= 14
+    assert sum(texts.count(f"time, {unit}") for unit in ("s", "ms")) == 14
+    assert texts.count("utilization") == 14 + 1
+    assert texts.count("dropped, MB") == losing
     assert texts.count("failed") == 1
     assert "threshold" in texts
 
@@ -139,6 +143,35 @@ def test_plot_of_few_scenarios_has_room_for_its_heading() -> None:
     root = ET.fromstring(plot(replace(full, results=full.results[:1])))
 
     assert int(root.attrib["width"]) >= 600
+
+
+def test_no_curve_of_a_plot_hides_another() -> None:
+    root = ET.fromstring(plot(report(broken=True)))
+    curves = list(root.iter("{http://www.w3.org/2000/svg}polyline"))
+
+    widths = {"stroke-dasharray" in curve.attrib: curve.attrib["stroke-width"] for curve in curves}
+
+    # What is dropped comes on top, dashed and thinner.
+    assert float(widths[True]) < float(widths[False])
+
+
+@pytest.mark.parametrize(("seconds", "unit", "marks"), [
+    (0.048, "ms", ["0", "10", "20", "30", "40", "50"]),
+    (2.9, "s", ["0", "1", "2", "3"]),
+])  # fmt: skip
+def test_the_axes_of_a_plot_are_marked(seconds: float, unit: str, marks: list[str]) -> None:
+    full = report()
+    result = full.results[0]
+    last = replace(result.measured.samples[-1], seconds=seconds)
+    measured = replace(result.measured, samples=(last,))
+    one = replace(full, results=(replace(result, measured=measured),))
+
+    root = ET.fromstring(plot(one))
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+
+    at = texts.index(f"time, {unit}")
+    assert texts[at - len(marks) : at] == marks
+    assert [t for t in texts if t and t.endswith("%")] == ["0%", "25%", "50%", "75%", "100%"]
 
 
 @pytest.mark.parametrize(

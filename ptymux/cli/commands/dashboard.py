@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ptymux.cli.options.pty_names import LANE
-from ptymux.cli.output.printing import print_json, print_message, print_text, takes_blocks
+from ptymux.cli.output.printing import columns, print_json, print_message, print_text, takes_blocks
 from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.client.listing import list_ptys
 from ptymux.core.model import ENDED_STATES
@@ -170,9 +170,8 @@ def _print(overview: Overview) -> None:
     from ptymux.tui.overview import draw_list
     from ptymux.tui.painter import color_system, to_text
 
-    is_terminal = sys.stdout.isatty()
-    styled = is_terminal and not _is_dumb()
-    lines = draw_list(overview, _width(is_terminal), time.time(), _glyphs())
+    styled = sys.stdout.isatty() and not _is_dumb()
+    lines = draw_list(overview, columns(_PLAIN_WIDTH), time.time(), _glyphs())
     colors = color_system(os.environ)
     print_text("\n".join(to_text(line, colors, styled=styled) for line in lines))
 
@@ -181,15 +180,6 @@ def _glyphs() -> Glyphs:
     from ptymux.tui.widgets import ASCII, BLOCKS
 
     return BLOCKS if takes_blocks() else ASCII
-
-
-def _width(is_terminal: bool) -> int:
-    import shutil
-
-    given = os.environ.get("COLUMNS", "")
-    if not is_terminal and not (given.isdigit() and int(given)):
-        return _PLAIN_WIDTH
-    return max(1, shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns)
 
 
 def _apart(line: Line) -> Line:
@@ -211,7 +201,7 @@ def _write_svg(overview: Overview, path: str) -> None:
 
     from ptymux.tui.overview import draw_list
 
-    width = _width(True) if sys.stdout.isatty() else _SVG_WIDTH
+    width = columns(_SVG_WIDTH) if sys.stdout.isatty() else _SVG_WIDTH
     console = Console(
         record=True,
         width=width,

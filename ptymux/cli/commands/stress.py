@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from ptymux.cli.options.param_types import SIZE
+from ptymux.cli.output.printing import columns
 from ptymux.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -243,11 +243,9 @@ def _print(report: StressReport, *, as_json: bool) -> None:
 
 
 def _plain_width() -> int:
-    from rich.console import Console
-
     from ptymux.stress.result_table import PLAIN_WIDTH
 
-    return Console().width if sys.stdout.isatty() else PLAIN_WIDTH
+    return columns(PLAIN_WIDTH)
 
 
 class _Picture:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SCHEMA",
     "cells",
+    "columns",
     "count_of",
     "cut",
     "has_colour",
@@ -93,6 +94,19 @@ def has_colour() -> bool:
     """Whether stdout is a terminal, and colours are wanted."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
     return not plain and sys.stdout.isatty()
+
+
+def columns(elsewhere: int) -> int:
+    """Return how many columns there are: what COLUMNS says, else the terminal at stdout has.
+
+    Where there is none it is `elsewhere`.
+    """
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    with contextlib.suppress(OSError):
+        return os.get_terminal_size(sys.stdout.fileno()).columns or elsewhere
+    return elsewhere
 
 
 def takes_blocks() -> bool:

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+from ptymux.cli.output.printing import columns
 from ptymux.core.windows import VARIABLE
 from tests.program import Program
 from tests.timing import wait_until
@@ -59,3 +60,19 @@ def test_message_waits_for_a_full_stderr_that_is_read_again(full_pipe: tuple[int
 
         assert saying.wait() == 0
     assert said.strip(b"x") == b"ptymux: word\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "count"), [("80", 80), ("0", 7), ("", 7), ("wide", 7), (None, 7)]
+)
+def test_columns_are_what_the_environment_says_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    given: str | None,
+    count: int,
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("COLUMNS", given)
+
+    assert columns(7) == count
