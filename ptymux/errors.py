@@ -17,6 +17,7 @@ __all__ = [
     "UnknownPtyError",
     "AmbiguousPtyError",
     "DuplicatePtyError",
+    "NameTakenError",
     "InvalidTransitionError",
     "InvalidStateError",
     "InputCutError",
@@ -133,6 +134,19 @@ class DuplicatePtyError(PtymuxError):
     def __init__(self, pty_id: str) -> None:
         super().__init__(f"PTY {pty_id!r} is registered already; ids are never reused")
         self.pty_id = pty_id
+
+
+class NameTakenError(PtymuxError):
+    """A live PTY has that name: `number` says which one, `command` what runs in it."""
+
+    code = "name-taken"
+
+    def __init__(self, name: str, number: int, command: str) -> None:
+        super().__init__(
+            f"PTY {number} ({command}) has the name {name!r} and is live; choose another name, "
+            "or see --attach and --replace in `ptymux run --help`"
+        )
+        self.name, self.number, self.command = name, number, command
 
 
 class InvalidTransitionError(PtymuxError):

@@ -134,12 +134,14 @@ class ServerConnection(Closing):
         remove: bool = False,
         hangup: bool = False,
         attaches: bool = False,
+        replace: bool = False,
         request: str | None = None,
     ) -> dict[str, Any]:
         """Start a command and return the reply, which describes its PTY.
 
         `remove`: the server forgets the PTY once it has ended. With `attaches` also not before this
         connection has ended, so that the client of a short command finds it when it attaches.
+        `replace`: the live PTY that has the name is ended first, if the program can be run.
         `hangup`: the PTY is hung up if this connection ends before an attach with `hangup`.
         `request`: an id from `spawn_request.new_request`. When the server died before it answered,
         ask the next one with the same id: a command that runs is not started twice.
@@ -150,20 +152,24 @@ class ServerConnection(Closing):
         Raises:
             BadDirectoryError: the directory cannot be entered; nothing was asked.
             ArgumentsTooLongError: no server takes that much.
+            NameTakenError: a live PTY has the name.
             PtymuxError: as `call`.
         """
-        from ptymux.client.spawn_request import open_directory, payload_of, spawn_params
+        from ptymux.client.spawn_request import look_up, open_directory, payload_of, spawn_params
 
         payload = payload_of(options)
         flags = {
             "remove": remove,
             "hangup": hangup or None,
             "attaches": attaches or None,
+            "replace": replace or None,
             "request": request,
         }
         params = spawn_params(options) | flags | {"payload_bytes": len(payload)}
         fds = [open_directory(options.cwd or ".")]
         try:
+            if replace:
+                look_up(options, fds[0])
             fds += [] if options.stdin_fd is None else [options.stdin_fd]
             reply = self._ask("spawn", params, self.reply_timeout, payload, fds)
         finally:

@@ -10,7 +10,7 @@ from ptymux.errors import ArgumentsTooLongError
 from ptymux.posix.spawn_context import current_umask, open_directory, open_files_limit
 from ptymux.protocol.messages import LARGEST_PAYLOAD, encode_payload
 
-__all__ = ["new_request", "open_directory", "payload_of", "spawn_params"]
+__all__ = ["look_up", "new_request", "open_directory", "payload_of", "spawn_params"]
 
 
 def new_request() -> str:
@@ -54,6 +54,18 @@ def spawn_params(options: SpawnOptions) -> dict[str, object]:
         "overrides": dict(options.overrides),
         "has_stdin": options.stdin_fd is not None,
     }
+
+
+def look_up(options: SpawnOptions, directory: int) -> None:
+    """Check that there is such a program, before something is done that it is to replace.
+
+    Raises:
+        SpawnError: there is none, or it cannot be run.
+    """
+    from ptymux.posix.program import find_program  # rarely needed, and commands must start fast
+
+    env = _environment(options) | dict(options.overrides)
+    find_program(options.argv, env.get("PATH", os.defpath), directory)
 
 
 def _environment(options: SpawnOptions) -> dict[str, str]:

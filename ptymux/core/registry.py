@@ -9,16 +9,20 @@ from typing import TypedDict, TypeVar, Unpack
 
 from ptymux.core.lifecycle import LIVE
 from ptymux.core.model import LaneId, PtyId, PtyRecord, SessionId, TerminalId, WindowSize
+from ptymux.core.units import printable
 from ptymux.errors import (
     AmbiguousPtyError,
     DuplicatePtyError,
     LimitReachedError,
+    NameTakenError,
     UnknownPtyError,
 )
 
 __all__ = ["Changes", "Registry"]
 
 _LIVE = frozenset(state.value for state in LIVE)
+
+_COMMAND_SHOWN = 40  # characters, in an error
 
 Key = TypeVar("Key", LaneId, SessionId)
 
@@ -75,17 +79,20 @@ class Registry:
     def __contains__(self, pty_id: object) -> bool:
         return pty_id in self._records
 
-    def register(self, record: PtyRecord) -> None:
-        """Add a PTY.
+    def register(self, record: PtyRecord, *, restored: bool = False) -> None:
+        """Add a PTY; a `restored` one may share its name, as older servers allowed.
 
         Raises:
             DuplicatePtyError: its id or its number is taken.
+            NameTakenError: it is live, and another live one has its name.
             LimitReachedError: it is live, and `capacity` others are live too.
         """
         if record.pty_id in self._records:
             raise DuplicatePtyError(record.pty_id)
         if str(record.number) in self._numbers:
             raise DuplicatePtyError(str(record.number))
+        if not restored:
+            self._check_name(record)
         self._check_room(record)
         self._records[record.pty_id] = record
         self._numbers[str(record.number)] = record.pty_id
@@ -109,10 +116,13 @@ class Registry:
 
         Raises:
             UnknownPtyError: there is no PTY with this id.
+            NameTakenError: another live PTY has the new name.
             LimitReachedError: an ended PTY would become live, and `capacity` others are live.
         """
         old = self.get(pty_id)
         new = replace(old, updated_at=at, **changes)
+        if old.state not in _LIVE or new.name != old.name:
+            self._check_name(new)
         if old.state not in _LIVE:
             self._check_room(new)
         self._count_out(old)
@@ -159,16 +169,20 @@ class Registry:
         """Return the PTYs of a session, in the order in which they joined it."""
         return tuple(self._records[pty_id] for pty_id in self._sessions.get(session_id, ()))
 
+    def holder(self, name: str) -> PtyRecord | None:
+        """Return the live PTY that has a name."""
+        return self._holder(name) if name in self._holders else None
+
     def find(
         self, reference: str, *, past_names: bool = False, prefixes: bool = False
     ) -> PtyRecord:
         """Return the PTY that a person means by an id, a number or a name.
 
-        Digits only are a number. A name means the live PTY that has it; if several have it, the
-        one with the highest number. An ended PTY has given its name up. With `past_names` a name
-        that no live PTY has means the latest ended PTY that had it; that is for commands that do
-        nothing to a live PTY. With `prefixes` this holds too, and the beginning of an id or a name
-        is enough; that is for commands that only read.
+        Digits only are a number. A name means the live PTY that has it; if several were restored
+        with it, the one with the highest number. An ended PTY has given its name up. With
+        `past_names` a name that no live PTY has means the latest ended PTY that had it; that is
+        for commands that do nothing to a live PTY. With `prefixes` this holds too, and the
+        beginning of an id or a name is enough; that is for commands that only read.
 
         Raises:
             UnknownPtyError: nothing matches.
@@ -206,6 +220,13 @@ class Registry:
 
     def _holder(self, name: str) -> PtyRecord:
         return self._records[self._holders[name][-1][1]]
+
+    def _check_name(self, record: PtyRecord) -> None:
+        if record.state in _LIVE and record.name in self._holders:
+            holder = self._holder(record.name)
+            command = printable(" ".join(holder.command))
+            shown = command if len(command) <= _COMMAND_SHOWN else f"{command[:_COMMAND_SHOWN]}..."
+            raise NameTakenError(record.name, holder.number, shown)
 
     def _check_room(self, record: PtyRecord) -> None:
         if record.state in _LIVE and self._live_count >= self.capacity:

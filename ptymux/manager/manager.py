@@ -97,6 +97,7 @@ class PtyManager:
         Raises:
             SpawnError, OutOfResourcesError: it could not be started; the PTY is known as
                 `errored`, with the reason, and nothing else is left of it.
+            NameTakenError: another live PTY has its name; nothing was changed.
             LimitReachedError: too many live PTYs, or their rings could exhaust the memory;
                 nothing was changed.
             LinkClosedError: the manager is closed.

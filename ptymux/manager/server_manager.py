@@ -130,6 +130,7 @@ class ServerManager(PtyManager):
         Raises:
             UnknownPtyError: there is none with this id.
             InvalidValueError: it cannot be a name.
+            NameTakenError: another live one has it.
             InvalidStateError: it has ended; an ended one has no name to give.
         """
         pty = self._live(pty_id, "only a live one has a name")
@@ -220,12 +221,14 @@ class ServerManager(PtyManager):
         *,
         owned: bool,
         watched: bool = False,
+        replaces: bool = False,
     ) -> PtyRecord:
         """Do as `spawn`; or return the PTY that a request with this id had spawned already.
 
         One that the request could not start is replaced by the one that it starts now. An `owned`
         one is hung up unless its client attaches and becomes its owner. The client of a `watched`
-        one waits for it, so that a start that fails is no news to anybody.
+        one waits for it, so that a start that fails is no news to anybody. With `replaces` the
+        live PTY that has its name is ended first.
         """
 
         def prepare(pty: ManagedPty) -> None:
@@ -239,7 +242,16 @@ class ServerManager(PtyManager):
                 return pty.record
             if pty.is_gone and not pty.is_removed:
                 self.remove(pty.pty_id)
-        return await self._spawner.spawn(options, cause_of(request), prepare)
+        cause = cause_of(request)
+        if replaces and options.name is not None:
+            await self._free_name(options.name, cause)
+        return await self._spawner.spawn(options, cause, prepare)
+
+    async def _free_name(self, name: str, cause: CorrelationId) -> None:
+        """End who has a name, and who has taken it meanwhile; it is free until we wait again."""
+        holder_of = self._roster.registry.holder
+        while (holder := holder_of(name)) is not None and not self.is_gone(holder.pty_id):
+            await self.terminate(holder.pty_id, correlation_id=cause)
 
     def note_owner_notified(self, pty_id: PtyId, line: int) -> None:
         """Note that a client has its end of a lifeline; this matters if the PTY is owned by it."""
@@ -323,7 +335,7 @@ class ServerManager(PtyManager):
         values = restored.record
         record, options, cause = registration_from_json(values)
         assert record.number == restored.slot
-        pty = self._spawner.register(record, options, cause)
+        pty = self._spawner.register(record, options, cause, restored=True)
         restore_state(pty, values, restored.lines)
         pty.resume(restored.ring, exited=values["exited"], gone=values["gone"])
         if pty.is_removed_at_end:

@@ -109,10 +109,15 @@ class Spawner:
         return self.register(record, options, cause)
 
     def register(
-        self, record: PtyRecord, options: SpawnOptions, cause: CorrelationId
+        self,
+        record: PtyRecord,
+        options: SpawnOptions,
+        cause: CorrelationId,
+        *,
+        restored: bool = False,
     ) -> ManagedPty:
         """Register a PTY that is about to be spawned, or that is restored."""
-        self._roster.registry.register(record)
+        self._roster.registry.register(record, restored=restored)
         self._next_number = max(self._next_number, record.number + 1)
         pty = ManagedPty(record, options, cause, self.host)
         self._roster.add(pty)

@@ -52,7 +52,11 @@ async def spawn(call: MethodCall) -> Mapping[str, Any]:
         options = _spawn_options(call.params, payload, fds)
         hangs_up, attaches = call.params.flag("hangup"), call.params.flag("attaches")
         record = await call.manager.spawn_once(
-            _request(call.params), options, owned=hangs_up, watched=attaches
+            _request(call.params),
+            options,
+            owned=hangs_up,
+            watched=attaches,
+            replaces=call.params.flag("replace"),
         )
         pty = call.manager.describe(record.pty_id)
         if hangs_up:

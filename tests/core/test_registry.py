@@ -14,6 +14,7 @@ from ptymux.errors import (
     AmbiguousPtyError,
     DuplicatePtyError,
     LimitReachedError,
+    NameTakenError,
     UnknownPtyError,
 )
 
@@ -49,10 +50,10 @@ def record(
     )
 
 
-def registry_of(*records: PtyRecord, capacity: int = 300) -> Registry:
+def registry_of(*records: PtyRecord, capacity: int = 300, restored: bool = False) -> Registry:
     registry = Registry(capacity)
     for each in records:
-        registry.register(each)
+        registry.register(each, restored=restored)
     return registry
 
 
@@ -245,22 +246,52 @@ def test_a_reference_that_fits_nothing_is_unknown(reference: str) -> None:
         registry.find(reference)
 
 
-def test_a_name_means_the_newest_live_pty_that_has_it() -> None:
-    registry = registry_of(record(1, name="web"), record(2, name="web"), record(3))
+@pytest.mark.parametrize("state", LIVE)
+def test_a_name_of_a_live_pty_is_refused_and_changes_nothing(state: str) -> None:
+    registry = registry_of(record(1, name="web", state=state), record(2, name="db"))
+
+    with pytest.raises(NameTakenError, match=r"PTY 1 \(make\) has the name 'web'"):
+        registry.register(record(3, name="web"))
+    with pytest.raises(NameTakenError):
+        registry.update(PtyId("pty_0002"), at=2.0, name="web")
+
+    assert [each.name for each in registry] == ["web", "db"]
+    assert registry.live_count == 2
+
+
+def test_a_pty_may_be_given_the_name_that_it_has() -> None:
+    registry = registry_of(record(1, name="web"))
+
+    assert registry.update(PtyId("pty_0001"), at=2.0, name="web").name == "web"
+
+
+@pytest.mark.parametrize("state", ENDED)
+def test_the_name_of_an_ended_pty_is_free(state: str) -> None:
+    registry = registry_of(record(1, name="web", state=state))
+
+    registry.register(record(2, name="web"))
+
+    assert registry.holder("web") == record(2, name="web")
+    assert registry.holder("db") is None
+
+
+def test_the_error_of_a_taken_name_shows_a_long_command_shortened_and_cleaned() -> None:
+    long = replace(record(1, name="web"), command=("sh", "-c", "\x1b[31m" + "x" * 100))
+
+    with pytest.raises(NameTakenError) as caught:
+        registry_of(long).register(record(2, name="web"))
+
+    assert caught.value.command == f"sh -c [31m{'x' * 30}..."
+
+
+def test_a_name_means_the_newest_of_those_restored_with_it() -> None:
+    registry = registry_of(record(1, name="web"), record(2, name="web"), record(3), restored=True)
 
     assert registry.find("web").number == 2
 
     registry.update(PtyId("pty_0002"), at=2.0, state="stopped")
 
     assert registry.find("web").number == 1
-
-
-def test_an_older_pty_does_not_take_a_name_from_a_newer_one() -> None:
-    registry = registry_of(record(1), record(2, name="web"))
-
-    registry.update(PtyId("pty_0001"), at=2.0, name="web")
-
-    assert registry.find("web").number == 2
 
 
 @pytest.mark.parametrize("state", ENDED)
@@ -276,7 +307,9 @@ def test_an_ended_pty_gives_its_name_up_but_not_its_number(state: str) -> None:
 
 
 def test_who_only_reads_finds_the_last_one_that_had_a_name_nobody_has_now() -> None:
-    registry = registry_of(record(1, name="web"), record(2, name="web"), record(3, name="webpack"))
+    registry = registry_of(
+        record(1, name="web"), record(2, name="web"), record(3, name="webpack"), restored=True
+    )
     for number in (1, 2):
         registry.update(PtyId(f"pty_000{number}"), at=2.0, state=ENDED[0])
 
@@ -288,7 +321,7 @@ def test_who_only_reads_finds_the_last_one_that_had_a_name_nobody_has_now() -> N
 
 
 def test_a_past_name_is_that_of_the_last_one_when_no_live_one_has_it() -> None:
-    registry = registry_of(record(1, name="web"), record(2, name="web"))
+    registry = registry_of(record(1, name="web"), record(2, name="web"), restored=True)
     for number in (1, 2):
         registry.update(PtyId(f"pty_000{number}"), at=2.0, state=ENDED[0])
 
@@ -344,7 +377,11 @@ def test_one_pty_that_fits_by_id_and_by_name_is_not_ambiguous() -> None:
 
 def test_an_ambiguous_beginning_lists_the_candidates() -> None:
     registry = registry_of(
-        record(1, name="web"), record(2, name="webpack"), record(3, name="web"), record(4)
+        record(1, name="web"),
+        record(2, name="webpack"),
+        record(3, name="web"),
+        record(4),
+        restored=True,
     )
 
     with pytest.raises(AmbiguousPtyError) as caught:
@@ -382,6 +419,9 @@ class AgainstAList(RuleBasedStateMachine):
     def live(self) -> list[PtyRecord]:
         return [each for each in self.records if each.state in LIVE]
 
+    def is_taken(self, name: str | None) -> bool:
+        return name is not None and any(each.name == name for each in self.live())
+
     @rule(
         number=st.integers(1, 12),
         name=st.sampled_from([None, "web", "db"]),
@@ -395,6 +435,9 @@ class AgainstAList(RuleBasedStateMachine):
         new = record(number, name=name, state=state, lane=lane, session=session)
         if any(each.pty_id == new.pty_id for each in self.records):
             with pytest.raises(DuplicatePtyError):
+                self.registry.register(new)
+        elif state in LIVE and self.is_taken(name):
+            with pytest.raises(NameTakenError):
                 self.registry.register(new)
         elif state in LIVE and len(self.live()) >= self.CAPACITY:
             with pytest.raises(LimitReachedError):
@@ -423,9 +466,14 @@ class AgainstAList(RuleBasedStateMachine):
     ) -> None:
         old = data.draw(st.sampled_from(self.records))
         revives = old.state in ENDED and state in LIVE
+        claims = state in LIVE and (old.state in ENDED or name != old.name)
+        if claims and self.is_taken(name):
+            with pytest.raises(NameTakenError):
+                self.registry.update(old.pty_id, at=2.0, state=state, name=name)
+            return
         if revives and len(self.live()) >= self.CAPACITY:
             with pytest.raises(LimitReachedError):
-                self.registry.update(old.pty_id, at=2.0, state=state)
+                self.registry.update(old.pty_id, at=2.0, state=state, name=name)
             return
 
         new = self.registry.update(
@@ -483,8 +531,7 @@ class AgainstAList(RuleBasedStateMachine):
         for name in ("web", "db"):
             holders = [each for each in self.live() if each.name == name]
             if holders:
-                newest = max(holders, key=lambda each: each.number)
-                assert self.registry.find(name) == newest
+                assert [self.registry.find(name)] == holders
             else:
                 with pytest.raises(UnknownPtyError):
                     self.registry.find(name)

@@ -388,3 +388,22 @@ def test_without_a_terminal_it_is_refused(server: Serving) -> None:
     assert done.returncode == 125
     assert done.stderr.count(b"\n") == 1
     assert b"terminal" in done.stderr
+
+
+def test_run_attach_comes_back_to_the_one_of_that_name(server: Serving, tty: Tty) -> None:
+    tty.run("run", "-A", "e", "sh", "-c", ECHOES)
+    tty.wait_for(b"up\r\n")
+    tty.type(b"\x1cd")
+    assert tty.wait() == 0
+    (pty,) = server.live()
+
+    tty.shown.clear()
+    tty.run("run", "-A", "e", "sh", "-c", ECHOES)
+    tty.wait_for(b"attached to")
+    tty.wait_raw()
+    tty.type(b"one\r")
+    tty.wait_for(b"got one\r\n")
+    tty.type(b"\x1cd")
+
+    assert tty.wait() == 0
+    assert [each["pty_id"] for each in server.live()] == [pty["pty_id"]]

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,74 @@ def test_a_shell_line_can_be_detached(server: Serving) -> None:
     pty_id = server.run("-c", "exit 3")
 
     wait_until(lambda: server.get(pty_id)["shown"] == "exited (3)")
+
+
+def test_of_many_at_once_with_one_name_one_succeeds(server: Serving) -> None:
+    words = ("run", "-d", "--name", "x", "sleep", "1000")
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    started = [server.world.start(*words, **pipes) for _ in range(10)]
+    told = [process.communicate() for process in started]
+
+    assert sorted(process.returncode for process in started) == [0, *[125] * 9]
+    (live,) = server.live()
+    assert [out for out, _ in told if out] == [f"{live['pty_id']}\n".encode()]
+    refusal = f"ptymux: PTY {live['number']} (sleep 1000) has the name 'x' and is live; "
+    assert all(err.decode().startswith(refusal) for out, err in told if not out)
+
+
+def test_attach_to_a_name_starts_it_once(server: Serving) -> None:
+    first = server.run("-A", "x", "sleep", "1000")
+
+    assert server.run("--attach", "x", "sleep", "2000") == first
+    assert json.loads(server.ok("run", "-d", "--json", "-A", "x", "true"))["pty"]["name"] == "x"
+    assert [pty["command"] for pty in server.live()] == [["sleep", "1000"]]
+
+
+def test_of_many_that_attach_to_a_name_one_starts_it(server: Serving) -> None:
+    words = ("run", "-d", "-A", "x", "sleep", "1000")
+    started = [server.world.start(*words, stdout=subprocess.PIPE) for _ in range(8)]
+    told = {process.communicate()[0].decode().strip() for process in started}
+
+    assert {process.returncode for process in started} == {0}
+    assert [pty["pty_id"] for pty in server.live()] == list(told)
+
+
+def test_replace_ends_the_live_one_of_that_name_first(server: Serving) -> None:
+    first = server.run("--name", "x", "--replace", "sleep", "1000")
+
+    second = server.run("--name", "x", "--replace", "sleep", "2000")
+
+    assert [pty["pty_id"] for pty in server.live()] == [second]
+    assert server.get(first)["shown"] == "killed (TERM)"
+    assert server.world.run("run", "--name", "x", "--replace", "--", "echo", "y").stdout == b"y\n"
+    assert server.live() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--replace", "true"], "--replace needs a --name"),
+        (["-A", "x", "--name", "x", "true"], "--attach goes without --name"),
+        (["-d", "-A", "x", "--replace", "true"], "--attach goes without --replace"),
+        (["-A", "x", "true"], "--attach needs a terminal, or -d"),
+        (["-d", "-A", "12", "true"], "12"),
+    ],
+)
+def test_options_about_names_that_do_not_fit(
+    server: Serving, words: list[str], complaint: str
+) -> None:
+    status, text = server.refused("run", *words)
+
+    assert (status, complaint in text) == (2, True), text
+
+
+def test_a_pty_does_not_replace_itself(server: Serving) -> None:
+    line = f"{PTYMUX} run -d --name x --replace sleep 1000; exec sleep 1000"
+    pty = server.run("--name", "x", "-c", line)
+
+    server.await_text(pty, r"this is PTY 'x' itself")
+
+    assert [each["pty_id"] for each in server.live()] == [pty]
 
 
 def test_twenty_at_once_all_live_and_all_end_by_one_kill(server: Serving) -> None:

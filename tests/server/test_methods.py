@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ptymux.errors import (
     CommandNotFoundError,
     InvalidStateError,
     InvalidValueError,
+    NameTakenError,
     PtymuxError,
     UnknownMethodError,
     UnknownPtyError,
@@ -300,8 +302,10 @@ def test_kill_returns_when_it_is_gone_and_remove_forgets(server: Serving) -> Non
 
 
 def test_what_has_ended_is_removed_by_the_name_that_it_had(server: Serving) -> None:
-    first, second = server.sh("true", name="web"), server.sh("true", name="web")
-    wait_until(lambda: all(server.get(pty)["exit_code"] == 0 for pty in (first, second)))
+    first = server.sh("true", name="web")
+    wait_until(lambda: server.get(first)["exit_code"] == 0)
+    second = server.sh("true", name="web")
+    wait_until(lambda: server.get(second)["exit_code"] == 0)
     live = server.sh("sleep 60", name="web")
 
     with pytest.raises(InvalidStateError):
@@ -312,6 +316,48 @@ def test_what_has_ended_is_removed_by_the_name_that_it_had(server: Serving) -> N
     assert server.call("remove", ptys=["web"])["removed"] == [second["pty_id"]]
     with pytest.raises(UnknownPtyError):
         server.call("kill", ptys=["we"])
+
+
+def test_the_name_of_a_live_pty_is_refused_and_nothing_is_left_of_the_try(server: Serving) -> None:
+    live, other = server.sh("sleep 60", name="web"), server.sh("sleep 60", name="db")
+
+    with pytest.raises(NameTakenError, match=f"PTY {live['number']} "):
+        server.sh("sleep 60", name="web")
+    with pytest.raises(NameTakenError):
+        server.call("rename", pty="db", name="web")
+
+    assert server.call("rename", pty="web", name="web")["pty"]["name"] == "web"
+    ptys = server.call("list", all=True)["ptys"]
+    assert [pty["pty_id"] for pty in ptys] == [live["pty_id"], other["pty_id"]]
+
+
+def test_who_replaces_ends_the_one_that_has_the_name_and_whoever_took_it_meanwhile(
+    server: Serving,
+) -> None:
+    options = SpawnOptions(argv=("sleep", "60"), name="web")
+    old = server.sh("sleep 60", name="web")
+
+    def replace(_n: int) -> str:
+        with server.connect() as connection:
+            return str(connection.spawn(options, replace=True)["pty"]["pty_id"])
+
+    with ThreadPoolExecutor(5) as pool:
+        started = list(pool.map(replace, range(5)))
+
+    (live,) = server.call("list")["ptys"]
+    assert live["pty_id"] in started
+    ended = [pty for pty in server.call("list", all=True)["ptys"] if pty != live]
+    assert {pty["pty_id"] for pty in ended} >= {old["pty_id"]}
+    assert {pty["state"] for pty in ended} == {"stopped"}
+
+
+def test_who_replaces_with_what_cannot_run_ends_nothing(server: Serving) -> None:
+    server.sh("sleep 60", name="web")
+
+    with server.connect() as connection, pytest.raises(CommandNotFoundError):
+        connection.spawn(SpawnOptions(argv=("no-such-program",), name="web"), replace=True)
+
+    assert server.get("web")["shown"] == "running"
 
 
 def test_one_that_is_forgotten_at_its_end_still_tells_it_to_who_is_there(server: Serving) -> None:

@@ -13,7 +13,7 @@ from ptymux.cli.output.printing import print_message
 from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.errors import NotATerminalError, PtymuxError
 
-__all__ = ["attach"]
+__all__ = ["attach", "attach_to"]
 
 _EPILOG: Final = """\b
 Examples:
@@ -46,10 +46,15 @@ def attach(pty: str, raw: bool, read_only: bool, detach_keys: str) -> int:
     for fd, name in enumerate(("stdin", "stdout")):
         if not os.isatty(fd):
             raise NotATerminalError(f"{name}, which attach needs (`ptymux logs -f` does not),")
-    return _attach(pty, keys, read_only=read_only)
+    return attach_to(pty, keys, read_only=read_only)
 
 
-def _attach(pty: str, keys: DetachKeys, *, read_only: bool) -> int:
+def attach_to(pty: str, keys: DetachKeys, *, read_only: bool = False) -> int:
+    """Show a PTY on the terminal at stdin and stdout; return the exit code to end with.
+
+    Raises:
+        PtymuxError: it is unknown, or the one that we run in, or the server went away.
+    """
     from ptymux.cli.output.exit_summary import exit_code, summary, title
     from ptymux.cli.terminal.sizes import terminal_size
     from ptymux.cli.terminal.viewer import Viewer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -12,12 +13,22 @@ from ptymux.cli.options.param_types import DURATION, SIZE, VARIABLE, WINDOW_SIZE
 from ptymux.cli.options.pty_names import LANE
 from ptymux.cli.terminal.sizes import terminal_size
 from ptymux.core.model import DEFAULT_LANE, LaneId, OnFull, SessionId, SpawnOptions, WindowSize
-from ptymux.errors import ClosedOutputError, InvalidValueError
+from ptymux.errors import (
+    AmbiguousPtyError,
+    ClosedOutputError,
+    InvalidValueError,
+    NameTakenError,
+    NoServerError,
+    PtymuxError,
+    UnknownPtyError,
+)
 
 if TYPE_CHECKING:
     from ptymux.client.server_connection import ServerConnection
 
 __all__ = ["run"]
+
+_ATTEMPTS: Final = 10  # to attach to a name or to start under it, while others do so too
 
 _EPILOG: Final = """\b
 Examples:
@@ -25,6 +36,8 @@ Examples:
   ptymux run -- ls -la | grep x          in a pipe, the bytes that ls wrote
   ptymux run -c 'make && make test'      a shell line
   ptymux run -d --name web ./serve       in the background
+  ptymux run -A work                     a shell named work, or back to it if it lives
+  ptymux run -d --name web --replace ./serve    instead of the web that may run
   ptymux run --summary -- ./build.sh     and a line that sums it up
 
 Exit status: that of the command; 128+N after signal N; 127 not found, 126 not executable, 125 when
@@ -39,7 +52,15 @@ ptymux itself failed, 2 for a bad option, 141 when the output was closed.
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND [ARG]...]")
 @click.option("-c", "line", metavar="LINE", help="Run a shell line; words after it are $1, $2, ...")
-@click.option("--name", help="A name for the PTY.")
+@click.option("--name", help="A name for the PTY, which no other live one has.")
+@click.option(
+    "-A",
+    "--attach",
+    "attach_name",
+    metavar="NAME",
+    help="Attach to the live PTY of that name; if there is none, run COMMAND under it.",
+)
+@click.option("--replace", is_flag=True, help="End the live PTY that has the name first.")
 @click.option(
     "--lane", type=LANE, default=DEFAULT_LANE, show_default=True, help="The line of work."
 )
@@ -105,6 +126,8 @@ def run(
     command: tuple[str, ...],
     line: str | None,
     name: str | None,
+    attach_name: str | None,
+    replace: bool,
     lane: str,
     session: str | None,
     cwd: str | None,
@@ -133,16 +156,12 @@ def run(
     On a terminal ^Z stops it as a job of your shell, for fg and bg, where it would stop such a job.
     When the terminal goes away it is detached.
     """
-    if keep and hangup:
-        if _is_typed("hangup"):
-            raise click.UsageError("--keep and --hangup exclude each other")
-        hangup = False
     if detach and (keep or summary):
         raise click.UsageError("--keep and --summary are for the foreground")
-    if detach and hangup and _is_typed("hangup"):
-        raise click.UsageError("--hangup is for the foreground")
-    keys = DetachKeys(detach_keys)
+    hangup = _hangs_up(hangup, keep=keep, detach=detach)
     on_terminal = os.isatty(0) and os.isatty(1)
+    _check_name_options(name, attach_name, replace, on_terminal or detach)
+    keys = DetachKeys(detach_keys)
     in_pipe = not (on_terminal or detach)
     if not on_terminal and not _is_writable(1):
         raise ClosedOutputError("stdout is closed; to throw output away, send it to /dev/null")
@@ -156,7 +175,7 @@ def run(
         size=size
         or (terminal_size() if on_terminal and not detach else None)
         or WindowSize(80, 24),
-        name=name,
+        name=name or attach_name,
         lane=LaneId(lane),
         session=None if session is None else SessionId(session),
         buffer_size=buffer_size,
@@ -168,18 +187,89 @@ def run(
         stdin_fd=0 if in_pipe else None,
         keep_term=on_terminal and not detach,
     )
-    if detach:
-        return _run_detached(options, remove=remove, as_json=as_json)
-    from ptymux.cli.terminal.foreground import print_end, run_in_pipe, run_on_terminal
 
-    if on_terminal:
-        fits = size is None
-        status, end = run_on_terminal(options, keys, fits=fits, hangup=hangup, remove=remove)
-    else:
-        status, end = run_in_pipe(options, keep=keep, remove=remove)
-    if end is not None and (on_terminal or summary or as_json):
-        print_end(end, as_json=as_json, is_kept=not remove)
-    return status
+    def start() -> int:
+        if detach:
+            return _run_detached(options, remove=remove, replace=replace, as_json=as_json)
+        from ptymux.cli.terminal.foreground import print_end, run_in_pipe, run_on_terminal
+
+        if on_terminal:
+            status, end = run_on_terminal(
+                options, keys, fits=size is None, hangup=hangup, remove=remove, replace=replace
+            )
+        else:
+            status, end = run_in_pipe(options, keep=keep, remove=remove, replace=replace)
+        if end is not None and (on_terminal or summary or as_json):
+            print_end(end, as_json=as_json, is_kept=not remove)
+        return status
+
+    if attach_name is None:
+        return start()
+    return _attach_or(start, attach_name, None if detach else keys, as_json=as_json)
+
+
+def _check_name_options(
+    name: str | None, attach_name: str | None, replace: bool, can_attach: bool
+) -> None:
+    if attach_name is not None and (name is not None or replace):
+        raise click.UsageError(f"--attach goes without {'--replace' if replace else '--name'}")
+    if attach_name is not None and not can_attach:
+        raise click.UsageError("--attach needs a terminal, or -d; in a pipe there is `ptymux logs`")
+    if replace and name is None:
+        raise click.UsageError("--replace needs a --name, to say which one to end")
+    if replace and _is_our_own(name):
+        raise PtymuxError(f"this is PTY {name!r} itself; it would end with its own client")
+
+
+def _is_our_own(name: str | None) -> bool:
+    """Whether we run in the PTY of that name."""
+    own = os.environ.get("PTYMUX_ID")
+    found = _live_one(name) if own and name else None
+    return found is not None and found["pty_id"] == own
+
+
+def _live_one(name: str) -> Mapping[str, Any] | None:
+    """Return the live PTY of that name."""
+    from ptymux.cli.server_lookup import repeating
+    from ptymux.core.model import ENDED_STATES
+
+    try:
+        pty = repeating(lambda connection: connection.call("get", pty=name)["pty"])
+    except (UnknownPtyError, AmbiguousPtyError, NoServerError):
+        return None
+    return pty if pty["name"] == name and pty["state"] not in ENDED_STATES else None
+
+
+def _attach_or(
+    start: Callable[[], int], name: str, keys: DetachKeys | None, *, as_json: bool
+) -> int:
+    """Attach to the live PTY of that name; if there is none, `start` one. Without keys print it.
+
+    Whoever is faster with the name wins; then the other one is the one to attach to.
+    """
+    for _ in range(_ATTEMPTS):
+        pty = _live_one(name)
+        if pty is None:
+            try:
+                return start()
+            except NameTakenError:
+                continue
+        if keys is None:
+            return _print_started(pty, as_json=as_json)
+        from ptymux.cli.commands.attach import attach_to
+
+        return attach_to(pty["pty_id"], keys)
+    raise PtymuxError(f"PTYs of the name {name!r} come and go too fast; try again")
+
+
+def _hangs_up(hangup: bool, *, keep: bool, detach: bool) -> bool:
+    """Return whether our end ends the command; the config file may say so, and --keep not."""
+    if hangup and _is_typed("hangup"):
+        if keep:
+            raise click.UsageError("--keep and --hangup exclude each other")
+        if detach:
+            raise click.UsageError("--hangup is for the foreground")
+    return hangup and not keep
 
 
 def _is_typed(option: str) -> bool:
@@ -218,13 +308,12 @@ def _is_writable(fd: int) -> bool:
         return False
 
 
-def _run_detached(options: SpawnOptions, *, remove: bool, as_json: bool) -> int:
+def _run_detached(options: SpawnOptions, *, remove: bool, replace: bool, as_json: bool) -> int:
     """Have the server start a command, print its id, return the exit code to end with.
 
     Raises:
         PtymuxError: it could not be started.
     """
-    from ptymux.cli.output.printing import print_json, print_text
     from ptymux.cli.server_lookup import connect
     from ptymux.client.reconnect import RETRY_POLICY, repeat
     from ptymux.client.spawn_request import new_request
@@ -233,9 +322,15 @@ def _run_detached(options: SpawnOptions, *, remove: bool, as_json: bool) -> int:
 
     def spawn(connection: ServerConnection) -> dict[str, Any]:
         with connection:
-            return connection.spawn(options, remove=remove, request=request)
+            return connection.spawn(options, remove=remove, replace=replace, request=request)
 
     pty = repeat(lambda: connect(start=True), spawn, RETRY_POLICY.at_first)["pty"]
+    return _print_started(pty, as_json=as_json)
+
+
+def _print_started(pty: Mapping[str, Any], *, as_json: bool) -> int:
+    from ptymux.cli.output.printing import print_json, print_text
+
     if as_json:
         print_json(pty=pty)
     else:

@@ -27,12 +27,19 @@ __all__ = ["run_in_pipe", "run_on_terminal", "print_end"]
 
 
 def run_on_terminal(
-    options: SpawnOptions, keys: DetachKeys, *, fits: bool, hangup: bool, remove: bool
+    options: SpawnOptions,
+    keys: DetachKeys,
+    *,
+    fits: bool,
+    hangup: bool,
+    remove: bool,
+    replace: bool,
 ) -> tuple[int, Mapping[str, Any] | None]:
     """Run a command on the terminal at stdin and stdout until its end or a detach.
 
     Return the exit code to end with, and the PTY if it ended. With `fits` it follows the size of
     the terminal, with `hangup` it ends when we are killed or the terminal goes away.
+    With `replace` who lives under its name is ended first.
 
     Raises:
         PtymuxError: it could not be started, or the server went away.
@@ -41,18 +48,18 @@ def run_on_terminal(
     from ptymux.core.windows import Windows
 
     windows = Windows.from_environment(os.environ)
-    attachment = _start(options, "consumer", hangup=hangup, remove=remove)
+    attachment = _start(options, "consumer", hangup=hangup, remove=remove, replace=replace)
     viewer = Viewer(attachment, keys, windows, fits=fits, is_job=True)
     return viewer.run(), viewer.end
 
 
 def run_in_pipe(
-    options: SpawnOptions, *, keep: bool, remove: bool
+    options: SpawnOptions, *, keep: bool, remove: bool, replace: bool
 ) -> tuple[int, Mapping[str, Any] | None]:
     """Run a command, and pass its output on to stdout; returns and raises as `run_on_terminal`."""
     from ptymux.cli.terminal.pipe import PipePassage
 
-    attachment = _start(options, "lossless", hangup=not keep, remove=remove)
+    attachment = _start(options, "lossless", hangup=not keep, remove=remove, replace=replace)
     passage = PipePassage(attachment, options.grace_seconds)
     return passage.run(), passage.end
 
@@ -69,7 +76,9 @@ def print_end(pty: Mapping[str, Any], *, as_json: bool, is_kept: bool) -> None:
     outlet.close()
 
 
-def _start(options: SpawnOptions, kind: str, *, hangup: bool, remove: bool) -> Attachment:
+def _start(
+    options: SpawnOptions, kind: str, *, hangup: bool, remove: bool, replace: bool
+) -> Attachment:
     """Have the server start a command, and attach to its output from the first byte on."""
     types = kind == "consumer"
     spawn_id = new_request()  # by which a replacement knows that the command runs already
@@ -77,7 +86,12 @@ def _start(options: SpawnOptions, kind: str, *, hangup: bool, remove: bool) -> A
     def start(connection: ServerConnection) -> tuple[Stream, AttachRequest]:
         with connection:
             spawned = connection.spawn(
-                options, remove=remove, hangup=hangup, attaches=True, request=spawn_id
+                options,
+                remove=remove,
+                hangup=hangup,
+                attaches=True,
+                replace=replace,
+                request=spawn_id,
             )
             request = AttachRequest(
                 spawned["pty"]["pty_id"],
