@@ -98,8 +98,11 @@ def test_waiting_and_sending_hold_the_schema(server: Serving) -> None:
     holds(server.json("wait", "x", "--quiet", "10ms"), "wait")
     holds(server.json("wait", "x", "--state", "running"), "wait")
     holds(server.json("wait", "x", "--prompt"), "wait")
+    late = server.world.run("wait", "x", "--json", "--timeout", "1ms")
+    holds(json.loads(late.stdout), "wait")
     holds(server.json("send", "x", "--enter"), "send")
-    holds(server.json("wait", "x", "--exit"), "wait")
+    ended = server.world.run("wait", "x", "--exit", "--json")
+    holds(json.loads(ended.stdout), "wait")
     ended_before = server.world.run("wait", "x", "--text", "never", "--json")
     holds(json.loads(ended_before.stdout), "wait")
     assert ended_before.returncode == 1

@@ -80,7 +80,7 @@ def test_what_is_listed_cannot_draw(own_server: Serving, tmp_path: Path) -> None
     folder.mkdir()
     own_server.run("--cwd", str(folder), "sh", "-c", "exec sleep 100", EVIL)
     own_server.run("--cwd", str(folder), "sh", "-c", "exit 3", EVIL)
-    own_server.ok("wait", "2")
+    assert own_server.world.run("wait", "2").returncode == 3
     for words in (("--name", f"a{EVIL}"), ("--lane", EVIL), ("--session", EVIL)):
         code, line = own_server.refused("run", "-d", *words, "true")
         assert code in (2, 125)

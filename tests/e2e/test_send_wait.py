@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 
 import pytest
 
 from ptymux.client import stream
 from tests.serving import Serving
-from tests.timing import wait_until
+from tests.timing import deadline_text, wait_until
 from tests.world import World
 
 ANSWERS = "while read line; do echo got $line; done"
@@ -97,7 +98,7 @@ def test_ready_is_never_missed(server: Serving) -> None:
 def test_output_right_before_the_exit_is_complete(server: Serving) -> None:
     for turn in range(8):
         pty = server.sh(f"printf last-{turn}; exit 5", name=f"p{turn}")["pty_id"]
-        assert server.ok("wait", pty) == "5\n"
+        assert server.world.run("wait", pty).stdout == b"5\n"
         assert server.ok("logs", pty) == f"last-{turn}"
         assert server.ok("wait", pty, "--text", f"last-{turn}$") == f"0 last-{turn}\n"
 
@@ -119,6 +120,42 @@ def test_pty_that_ends_first(server: Serving) -> None:
         done = server.world.run("wait", pty, *words)
         assert (done.returncode, done.stdout) == (1, b"")
         assert done.stderr == f"ptymux: PTY {pty} ended before (exited (4))\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("script", "status"), [("exit 0", 0), ("exit 7", 7), ("exit 124", 124), ("kill -9 $$", 137)]
+)
+def test_wait_ends_with_the_status_of_the_command(
+    server: Serving, script: str, status: int
+) -> None:
+    pty = server.sh(script, name="a")["pty_id"]
+
+    for words in ((), ("--exit",), ("--timeout", deadline_text())):
+        done = server.world.run("wait", pty, *words)
+        assert (done.returncode, done.stdout, done.stderr) == (status, b"%d\n" % status, b"")
+    done = server.world.run("wait", pty, "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == told["code"] == status
+    assert told["came_true"]
+    assert "timed_out" not in told
+
+
+def test_what_does_not_wait_for_the_exit_is_0_when_it_came_true(server: Serving) -> None:
+    pty = server.sh("echo said; exit 3", name="a")["pty_id"]
+
+    assert server.ok("wait", pty, "--text", "said") == "0 said\n"
+    assert server.ok("wait", pty, "--state", "exited (3)") == "exited (3)\n"
+
+
+def test_json_tells_a_timeout_from_a_command_that_ends_with_124(server: Serving) -> None:
+    server.sh(ANSWERS, name="a")
+
+    done = server.world.run("wait", "a", "--json", "--timeout", "1ms")
+
+    told = json.loads(done.stdout)
+    assert done.returncode == 124
+    assert (told["waited_for"], told["came_true"], told["timed_out"]) == ("exit", False, True)
+    assert (told["exit_code"], told["shown"]) == (None, "running")
 
 
 def test_timeout_is_124(server: Serving) -> None:

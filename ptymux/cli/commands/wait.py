@@ -14,7 +14,7 @@ from ptymux.cli.options.param_types import DURATION, JSON_OPTION
 from ptymux.cli.options.pty_names import ANY_PTY
 from ptymux.cli.output.printing import print_json, print_message, print_text
 from ptymux.cli.server_lookup import repeating
-from ptymux.errors import InvalidValueError
+from ptymux.errors import InvalidValueError, PtymuxError
 
 __all__ = ["wait"]
 
@@ -22,7 +22,7 @@ _TIMEOUT: Final = 124
 
 _EPILOG: Final = """\b
 Examples:
-  ptymux wait 3                          until it has exited; prints how
+  ptymux wait build && ./deploy          until it has exited; prints its status, ends with it
   ptymux wait web --text 'on port \\d+'   until it said so, now or earlier
   ptymux wait 3 --quiet 2s --timeout 1m  until it wrote nothing for 2 seconds
   ptymux wait sh --prompt                until its shell waits for a command
@@ -33,7 +33,9 @@ Examples:
 --prompt: the shell marks its prompt (OSC 133;A), or is in the foreground again
 and waits for input, with no output for 200 ms. Nothing has to be set up.
 
-Exit status: 0 when it came true, 1 when the PTY ended before, 124 after the timeout.
+Exit status: with --exit that of the command, as a shell's wait: 128+N after signal N, 125 if nobody
+knows. Else 0 when it came true, and 1 when the PTY ended before. 124 after the timeout; --json
+tells whether it was that or the command's own.
 """
 
 
@@ -51,7 +53,9 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str | None) -> i
 
 @click.command(epilog=_EPILOG)
 @click.argument("pty", type=ANY_PTY)
-@click.option("--exit", "for_exit", is_flag=True, help="Until it has exited; the default.")
+@click.option(
+    "--exit", "for_exit", is_flag=True, help="Until it has exited, and end as it did; the default."
+)
 @click.option("--text", metavar="REGEX", help="Until its output matches, escape codes left out.")
 @click.option("--quiet", type=DURATION, help="Until it wrote nothing for so long, from now on.")
 @click.option("--state", help="Until it is in this state, such as quiet or exited.")
@@ -76,9 +80,13 @@ def wait(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Wait until PTY has exited, or for something else, and print what it was."""
-    chosen = [for_exit or None, text, quiet, state, prompt or None]
-    if len(chosen) - chosen.count(None) > 1:
+    """Wait until PTY has exited, and end with its exit status; or wait for something else.
+
+    What it was is printed.
+    """
+    chosen = {"exit": for_exit or None, "text": text, "quiet": quiet, "state": state}
+    chosen["prompt"] = prompt or None
+    if sum(one is not None for one in chosen.values()) > 1:
         raise click.UsageError("--exit, --text, --quiet, --state and --prompt exclude each other")
     if start is not None and text is None and not prompt:
         raise click.UsageError("--from needs --text or --prompt")
@@ -86,6 +94,9 @@ def wait(
         with _limited(timeout):
             line, facts = _wait(pty, text, quiet, state, prompt, start)
     except _TimeoutError:
+        if as_json:
+            waited_for = next((name for name, one in chosen.items() if one is not None), "exit")
+            _print_timed_out(pty, waited_for)
         print_message(f"PTY {pty}: it took longer than the timeout")
         return _TIMEOUT
     if as_json:
@@ -93,7 +104,7 @@ def wait(
     elif line is not None:
         print_text(line)
     if facts["came_true"]:
-        return 0
+        return int(facts.get("code", 0))  # until its exit: the command's own
     print_message(f"PTY {pty} ended before ({facts['shown']})")
     return 1
 
@@ -128,6 +139,14 @@ def _find(pty: str) -> dict[str, Any]:
     """Return the PTY, also when the server is replaced while it is asked."""
     found: dict[str, Any] = repeating(lambda connection: connection.call("get", pty=pty)["pty"])
     return found
+
+
+def _print_timed_out(pty: str, waited_for: str) -> None:
+    from ptymux.cli.waiting.conditions import facts_of
+
+    with contextlib.suppress(PtymuxError):  # forgotten meanwhile; the message remains
+        facts = facts_of(waited_for, _find(pty), came_true=False)
+        print_json(**facts, timed_out=True)
 
 
 @contextlib.contextmanager
