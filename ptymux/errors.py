@@ -96,20 +96,23 @@ class UnknownSignalError(InvalidValueError):
 
     code = "unknown-signal"
 
-    def __init__(self, given: object) -> None:
+    def __init__(self, given: object, meant: str | None = None) -> None:
+        guess = "" if meant is None else f" (did you mean {meant}?)"
         super().__init__(
-            "signal", given, "a name such as TERM or SIGTERM, or a number; see kill -l"
+            "signal", given, f"a name such as TERM or SIGTERM, or a number{guess}; see kill -l"
         )
 
 
 class UnknownPtyError(PtymuxError, KeyError):
-    """There is no PTY with that id, neither live nor ended."""
+    """There is no such PTY; if a live one was wanted, `last` says which ended one had the name."""
 
     code = "unknown-pty"
 
-    def __init__(self, pty_id: str) -> None:
-        super().__init__(f"no PTY {pty_id!r}; `ptymux ls -a` lists them all")
-        self.pty_id = pty_id
+    def __init__(self, pty_id: str, last: str | None = None, shown: str = "") -> None:
+        reason = "" if last is None else f"the last one, PTY {last}, {_is_so(shown)}; "
+        live = "" if last is None else "live "
+        super().__init__(f"no {live}PTY {pty_id!r}; {reason}`ptymux ls -a` lists them all")
+        self.pty_id, self.last = pty_id, last
 
     __str__ = Exception.__str__  # a KeyError would show the quoted sentence
 
@@ -165,12 +168,23 @@ class InvalidTransitionError(PtymuxError):
 
 
 class InvalidStateError(PtymuxError):
-    """A request that the PTY's state does not allow."""
+    """A request that the PTY's state does not allow.
+
+    People read what it is `called`, such as `3 (web)`, and the state as it is `shown` to them.
+    """
 
     code = "invalid-state"
 
-    def __init__(self, pty_id: str, state: str, wanted: str) -> None:
-        super().__init__(f"PTY {pty_id} is {state}; {wanted}")
+    def __init__(
+        self,
+        pty_id: str,
+        state: str,
+        wanted: str,
+        *,
+        called: str | None = None,
+        shown: str | None = None,
+    ) -> None:
+        super().__init__(f"PTY {called or pty_id} {_is_so(shown or state)}; {wanted}")
         self.pty_id, self.state = pty_id, state
 
 
@@ -419,6 +433,15 @@ class RemoteError(PtymuxError):
     def __init__(self, message: str, code: str, exit_code: int) -> None:
         super().__init__(message)
         self.code, self.exit_code = code, exit_code
+
+
+def _is_so(shown: str) -> str:
+    """Return a sentence's end from a state as it is shown: `is running`, `has exited (1)`."""
+    if shown.startswith("exited"):
+        return f"has {shown}"
+    if shown.startswith("killed"):
+        return f"was {shown}"
+    return shown if shown.startswith("failed") else f"is {shown}"
 
 
 def error_from_wire(code: str, message: str, exit_code: int) -> PtymuxError:

@@ -44,7 +44,16 @@ MAY_IMPORT = {
 
 # What neither asks nor changes the system; `signal` for the numbers, `mmap` for the type.
 PURE = {
-    *("__future__", "array", "bisect", "collections", "dataclasses", "enum", "fractions"),
+    *(
+        "__future__",
+        "array",
+        "bisect",
+        "collections",
+        "dataclasses",
+        "difflib",
+        "enum",
+        "fractions",
+    ),
     *("functools", "itertools", "json", "logging", "math", "mmap", "re", "signal", "string"),
     *("struct", "types", "typing", "unicodedata"),
 }

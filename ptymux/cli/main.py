@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import signal
 import sys
 
 from ptymux.cli.output.printing import print_message
-from ptymux.errors import PtymuxError, UnknownPtyError
+from ptymux.errors import PtymuxError
 from ptymux.posix.resource_errors import resource_error
 
 TYPE_CHECKING = False  # typing costs more than what programs ask of us
@@ -96,23 +95,13 @@ def _fail(error: Exception) -> int:
             return _print_unwritable(error)
         error = resource_error(error) or error
     if isinstance(error, PtymuxError):
-        return _print_line(_with_hint(error), error.exit_code)
+        from ptymux.cli.output.refusals import hinted
+
+        return _print_line(hinted(error), error.exit_code)
     if os.environ.get("PTYMUX_DEBUG"):
         raise error
     text = f"internal error, {type(error).__name__}: {error}; PTYMUX_DEBUG=1 shows where"
     return _print_line(text, EXIT_FAILED)
-
-
-def _with_hint(error: PtymuxError) -> str:
-    """Return the message of an error; for an unknown PTY with a name that may have been meant."""
-    text = str(error)
-    unknown = re.match(r"no PTY '([^']+)'", text) if isinstance(error, UnknownPtyError) else None
-    if unknown is None:
-        return text
-    from ptymux.cli.options.pty_names import similar_pty
-
-    meant = similar_pty(unknown[1])
-    return text if meant is None else f"{unknown[0]}, did you mean {meant!r}{text[unknown.end() :]}"
 
 
 def _print_usage(error: click.UsageError) -> int:

@@ -5,7 +5,6 @@ A command is imported when it is called or its help is shown, so that each pays 
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import shutil
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import click
 
 from ptymux import __version__
 from ptymux.core.units import printable
+from ptymux.core.words import closest
 
 __all__ = ["ALIASES", "COMMANDS", "cli"]
 
@@ -101,9 +101,9 @@ class _LazyGroup(click.Group):
 
 
 def _hint(word: str) -> str:
-    close = difflib.get_close_matches(word, COMMANDS, 1, cutoff=0.65)
-    if close:
-        return f", did you mean {close[0]!r}"
+    meant = closest(word, COMMANDS)
+    if meant is not None:
+        return f", did you mean {meant!r}"
     if word == printable(word) and shutil.which(word):
         return f"; a program is run by `ptymux run {word}`"
     return ""

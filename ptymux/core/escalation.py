@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
 from ptymux.core.model import Limits, PtyId
+from ptymux.core.words import closest
 from ptymux.errors import InvalidValueError, UnknownSignalError
 
 __all__ = [
@@ -52,9 +53,11 @@ def parse_signal(given: str | int) -> int:
         UnknownSignalError: this system has no such signal; 0 is not one.
     """
     if isinstance(given, str) and not (given.isascii() and given.isdecimal()):
-        known = signals.Signals.__members__.get(f"SIG{given.upper().removeprefix('SIG')}")
+        name = given.upper().removeprefix("SIG")
+        known = signals.Signals.__members__.get(f"SIG{name}")
         if known is None:
-            raise UnknownSignalError(given)
+            names = (each.removeprefix("SIG") for each in signals.Signals.__members__)
+            raise UnknownSignalError(given, closest(name, names))
         return known.value
     # No signal number has more than three digits, and int() refuses thousands of them.
     number = given if isinstance(given, int) else int(given[:3])

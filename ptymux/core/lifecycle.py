@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import signal as signals
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -11,20 +12,25 @@ from types import MappingProxyType
 from typing import Any
 
 from ptymux.core.escalation import signal_name
-from ptymux.core.model import CorrelationId, Limits, PtyId
-from ptymux.errors import InvalidTransitionError
+from ptymux.core.model import CorrelationId, Limits, PtyId, PtyRecord
+from ptymux.core.words import alternatives
+from ptymux.errors import InvalidTransitionError, InvalidValueError
 
 __all__ = [
     "State",
     "LifecycleEvent",
     "TABLE",
     "LIVE",
+    "STATE_WORDS",
     "Transition",
     "Lifecycle",
     "transition",
     "EndContext",
     "exit_event",
     "shown",
+    "shown_of",
+    "check_state",
+    "is_in_state",
     "is_alarming",
 ]
 
@@ -70,6 +76,13 @@ TABLE: Mapping[tuple[State, LifecycleEvent], State] = MappingProxyType(
         (State.ERRORED, LifecycleEvent.CLEANED_UP): State.STOPPED,
     }
 )
+
+# What people see, then what machines do; `exited (1)` and `killed (KILL)` are words, too.
+STATE_WORDS = (
+    *("starting", "running", "quiet", "suspended", "exited", "killed", "failed to start"),
+    *(state.value for state in State),
+)
+_ENDED_HOW = re.compile(r"exited \((?:[0-9]{1,3}|unknown)\)|killed \([A-Z0-9+-]{1,12}\)")
 
 LIVE = frozenset({State.IDLE, State.SPAWNING, State.ACTIVE, State.THROTTLED})
 
@@ -245,6 +258,33 @@ def shown(
     if exit_code is None:
         return "exited (unknown)"
     return f"exited ({exit_code})" if exit_code else "exited"
+
+
+def shown_of(record: PtyRecord) -> str:
+    """Return the word that people see for the state of a record."""
+    return shown(
+        State(record.state),
+        suspended=record.suspended,
+        exit_code=record.exit_code,
+        signal=record.signal,
+        ran=record.pid is not None,
+    )
+
+
+def check_state(word: str) -> str:
+    """Return a word for a state, of machines or of people, that `is_in_state` may take.
+
+    Raises:
+        InvalidValueError: it is none, so that no PTY could ever be in that state.
+    """
+    if word not in STATE_WORDS and not _ENDED_HOW.fullmatch(word):
+        raise InvalidValueError("state", word, f"a state; {alternatives(word, STATE_WORDS)}")
+    return word
+
+
+def is_in_state(word: str, state: str, shown: str) -> bool:
+    """Return whether a word is for this state; `exited` is, however it exited."""
+    return word in (state, shown, shown.partition(" (")[0])
 
 
 def _shown_alive(state: State, suspended: bool) -> str:

@@ -212,6 +212,11 @@ class PtyRecord:
     signal: int | None = None
     reason: str | None = None  # in words: why it is errored
 
+    @property
+    def called(self) -> str:
+        """What messages call it: its number, and its name if it has one."""
+        return str(self.number) if self.name is None else f"{self.number} ({self.name})"
+
 
 def child_environment(
     options: SpawnOptions, ours: Mapping[str, str], *, pty_id: PtyId, socket: str | None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TypedDict, TypeVar, Unpack
 
-from ptymux.core.lifecycle import LIVE
+from ptymux.core.lifecycle import LIVE, shown_of
 from ptymux.core.model import LaneId, PtyId, PtyRecord, SessionId, TerminalId, WindowSize
 from ptymux.core.units import printable
 from ptymux.errors import (
@@ -199,6 +199,9 @@ class Registry:
             return last
         if prefixes and reference and not reference.isdigit():
             return self._by_prefix(reference)
+        last = None if past_names or prefixes else self._last_holder(reference)
+        if last is not None:
+            raise UnknownPtyError(reference, str(last.number), shown_of(last))
         raise UnknownPtyError(reference)
 
     def _last_holder(self, name: str) -> PtyRecord | None:

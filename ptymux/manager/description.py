@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ptymux.core.escalation import signal_name
-from ptymux.core.lifecycle import shown
+from ptymux.core.lifecycle import shown_of
 from ptymux.manager.managed_pty import ManagedPty
 
 __all__ = ["describe", "shown_command"]
@@ -31,13 +31,7 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
         "terminal_id": record.terminal_id,
         "pid": record.pid,
         "state": record.state,
-        "shown": shown(
-            pty.state,
-            suspended=record.suspended,
-            exit_code=record.exit_code,
-            signal=record.signal,
-            ran=record.pid is not None,
-        ),
+        "shown": shown_of(record),
         "suspended": record.suspended,
         "tail_pending": record.tail_pending,
         "command": shown_command(record.command),

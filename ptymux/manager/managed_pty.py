@@ -14,7 +14,15 @@ from typing import Final, Unpack
 
 from ptymux.core.escalation import EnvelopeLog, Outcome, SignalEnvelope
 from ptymux.core.event_log import Topic
-from ptymux.core.lifecycle import LIVE, EndContext, Lifecycle, LifecycleEvent, State, shown
+from ptymux.core.lifecycle import (
+    LIVE,
+    EndContext,
+    Lifecycle,
+    LifecycleEvent,
+    State,
+    shown,
+    shown_of,
+)
 from ptymux.core.model import CorrelationId, OnFull, PtyId, PtyRecord, SpawnOptions, WindowSize
 from ptymux.core.notifications import BufferNotification
 from ptymux.core.output import OutputBuffer
@@ -23,6 +31,7 @@ from ptymux.core.registry import Changes, Registry
 from ptymux.core.ring import RingBuffer
 from ptymux.engine.engine import SpawnedPty
 from ptymux.engine.reports import Closed, Exited, LifelineEnded, Output, Report, Suspended
+from ptymux.errors import InvalidStateError
 from ptymux.link.interface import Link
 from ptymux.manager.attachments import Attachments
 from ptymux.manager.flow import Flow
@@ -112,6 +121,13 @@ class ManagedPty:
     def is_live(self) -> bool:
         """Whether the child has not ended, as far as the lifecycle knows."""
         return self.lifecycle.state in LIVE
+
+    def refusal(self, wanted: str) -> InvalidStateError:
+        """Return the error of a request that its state does not allow; `wanted`: what would."""
+        record = self.record
+        return InvalidStateError(
+            record.pty_id, record.state, wanted, called=record.called, shown=shown_of(record)
+        )
 
     @property
     def has_run(self) -> bool:

@@ -30,7 +30,7 @@ from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import Part
 from ptymux.core.windows import Windows
 from ptymux.engine.reports import Report
-from ptymux.errors import InvalidStateError, LinkClosedError
+from ptymux.errors import LinkClosedError
 from ptymux.link.interface import Link
 from ptymux.link.private_link import PrivateLink
 from ptymux.manager.event_stream import EventStream
@@ -321,7 +321,7 @@ class PtyManager:
         """
         pty = self._roster.get(pty_id)
         if not pty.is_gone:
-            raise InvalidStateError(pty_id, pty.state.value, "end it first, with `ptymux kill`")
+            raise pty.refusal("end it first, with `ptymux kill`")
         return self._roster.remove(pty)
 
     # Events ----------------------------------------------------------------------------------
@@ -400,7 +400,7 @@ class PtyManager:
     def _readable(self, pty_id: PtyId) -> ManagedPty:
         pty = self._roster.get(pty_id)
         if not pty.milestones.settled.is_set():
-            raise InvalidStateError(pty_id, pty.state.value, "it has output once it runs")
+            raise pty.refusal("it has output once it runs")
         if not pty.flow.is_readable:
             raise LinkClosedError(_CLOSED)
         return pty
@@ -408,5 +408,5 @@ class PtyManager:
     def _live(self, pty_id: PtyId, wanted: str) -> ManagedPty:
         pty = self._roster.get(pty_id)
         if pty.state not in (State.ACTIVE, State.THROTTLED):
-            raise InvalidStateError(pty_id, pty.state.value, wanted)
+            raise pty.refusal(wanted)
         return pty

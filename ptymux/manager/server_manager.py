@@ -101,6 +101,16 @@ class ServerManager(PtyManager):
         if self.knows(pty_id):
             self._roster.get(pty_id).note_looked_at()
 
+    def check_ended(self, pty_id: PtyId) -> None:
+        """Check that a PTY's child has ended, so that it can be removed once it is gone.
+
+        Raises:
+            UnknownPtyError, InvalidStateError: as `remove`.
+        """
+        pty = self._roster.get(pty_id)
+        if pty.is_live:
+            raise pty.refusal("end it first, with `ptymux kill`")
+
     def find(
         self, reference: str, *, past_names: bool = False, prefixes: bool = False
     ) -> PtyRecord:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ptymux import __version__
 from ptymux.core.bus import MissedEvents
 from ptymux.core.event_log import EventEnvelope, Topic
+from ptymux.core.lifecycle import check_state, is_in_state
 from ptymux.core.model import (
     DEFAULT_BUFFER,
     DEFAULT_GRACE_SECONDS,
@@ -117,6 +118,8 @@ async def list_ptys(call: MethodCall) -> Mapping[str, Any]:
     """Return PTYs a page at a time: the live ones, with `unseen` also failures, or all."""
     lane, session = call.params.optional_text("lane"), call.params.optional_text("session")
     state, everything = call.params.optional_text("state"), call.params.flag("all")
+    if state:
+        check_state(state)
     after, unseen = call.params.number("after", default=0), call.params.flag("unseen")
     chosen: list[dict[str, Any]] = []
     ended = size = 0
@@ -132,7 +135,7 @@ async def list_ptys(call: MethodCall) -> Mapping[str, Any]:
         if record.number <= after or following is not None:
             continue
         pty = call.manager.describe(record.pty_id)
-        if state and state not in (record.state, pty["shown"]):
+        if state and not is_in_state(state, record.state, pty["shown"]):
             continue
         size += 1200 + 12 * sum(map(len, pty["command"]))
         if size > _PAGE_BYTES and chosen:
@@ -210,9 +213,9 @@ async def remove(call: MethodCall) -> Mapping[str, Any]:
     if call.params.flag("all"):
         records = [r for r in records if call.manager.is_gone(r.pty_id)]
     for record in records:
-        if not call.manager.is_gone(record.pty_id):
-            raise InvalidStateError(record.pty_id, record.state, "end it first, with `ptymux kill`")
+        call.manager.check_ended(record.pty_id)
     for record in records:
+        await call.manager.wait_gone(record.pty_id)  # its terminal may be open for a moment
         call.manager.remove(record.pty_id)
     return {"removed": [record.pty_id for record in records]}
 
@@ -246,7 +249,7 @@ async def wait(call: MethodCall) -> Mapping[str, Any]:
     elif until == "gone":
         await call.manager.wait_gone(record.pty_id)
     else:
-        await _wait_state(call, record, call.params.text("state"), describe)
+        await _wait_state(call, record, check_state(call.params.text("state")), describe)
     call.manager.note_looked_at(record.pty_id)
     return {"pty": describe()}
 
@@ -256,14 +259,16 @@ async def _wait_state(
 ) -> None:
     def is_there() -> bool:
         now = describe()
-        return wanted in (now["state"], now["shown"])
+        return is_in_state(wanted, now["state"], now["shown"])
 
     with call.manager.subscribe(pty_id=record.pty_id) as stream:
         events = aiter(stream)
         while not is_there():
             if call.manager.is_gone(record.pty_id):
+                never = f"it never was {wanted}"
+                shown, called = describe()["shown"], record.called
                 state = describe()["state"]
-                raise InvalidStateError(record.pty_id, state, f"it never was {wanted}")
+                raise InvalidStateError(record.pty_id, state, never, called=called, shown=shown)
             await anext(events)
 
 

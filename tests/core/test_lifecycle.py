@@ -16,13 +16,15 @@ from ptymux.core.lifecycle import (
     Lifecycle,
     LifecycleEvent,
     State,
+    check_state,
     exit_event,
     is_alarming,
+    is_in_state,
     shown,
     transition,
 )
 from ptymux.core.model import ENDED_STATES, CorrelationId, Limits, PtyId
-from ptymux.errors import InvalidTransitionError
+from ptymux.errors import InvalidTransitionError, InvalidValueError
 
 pytestmark = pytest.mark.requirement("FR-001")
 
@@ -315,3 +317,24 @@ def test_nothing_live_is_alarming(state: State) -> None:
 
 def test_ended_states_are_those_that_are_not_live() -> None:
     assert set(ENDED_STATES) == {state.value for state in State if state not in LIVE}
+
+
+@pytest.mark.parametrize("word", ["exited", "exited (3)", "exited (unknown)", "killed (RTMIN+1)"])
+def test_every_word_that_is_shown_is_a_word_for_a_state(word: str) -> None:
+    assert check_state(word) == word
+
+
+@pytest.mark.parametrize(
+    "word", ["", "exitd", "exited (", "exited (x)", "Running", "killed (kill)"]
+)
+def test_a_word_for_no_state_is_refused(word: str) -> None:
+    with pytest.raises(InvalidValueError):
+        check_state(word)
+
+
+def test_a_state_has_the_words_of_machines_and_of_people() -> None:
+    assert is_in_state("errored", "errored", "exited (1)")
+    assert is_in_state("exited (1)", "errored", "exited (1)")
+    assert is_in_state("exited", "errored", "exited (1)")
+    assert not is_in_state("exited (2)", "errored", "exited (1)")
+    assert is_in_state("failed to start", "errored", "failed to start")

@@ -53,7 +53,7 @@ def one_line(done: subprocess.CompletedProcess[bytes]) -> str:
         (["run", "--threshold", "much", "true"], 2, "--threshold"),
         (["run", "--grace", "-1s", "true"], 2, "a time such as"),
         (["run", "--idle-timeout", "soon", "true"], 2, "a time such as"),
-        (["run", "--on-full", "burst", "true"], 2, "'drop', 'block'"),
+        (["run", "--on-full", "burst", "true"], 2, "there are drop, block"),
         (["run", "--env", "NOVALUE", "true"], 2, "NAME=VALUE"),
         (["run", "--env", "=value", "true"], 2, "NAME=VALUE"),
         (["run", "--name", "42", "true"], 2, "more than digits"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -63,12 +64,60 @@ def test_kill_tells_of_more_than_are_kept_after_their_end(own_server: Serving) -
     assert len(own_server.json("ls", "-a")["ptys"]) == Limits().ended_ptys
 
 
-def test_with_an_unknown_one_among_them_nothing_is_killed(server: Serving) -> None:
+def test_kill_ends_those_that_it_finds_and_reports_the_others(server: Serving) -> None:
+    for name in ("first", "second", "third"):
+        server.run("--name", name, "sleep", "1000")
+
+    done = server.world.run("kill", "first", "nope", "third", "secnd", "second-to-none")
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    complaints = done.stderr.decode().splitlines()
+    assert [line.split(";")[0] for line in complaints] == [
+        "ptymux: no PTY 'nope'",
+        "ptymux: no PTY 'secnd', did you mean 'second'",
+        "ptymux: no PTY 'second-to-none'",
+    ]
+    assert [pty["name"] for pty in server.live()] == ["second"]
+
+
+def test_json_of_kill_and_rm_tells_what_was_refused(server: Serving) -> None:
     server.run("--name", "x", "sleep", "1000")
 
-    assert server.refused("kill", "x", "y")[0] == 125
+    told = json.loads(server.world.run("rm", "x", "nope", "--json").stdout)
+    assert (told["removed"], [each["pty"] for each in told["errors"]]) == ([], ["x", "nope"])
+    assert [each["code"] for each in told["errors"]] == ["invalid-state", "unknown-pty"]
+    told = json.loads(server.world.run("kill", "x", "nope", "--json").stdout)
+    assert [pty["name"] for pty in told["ptys"]] == ["x"]
+    assert [each["pty"] for each in told["errors"]] == ["nope"]
 
-    assert len(server.live()) == 1
+
+def test_errors_speak_of_ptys_and_states_as_people_see_them(server: Serving) -> None:
+    ended = server.sh("exit 3", name="web")
+    live = server.sh("sleep 1000", name="db")
+    wait_until(lambda: server.get(ended)["exit_code"] == 3)
+
+    told = [
+        server.refused(*words)[1]
+        for words in (
+            ("send", "web", "x"),
+            ("resize", "web", "80x24"),
+            ("rename", str(ended["number"]), "y"),
+            ("rename", "web", "y"),
+            ("rm", "db"),
+            ("kill", "we"),
+            ("send", "d", "x"),
+        )
+    ]
+
+    web, db = (
+        f"PTY {ended['number']} (web) has exited (3); ",
+        f"PTY {live['number']} (db) is running; ",
+    )
+    gone = f"no live PTY 'web'; the last one, PTY {ended['number']}, has exited (3); "
+    unknown = ["no PTY 'we'", "no PTY 'd'"]
+    for expected, text in zip([web, gone, web, gone, db, *unknown], told, strict=True):
+        assert text.startswith(f"ptymux: {expected}")
+        assert "pty_" not in text
 
 
 @pytest.mark.parametrize(
@@ -93,7 +142,8 @@ def test_which_ones_has_to_be_said(server: Serving, words: list[str]) -> None:
     ],
 )
 def test_without_a_server_every_pty_is_unknown(no_server: Serving, words: list[str]) -> None:
-    expected = (125, "ptymux: no PTY 'x'; `ptymux ls -a` lists them all\n")
+    status = 1 if words[0] in ("kill", "rm") else 125
+    expected = (status, "ptymux: no PTY 'x'; `ptymux ls -a` lists them all\n")
     assert no_server.refused(*words) == expected
     assert no_server.refused("--socket", f"{no_server.folder}/other", *words) == expected
 
@@ -101,11 +151,13 @@ def test_without_a_server_every_pty_is_unknown(no_server: Serving, words: list[s
 
 
 def test_rm_forgets_what_has_ended_and_nothing_else(server: Serving) -> None:
-    ended, live = server.spawn("true"), server.spawn("sleep", "1000", name="x")
+    _ended, live = server.spawn("true"), server.spawn("sleep", "1000", name="x")
     wait_until(lambda: len(server.live()) == 1)
 
-    status, text = server.refused("rm", ended["pty_id"], "x")
-    assert (status, "ptymux kill" in text) == (125, True)
+    other = server.spawn("true")
+    wait_until(lambda: server.get(other)["exit_code"] == 0)
+    status, text = server.refused("rm", other["pty_id"], "x")
+    assert (status, "ptymux kill" in text) == (1, True)
     assert len(server.json("ls", "-a")["ptys"]) == 2
 
     done = server.world.run("rm", "--all")

@@ -7,6 +7,9 @@ import socket
 import subprocess
 import threading
 
+import pytest
+
+from ptymux.errors import InvalidValueError
 from tests.serving import Serving
 from tests.world import windows
 
@@ -23,12 +26,53 @@ def test_an_option_that_is_nearly_one_is_understood(server: Serving) -> None:
     assert (status, "did you mean '--name';" in text) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["ls", "--state", "exitd"], "no state 'exitd'; did you mean 'exited'? there are starting"),
+        (["ls", "--state", "exited (x)"], "no state 'exited (x)'; did you mean 'exited'?"),
+        (["wait", "x", "--state", "Quiet"], "no state 'Quiet'; did you mean 'quiet'?"),
+        (["events", "--topic", "pty.stoped"], "did you mean 'pty.stopped'?"),
+        (["events", "--topic", "x"], "no topic 'x'; there are pty.spawned, "),
+        (["dashboard", "--sort", "drps"], "did you mean 'drops'? there are rate, "),
+        (["set", "x", "--on-full", "blok"], "did you mean 'block'? there are drop, block;"),
+        (["run", "--on-full", "blok", "true"], "did you mean 'block'? there are drop, block;"),
+        (["stress", "--child", "no"], "no child 'no'; there are counter, yes;"),
+        (["completion", "bsh"], "did you mean 'bash'? there are bash, zsh, fish;"),
+        (["server", "strt"], "no command 'strt'; did you mean 'start'? there are start, stop,"),
+        (["help", "lss"], "no command 'lss', did you mean 'ls'"),
+    ],
+)
+def test_a_word_that_is_none_of_a_closed_set_is_refused_with_a_guess_and_the_list(
+    no_server: Serving, words: list[str], complaint: str
+) -> None:
+    status, text = no_server.refused(*words)
+
+    assert (status, complaint in text) == (2, True), text
+
+
+def test_a_signal_that_is_nearly_one_is_understood(server: Serving) -> None:
+    server.run("--name", "x", "sleep", "1000")
+
+    status, text = server.refused("signal", "x", "SIGTRM")
+
+    assert (status, "(did you mean TERM?)" in text) == (2, True), text
+
+
+def test_a_state_that_does_not_exist_is_refused_by_the_server_too(server: Serving) -> None:
+    pty = server.sh("sleep 1000")
+
+    for method, params in (("list", {}), ("wait", {"pty": pty["pty_id"], "until": "state"})):
+        with pytest.raises(InvalidValueError, match="did you mean 'exited'"):
+            server.call(method, state="exitd", **params)
+
+
 def test_a_name_that_is_nearly_one_is_understood(server: Serving) -> None:
     server.run("--name", "web", "sleep", "1000")
 
     for words in (("stats", "webb"), ("stats", "webb", "--json"), ("kill", "wbe"), ("logs", "wb")):
         status, text = server.refused(*words)
-        assert (status, "did you mean 'web'; " in text) == (125, True)
+        assert (status, "did you mean 'web'; " in text) == (1 if "kill" in words else 125, True)
     assert "did you mean" not in server.refused("stats", "quite-another")[1]
     assert len(server.live()) == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ptymux.cli.options.param_types import OneOf
 from ptymux.cli.output.printing import print_text
 
 __all__ = ["completion"]
@@ -19,7 +20,7 @@ Examples:
 It completes commands, options and the names of live PTYs.
 """
 )
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=OneOf("completion for", ["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
     """Print what completes ptymux's commands and PTYs in a shell."""

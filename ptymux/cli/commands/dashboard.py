@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ptymux.cli.options.param_types import OneOf
 from ptymux.cli.options.pty_names import LANE
 from ptymux.cli.output.printing import columns, print_json, print_message, print_text, takes_blocks
 from ptymux.cli.server_lookup import chosen_path, connect
@@ -45,7 +46,7 @@ and did not get it; grey is what nobody wanted to read.
 
 @click.command(epilog=_EPILOG)
 @click.option("--lane", type=LANE, help="Show one lane only.")
-@click.option("--sort", type=click.Choice(_SORTS), default="rate", show_default=True)
+@click.option("--sort", type=OneOf("order", _SORTS), default="rate", show_default=True)
 @click.option("--once", is_flag=True, help="Print one picture and exit.")
 @click.option(
     "--svg", type=click.Path(dir_okay=False), metavar="FILE", help="Write one picture as SVG."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ptymux.cli.options.param_types import OneOf
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.printing import cut, json_line, print_message, print_text
 from ptymux.cli.server_lookup import chosen_path, connect
@@ -50,7 +51,7 @@ _HIDDEN: Final = frozenset({"statistics", "at", "pty_id"})  # from people
     "--topic",
     "topics",
     multiple=True,
-    type=click.Choice([topic.value for topic in Topic]),
+    type=OneOf("topic", [topic.value for topic in Topic]),
     metavar="TOPIC",
     help="Those of a topic, such as pty.stopped; may be repeated.",
 )

@@ -59,9 +59,8 @@ def help_(ctx: click.Context, topic: str | None, as_json: bool) -> None:
     if topic is None:
         print_text(root.get_help())
         return
-    command = root.command.get_command(root, topic)
-    if command is None:
-        raise click.UsageError(f"no command {topic!r}", ctx)
+    command = root.command.resolve_command(root, [topic])[1]
+    assert command is not None
     with click.Context(command, info_name=command.name, parent=root) as of_command:
         print_text(command.get_help(of_command))
 

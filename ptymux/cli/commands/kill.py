@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ptymux.cli.options.param_types import DURATION, JSON_OPTION
-from ptymux.cli.options.pty_names import LANE, PTY
+from ptymux.cli.options.pty_names import LANE, PTY, check_exact
 from ptymux.cli.output.printing import count_of, print_json, print_message
+from ptymux.cli.output.refusals import Refusals
 from ptymux.cli.server_lookup import repeating
 from ptymux.client.listing import list_ptys
-from ptymux.errors import UnknownPtyError
+from ptymux.errors import AmbiguousPtyError, UnknownPtyError
 
 if TYPE_CHECKING:
     from ptymux.client.server_connection import ServerConnection
@@ -27,6 +29,8 @@ Examples:
   ptymux kill --grace 0 3 4   KILL at once
   ptymux kill --lane ci       whatever runs in a lane
   ptymux kill --all
+
+Exit status: 1 when it did not find all that were named; it ends the others, and says which.
 """
 )
 @click.argument("ptys", nargs=-1, type=PTY, metavar="[PTY]...")
@@ -36,23 +40,56 @@ Examples:
 @JSON_OPTION
 def kill(
     ptys: tuple[str, ...], grace: float | None, lane: str | None, everything: bool, as_json: bool
-) -> None:
+) -> int:
     """End PTYs; return once they are gone and their names are free."""
     if (bool(ptys), lane is not None, everything).count(True) != 1:
         raise click.UsageError("which ones? Name them, or give --lane, or --all")
-    # By their ids: a name that was freed could be another's when it is asked again.
-    ids = [repeating(partial(_id_of, pty)) for pty in ptys]
-    # Of many, the server may have forgotten some by the time it answers.
-    count = 0 if ptys else len(repeating(partial(_live_ptys, lane)))
-    ended = repeating(
-        lambda connection: connection.call(
-            "kill", ptys=ids or None, lane=lane, all=everything or None, grace=grace
-        )["ptys"]
-    )
+    refusals = Refusals()
+    if ptys:
+        ended = _end_named(ptys, grace, refusals)
+    else:
+        # Of many, the server may have forgotten some by the time it answers.
+        count = len(repeating(partial(_live_ptys, lane)))
+        chosen = {"lane": lane, "all": everything or None}
+        ended = repeating(partial(_end, chosen, grace))
     if as_json:
-        print_json(ptys=ended)
+        print_json(ptys=ended, errors=refusals.as_json())
     elif not ptys:
         print_message(f"{count_of(count, 'PTY')} ended", prefix="")
+    return refusals.print()
+
+
+def _end_named(
+    words: tuple[str, ...], grace: float | None, refusals: Refusals
+) -> list[dict[str, Any]]:
+    """End those that are found; return them once they are gone."""
+    # By their ids: a name that was freed could be another's when it is asked again.
+    ids: dict[str, str] = {}
+    for word in words:
+        try:
+            ids[repeating(partial(_id_of, word))] = word
+        except (UnknownPtyError, AmbiguousPtyError) as error:
+            refusals.add(word, error)
+    while ids:
+        try:
+            return repeating(partial(_end, {"ptys": list(ids)}, grace))
+        except UnknownPtyError:  # one ended meanwhile and was forgotten, as after `run --rm`
+            ids = {pty_id: word for pty_id, word in ids.items() if _is_known(pty_id)}
+    return []
+
+
+def _end(
+    chosen: Mapping[str, object], grace: float | None, connection: ServerConnection
+) -> list[dict[str, Any]]:
+    ended: list[dict[str, Any]] = connection.call("kill", grace=grace, **chosen)["ptys"]
+    return ended
+
+
+def _is_known(pty_id: str) -> bool:
+    try:
+        return bool(repeating(partial(_id_of, pty_id)))
+    except UnknownPtyError:
+        return False
 
 
 def _live_ptys(lane: str | None, connection: ServerConnection) -> list[dict[str, Any]]:
@@ -63,6 +100,5 @@ def _live_ptys(lane: str | None, connection: ServerConnection) -> list[dict[str,
 def _id_of(pty: str, connection: ServerConnection) -> str:
     """Return the id of a PTY that is named exactly."""
     found: dict[str, Any] = connection.call("get", pty=pty)["pty"]
-    if pty not in (found["pty_id"], str(found["number"]), found["name"]):
-        raise UnknownPtyError(pty)  # only its beginning, which is good for looking
+    check_exact(pty, found)
     return str(found["pty_id"])

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ptymux.cli.options.pty_names import LANE
+from ptymux.cli.options.states import STATE
 from ptymux.cli.output.ls_table import draw_table, held_words
 from ptymux.cli.output.printing import has_colour, paint, print_json, print_text
 from ptymux.cli.server_lookup import repeating
@@ -36,7 +37,12 @@ and did not get it.
 @click.option("-a", "--all", "everything", is_flag=True, help="All that have ended, too.")
 @click.option("--lane", type=LANE, help="Those of one lane.")
 @click.option("--session", help="Those of one session.")
-@click.option("--state", help="Those in one state, such as running, quiet, exited or errored.")
+@click.option(
+    "--state",
+    type=STATE,
+    metavar="STATE",
+    help="Those in one state, such as running, quiet, exited or errored.",
+)
 @click.option("--failed", is_flag=True, help="Failures that nobody has looked at.")
 @click.option("-q", "--quiet", is_flag=True, help="Print ids only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ptymux.cli.options.detach_keys import DEFAULT_DETACH, DETACH_KEYS_HELP, DetachKeys
-from ptymux.cli.options.param_types import DURATION, SIZE, VARIABLE, WINDOW_SIZE
+from ptymux.cli.options.param_types import DURATION, ON_FULL, SIZE, VARIABLE, WINDOW_SIZE
 from ptymux.cli.options.pty_names import LANE
 from ptymux.cli.terminal.sizes import terminal_size
 from ptymux.core.model import DEFAULT_LANE, LaneId, OnFull, SessionId, SpawnOptions, WindowSize
@@ -36,8 +36,8 @@ Examples:
   ptymux run -- ls -la | grep x          in a pipe, the bytes that ls wrote
   ptymux run -c 'make && make test'      a shell line
   ptymux run -d --name web ./serve       in the background
-  ptymux run -A work                     a shell named work, or back to it if it lives
-  ptymux run -d --name web --replace ./serve    instead of the web that may run
+  ptymux run -A work                     a shell named work, new or old
+  ptymux run -d --name web --replace ./serve    ends the old web first
   ptymux run --summary -- ./build.sh     and a line that sums it up
 
 Exit status: that of the command; 128+N after signal N; 127 not found, 126 not executable, 125 when
@@ -80,7 +80,7 @@ ptymux itself failed, 2 for a bad option, 141 when the output was closed.
 )
 @click.option(
     "--on-full",
-    type=click.Choice([choice.value for choice in OnFull]),
+    type=ON_FULL,
     help="Drop the oldest output or block the command; by default block in a pipe, else drop.",
 )
 @click.option(

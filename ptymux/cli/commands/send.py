@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ptymux.cli.options.pty_names import PTY
+from ptymux.cli.options.pty_names import PTY, check_exact
+from ptymux.cli.output.exit_summary import title
 from ptymux.cli.output.printing import print_json, print_text
 from ptymux.cli.server_lookup import connect
 from ptymux.errors import InputCutError, LineTooLongError, PtymuxError
@@ -63,6 +64,7 @@ def send(
     said = os.fsencode(" ".join(text))
     with connect() as connection:
         found: dict[str, Any] = connection.call("get", pty=pty)["pty"]
+        check_exact(pty, found)
         pieces = _pieces(said, typed, from_stdin=from_stdin, paste=paste)
         offset, size = _send(connection, found, pieces)
     if as_json:
@@ -123,5 +125,5 @@ def _send(
     if refused is not None:
         raise PtymuxError(f"{refused} (before it {taken} bytes were sent)") if taken else refused
     if taken < size:
-        raise InputCutError(pty_id, taken, size)
+        raise InputCutError(f"{found['number']} ({title(found)})", taken, size)
     return offset, size

@@ -14,6 +14,7 @@ from ptymux.cli.output.printing import print_json, print_message, print_text, ti
 from ptymux.cli.server_lookup import chosen_path, connect, reach
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.units import format_duration, format_size
+from ptymux.core.words import alternatives
 from ptymux.errors import ConnectionClosedError, NoServerError, UnreachableError
 
 __all__ = ["server"]
@@ -30,7 +31,17 @@ _RETRY_SECONDS: Final = 0.01
 _NOT_RUNNING: Final = 1  # exit status of `status`
 
 
-@click.group(epilog=_EPILOG, subcommand_metavar="COMMAND", invoke_without_command=True)
+class _Group(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands:
+            known = alternatives(args[0], self.commands)
+            raise click.UsageError(f"no command {args[0]!r}; {known}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, epilog=_EPILOG, subcommand_metavar="COMMAND", invoke_without_command=True)
 @click.pass_context
 def server(ctx: click.Context) -> None:
     """Start, stop or restart the server, or look at it.

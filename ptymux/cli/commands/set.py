@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ptymux.cli.options.param_types import JSON_OPTION
+from ptymux.cli.options.param_types import JSON_OPTION, ON_FULL
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.printing import print_json
 from ptymux.cli.server_lookup import connect
@@ -23,7 +23,7 @@ Examples:
 @click.argument("pty", type=PTY)
 @click.option(
     "--on-full",
-    type=click.Choice(["drop", "block"]),
+    type=ON_FULL,
     required=True,
     help="Drop the oldest output, or let the command wait.",
 )

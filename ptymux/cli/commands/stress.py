@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ptymux.cli.options.param_types import SIZE
+from ptymux.cli.options.param_types import SIZE, OneOf
 from ptymux.cli.output.printing import columns
 from ptymux.errors import InvalidValueError
 
@@ -50,7 +50,7 @@ Examples:
 )
 @click.option(
     "--child",
-    type=click.Choice(["counter", "yes"]),
+    type=OneOf("child", ["counter", "yes"]),
     default="counter",
     show_default=True,
     help="Numbered lines of 80 bytes, or `yes | head -c BYTES`, which takes minutes.",

@@ -12,6 +12,7 @@ import click
 
 from ptymux.cli.options.param_types import DURATION, JSON_OPTION
 from ptymux.cli.options.pty_names import ANY_PTY
+from ptymux.cli.options.states import STATE
 from ptymux.cli.output.printing import print_json, print_message, print_text
 from ptymux.cli.server_lookup import repeating
 from ptymux.errors import InvalidValueError, PtymuxError
@@ -22,7 +23,7 @@ _TIMEOUT: Final = 124
 
 _EPILOG: Final = """\b
 Examples:
-  ptymux wait build && ./deploy          until it has exited; prints its status, ends with it
+  ptymux wait build && ./deploy          until it has exited; ends as it did
   ptymux wait web --text 'on port \\d+'   until it said so, now or earlier
   ptymux wait 3 --quiet 2s --timeout 1m  until it wrote nothing for 2 seconds
   ptymux wait sh --prompt                until its shell waits for a command
@@ -33,9 +34,9 @@ Examples:
 --prompt: the shell marks its prompt (OSC 133;A), or is in the foreground again
 and waits for input, with no output for 200 ms. Nothing has to be set up.
 
-Exit status: with --exit that of the command, as a shell's wait: 128+N after signal N, 125 if nobody
-knows. Else 0 when it came true, and 1 when the PTY ended before. 124 after the timeout; --json
-tells whether it was that or the command's own.
+Exit status: with --exit that of the command, as a shell's wait: 128+N after
+signal N, 125 if nobody knows. Else 0 when it came true, 1 when the PTY ended
+before. 124 after the timeout; --json tells that from a command's own 124.
 """
 
 
@@ -58,7 +59,12 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str | None) -> i
 )
 @click.option("--text", metavar="REGEX", help="Until its output matches, escape codes left out.")
 @click.option("--quiet", type=DURATION, help="Until it wrote nothing for so long, from now on.")
-@click.option("--state", help="Until it is in this state, such as quiet or exited.")
+@click.option(
+    "--state",
+    type=STATE,
+    metavar="STATE",
+    help="Until it is in this state, such as quiet or exited.",
+)
 @click.option("--prompt", is_flag=True, help="Until its shell is back at the prompt.")
 @click.option(
     "--from",

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import click
 
-from ptymux.core.units import parse_duration, parse_size, parse_window_size
+from ptymux.core.model import OnFull
+from ptymux.core.units import parse_duration, parse_size, parse_window_size, printable
+from ptymux.core.words import alternatives
 from ptymux.errors import InvalidValueError
 
-__all__ = ["JSON_OPTION", "DURATION", "SIZE", "VARIABLE", "WINDOW_SIZE"]
+__all__ = [
+    "JSON_OPTION",
+    "DURATION",
+    "ON_FULL",
+    "OneOf",
+    "SIZE",
+    "VARIABLE",
+    "WINDOW_SIZE",
+]
 
 T = TypeVar("T")
 
@@ -57,9 +67,40 @@ class _Variable(ParamValue[tuple[str, str]]):
             self.fail(f"{error.value!r} must be {error.expected}", param, ctx)
 
 
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+else:
+    _Choice = click.Choice
+
+
+class OneOf(_Choice):
+    """One word of a closed set; another is refused with a guess and, if short, the list.
+
+    `also` accepts more, such as words with a number in them.
+    """
+
+    def __init__(
+        self, noun: str, words: Iterable[str], also: Callable[[str], bool] = lambda _word: False
+    ) -> None:
+        super().__init__(list(words))
+        self._noun = noun
+        self._also = also
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the word as it is."""
+        if value in self.choices or self._also(value):
+            return str(value)
+        # Not by `fail`, whose sentence begins with the option: this is one already.
+        shown = printable(str(value))
+        raise click.UsageError(
+            f"no {self._noun} {shown!r}; {alternatives(str(value), self.choices)}", ctx
+        )
+
+
 SIZE = ParamValue("SIZE", parse_size)
 DURATION = ParamValue("TIME", parse_duration)
 WINDOW_SIZE = ParamValue("COLSxROWS", parse_window_size)
 VARIABLE = _Variable("NAME=VALUE", _parse_variable)
+ON_FULL = OneOf("choice", [choice.value for choice in OnFull])
 
 JSON_OPTION: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

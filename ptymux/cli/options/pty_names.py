@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ptymux.errors import PtymuxError
+from ptymux.errors import PtymuxError, UnknownPtyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from click.shell_completion import CompletionItem
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
     _ParamType = click.ParamType  # older versions of click cannot subscript it
 
-__all__ = ["ANY_PTY", "ENDED_PTY", "LANE", "PTY", "similar_pty"]
+__all__ = ["ANY_PTY", "ENDED_PTY", "LANE", "PTY", "check_exact", "similar_pty"]
 
 
 def similar_pty(word: str) -> str | None:
@@ -32,6 +32,16 @@ def similar_pty(word: str) -> str | None:
     names = {pty["name"] for pty in ptys if pty["name"]} - {word}  # which has ended
     close = get_close_matches(word, sorted(names), 1, cutoff=0.65)
     return close[0] if close else None
+
+
+def check_exact(word: str, pty: Mapping[str, Any]) -> None:
+    """Check that a PTY was named wholly: its beginning is enough for what only looks.
+
+    Raises:
+        UnknownPtyError: it was not.
+    """
+    if word not in (pty["pty_id"], str(pty["number"]), pty["name"]):
+        raise UnknownPtyError(word)
 
 
 def _all_quickly(ctx: click.Context | None = None) -> list[dict[str, Any]]:
