@@ -98,6 +98,58 @@ def test_on_a_terminal_the_table_fits_and_says_what_has_ended(server: Serving, t
         assert "running" in lines[1]
 
 
+def test_wide_lists_what_the_processes_use(server: Serving) -> None:
+    server.spawn("sleep", "1000", name="web")
+    server.sh("exit 0", name="gone")
+    wait_until(lambda: len(server.live()) == 1)
+
+    header, web, gone = server.ok("ls", "-a", "--wide").splitlines()
+
+    for title in ("CPU", "MEMORY", "CWD"):
+        assert title in header
+    assert re.search(r" \d+%  +[\d.]+ [kM]B  /", web)
+    assert re.search(r" -  +-  /", gone)
+    assert re.fullmatch(r"web +\d+%\n", server.ok("ls", "--format", "{name} {cpu:>9}"))
+
+
+def test_a_template_says_what_is_printed(server: Serving) -> None:
+    server.spawn("sleep", "1000", name="web", lane="ci")
+
+    assert server.ok("ls", "--format", r"{name}\t{lane}\t{command}") == "web\tci\tsleep 1000\n"
+    status, message = server.refused("ls", "--format", "{nme}")
+    assert (status, "{name} is" in message) == (2, True)
+    assert server.refused("ls", "--wide", "--json")[0] == 2
+
+
+@pytest.mark.parametrize("how", [("--json",), ("--wide",)])
+def test_a_list_can_be_watched_until_an_interrupt(server: Serving, how: tuple[str, ...]) -> None:
+    server.spawn("sleep", "1000", name="web")
+    pipe = subprocess.PIPE
+    with server.world.start("ls", "--watch", *how, stdout=pipe, stderr=pipe) as watching:
+        while b"web" not in watching.read_line():
+            pass
+        while b"web" not in watching.read_line():  # and again
+            pass
+        watching.send_signal(signal.SIGINT)
+        assert watching.communicate()[1].strip() == b""
+
+    assert watching.returncode == 130
+
+
+def test_on_a_terminal_what_is_watched_stays_in_its_place(server: Serving, tty: Tty) -> None:
+    for number in range(8):
+        server.spawn("sleep", "1000", name=f"web{number}")
+    tty.resize(80, 6)
+
+    tty.run("ls", "-w")
+    tty.wait_for(b"5 more")
+    tty.wait_for(b"\x1b[5A\x1b[J")
+    tty.type(b"\x03")
+
+    assert tty.wait() == 130
+    assert b"web3" not in tty.shown
+
+
 def test_an_empty_list_tells_people_how_to_begin(server: Serving, tty: Tty) -> None:
     assert b"ptymux run -d" in shown_by(tty, "ls")
 

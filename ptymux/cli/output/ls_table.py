@@ -85,6 +85,10 @@ def _ago(pty: Pty, now: float) -> str:
     return f"{format_age(now - pty['updated_at'])} ago"
 
 
+def _memory(pty: Pty) -> str:
+    return _NOTHING if pty["memory"] is None else format_size(pty["memory"])
+
+
 _COLUMNS: Final = (
     _Column("#", lambda pty, _now: str(pty["number"]), right=True),
     _Column("NAME", lambda pty, _now: printable(pty["name"] or _NOTHING), least=8),
@@ -98,41 +102,62 @@ _COLUMNS: Final = (
     _Column("ENDED", _ended, least=10, style=lambda _pty: "dim"),
     _Column("CLIENTS", lambda pty, _now: str(pty["clients"]), right=True),
 )
+# What `--wide` adds.
+_WIDE: Final = (
+    _Column("CPU", lambda pty, _now: _NOTHING if pty["cpu"] is None else f"{pty['cpu']:.0%}", True),
+    _Column("MEMORY", lambda pty, _now: _memory(pty), right=True),
+    _Column("TITLE", lambda pty, _now: printable(pty["title"]) or _NOTHING, least=8),
+    _Column("CWD", lambda pty, _now: printable(pty["cwd"]), least=8),
+)
 # What gives way on a narrow terminal, first to last.
-_DISPENSABLE: Final = ("CLIENTS", "PID", "LANE", "ENDED", "AGE", "USED", "DROPPED")
+_DISPENSABLE: Final = (
+    *("TITLE", "CLIENTS", "PID", "LANE", "ENDED", "AGE", "USED", "DROPPED", "CWD", "MEMORY", "CPU"),
+)
 # Who gets what room there is, up to how many cells; by its name a PTY is called.
 _WISHES: Final = (
     ("NAME", 16),
     ("COMMAND", 24),
     ("LANE", 12),
     ("ENDED", 40),
+    ("CWD", 32),
     ("NAME", 64),
     ("LANE", 64),
+    ("TITLE", 64),
+    ("CWD", 10_000),
     ("COMMAND", 10_000),
 )
 
 
 def draw_table(
-    ptys: Sequence[Pty], *, now: float, width: int | None, colour: bool = False
+    ptys: Sequence[Pty],
+    *,
+    now: float,
+    width: int | None,
+    colour: bool = False,
+    wide: bool = False,
 ) -> list[str]:
     """Return the lines of the table, its header first, at most `width` cells wide; None: no limit.
 
     Where there is little room the lanes go if all are the default one, texts are cut, columns are
-    left out; a terminal below some 40 cells gets longer lines.
+    left out; a terminal below some 40 cells gets longer lines. `wide` adds columns; the PTYs must
+    have `cpu` and `memory` then, which are measured here and not by a server.
     """
-    texts = {c.title: [c.text(pty, now) for pty in ptys] for c in _COLUMNS}
-    if all(text == _NOTHING for text in texts["ENDED"]):
-        del texts["ENDED"]
+    columns = (*_COLUMNS, *_WIDE) if wide else _COLUMNS
+    texts = {c.title: [c.text(pty, now) for pty in ptys] for c in columns}
+    for title in ("ENDED", "TITLE"):
+        if all(text == _NOTHING for text in texts.get(title, ())):
+            texts.pop(title, None)
     natural = {title: max(cells(title), *map(cells, column), 0) for title, column in texts.items()}
     if width is None:
         widths = natural
     else:
         plain = all(lane == DEFAULT_LANE for lane in texts["LANE"])
-        widths = _fit({t: size for t, size in natural.items() if t != "LANE" or not plain}, width)
+        kept = {t: size for t, size in natural.items() if t != "LANE" or not plain}
+        widths = _fit([column for column in columns if column.title in kept], kept, width)
     if widths.get("ENDED", 0) < natural.get("ENDED", 0):
         texts["ENDED"] = [_ago(pty, now) for pty in ptys]
     texts["COMMAND"] = shorten_all([pty["command"] for pty in ptys], widths["COMMAND"])
-    shown = [column for column in _COLUMNS if column.title in widths]
+    shown = [column for column in columns if column.title in widths]
     lines = [paint(_line(shown, widths, {c.title: c.title for c in shown}), "bold", colour=colour)]
     for index, pty in enumerate(ptys):
         row = {column.title: texts[column.title][index] for column in shown}
@@ -141,12 +166,11 @@ def draw_table(
     return lines
 
 
-def _fit(natural: Mapping[str, int], width: int) -> dict[str, int]:
+def _fit(columns: Sequence[_Column], natural: Mapping[str, int], width: int) -> dict[str, int]:
     """Return the widths of the columns that there is room for."""
     least = {
         column.title: min(natural[column.title], column.least or natural[column.title])
-        for column in _COLUMNS
-        if column.title in natural
+        for column in columns
     }
     for title in _DISPENSABLE:
         if _total(least.values()) <= width:

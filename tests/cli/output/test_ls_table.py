@@ -119,6 +119,21 @@ def test_lanes_go_where_there_is_little_room_and_all_are_the_default() -> None:
     assert "LANE" in table(pty())[0]
 
 
+def test_a_wide_table_has_what_was_measured() -> None:
+    measured = pty(cpu=0.256, memory=12_300_000, title="vim", cwd="/src")
+    ended = pty(number=2, state="stopped", shown="exited", cpu=None, memory=None, title="")
+
+    lines = draw_table([measured, ended], now=1100.0, width=None, wide=True)
+
+    assert lines[0].split()[-4:] == ["CPU", "MEMORY", "TITLE", "CWD"]
+    assert lines[1].split()[-5:] == ["26%", "12.3", "MB", "vim", "/src"]
+    assert lines[2].split()[-4:] == ["-", "-", "-", "/src"]
+    for width in (60, 80, 120):
+        narrow = draw_table([measured, ended], now=1100.0, width=width, wide=True)
+        assert max(map(cells, narrow)) <= width
+        assert "CPU" in narrow[0]
+
+
 def test_colour_changes_no_width() -> None:
     alarming = pty(state="errored", shown="killed (KILL)", signal=9)
     coloured = table(alarming, colour=True)[1]
