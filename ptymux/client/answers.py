@@ -40,6 +40,7 @@ class Buffer(TypedDict):
     dropped_attended: int
     dropped_unattended: int
     trimmed: int
+    pending: int
     merged: int
     overflow_events: int
     backpressure: bool

@@ -7,10 +7,17 @@ A byte is *handed* once some consumer has got it. Three numbers and a list say e
 - `accounted`: the offset below which every byte was evicted and put into one class. It is
   *trimmed* if a consumer had been handed it before, else *dropped*.
 
+A server that was killed may have handed out bytes that it did not record: at most what was on its
+way to each client. While these clients are awaited there is a third class. Of the bytes that were
+evicted and that no consumer is known to have got, that many are *pending*; all others are dropped
+at once. `doubts` are the ranges in which the pending ones lie. A client that comes back says what
+it has got (`prove`), and the rest of its share is dropped (`settle`).
+
 These equations hold after every operation:
 
-    written == retained + trimmed + dropped        dropped == dropped_attended + dropped_unattended
-    written == consumed + dropped + unread         consumed counts bytes handed, each once
+    written == retained + pending + trimmed + dropped
+    written == consumed + pending + dropped + unread     consumed counts bytes handed, each once
+    dropped == dropped_attended + dropped_unattended
 
 The list is bounded. With more than `Limits.HOLES` holes, two of them are joined: those with the
 fewest bytes between them. From then on these bytes count as unread. So a loss is never understated;
@@ -27,6 +34,9 @@ from ptymux.core.model import Limits
 __all__ = ["NOTES", "Account"]
 
 NOTES: Final = 6  # words that the owner of an account stores beside it
+_DOUBT_NOTES: Final = 3
+
+Ranges = list[tuple[int, int]]  # (from, to); ascending, apart
 
 
 class Account:
@@ -34,6 +44,7 @@ class Account:
 
     __slots__ = (
         "accounted",
+        "doubts",
         "dropped_attended",
         "dropped_unattended",
         "handed",
@@ -49,7 +60,13 @@ class Account:
         self.dropped_attended = 0
         self.dropped_unattended = 0
         self.merged = 0
-        self.holes: list[tuple[int, int]] = []  # (from, to); ascending, apart, not evicted
+        self.holes: Ranges = []  # not evicted
+        self.doubts: Ranges = []  # evicted; some of these bytes may have been handed
+
+    @property
+    def pending(self) -> int:
+        """Evicted bytes that are neither trimmed nor dropped yet, as they may have been handed."""
+        return self.accounted - self.trimmed - self.dropped
 
     @property
     def dropped(self) -> int:
@@ -68,7 +85,7 @@ class Account:
 
     def consumed(self, total: int) -> int:
         """Return how many of the first `total` bytes were handed to a consumer, each once."""
-        return total - self.dropped - self.unread(total)
+        return total - self.dropped - self.pending - self.unread(total)
 
     def hand(self, start: int, end: int) -> None:
         """Record that a consumer was handed the bytes `[start, end)`."""
@@ -80,47 +97,73 @@ class Account:
                 self.holes.append((begin, start))
         self.handed = max(self.handed, end)
         if self.holes and start < self.holes[-1][1]:
-            self._fill(start, end)
+            self.holes = _without(self.holes, start, end)
         if len(self.holes) > Limits.HOLES:
             self._join()
 
-    def evict(self, oldest: int, *, attended: bool) -> int:
-        """Put every byte below `oldest`, the oldest one kept, into its class; return the loss."""
+    def evict(
+        self, oldest: int, *, attended: bool, pending: int = 0, doubt_end: int = 0, known: int = 0
+    ) -> int:
+        """Put every byte below `oldest`, the oldest one kept, into its class; return the loss.
+
+        Up to `pending` bytes in all may be pending; only those below `doubt_end`, which were there
+        when their server died. The first `known` bytes of the loss are dropped in any case.
+        """
         if oldest <= self.accounted:
             return 0
-        lost = max(0, oldest - max(self.handed, self.accounted)) + self._cut_holes(oldest)
-        self.trimmed += oldest - self.accounted - lost
-        if attended:
-            self.dropped_attended += lost
-        else:
-            self.dropped_unattended += lost
-        self.accounted = oldest
-        return lost
+        lost = self._cut_holes(oldest)
+        count = _size(lost)
+        doubtful = self._doubt(lost, doubt_end) if pending else 0
+        kept = max(0, min(pending - self.pending, count - known, doubtful))
+        self.trimmed += oldest - self.accounted - count
+        self.accounted = oldest  # by which all of the loss is pending
+        return self._drop(count - kept, attended=attended)
 
-    def _cut_holes(self, oldest: int) -> int:
-        """Remove the holes below `oldest`; return how many bytes they had."""
-        lost = 0
+    def settle(self, most: int, *, attended: bool) -> int:
+        """Have at most `most` bytes pending; drop the others, and return how many that are."""
+        if most <= 0:
+            self.doubts = []
+        return self._drop(max(0, self.pending - max(0, most)), attended=attended)
+
+    def prove(self, start: int, end: int) -> None:
+        """Record that a client got `[start, end)` from a server before this one.
+
+        Pending bytes that are among these are trimmed.
+        """
+        before = _size(self.doubts)
+        self.doubts = _without(self.doubts, start, end)
+        self.trimmed += min(before - _size(self.doubts), self.pending)
+
+    def _drop(self, count: int, *, attended: bool) -> int:
+        if attended:
+            self.dropped_attended += count
+        else:
+            self.dropped_unattended += count
+        return count
+
+    def _doubt(self, lost: Ranges, end: int) -> int:
+        """Add what was lost below `end` to the doubts; return how much that is.
+
+        If there are too many ranges the oldest ones are given up: their bytes cannot be proved.
+        """
+        doubts = [(a, min(b, end)) for a, b in lost if a < end]
+        self.doubts = (self.doubts + doubts)[-Limits.HOLES :]
+        return _size(doubts)
+
+    def _cut_holes(self, oldest: int) -> Ranges:
+        """Remove what is unread below `oldest`, and return it."""
+        lost = []
         while self.holes and self.holes[0][0] < oldest:
             a, b = self.holes[0]
-            lost += min(b, oldest) - a
+            lost.append((a, min(b, oldest)))
             if b > oldest:
                 self.holes[0] = (oldest, b)
                 break
             del self.holes[0]
+        begin = max(self.handed, self.accounted)
+        if begin < oldest:
+            lost.append((begin, oldest))
         return lost
-
-    def _fill(self, start: int, end: int) -> None:
-        """Remove `[start, end)` from the holes."""
-        left = []
-        for a, b in self.holes:
-            if b <= start or a >= end:
-                left.append((a, b))
-                continue
-            if a < start:
-                left.append((a, start))
-            if b > end:
-                left.append((end, b))
-        self.holes = left
 
     def _join(self) -> None:
         """Join the two holes with the fewest bytes between them."""
@@ -159,3 +202,47 @@ class Account:
         bounds = words[count + 1 : count + 1 + 2 * words[count]]
         account.holes = list(zip(bounds[::2], bounds[1::2], strict=True))
         return account, list(words[6:count])
+
+    # The doubts as header words: `accounted` and `handed` again, by which words are recognised that
+    # belong to another account; the owner's notes, the number of ranges, both ends of each.
+
+    def doubt_words(self, notes: Sequence[int]) -> list[int]:
+        """Return the doubts and three notes as words, to be stored together with `words`."""
+        assert len(notes) == _DOUBT_NOTES
+        words = [self.accounted, self.handed, *notes, len(self.doubts)]
+        for doubt in self.doubts:
+            words += doubt
+        return words
+
+    def take_doubts(self, words: Sequence[int]) -> list[int]:
+        """Take the doubts that `words` contain, and return the notes stored with them.
+
+        An older version stores none. What was pending in an account without doubts is dropped.
+        """
+        notes = [0] * _DOUBT_NOTES
+        count = 2 + _DOUBT_NOTES
+        if (words[0], words[1]) == (self.accounted, self.handed):
+            notes = list(words[2:count])
+            bounds = words[count + 1 : count + 1 + 2 * words[count]]
+            self.doubts = list(zip(bounds[::2], bounds[1::2], strict=True))
+        if not self.doubts:
+            self.settle(0, attended=True)
+        return notes
+
+
+def _size(ranges: Ranges) -> int:
+    return sum(b - a for a, b in ranges)
+
+
+def _without(ranges: Ranges, start: int, end: int) -> Ranges:
+    """Return the ranges without `[start, end)`."""
+    left = []
+    for a, b in ranges:
+        if b <= start or a >= end:
+            left.append((a, b))
+            continue
+        if a < start:
+            left.append((a, start))
+        if b > end:
+            left.append((end, b))
+    return left

@@ -25,6 +25,7 @@ first page. Only the manager, which has the readers, writes the second.
      514  FLOOR      readers begin here: bytes below were cleared
      515  ACTIVE     the valid copy of the account: 0 none, 1 or 2
      520  copy 1 of the account, 640 copy 2: see `account.py`
+     760  copy 1 of its doubts, 892 copy 2; zeros in a ring of an older version
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ FLOOR: Final = 514
 _ACTIVE: Final = 515
 _COPIES: Final = (520, 640)  # indexed by ACTIVE - 1
 _COPY_WORDS: Final = 112
+_DOUBTS: Final = (760, 892)
+_DOUBT_WORDS: Final = 132
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,18 +190,26 @@ class Header:
     def wake_at(self, offset: int) -> None:
         self._words[WAKE_AT] = offset
 
-    def store_account(self, words: Sequence[int]) -> None:
+    def store_account(self, words: Sequence[int], doubts: Sequence[int] = ()) -> None:
         """Store the account so that a kill cannot damage it: the unused copy first, then ACTIVE."""
         assert len(words) <= _COPY_WORDS
+        assert len(doubts) <= _DOUBT_WORDS
         idle = 1 - max(self._words[_ACTIVE] - 1, 0)
-        start = _COPIES[idle]
-        self._words[start : start + len(words)] = array("Q", words)
+        for start, copy in ((_COPIES[idle], words), (_DOUBTS[idle], doubts)):
+            self._words[start : start + len(copy)] = array("Q", copy)
         self._words[_ACTIVE] = idle + 1
 
     def load_account(self) -> list[int] | None:
         """Return the words of the valid copy of the account, padded; None if none was stored."""
+        return self._load(_COPIES, _COPY_WORDS)
+
+    def load_doubts(self) -> list[int] | None:
+        """Return the words of that copy's doubts, padded; None if no account was stored."""
+        return self._load(_DOUBTS, _DOUBT_WORDS)
+
+    def _load(self, copies: tuple[int, int], size: int) -> list[int] | None:
         active = self._words[_ACTIVE]
         if not active:
             return None
-        start = _COPIES[active - 1]
-        return self._words[start : start + _COPY_WORDS].tolist()
+        start = copies[active - 1]
+        return self._words[start : start + size].tolist()

@@ -32,7 +32,9 @@ class BufferStats:
     This is the list of the statistics: tests hold `client/answers.py` and the JSON schema to it.
 
     `backlog` is that of the consumer that is furthest behind, of those that count for
-    backpressure. `high_water` is the highest backlog ever seen, at most `capacity`.
+    backpressure. `high_water` is the highest backlog ever seen, at most `capacity`. `pending` bytes
+    were evicted while clients of a killed server were awaited, who may have got them: they are
+    dropped or trimmed soon.
     `backpressure_events` counts how often backpressure went on.
     """
 
@@ -49,6 +51,7 @@ class BufferStats:
     dropped_attended: int
     dropped_unattended: int
     trimmed: int
+    pending: int = 0
     merged: int
     overflow_events: int
     backpressure: bool

@@ -10,7 +10,11 @@ The account is stored in the ring's header, which outlives this process. A calle
 `notifies_first` publishes the notifications of an operation first and calls `store` afterwards.
 So the header never contains a loss that no event has reported.
 
-Attachments outlive the server that had their readers. `expect` says how many will come back.
+Attachments outlive the server that had their readers. `expect` says how many will come back. Each
+of them may have got one part more than the account says: the one that was on its way when the
+server died. So that much of what is evicted meanwhile is pending, until they are back or
+`await_until` is past, which is not put off by further kills. All other losses are accounted and
+reported at once. For backpressure an awaited consumer stands where the slowest one stood.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ from ptymux.errors import InvalidValueError, LimitReachedError
 
 __all__ = ["OutputBuffer"]
 
+_ON_ITS_WAY: Final = Limits.CHUNK  # bytes that a consumer may have got and nobody recorded
 _BACKPRESSURE: Final = 1  # flags in the notes that are stored with the account
 _OVERFLOWS: Final = 2
 
@@ -71,13 +76,19 @@ class OutputBuffer:
         self.notifies_first = False
         self.expected = 0  # attached consumers whose readers have not come back yet
         self._expected_lossless = 0
-        self.defers_losses = False  # until expected readers are back or gone
+        # Until when expected consumers may prove what they got, on the clock of `now`; None: no
+        # such consumer, or too late.
+        self.await_until: float | None = None
+        self._is_resuming = False  # until `expect` says whether readers will come back
+        self._doubt_end = 0  # the offset from which on no server before this one handed anything
+        self._slowest: int | None = None  # where the slowest awaited consumer that counted stood
         self._total = 0  # the ring's total at the last look
         self._behind: int | None = None  # backlog of the furthest-behind consumer that counts
         self._overflow = RateLimitedLoss()
         self._published_attended = 0  # how much of `dropped_attended` events have reported
         self._reached = 0  # the highest offset at which a consumer detached
         self._stored: list[int] = []  # the account as it is stored in the ring
+        self._stored_doubts: list[int] = []
         self._next_id = 1
         self._on_above, self._off_below, self._counts_from = marks(threshold, ring.capacity)
         if resumes:
@@ -92,35 +103,50 @@ class OutputBuffer:
         The ring stays as it is, because this process could be killed at any moment. The limit
         stays too: the reader that it was set for may come back.
         """
-        words = self.ring.load_account()
-        if words is not None:
+        words, doubts = self.ring.load_account(), self.ring.load_doubts()
+        if words is not None and doubts is not None:
             self.account, notes = Account.from_words(words)
+            until_ms, report_ms, slowest = self.account.take_doubts(doubts)
+            self.await_until = until_ms / 1000 if until_ms else None
+            self._slowest = slowest - 1 if slowest else None
             reported, self.high_water, self.overflow_events = notes[:3]
             self.backpressure_events, flags, self._reached = notes[3:]
             self.backpressure = bool(flags & _BACKPRESSURE)
             is_open = bool(flags & _OVERFLOWS)
-            self._overflow.resume(self.account.dropped, reported, is_open=is_open)
+            self._overflow.resume(
+                self.account.dropped,
+                reported,
+                is_open=is_open,
+                deadline=report_ms / 1000 if report_ms else None,
+            )
             self._published_attended = self.account.dropped_attended
-        self.defers_losses = True  # until `expect` says whether readers will come back
-        self._total = self.ring.total
+        self._is_resuming = True
+        self._total = self._doubt_end = self.ring.total
         self._update_backlog()
 
     def expect(
-        self, consumers: int, lossless: int, now: float, *, wait: bool
+        self, consumers: int, lossless: int, now: float, until: float | None = None
     ) -> list[BufferNotification]:
         """Count `consumers`, `lossless` of them lossless, as attached until their readers are back.
 
-        With `wait`, loss accounting is deferred until this is called again without it: a reader
-        that comes back may have been handed more than the account says.
+        With `until` they are those of a server that died. What they may have got is pending until
+        then, or until the time that was set after a kill before, if that is not past.
         """
         notifications: list[BufferNotification] = []
-        self._catch_up(now, notifications)
-        self.expected, self._expected_lossless, self.defers_losses = consumers, lossless, wait
+        lost = 0
+        if not self._is_resuming:
+            self._catch_up(now, notifications)
+        elif self.await_until is not None and now >= self.await_until:
+            self.await_until = None
+            lost = self.account.settle(0, attended=True)
+        self._is_resuming = False
+        self.expected, self._expected_lossless = consumers, lossless
+        if not consumers:
+            self._slowest = None
         self._update_attended()
-        self._catch_up(now, notifications)
-        self._switch_backpressure(
-            OffReason.CAUGHT_UP if self.attended else OffReason.UNATTENDED, notifications
-        )
+        if until is not None and self.await_until is None:
+            self.await_until = until
+        self._catch_up(now, notifications, lost)
         self._store_unless_reported(notifications)
         return notifications
 
@@ -164,6 +190,7 @@ class OutputBuffer:
             dropped_attended=account.dropped_attended,
             dropped_unattended=account.dropped_unattended,
             trimmed=account.trimmed,
+            pending=account.pending,
             merged=account.merged,
             overflow_events=self.overflow_events,
             backpressure=self.backpressure,
@@ -184,6 +211,8 @@ class OutputBuffer:
     def deadline(self) -> float | None:
         """The time at which `advance` must be called even if nothing is written; None: never."""
         deadline = self._overflow.deadline
+        if self.await_until is not None and (deadline is None or self.await_until < deadline):
+            deadline = self.await_until
         for reader in self.readers.values():
             due = reader.burst.deadline
             if due is not None and (deadline is None or due < deadline):
@@ -238,9 +267,7 @@ class OutputBuffer:
                 self._reached = max(self._reached, reader.cursor.offset)
             self._notify_skipped(reader, reader.burst.close(), notifications)
             self._update_backlog()
-            self._switch_backpressure(
-                OffReason.CAUGHT_UP if self.attended else OffReason.UNATTENDED, notifications
-            )
+            self._switch_backpressure(notifications)
         self._store_unless_reported(notifications)
         return notifications
 
@@ -257,14 +284,17 @@ class OutputBuffer:
         self._catch_up(now, notifications)
         self._move(reader, part, size, now, notifications)
         self._update_backlog()
-        self._switch_backpressure(OffReason.CAUGHT_UP, notifications)
+        self._switch_backpressure(notifications)
         self._store_unless_reported(notifications)
         return notifications
 
     def note_received(self, reader: Reader, start: int, now: float) -> list[BufferNotification]:
         """Record that an earlier server handed `reader` the bytes from `start` to its offset."""
         if reader.is_consumer:
+            self.account.prove(start, reader.cursor.offset)
             self.account.hand(start, reader.cursor.offset)
+            if self._slowest is not None and reader.cursor.offset >= self._slowest:
+                reader.counts = reader.kind is not ReaderKind.ONE_SHOT  # as it did before
         return self.advance(now)
 
     def clear(self, now: float) -> list[BufferNotification]:
@@ -274,12 +304,12 @@ class OutputBuffer:
         self.ring.clear()
         # The engine may have written since the look: those bytes are kept, here as in the ring.
         self._total = end = self.ring.edge
-        lost = self.account.evict(end, attended=self.attended)
+        lost = self._evict(end)
         for reader in self.readers.values():
             self._move(reader, Part(end, 0, b""), 0, now, notifications)
         self._update_backlog()
         self._notify_overflow(self._overflow.add(lost, now), notifications)
-        self._switch_backpressure(OffReason.CLEARED, notifications)
+        self._switch_backpressure(notifications, OffReason.CLEARED)
         self._store_unless_reported(notifications)
         return notifications
 
@@ -297,7 +327,9 @@ class OutputBuffer:
 
     def finish(self, now: float) -> list[BufferNotification]:
         """Complete the account when nothing more will be written; return the last notifications."""
-        self.defers_losses = False
+        self._is_resuming = False
+        if self.await_until is not None:
+            self.await_until = now
         notifications = self.advance(now)
         self._notify_overflow(self._overflow.close(), notifications)
         self._store_unless_reported(notifications)
@@ -311,22 +343,55 @@ class OutputBuffer:
     def _share(self, waiting: int) -> float:
         return min(1.0, waiting / self.ring.capacity) if self.ring.capacity else 0.0
 
-    def _catch_up(self, now: float, notifications: list[BufferNotification]) -> None:
+    def _catch_up(self, now: float, notifications: list[BufferNotification], lost: int = 0) -> None:
         """Read the ring's total; account what was evicted, and check who has fallen behind."""
         capacity = self.ring.capacity
         self._total = total = self.ring.total
-        lost = 0
-        if total - capacity > self.account.accounted and not self.defers_losses:
-            lost = self.account.evict(total - capacity, attended=self.attended)
+        if not self._is_resuming:
+            lost += self._judge_pending(now)
+            if total - capacity > self.account.accounted:
+                lost += self._evict(total - capacity)
         self._update_backlog()
         if lost or self._overflow.deadline is not None:
             self._notify_overflow(self._overflow.add(lost, now), notifications)
-        self._switch_backpressure(OffReason.CAUGHT_UP, notifications)
+        self._switch_backpressure(notifications)
+
+    def _evict(self, oldest: int) -> int:
+        """Account what lies below `oldest`, the oldest byte kept; return how much was lost."""
+        if self.await_until is None:
+            return self.account.evict(oldest, attended=self.attended)
+        return self.account.evict(
+            oldest,
+            attended=self.attended,
+            pending=self._most_pending,
+            doubt_end=self._doubt_end,
+            known=self._overflow.ahead,
+        )
+
+    @property
+    def _most_pending(self) -> int:
+        return self.expected * _ON_ITS_WAY
+
+    def _judge_pending(self, now: float) -> int:
+        """Drop what is pending and cannot be proved any more; return how much that is."""
+        if self.await_until is None:
+            return 0
+        if now >= self.await_until or not self.expected:
+            self.await_until = None
+        most = 0 if self.await_until is None else self._most_pending
+        return self.account.settle(most, attended=True)
+
+    def _slowest_offset(self) -> int | None:
+        """Return where the furthest-behind consumer that counts stands, or stood when last seen."""
+        offsets = [r.cursor.offset for r in self.readers.values() if r.counts]
+        if self._slowest is not None and self.expected:
+            offsets.append(self._slowest)
+        return min(offsets) if offsets else None
 
     def _update_backlog(self) -> None:
         """Recompute the backlog of the furthest-behind consumer that counts."""
-        offsets = [r.cursor.offset for r in self.readers.values() if r.counts]
-        self._behind = self._total - min(offsets) if offsets else None
+        slowest = self._slowest_offset()
+        self._behind = None if slowest is None else self._total - slowest
         waiting = self._waiting()
         if waiting > self.high_water:
             self.high_water = min(waiting, self.ring.capacity)
@@ -384,7 +449,7 @@ class OutputBuffer:
             )
 
     def _switch_backpressure(
-        self, reason: OffReason, notifications: list[BufferNotification]
+        self, notifications: list[BufferNotification], reason: OffReason | None = None
     ) -> None:
         """Switch backpressure on or off if the backlog has crossed a mark."""
         behind = self._behind or 0
@@ -395,6 +460,7 @@ class OutputBuffer:
                 notifications.append(BackpressureOn(self.utilization, self.stats()))
         elif behind < self._off_below:
             self.backpressure = False
+            reason = reason or (OffReason.CAUGHT_UP if self.attended else OffReason.UNATTENDED)
             notifications.append(BackpressureOff(self.utilization, self.stats(), reason))
 
     def _update_attended(self) -> None:
@@ -416,9 +482,12 @@ class OutputBuffer:
             self._reached,
         )
         words = self.account.words(notes)
-        if words != self._stored:
-            self.ring.store_account(words)
-            self._stored = words
+        times_ms = [round(1000 * (at or 0)) for at in (self.await_until, self._overflow.deadline)]
+        slowest = 0 if self._behind is None else self._total - self._behind + 1
+        doubts = self.account.doubt_words([*times_ms, slowest])
+        if words != self._stored or doubts != self._stored_doubts:
+            self.ring.store_account(words, doubts)
+            self._stored, self._stored_doubts = words, doubts
         limit = self._credit()
         if limit != self.ring.limit:
             self.ring.limit = limit

@@ -19,11 +19,12 @@ class RateLimitedLoss:
     reports add up to what was lost.
     """
 
-    __slots__ = ("_ahead", "_pending", "deadline", "total")
+    __slots__ = ("_pending", "ahead", "deadline", "total")
 
     def __init__(self) -> None:
         self.total = 0
-        self._pending = self._ahead = 0
+        self._pending = 0
+        self.ahead = 0  # loss that was reported and that `add` has not counted yet
         self.deadline: float | None = None  # when to call `due`; None between bursts
 
     @property
@@ -34,24 +35,29 @@ class RateLimitedLoss:
     @property
     def reported(self) -> int:
         """How much loss all reports together contained."""
-        return self.total - self._pending + self._ahead
+        return self.total - self._pending + self.ahead
 
-    def resume(self, total: int, reported: int, *, is_open: bool) -> None:
+    def resume(
+        self, total: int, reported: int, *, is_open: bool, deadline: float | None = None
+    ) -> None:
         """Continue for a process that died after it had reported `reported` bytes of loss.
 
         That can be more than `total`, the loss that was stored: a loss is reported before it is
-        stored. When the last report was sent is unknown; the next one comes in a second.
+        stored. The next report comes at `deadline`, the one of that process; if that is unknown,
+        in a second.
         """
         self.total = total
         self._pending = max(0, total - reported)
-        self._ahead = max(0, reported - total)
-        self.deadline = _RESUMED if self._pending or is_open else None
+        self.ahead = max(0, reported - total)
+        self.deadline = None
+        if self._pending or is_open:
+            self.deadline = _RESUMED if deadline is None else deadline
 
     def add(self, amount: int, now: float) -> Iterator[tuple[int, bool]]:
         """Add a loss of `amount` bytes; yield the report that is due now, if any."""
         self.total += amount
-        known = min(amount, self._ahead)  # reported already by the process that died
-        self._ahead -= known
+        known = min(amount, self.ahead)  # reported already by the process that died
+        self.ahead -= known
         amount -= known
         self._pending += amount
         if amount and self.deadline is None:

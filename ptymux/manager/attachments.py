@@ -92,7 +92,7 @@ class Attachments:
         is_owner = self._is_owner(line)
         if is_owner or line in self._by_line:
             self._by_line.pop(line, None)
-            self.expect_readers(wait=self._flow.buffer.defers_losses)
+            self.expect_readers()
             self._on_change()
         return is_owner
 
@@ -101,7 +101,7 @@ class Attachments:
         if line is None or line not in self._by_line:
             return None
         self._by_line[line].readers += 1
-        self.expect_readers(wait=self._flow.buffer.defers_losses)
+        self.expect_readers()
         return line
 
     def go_away(self, line: int) -> None:
@@ -114,17 +114,16 @@ class Attachments:
         """Remove all, as the PTY is gone."""
         self._by_line.clear()
 
-    def expect_readers(self, *, wait: bool = False) -> None:
-        """Have consumers without a reader count as attached; `wait` as in `OutputBuffer.expect`."""
+    def expect_readers(self, until: float | None = None) -> None:
+        """Have consumers without a reader count as attached; `until` as `OutputBuffer.expect`."""
         if not self._flow.has_begun or self._flow.is_over:
             return
         away = [a for a in self._by_line.values() if not a.readers]
         consumers = sum(a.kind is not ReaderKind.OBSERVER for a in away)
         lossless = sum(a.kind is ReaderKind.LOSSLESS for a in away)
-        wait = wait and consumers > 0
         buffer = self._flow.buffer
-        if (consumers, wait) != (buffer.expected, buffer.defers_losses):
-            self._flow.change(lambda now: buffer.expect(consumers, lossless, now, wait=wait))
+        if until is not None or consumers != buffer.expected:
+            self._flow.change(lambda now: buffer.expect(consumers, lossless, now, until))
 
     def _is_owner(self, line: int) -> bool:
         return isinstance(self.owner, OwnedBy) and self.owner.line == line

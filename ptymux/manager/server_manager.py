@@ -355,8 +355,9 @@ class ServerManager(PtyManager):
         self._complete_spawn(pty)
         if pty.is_gone:
             return
-        pty.attachments.expect_readers(wait=True)
-        asyncio.get_running_loop().call_later(self.windows.clients_return, self._stop_waiting, pty)
+        seconds = self.windows.clients_return
+        pty.attachments.expect_readers(until=time.monotonic() + seconds)
+        asyncio.get_running_loop().call_later(seconds, self._hang_up_if_unowned, pty)
         pty.flow.refresh()
         if pty.end.is_terminating:
             grace = pty.options.grace_seconds
@@ -397,9 +398,8 @@ class ServerManager(PtyManager):
         self._bus.publish(Topic.RECONCILED, id=new_id("evt"), at=time.time(), payload=payload)
         self._bus.set_checkpoint()
 
-    def _stop_waiting(self, pty: ManagedPty) -> None:
-        """Stop waiting for clients of the server before: account losses, hang up if unowned."""
-        pty.attachments.expect_readers()
+    def _hang_up_if_unowned(self, pty: ManagedPty) -> None:
+        """Hang a PTY up whose owner was a client of the server before and did not come."""
         if self._is_owner_expected(pty) and pty.is_live:
             self._on_orphaned(pty)
 

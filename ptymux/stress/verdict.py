@@ -159,14 +159,14 @@ def _bound_faults(m: Measured) -> Iterator[str]:
 def law_faults(s: BufferStats) -> Iterator[str]:
     """Yield what is wrong with the account of one PTY."""
     for law, left, right in (
-        ("written == retained + trimmed + dropped", s.total_written,
-         s.retained + s.trimmed + s.total_dropped),
+        ("written == retained + pending + trimmed + dropped", s.total_written,
+         s.retained + s.pending + s.trimmed + s.total_dropped),
         ("dropped == attended + unattended", s.total_dropped,
          s.dropped_attended + s.dropped_unattended),
-        ("written == consumed + dropped + unread", s.total_written,
-         s.total_consumed + s.total_dropped + s.unread),
-        ("written == consumed + dropped + available", s.total_written,
-         s.total_consumed + s.total_dropped + s.available),
+        ("written == consumed + pending + dropped + unread", s.total_written,
+         s.total_consumed + s.pending + s.total_dropped + s.unread),
+        ("written == consumed + pending + dropped + available", s.total_written,
+         s.total_consumed + s.pending + s.total_dropped + s.available),
     ):  # fmt: skip
         yield from unless(left == right, f"{law} does not hold: {left} and {right}")
 

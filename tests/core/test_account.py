@@ -63,8 +63,8 @@ def both_laws_hold(account: Account, total: int) -> bool:
     retained = total - account.accounted
     unread, consumed = account.unread(total), account.consumed(total)
     return (
-        total == retained + account.trimmed + account.dropped
-        and total == consumed + account.dropped + unread
+        total == retained + account.pending + account.trimmed + account.dropped
+        and total == consumed + account.pending + account.dropped + unread
         and account.dropped == account.dropped_attended + account.dropped_unattended
         and min(retained, unread, consumed) >= 0
         and unread <= retained

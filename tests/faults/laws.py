@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, Final
 
+from ptymux.core.model import Limits
 from tests.serving import Serving
 
 __all__ = ["EventFollower", "Watch", "memfds_of"]
@@ -38,9 +39,12 @@ class Watch:
     def _check(self, pty: dict[str, Any]) -> dict[str, Any]:
         b = pty["buffer"]
         written = b["total_written"]
-        assert written == b["retained"] + b["trimmed"] + b["total_dropped"], b
-        assert written == b["total_consumed"] + b["total_dropped"] + b["unread"], b
+        assert written == b["retained"] + b["pending"] + b["trimmed"] + b["total_dropped"], b
+        assert written == b["total_consumed"] + b["pending"] + b["total_dropped"] + b["unread"], b
         assert b["total_dropped"] == b["dropped_attended"] + b["dropped_unattended"], b
+        assert b["unread"] <= b["retained"] <= b["capacity"], b
+        assert 0 <= b["backlog"] <= b["high_water"] <= b["capacity"], b
+        assert 0 <= b["pending"] <= Limits.READERS * Limits.CHUNK, b
         for name, value in [*((n, b[n]) for n in _GROWING), ("held_ms", pty["held_ms"])]:
             key = (pty["pty_id"], name)
             assert value >= self._seen.get(key, 0), f"{name} fell: {self._seen[key]} to {value}"

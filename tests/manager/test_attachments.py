@@ -105,14 +105,14 @@ def test_consumers_without_a_reader_are_expected_until_they_are_back_or_gone() -
     def test(attachments: Attachments, flow: Flow, _changes: list[None]) -> None:
         kinds = {1: ReaderKind.CONSUMER, 2: ReaderKind.LOSSLESS, 3: ReaderKind.OBSERVER}
         attachments.restore(kinds, NoOwner())
-        attachments.expect_readers(wait=True)
-        assert (flow.buffer.expected, flow.buffer.defers_losses) == (2, True)
+        attachments.expect_readers(until=1e9)
+        assert (flow.buffer.expected, flow.buffer.await_until) == (2, 1e9)
 
         assert attachments.come_back(1) == 1
-        assert (flow.buffer.expected, flow.buffer.defers_losses) == (1, True)
+        assert (flow.buffer.expected, flow.buffer.await_until) == (1, 1e9)
         attachments.end(2)
 
-        assert (flow.buffer.expected, flow.buffer.defers_losses) == (0, False)
+        assert (flow.buffer.expected, flow.buffer.await_until) == (0, None)
         assert attachments.kinds == {1: ReaderKind.CONSUMER, 3: ReaderKind.OBSERVER}
 
     run(test)
@@ -136,7 +136,7 @@ def test_nobody_is_expected_by_a_pty_without_output() -> None:
     def test(attachments: Attachments, flow: Flow, _changes: list[None]) -> None:
         attachments.restore({1: ReaderKind.CONSUMER}, OwnerExpected())
 
-        attachments.expect_readers(wait=True)
+        attachments.expect_readers(until=1e9)
 
         assert flow.buffer.expected == 0
 

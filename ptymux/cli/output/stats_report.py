@@ -102,6 +102,9 @@ def _where_bytes_went(pty: Pty) -> Iterator[Row]:
         yield "", f"{_amount(attended)} while somebody was attached", "red" if attended else ""
         yield "", f"{_amount(unattended)} while nobody was", ""
     yield "trimmed", f"{_amount(buffer['trimmed'])}, read before they went", ""
+    if buffer.get("pending"):  # an older server has no such number
+        text = f"{_amount(buffer['pending'])}, until clients say whether they got them"
+        yield "pending", text, "yellow"
     if pty.get("uncertain"):
         text = f"{times(pty['uncertain'])} a killed keeper was reading; a byte each may be missing"
         yield "uncertain", text, "yellow"
