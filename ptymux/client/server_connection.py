@@ -136,8 +136,11 @@ class ServerConnection(Closing):
         attaches: bool = False,
         replace: bool = False,
         request: str | None = None,
+        wants_differences: bool = False,
     ) -> dict[str, Any]:
         """Start a command and return the reply, which describes its PTY.
+
+        With `wants_differences` it also says what the command cannot have as we have.
 
         `remove`: the server forgets the PTY once it has ended. With `attaches` also not before this
         connection has ended, so that the client of a short command finds it when it attaches.
@@ -164,6 +167,7 @@ class ServerConnection(Closing):
             "attaches": attaches or None,
             "replace": replace or None,
             "request": request,
+            "wants_differences": wants_differences or None,
         }
         params = spawn_params(options) | flags | {"payload_bytes": len(payload)}
         fds = [open_directory(options.cwd or ".")]

@@ -43,6 +43,7 @@ from ptymux.engine.pending_spawn import PendingSpawn
 from ptymux.engine.reports import Report, Suspended
 from ptymux.engine.terminal import PtyFds, Terminal
 from ptymux.errors import PtymuxError, SpawnError, UnknownPtyError
+from ptymux.posix.caller import CallerWorld
 from ptymux.posix.memory import create_ring_memory, map_ring_memory
 from ptymux.posix.process import is_stopped, signal_foreground, start_time
 from ptymux.posix.resource_errors import resource_error
@@ -223,7 +224,7 @@ class Engine:
             made = self._make_ring(slot, options, undo)
             child = spawn(options, env, pty)
             undo.callback(_abandon, child)
-            spawned = self._adopt(slot, child, made, undo)
+            spawned = self._enter(slot, child, made, undo)
             undo.pop_all()
         return spawned
 
@@ -234,12 +235,13 @@ class Engine:
         env: Mapping[str, str],
         directory: int,
         pty: PtyPair,
+        world: CallerWorld | None,
         on_end: Callable[[Callable[[], SpawnedPty]], None],
     ) -> None:
         """Start a child in the directory, an fd, that may have to wait for a file system.
 
-        `on_end` is called later, with a function that returns or raises as `spawn` does. The
-        process may have no other threads.
+        It has what `world` says, as far as it may. `on_end` is called later, with a function that
+        returns or raises as `spawn` does. The process may have no other threads.
 
         Raises:
             SpawnError, OutOfResourcesError: it cannot begin; `on_end` will not be called.
@@ -253,7 +255,7 @@ class Engine:
                 with undo:
                     on_end(lambda: self._finish(slot, child, made, undo))
 
-            self._pending[slot] = PendingSpawn(self, slot, options, env, directory, pty, end)
+            self._pending[slot] = PendingSpawn(self, slot, options, env, directory, pty, world, end)
             undo.push(stack.pop_all())
 
     def _finish(
@@ -262,7 +264,7 @@ class Engine:
         if isinstance(child, PtymuxError):
             raise child
         undo.callback(_abandon, child)
-        spawned = self._adopt(slot, child, made, undo)
+        spawned = self._enter(slot, child, made, undo)
         undo.pop_all()
         return spawned
 
@@ -290,7 +292,7 @@ class Engine:
             ring.limit = options.buffer_size
         return memfd, memory, ring
 
-    def _adopt(self, slot: int, child: SpawnedChild, made: _Ring, undo: ExitStack) -> SpawnedPty:
+    def _enter(self, slot: int, child: SpawnedChild, made: _Ring, undo: ExitStack) -> SpawnedPty:
         memfd, memory, ring = made
         born = start_time(child.pid)
         undo.callback(self._unwatch, child.master, child.pidfd)

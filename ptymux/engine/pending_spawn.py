@@ -12,6 +12,7 @@ from ptymux.core.units import format_duration
 from ptymux.core.windows import Windows
 from ptymux.engine.input import Handler
 from ptymux.errors import PtymuxError, SpawnError
+from ptymux.posix.caller import CallerWorld
 from ptymux.posix.launch import Launch
 from ptymux.posix.spawn import PtyPair, SpawnedChild
 
@@ -40,6 +41,7 @@ class PendingSpawn:
         env: Mapping[str, str],
         directory: int,
         pty: PtyPair,
+        world: CallerWorld | None,
         on_end: Callable[[SpawnedChild | PtymuxError], None],
     ) -> None:
         """Fork the child; raises as `Launch`."""
@@ -47,7 +49,7 @@ class PendingSpawn:
         self._slot = slot
         self._program: Final = options.argv[0]
         self._on_end = on_end
-        self._launch = Launch(options, env, directory, pty)
+        self._launch = Launch(options, env, directory, pty, world)
         self.pid = self._launch.pid
         try:
             host.watch(self._launch.fileno(), select.EPOLLIN, self._on_answer)

@@ -61,6 +61,7 @@ class PassedOptions(SpawnOptions):
     """
 
     cwd_fd: int
+    caller: Mapping[str, Any] | None = None  # a `CallerWorld` as JSON; None: as the keeper has
 
 
 @dataclass(frozen=True, slots=True)

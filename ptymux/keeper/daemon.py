@@ -11,7 +11,7 @@ from ptymux.errors import PtymuxError
 from ptymux.handover.wire import LINK_FD
 from ptymux.keeper.server_keeper import ServerKeeper
 from ptymux.keeper.supervisor import log
-from ptymux.posix.memory import raise_open_files_limit
+from ptymux.posix.caller import free_ourselves, own_limits
 from ptymux.posix.reserve_fds import keep_reserve
 from ptymux.posix.runtime import become_subreaper
 
@@ -30,6 +30,7 @@ def main() -> None:
             os.close(ready)
             ready = -1
 
+    free_ourselves()  # first: a limit may make the next steps fail
     if os.fork():
         os._exit(0)  # the child belongs to init, and as no session leader it gets no terminal
     os.closerange(3, ready)
@@ -44,7 +45,8 @@ def main() -> None:
         report(f"{error.code} {error}\n")
         sys.exit(1)
     keeper.on_ready = lambda: report("ready\n")
-    raise_open_files_limit()
+    if limits := own_limits():
+        log(f"limited by whoever started us: {', '.join(limits)}")
     keep_reserve()
     become_subreaper()
     keeper.run()
@@ -57,7 +59,7 @@ def take_over() -> None:
     os.umask(0o077)
     os.chdir("/")
     _ignore_keys()
-    raise_open_files_limit()
+    free_ourselves()
     become_subreaper()
     try:
         keeper = ServerKeeper.take_over(path)

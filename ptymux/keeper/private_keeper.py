@@ -24,7 +24,7 @@ from ptymux.handover.state_file import NoChildRecords
 from ptymux.handover.wire import LINK_FD, Inbox
 from ptymux.keeper.pty_table import PtyTable
 from ptymux.keeper.service import KeeperService, receive_handover
-from ptymux.posix.memory import raise_open_files_limit
+from ptymux.posix.caller import free_ourselves
 from ptymux.posix.reserve_fds import keep_reserve, released_reserve
 from ptymux.posix.runtime import become_subreaper
 
@@ -94,7 +94,7 @@ def main() -> None:
     os.chdir("/")
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    raise_open_files_limit()
+    free_ourselves()
     keep_reserve()
     become_subreaper()
     try:

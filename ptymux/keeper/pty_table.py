@@ -18,6 +18,7 @@ from ptymux.errors import BadDirectoryError, LimitReachedError
 from ptymux.handover.snapshot import PtySnapshot
 from ptymux.handover.state_file import ChildRecords
 from ptymux.handover.wire import Message, options_from_json, unpack_strings
+from ptymux.posix.caller import CallerWorld, world_of
 from ptymux.posix.local_paths import LocalPaths
 from ptymux.posix.spawn import PtyPair
 
@@ -69,7 +70,8 @@ class PtyTable:
     ) -> tuple[dict[str, Any], PtyFds] | None:
         """Start a child as the request says; return the reply's values and its fds.
 
-        If that may have to wait for a file system, None is returned, and `answer` is called later
+        If that may have to wait for a file system, or if the child has other limits or priorities
+        than we have, None is returned, and `answer` is called later
         with a function that returns or raises what would be returned or raised here.
 
         Raises:
@@ -87,13 +89,17 @@ class PtyTable:
         stdin = message.fds[2] if len(message.fds) > 2 else None
         options = options_from_json(body["options"], words[:argc], cwd=cwd, stdin=stdin)
         search_path = env.get("PATH", os.defpath)
-        if self._paths.may_wait(options.argv, search_path, message.fds[0]):
+        given = body.get("caller")
+        world = None if given is None else CallerWorld.from_json(given)
+        is_other = world is not None and world != world_of()
+        if is_other or self._paths.may_wait(options.argv, search_path, message.fds[0]):
             self.engine.launch(
                 slot,
                 options,
                 env,
                 message.fds[0],
                 pty,
+                world if is_other else None,
                 lambda spawned: answer(lambda: self._enter(slot, spawned())),
             )
             return None

@@ -30,6 +30,7 @@ from ptymux.errors import (
 from ptymux.handover.wire import Message, PassedOptions
 from ptymux.link.launch import has_ended, start_private_keeper
 from ptymux.link.process_link import ProcessLink, close_all
+from ptymux.posix.caller import world_of
 from ptymux.posix.process import ExitStatus
 from ptymux.posix.resource_errors import resource_error
 from ptymux.posix.spawn_context import current_umask, open_directory, open_files_limit
@@ -165,13 +166,14 @@ class PrivateLink(ProcessLink):
 
 
 def _passed(options: SpawnOptions, cwd: int) -> PassedOptions:
-    """Return the options completed with this process's umask and limit of open files."""
+    """Return the options completed with this process's umask, limits and priorities."""
     given = {field.name: getattr(options, field.name) for field in fields(SpawnOptions)}
     if options.umask is None:
         given["umask"] = current_umask()
     if options.nofile is None:
         given["nofile"] = open_files_limit()
-    return PassedOptions(**given, cwd_fd=cwd)
+    world = world_of()
+    return PassedOptions(**given, cwd_fd=cwd, caller=None if world is None else world.as_json())
 
 
 def _check_words(options: SpawnOptions, env: Mapping[str, str]) -> None:

@@ -128,6 +128,7 @@ class ProcessLink:
             "argc": len(options.argv),
             "envc": len(env),
             "slave": pty.slave_name,
+            "caller": options.caller,
         }
         stdin = [] if options.stdin_fd is None else [options.stdin_fd]
         fds = [options.cwd_fd, pty.master, *stdin]

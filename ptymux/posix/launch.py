@@ -31,6 +31,7 @@ from ptymux.errors import (
     error_as_json,
     error_from_json,
 )
+from ptymux.posix.caller import CallerWorld, take_on
 from ptymux.posix.program import find_program, is_binary, refusal
 from ptymux.posix.resource_errors import resource_error
 from ptymux.posix.spawn import PtyPair, SpawnedChild
@@ -46,9 +47,16 @@ class Launch:
     """A child on its way to the exec; poll `fileno`, then ask for the `answer`."""
 
     def __init__(
-        self, options: SpawnOptions, env: Mapping[str, str], directory: int, pty: PtyPair
+        self,
+        options: SpawnOptions,
+        env: Mapping[str, str],
+        directory: int,
+        pty: PtyPair,
+        world: CallerWorld | None = None,
     ) -> None:
         """Fork the child; it has duplicates of the fds, which stay the caller's.
+
+        If `world` is given, the child has that, as far as it may.
 
         Raises:
             OutOfResourcesError: processes, memory or open files.
@@ -61,7 +69,7 @@ class Launch:
                 self.pid = os.fork()
                 if not self.pid:
                     try:
-                        _become(theirs, options, env, directory, pty.slave_name)
+                        _become(theirs, options, env, directory, pty.slave_name, world)
                     finally:
                         os._exit(127)
             try:
@@ -110,6 +118,7 @@ def _become(
     env: Mapping[str, str],
     directory: int,
     slave_name: str,
+    world: CallerWorld | None,
 ) -> None:
     """Execute the command; returns only if that failed, which was said on the socket."""
     gc.disable()
@@ -121,7 +130,7 @@ def _become(
         _prepare_fds(options, slave_name, directory, sock.fileno())
         _set_limits(options)
         _enter(directory)
-        _execute(sock, options, env)
+        _execute(sock, options, env, world)
     except OSError as error:
         failure: PtymuxError = resource_error(error) or SpawnError(
             f"{options.argv[0]}: {error.strerror}"
@@ -171,13 +180,20 @@ def _enter(directory: int) -> None:
         raise BadDirectoryError(path, os.strerror(error.errno or 0).lower()) from error
 
 
-def _execute(sock: socket.socket, options: SpawnOptions, env: Mapping[str, str]) -> None:
+def _execute(
+    sock: socket.socket,
+    options: SpawnOptions,
+    env: Mapping[str, str],
+    world: CallerWorld | None,
+) -> None:
     argv = list(options.argv)
     program = find_program(options.argv, env.get("PATH", os.defpath), None)
     poll = select.poll()
     poll.register(sock, 0)
     if poll.poll(0):
         raise SpawnError(f"{argv[0]}: the keeper has ended")  # nobody hears this, nor waits
+    if world is not None:
+        take_on(world)
     try:
         try:
             os.execve(program, argv, dict(env))

@@ -1,14 +1,19 @@
-"""Memory: shared memory for rings, how much is available; and the limit of open files."""
+"""Memory: shared memory for rings, how much is available."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
-import resource
 from collections.abc import Iterator
 
-from ptymux.errors import InvalidValueError, PtymuxError, UnsupportedPlatformError
+from ptymux.errors import (
+    InvalidValueError,
+    OutOfResourcesError,
+    PtymuxError,
+    UnsupportedPlatformError,
+)
 from ptymux.posix.procfs import read
 from ptymux.posix.resource_errors import resource_error
 
@@ -16,12 +21,10 @@ __all__ = [
     "create_ring_memory",
     "map_ring_memory",
     "available_memory",
-    "raise_open_files_limit",
     "resident_memory",
 ]
 
 _SIZE_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
-_MOST_OPEN_FILES = 1 << 16  # a child may get this limit, and old programs close every possible fd
 _KIB = 1024
 
 
@@ -67,6 +70,10 @@ def map_ring_memory(fd: int) -> mmap.mmap:
 
 
 def _failure(error: OSError) -> PtymuxError:
+    if error.errno == errno.EFBIG:
+        return OutOfResourcesError(
+            "file size", "start the server where `ulimit -f` is larger: shared memory counts as one"
+        )
     return resource_error(error) or UnsupportedPlatformError(f"no shared memory: {error.strerror}")
 
 
@@ -111,14 +118,6 @@ def _fields(path: str) -> dict[bytes, int]:
     """Return the numbers in a file with lines such as `name 12 kB`, by name."""
     words = (line.split() for line in (read(path) or b"").splitlines())
     return {pair[0]: int(pair[1]) for pair in words if len(pair) > 1 and pair[1].isdigit()}
-
-
-def raise_open_files_limit() -> int:
-    """Raise this process's limit of open files as far as allowed, to 65536 at most; return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = max(soft, min(hard, _MOST_OPEN_FILES))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted
 
 
 def resident_memory(pid: int | None = None, *, shared: bool = True) -> int:

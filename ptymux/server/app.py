@@ -183,7 +183,7 @@ class App:
             with sock, contextlib.suppress(OSError):
                 sock.send(encode_error(None, refusal))
         else:
-            connection = ClientConnection(sock, self._serve)
+            connection = ClientConnection(sock, self._serve, pid)
             connection.on_done = self._on_done
             self._connections.add(connection)
             self._arm_leave()

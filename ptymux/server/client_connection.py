@@ -58,10 +58,15 @@ class ClientConnection:
     """
 
     def __init__(
-        self, sock: socket.socket, serve: Callable[[ClientConnection], Awaitable[None]]
+        self,
+        sock: socket.socket,
+        serve: Callable[[ClientConnection], Awaitable[None]],
+        pid: int = 0,
     ) -> None:
+        """Begin to serve the client, which is process `pid`; 0 if that is not known."""
         sock.setblocking(False)
         self._sock = sock
+        self.pid = pid
         self._loop = asyncio.get_running_loop()
         self._session = ServerSession()
         self._arrived = asyncio.Event()

@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from ptymux.errors import PtymuxError
 from ptymux.manager.server_manager import ServerManager
+from ptymux.posix.caller import differences
 from ptymux.protocol.params import Params
 from ptymux.server.client_connection import ClientConnection
 
@@ -48,6 +50,13 @@ class MethodCall:
     server: ServerControl
     connection: ClientConnection
     params: Params
+
+    def differences(self) -> list[str]:
+        """Return in words what commands of this client cannot have as it has."""
+        try:
+            return differences(self.connection.pid) if self.connection.pid else []
+        except PtymuxError:  # no open files to look
+            return []
 
 
 Upgrade: TypeAlias = Callable[[], Awaitable[None]]

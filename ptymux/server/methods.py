@@ -33,6 +33,7 @@ from ptymux.core.model import (
 from ptymux.errors import InvalidStateError, InvalidValueError, PtymuxError
 from ptymux.handover.wire import PassedOptions
 from ptymux.manager.server_manager import ServerManager
+from ptymux.posix.caller import own_limits, world_of
 from ptymux.protocol.messages import decode_payload
 from ptymux.protocol.params import Params, payload_size
 from ptymux.server.attach_method import attach
@@ -50,7 +51,7 @@ async def spawn(call: MethodCall) -> Mapping[str, Any]:
     payload_size(call.params)  # a payload that is refused was not read
     payload, fds = call.connection.take_payload(), call.connection.take_fds()
     try:
-        options = _spawn_options(call.params, payload, fds)
+        options = _spawn_options(call, payload, fds)
         hangs_up, attaches = call.params.flag("hangup"), call.params.flag("attaches")
         record = await call.manager.spawn_once(
             _request(call.params),
@@ -66,7 +67,9 @@ async def spawn(call: MethodCall) -> Mapping[str, Any]:
             # A PTY that ends at once must still be there when its client attaches.
             until = call.connection.task if attaches else None
             call.manager.remove_when_gone(record.pty_id, until)
-        return {"pty": pty}
+        if not call.params.flag("wants_differences"):
+            return {"pty": pty}
+        return {"pty": pty, "differences": call.differences()}
     finally:
         for fd in fds:
             os.close(fd)
@@ -82,7 +85,9 @@ def _request(params: Params) -> CorrelationId | None:
     return CorrelationId(request)
 
 
-def _spawn_options(params: Params, payload: bytes, fds: Sequence[int]) -> PassedOptions:
+def _spawn_options(call: MethodCall, payload: bytes, fds: Sequence[int]) -> PassedOptions:
+    params = call.params
+    world = world_of(call.connection.pid) if call.connection.pid else None
     argv, env = decode_payload(
         payload, params.number("argc", 1, 1 << 20), params.number("envc", 0, 1 << 20)
     )
@@ -96,6 +101,7 @@ def _spawn_options(params: Params, payload: bytes, fds: Sequence[int]) -> Passed
         overrides=params.texts("overrides"),
         cwd=os.readlink(f"/proc/self/fd/{fds[0]}"),
         cwd_fd=fds[0],
+        caller=None if world is None else world.as_json(),
         umask=params.optional_number("umask", 0, 0o777),
         nofile=params.optional_number("nofile", 0, 1 << 30),
         size=WindowSize(params.number("cols", default=80), params.number("rows", default=24)),
@@ -320,8 +326,8 @@ async def _notify(connection: ClientConnection, event: EventEnvelope | MissedEve
 
 
 async def status(call: MethodCall) -> Mapping[str, Any]:
-    """Return the numbers of the server itself."""
-    return call.server.status()
+    """Return the numbers of the server itself, and how it differs from who asks."""
+    return {**call.server.status(), "differences": call.differences(), "limited": own_limits()}
 
 
 async def shutdown(call: MethodCall) -> Mapping[str, Any]:

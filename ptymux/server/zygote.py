@@ -31,7 +31,8 @@ from ptymux.handover.snapshot import Greeting
 from ptymux.keeper.zygote_client import CONTROL_FD, receive_fds
 from ptymux.link.server_link import ServerLink
 from ptymux.manager.server_manager import ServerManager
-from ptymux.posix.memory import map_ring_memory, raise_open_files_limit
+from ptymux.posix.caller import free_ourselves
+from ptymux.posix.memory import map_ring_memory
 from ptymux.posix.reserve_fds import keep_reserve
 from ptymux.posix.runtime import state_path
 from ptymux.server.app import App
@@ -49,7 +50,7 @@ def main() -> None:
     os.closerange(CONTROL_FD + 1, 1 << 16)
     os.set_inheritable(CONTROL_FD, False)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    raise_open_files_limit()  # that of the keeper may be low, and is passed on
+    free_ourselves()  # the limits of the keeper may be low, and are passed on
     gc.collect()
     gc.freeze()  # a collection in a server would write to the pages that it shares
     with socket.socket(fileno=CONTROL_FD) as control:
@@ -96,7 +97,7 @@ def _run(path: str, link: socket.socket, listener: socket.socket) -> None:
     os.umask(0o077)
     _log.addHandler(_log_handler(state_path(path, "log")))
     _log.setLevel(logging.INFO)
-    raise_open_files_limit()
+    free_ourselves()
     keep_reserve()
     asyncio.run(_serve(path, link, listener))
 

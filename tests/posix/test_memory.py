@@ -12,7 +12,6 @@ from ptymux.posix.memory import (
     available_memory,
     create_ring_memory,
     map_ring_memory,
-    raise_open_files_limit,
 )
 from tests.posix.conftest import soft_limit_of_open_files
 
@@ -138,20 +137,6 @@ def test_available_memory_is_the_least_of_machine_and_cgroups(
 @pytest.mark.requirement("FR-003")
 def test_this_machine_has_memory() -> None:
     assert 0 < available_memory() < 1 << 50
-
-
-@pytest.mark.requirement("NFR-003")
-def test_open_files_are_raised_to_what_is_allowed() -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
-    try:
-        allowed = raise_open_files_limit()
-        after = resource.getrlimit(resource.RLIMIT_NOFILE)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-    assert allowed == min(before[1], 65536)
-    assert after == (allowed, before[1])
 
 
 @pytest.mark.requirement("FR-003")

@@ -314,6 +314,7 @@ def _run_detached(options: SpawnOptions, *, remove: bool, replace: bool, as_json
     Raises:
         PtymuxError: it could not be started.
     """
+    from ptymux.cli.output.printing import warn_of_differences
     from ptymux.cli.server_lookup import connect
     from ptymux.client.reconnect import RETRY_POLICY, repeat
     from ptymux.client.spawn_request import new_request
@@ -322,10 +323,13 @@ def _run_detached(options: SpawnOptions, *, remove: bool, replace: bool, as_json
 
     def spawn(connection: ServerConnection) -> dict[str, Any]:
         with connection:
-            return connection.spawn(options, remove=remove, replace=replace, request=request)
+            return connection.spawn(
+                options, remove=remove, replace=replace, request=request, wants_differences=True
+            )
 
-    pty = repeat(lambda: connect(start=True), spawn, RETRY_POLICY.at_first)["pty"]
-    return _print_started(pty, as_json=as_json)
+    spawned = repeat(lambda: connect(start=True), spawn, RETRY_POLICY.at_first)
+    warn_of_differences(spawned.get("differences", ()))
+    return _print_started(spawned["pty"], as_json=as_json)
 
 
 def _print_started(pty: Mapping[str, Any], *, as_json: bool) -> int:

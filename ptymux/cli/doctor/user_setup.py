@@ -46,6 +46,7 @@ class UserSetup:
         yield self._server()
         if self._status is not None:
             yield self._replaced(self._status)
+            yield self._world(self._status)
         if directory.status == "ok":
             yield self._stale()
         yield self._left_behind()
@@ -100,6 +101,16 @@ class UserSetup:
             log = printable(state_path(self._path, "log"))
             return Check("replaced", "warning", text, f"unless you did it, {log} says why")
         return Check("replaced", "ok", text)
+
+    def _world(self, status: dict[str, Any]) -> Check:
+        """Tell what commands that are started from here cannot have as we have."""
+        other, limited = status.get("differences") or (), status.get("limited") or ()
+        texts = [f"commands run without our {', '.join(other)}"] if other else []
+        texts += [f"the server itself is limited: {', '.join(limited)}"] if limited else []
+        if not texts:
+            return Check("world", "ok", "commands get limits, priorities and groups as we have")
+        remedy = "`ptymux server stop`, then the next `ptymux run` starts one from there"
+        return Check("world", "warning", printable("; ".join(texts)), remedy)
 
     def _stale(self) -> Check:
         names = [printable(name) for name in self._stale_names()]

@@ -12,7 +12,7 @@ from ptymux.core.cells import cells, cut, fitting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any, Final
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "print_text",
     "takes_blocks",
     "times",
+    "warn_of_differences",
     "wrap",
 ]
 
@@ -83,6 +84,15 @@ def last_words_seconds() -> float:
 def count_of(count: int, noun: str, plural: str = "") -> str:
     """Return `1 PTY` or `3 PTYs`."""
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def warn_of_differences(found: Sequence[str]) -> None:
+    """Print on stderr what the server, and so a command that it starts, does not have as we do."""
+    if found:
+        print_message(
+            f"the command runs as the server does, without our {', '.join(found)}; "
+            "`ptymux --socket PATH run` starts a server from here"
+        )
 
 
 def times(count: int) -> str:

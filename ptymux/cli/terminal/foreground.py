@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ptymux.cli.output.exit_summary import summary
 from ptymux.cli.output.outlet import Outlet
-from ptymux.cli.output.printing import SCHEMA, json_line, last_words_seconds, print_message
+from ptymux.cli.output.printing import (
+    SCHEMA,
+    json_line,
+    last_words_seconds,
+    print_message,
+    warn_of_differences,
+)
 from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.client.attach_request import AttachRequest
 from ptymux.client.attachment import Attachment
@@ -92,7 +98,9 @@ def _start(
                 attaches=True,
                 replace=replace,
                 request=spawn_id,
+                wants_differences=True,
             )
+            warn_of_differences(spawned.get("differences", ()))
             request = AttachRequest(
                 spawned["pty"]["pty_id"],
                 kind,
