@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,10 +15,13 @@ _NAME_LENGTH: Final = 40
 
 
 def title(pty: Mapping[str, Any]) -> str:
-    """Return the short title of a PTY for people: its name, else its shell line or its program."""
-    command = list(pty.get("command") or ["?"])
-    is_line = command[1:2] == ["-c"] and command[3:4] == command[:1]  # as `run -c` makes them
-    name = pty.get("name") or (command[2] if is_line else os.path.basename(command[0]))
+    """Return the short title of a PTY for people: its name, else its shell line or its program.
+
+    What an interpreter runs is the program: `worker.py`, not `python3`.
+    """
+    from ptymux.core.command_line import telling_name  # rarely needed
+
+    name = pty.get("name") or telling_name(pty.get("command") or ()) or "?"
     return printable(str(name))[:_NAME_LENGTH]
 
 

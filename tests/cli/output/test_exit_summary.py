@@ -20,6 +20,7 @@ def ended(**different: Any) -> dict[str, Any]:
         (None, ["/usr/bin/make", "-j8"], "make"),
         ("web", ["/usr/bin/make", "-j8"], "web"),
         (None, ["/bin/sh", "-c", "make && make test", "/bin/sh"], "make && make test"),
+        (None, ["/usr/bin/python3", "-u", "app/worker.py", "-v"], "worker.py"),
         (None, ["grep", "-c", "x", "file"], "grep"),
         (None, ["sh", "-c"], "sh"),
         (None, [], "?"),
