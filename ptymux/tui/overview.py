@@ -60,7 +60,7 @@ _HELP: Final = (
     ("", "grey while nobody reads, which is no fault"),
     ("BACKLOG", "the same in bytes: of the slowest reader, or all that is unread"),
     ("TREND", "a bar a second; each level is ten times the rate"),
-    ("DROPPED", "red with ! when somebody attached did not get it"),
+    ("DROPPED", "red with !: what somebody attached did not get; grey: what nobody read"),
     ("BEHIND", "whether a reader is behind by most of the buffer, or how often"),
     ("CLIENTS", "how many are attached or follow it"),
     ("held", "waits, as --on-full block says, until it is read"),
@@ -246,8 +246,11 @@ def _draw_details(overview: Overview, width: int, now: float, glyphs: Glyphs) ->
     if row is None:
         return []
     pty, more = row.pty, row.pty.details
-    lived = (now if pty.is_live else pty.updated_at) - pty.created_at
-    end = "" if pty.is_live else f", {format_duration(now - pty.updated_at)} ago"
+    if pty.is_live:
+        when = f"for {format_duration(now - pty.created_at)}"
+    else:
+        lived, ago = pty.updated_at - pty.created_at, now - pty.updated_at
+        when = f"after {format_duration(lived)}, {format_duration(ago)} ago"
     reason = f": {more.reason}" if more.reason else ""
     full = "then the command waits" if more.on_full == "block" else "then the oldest go"
     amounts = (("written", pty.written), ("read", more.read), ("unread", more.unread))
@@ -255,7 +258,7 @@ def _draw_details(overview: Overview, width: int, now: float, glyphs: Glyphs) ->
     kept = f"{format_size(more.retained)} of at most {format_size(pty.capacity)}; {full}"
     facts = (
         ("command", command_words(pty.command)),
-        ("state", f"{row.state}{reason}, after {format_duration(lived)}{end}"),
+        ("state", f"{row.state}{reason}, {when}"),
         ("where", f"{more.cwd}, lane {pty.lane}, session {more.session}, {more.size}"),
         ("output", f"{output}, {format_size(pty.dropped)} dropped"),
         ("kept", kept),

@@ -99,9 +99,10 @@ def _dropped(row: SampleRow, width: int, _context: _Context) -> Line:
     pty = row.pty
     if not pty.dropped:
         return fit("-", width, DIM, right=True)
-    # The sign says it where there are no colours. What nobody wanted to read is no loss.
-    sign = "!" if pty.dropped_attended else ""
-    return fit(sign + format_size(pty.dropped), width, ALARM if sign else DIM, right=True)
+    if not pty.dropped_attended:  # what nobody wanted to read is no loss
+        return fit(format_size(pty.dropped), width, DIM, right=True)
+    # The sign says it where there are no colours.
+    return fit(f"!{format_size(pty.dropped_attended)}", width, ALARM, right=True)
 
 
 def _bar(row: SampleRow, width: int, context: _Context) -> Line:

@@ -154,7 +154,7 @@ def test_a_large_screen_tells_more_of_the_selected_one(overview: Overview, told:
     large = "\n".join(texts(draw_frame(overview, (200, 50), now=1100.0)))
     small = "\n".join(texts(draw_frame(overview, (80, 14), now=1100.0)))
 
-    for words in ("1 web ─", "/bin/make -j8", "why not, after 1 m 39 s", "/src", "5.0 kB written"):
+    for words in ("1 web ─", "/bin/make -j8", "why not, for 1 m 39 s", "/src", "5.0 kB written"):
         assert words in large
     assert "1 /bin/make -j8 (lane default, pid 101, running)" in small
     assert "5.0 kB written" not in small
@@ -181,7 +181,7 @@ def test_a_state_is_shortened_before_it_is_cut(told: Told) -> None:
 
 def test_dropped_is_red_only_if_somebody_was_attached(told: Told) -> None:
     model = Model()
-    model.take([told(1, total_dropped=5), told(2, total_dropped=5, dropped_attended=5)], at=0.0)
+    model.take([told(1, total_dropped=5), told(2, total_dropped=9, dropped_attended=5)], at=0.0)
     layout = lay_out(model.rows, 80)
 
     alone, attended = draw_rows(model.rows, layout, now=0.0)

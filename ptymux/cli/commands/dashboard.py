@@ -39,8 +39,8 @@ Examples:
   ptymux dashboard --json | jq '.ptys[] | [.number, .rate]'
 
 ? shows the keys; Enter opens the selected PTY, and its detach keys lead back. What failed stays
-on top in red until somebody has looked at it. DROPPED is red, with a !, when somebody was attached
-and did not get it; grey is what nobody wanted to read.
+on top in red until somebody has looked at it. DROPPED is red, with a !, for what somebody attached
+did not get; grey is what nobody read.
 """
 
 
