@@ -48,6 +48,7 @@ _CHUNK: Final = 4096  # typed at a time; after a kill so much may be unknown
 _QUEUE: Final = 64 * 1024  # bytes of input that wait in a lifeline
 _LISTEN: Final = select.EPOLLIN
 _GONE_ONLY: Final = select.EPOLLRDHUP | select.EPOLLET  # while the terminal takes nothing
+_NEWS_ONLY: Final = select.EPOLLIN | select.EPOLLET  # while what is there cannot be read
 
 # Called with the events of an fd; returns True if it handled a key or its answer, and no more.
 Handler = Callable[[int], bool | None]
@@ -57,7 +58,16 @@ WatchFd = Callable[[int, int, Handler], None]
 class EngineLifeline:
     """The engine's end of one client's input channel."""
 
-    __slots__ = ("echoes", "index", "is_unsure", "number", "reported", "sock", "taken")
+    __slots__ = (
+        "echoes",
+        "has_nothing",
+        "index",
+        "is_unsure",
+        "number",
+        "reported",
+        "sock",
+        "taken",
+    )
 
     def __init__(
         self,
@@ -76,6 +86,7 @@ class EngineLifeline:
         self.echoes = echoes
         self.is_unsure = is_unsure  # `taken` may be too high
         self.reported = False
+        self.has_nothing = False  # to type, although it was reported to be readable
 
     @property
     def last_word(self) -> bytes:
@@ -258,7 +269,9 @@ class Input:
         )
 
     def _listen(self, line: EngineLifeline) -> None:
-        mask = _GONE_ONLY if self._blocked is not None else _LISTEN
+        mask = _NEWS_ONLY if line.has_nothing else _LISTEN
+        if self._blocked is not None:
+            mask = _GONE_ONLY
         self._watch(line.sock.fileno(), mask, partial(self._on_event, line))
 
     def _on_event(self, line: EngineLifeline, events: int) -> bool:
@@ -273,12 +286,12 @@ class Input:
 
     def _type_from(self, line: EngineLifeline, size: int) -> bool:
         """Type up to `size` bytes of a lifeline; return False if some have to wait."""
-        try:
-            data = line.sock.recv(size, socket.MSG_PEEK)
-        except BlockingIOError:
+        data = _peek(line.sock, size)
+        if (data is None) != line.has_nothing:
+            line.has_nothing = data is None
+            self._listen(line)
+        if data is None:
             return True
-        except OSError:
-            data = b""
         if not data:
             self._end(line, by_client=True)
             return True
@@ -335,6 +348,26 @@ class Input:
         if not line.reported:
             line.reported = True
             self._ended(line.number, by_client)
+
+
+def _peek(sock: socket.socket, size: int) -> bytes | None:
+    """Return up to `size` bytes of input without removing them; b"" at the end, None if none.
+
+    A byte that was sent as urgent is no input and is dropped. It makes a socket readable, also
+    after that, until something else comes.
+    Source: MSG_OOB on unix sockets, Linux 5.15 or newer; measured with 6.18.
+    """
+    for _ in range(2):
+        try:
+            return sock.recv(size, socket.MSG_PEEK)
+        except BlockingIOError:
+            try:
+                sock.recv(1, socket.MSG_OOB)
+            except OSError:  # there is none
+                return None
+        except OSError:
+            return b""
+    return None
 
 
 def _discard(sock: socket.socket, size: int) -> None:

@@ -242,3 +242,49 @@ def test_lifeline_without_fds_is_a_clear_error(driver: Driver) -> None:
         driver.engine.open_lifeline(slot)
 
     assert driver.lifeline(slot)
+
+
+@pytest.mark.requirement("FR-010", "SC-002")
+@pytest.mark.parametrize("before", [b"", b"a"])
+def test_an_urgent_byte_is_dropped_and_keeps_nobody_busy(driver: Driver, before: bytes) -> None:
+    slot = driver.shell("stty raw -echo; echo ready; exec cat")
+    driver.until_output(slot, b"ready")
+    _number, sock = driver.lifeline(slot)
+
+    for text in (b"b", b"c"):
+        sock.send(before + b"!", socket.MSG_OOB)
+        driver.until_idle()
+        sock.send(text + b"\n")
+        driver.until_output(slot, text)
+        driver.until_idle()
+
+    assert driver.output(slot).endswith(b"ready\n" + before + b"b\n" + before + b"c\n")
+
+
+@pytest.mark.requirement("FR-010")
+def test_input_around_an_urgent_byte_is_typed_once(driver: Driver) -> None:
+    slot = _reader(driver, 8000)
+    _number, sock = driver.lifeline(slot)
+
+    sock.send(b"a" * 3000)
+    sock.send(b"!", socket.MSG_OOB)
+    sock.send(b"b" * 5000)
+    sock.shutdown(socket.SHUT_WR)
+
+    assert driver.last_word(sock) == 8000
+    driver.status(slot)
+    digest = hashlib.sha256(b"a" * 3000 + b"b" * 5000).hexdigest().encode()
+    assert digest in driver.output(slot)
+
+
+@pytest.mark.requirement("FR-010")
+def test_a_lifeline_that_ends_with_an_urgent_byte_ends(driver: Driver) -> None:
+    slot = driver.shell("exec sleep 60")
+    number, sock = driver.lifeline(slot)
+
+    sock.send(b"!", socket.MSG_OOB)
+    driver.until_idle()
+    sock.close()
+
+    driver.until(lambda: driver.of(LifelineEnded, slot))
+    assert driver.of(LifelineEnded, slot) == [LifelineEnded(slot, number, by_client=True)]

@@ -158,6 +158,15 @@ def test_a_child_in_drop_mode_never_waits_for_clients_that_do_not_read(server: S
 # Who is no client -----------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SC-002")
+def test_an_urgent_byte_on_a_connection_is_dropped(server: Serving) -> None:
+    with greeted(server) as sock:
+        sock.send(b"!", socket.MSG_OOB)
+        sock.sendall(request("status"))
+
+        assert b'"result"' in sock.recv(4096)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_another_user_is_told_whose_server_it_is(own_server: Serving) -> None:
     os.chmod(own_server.folder, 0o711)
