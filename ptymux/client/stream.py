@@ -58,6 +58,7 @@ class Lifeline(Closing):
     def __init__(self, fd: int) -> None:
         """Take over `fd`."""
         self.number: int | None = None  # by which the server knows it
+        self.modes = b""  # what switches on the terminal's modes as they were when it was opened
         self.is_over = False  # its end was received, behind all echoes
         self._decoder = FrameDecoder()
         self._sock = socket.socket(fileno=fd)
@@ -176,6 +177,7 @@ class Stream(Closing):
         self.pty = pty or {}  # as of the attach
         self.offset = self.received_from = offset
         self.lifeline = lifeline
+        self.modes = b""  # what switches on the terminal's modes at an offset that was `now`
         self.is_over = False  # the last frame was received: Exit or Detach
         self._decoder = FrameDecoder(piece)
         self._sock = sock
@@ -308,7 +310,9 @@ def attach(connection: ServerConnection, request: AttachRequest) -> Stream:
     if lifeline is not None:
         lifeline.number = result.get("line")
     sock, piece = connection.upgrade()
-    return Stream(sock, piece, pty=result.get("pty"), offset=start, lifeline=lifeline)
+    stream = Stream(sock, piece, pty=result.get("pty"), offset=start, lifeline=lifeline)
+    stream.modes = _modes(result)
+    return stream
 
 
 def open_input(
@@ -322,7 +326,13 @@ def open_input(
     result, lifeline = _ask(connection, "send", pty=pty, size=size)
     if lifeline is None:
         raise ProtocolError("the server sent no lifeline")
+    lifeline.modes = _modes(result)
     return lifeline, _start(result, connection, lifeline)
+
+
+def _modes(result: dict[str, Any]) -> bytes:
+    """Return the bytes that switch the terminal's modes on; a server before 0.2 sends none."""
+    return str(result.get("modes") or "").encode("latin-1", "ignore")
 
 
 def send(connection: ServerConnection, pty: str, data: bytes) -> int:

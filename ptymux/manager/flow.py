@@ -19,6 +19,7 @@ from ptymux.core.output import OutputBuffer
 from ptymux.core.reader import Reader
 from ptymux.core.ring import Cursor, Part, RingBuffer
 from ptymux.link.interface import Link
+from ptymux.manager.mode_tracker import ModeTracker
 
 __all__ = ["Flow", "FlowListener"]
 
@@ -56,6 +57,10 @@ class FlowListener(Protocol):
         """Take note that the child wrote nothing for its idle timeout; once until it writes."""
         ...
 
+    def on_modes(self) -> None:
+        """Take note that the output has switched modes of the terminal."""
+        ...
+
     def on_range(self, start: int, end: int) -> None:
         """Take note of the output from one offset to another."""
         ...
@@ -69,6 +74,7 @@ class Flow:
         self.buffer = OutputBuffer(self.ring)
         self.has_begun = False  # the child was started
         self.is_over = False  # nothing will be written any more
+        self._modes = ModeTracker(self.ring)
         self._link = link
         self._slot = slot
         self._listener = listener
@@ -96,8 +102,13 @@ class Flow:
         self.ring = ring
         self.buffer = OutputBuffer(ring, options.threshold, options.on_full, resumes=resumed)
         self.buffer.notifies_first = True
+        self._modes = ModeTracker(ring)
         self._idle_timeout = options.idle_timeout_seconds
         self._seen_at = time.monotonic()
+
+    def restore_modes(self, offset: int, redo: bytes) -> None:
+        """Go on with the terminal modes as of `offset`, which `redo` switches on."""
+        self._modes = ModeTracker(self.ring, offset, redo)
 
     def end_idle(self) -> None:
         """Look for silence no more, as the child is gone."""
@@ -134,6 +145,17 @@ class Flow:
         """Bytes of output that are kept."""
         return self.ring.total - self.ring.edge
 
+    @property
+    def known_modes(self) -> tuple[int, bytes]:
+        """The terminal modes, as bytes that switch them on, and the offset as of which they are."""
+        return self._modes.kept
+
+    def modes_now(self) -> tuple[int, bytes]:
+        """Return as `known_modes`, as of now."""
+        if not self._is_released and self._modes.catch_up():
+            self._listener.on_modes()
+        return self._modes.offset, self._modes.modes.redo
+
     # Looking ---------------------------------------------------------------------------------
 
     def refresh(self) -> None:
@@ -163,6 +185,8 @@ class Flow:
         self._is_quiet = not grew
         self._judge_silence(now)
         self._publish_range(now)
+        if self._modes.is_due(now) and self._modes.look():
+            self._listener.on_modes()
         return now
 
     def _publish(self, notifications: list[BufferNotification]) -> None:
@@ -264,6 +288,8 @@ class Flow:
         wake_at = self.buffer.wake_at
         for cursor, _take in self._waiting.values():
             wake_at = min(wake_at, cursor.offset + 1)
+        if self._modes.wake_at > self._seen:
+            wake_at = min(wake_at, self._modes.wake_at)
         if self._is_quiet or self._awaits_range():
             wake_at = min(wake_at, self._seen + 1)
         if wake_at != self.ring.wake_at:
@@ -292,6 +318,10 @@ class Flow:
             deadline = due
         if self._seen > self._published_to and (deadline is None or self._next_range_at < deadline):
             deadline = self._next_range_at
+        if self._seen >= self._modes.wake_at and (
+            deadline is None or self._modes.due_at < deadline
+        ):
+            deadline = self._modes.due_at
         if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
             return  # it looks too early, and arms the next look
         if self._timer is not None:

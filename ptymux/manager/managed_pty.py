@@ -409,6 +409,10 @@ class ManagedPty:
             self.step(LifecycleEvent.IDLE_TIMEOUT)
             self.publish(Topic.IDLE_TIMEOUT, {"idle_seconds": seconds})
 
+    def on_modes(self) -> None:
+        """Have the terminal modes kept: the output that switched them may be evicted."""
+        self.note_change()
+
     def on_range(self, start: int, end: int) -> None:
         """Publish that there is output from one offset to another."""
         self.publish(Topic.OUTPUT, {"from": start, "to": end})

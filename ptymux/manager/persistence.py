@@ -29,7 +29,13 @@ from ptymux.manager.attachments import NoOwner, OwnedBy, Owner, OwnerExpected
 from ptymux.manager.description import shown_command
 from ptymux.manager.managed_pty import ManagedPty
 
-__all__ = ["apply_published", "pty_as_json", "registration_from_json", "restore_state"]
+__all__ = [
+    "apply_published",
+    "pty_as_json",
+    "registration_from_json",
+    "restore_modes",
+    "restore_state",
+]
 
 # Fields of the record whose values are JSON already.
 _PLAIN = (
@@ -77,6 +83,7 @@ def pty_as_json(pty: ManagedPty) -> dict[str, Any]:
         "terminating": end.is_terminating,
         "typed": end.is_typed_into,
         "escaped": list(end.escaped),
+        "modes": _modes_as_json(pty),
         "exited": pty.has_exited,
         "gone": pty.is_gone,
         "removes": pty.is_removed_at_end,
@@ -140,6 +147,18 @@ def restore_state(pty: ManagedPty, values: Mapping[str, Any], open_lines: Iterab
     kinds = {line: ReaderKind(kind) for line, kind in values["attached"] if line in lines}
     owner = _owner_from_json(values["owner"], values.get("owner_told", True))
     pty.attachments.restore(kinds, owner)
+
+
+def restore_modes(pty: ManagedPty, values: Mapping[str, Any]) -> None:
+    """Give a PTY that was resumed its terminal modes; a server that kept none left no "modes"."""
+    if pty.has_run:
+        offset, redo = values.get("modes") or (0, "")
+        pty.flow.restore_modes(offset, redo.encode("latin-1"))
+
+
+def _modes_as_json(pty: ManagedPty) -> tuple[int, str]:
+    offset, redo = pty.flow.known_modes
+    return offset, redo.decode("latin-1")
 
 
 def _owner_as_json(owner: Owner) -> tuple[int | None, bool]:

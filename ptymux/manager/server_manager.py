@@ -34,6 +34,7 @@ from ptymux.manager.persistence import (
     apply_published,
     pty_as_json,
     registration_from_json,
+    restore_modes,
     restore_state,
 )
 from ptymux.manager.publisher import cause_of, new_id
@@ -129,6 +130,16 @@ class ServerManager(PtyManager):
         """Return a function that does as `describe` for this PTY, also once it was removed."""
         pty = self._roster.get(pty_id)
         return lambda: describe(pty)
+
+    def modes(self, pty_id: PtyId) -> tuple[int, str]:
+        """Return how long a PTY's output is, and what switches on the terminal modes as of there.
+
+        A flood may be longer by now; a reader that begins at that offset has missed nothing.
+        """
+        pty = self._roster.get(pty_id)
+        pty.refresh()
+        offset, redo = pty.flow.modes_now()
+        return offset, redo.decode("latin-1")
 
     async def is_canonical(self, pty_id: PtyId) -> bool:
         """Return whether a live PTY's terminal collects lines, and cuts those above 4,095 bytes."""
@@ -348,6 +359,7 @@ class ServerManager(PtyManager):
         pty = self._spawner.register(record, options, cause, restored=True)
         restore_state(pty, values, restored.lines)
         pty.resume(restored.ring, exited=values["exited"], gone=values["gone"])
+        restore_modes(pty, values)
         if pty.is_removed_at_end:
             self._in_background(self._remove_later(pty.pty_id))
         for event in replayed:

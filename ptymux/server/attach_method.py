@@ -28,7 +28,8 @@ async def attach(call: MethodCall, record: PtyRecord) -> MethodReply:
     kind = ReaderKind(params.choice("kind", [k.value for k in ReaderKind], default="consumer"))
     cols = params.optional_number("cols", 1, 10_000)
     rows = params.optional_number("rows", 1, 10_000)
-    reader = call.manager.reader(record.pty_id, kind, offset=_offset(call, record))
+    offset, modes = _offset(call, record)
+    reader = call.manager.reader(record.pty_id, kind, offset=offset)
     with contextlib.ExitStack() as undo:
         undo.callback(reader.close)
         received = params.optional_number("received_from", 0, reader.offset)
@@ -42,12 +43,14 @@ async def attach(call: MethodCall, record: PtyRecord) -> MethodReply:
             with contextlib.suppress(InvalidStateError):
                 await call.manager.show(record.pty_id, WindowSize(cols, rows))
         describe_end = call.manager.describer(record.pty_id)
-        result = {
+        result: dict[str, Any] = {
             "pty": describe_end(),
             "offset": reader.offset,
             "lifeline": fd is not None,
             "line": line,
         }
+        if modes is not None:
+            result["modes"] = modes
         undo.pop_all()
     return MethodReply(
         result,
@@ -80,15 +83,18 @@ async def _line(call: MethodCall, reader: OutputReader) -> tuple[int | None, int
     return number, sock.detach()
 
 
-def _offset(call: MethodCall, record: PtyRecord) -> int | None:
-    """Return the offset at which the client wants to begin; None: at the oldest byte."""
+def _offset(call: MethodCall, record: PtyRecord) -> tuple[int | None, str | None]:
+    """Return the offset at which the client wants to begin; None: at the oldest byte.
+
+    For `now` also return what switches on the terminal modes as of there.
+    """
     wanted = call.params.number_or_choice("offset", ["oldest", "now"], default="oldest")
     if wanted == "oldest":
-        return None
+        return None, None
     if wanted == "now":
-        return call.manager.get_buffer_stats(record.pty_id).total_written
+        return call.manager.modes(record.pty_id)
     assert isinstance(wanted, int)
-    return wanted
+    return wanted, None
 
 
 async def _carry(

@@ -181,8 +181,8 @@ async def send(call: MethodCall) -> MethodReply:
     with lifeline:
         pty = call.manager.describe(record.pty_id)
         canonical = await call.manager.is_canonical(record.pty_id)
-        offset = pty["buffer"]["total_written"]
-        result = {"pty": pty, "offset": offset, "canonical": canonical}
+        offset, modes = call.manager.modes(record.pty_id)
+        result = {"pty": pty, "offset": offset, "canonical": canonical, "modes": modes}
         return MethodReply(result, fd=lifeline.detach())
 
 

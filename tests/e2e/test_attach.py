@@ -175,6 +175,24 @@ def test_what_the_program_switched_on_is_undone_at_a_detach(server: Serving, tty
         assert undo in tty.shown
 
 
+def test_what_the_program_switched_on_before_is_on_after_an_attach(
+    server: Serving, tty: Tty
+) -> None:
+    modes = b"\x1b[?1049h\x1b[?1000h\x1b[?1h\x1b=\x1b[?2004h"
+    shown = modes.decode().replace("\x1b", r"\033")
+    server.sh(rf"printf '{shown}\033[31m'; echo up; exec cat", name="e")
+    server.await_text("e", "up")
+
+    for _ in range(2):
+        tty.shown.clear()
+        attach(tty, "e")
+        tty.wait_for(modes)
+        tty.type(b"\x1cd")
+        tty.wait()
+        for undo in (b"\x1b[?1049l", b"\x1b[?1000l", b"\x1b[?1l", b"\x1b>", b"\x1b[?2004l"):
+            assert undo in tty.shown
+
+
 def test_read_only_sends_no_key_and_no_size(server: Serving, tty: Tty) -> None:
     server.sh(f"{ECHOES}", name="e", size=WindowSize(77, 11))
     attach(tty, "e", "--read-only")

@@ -34,18 +34,65 @@ def test_1_mb_from_stdin_arrives_whole(server: Serving) -> None:
     server.sh(f"stty raw -echo; echo up; head -c {len(data)} | sha256sum; read x", name="a")
     server.ok("wait", "a", "--text", "up")
 
-    assert server.world.run("send", "a", "--stdin", input=data).returncode == 0
+    assert server.world.run("send", "a", "--raw", "--stdin", input=data).returncode == 0
 
     server.ok("wait", "a", "--text", hashlib.sha256(data).hexdigest())
 
 
-def test_paste_is_marked_and_cannot_end_itself(server: Serving) -> None:
-    server.sh("stty raw -echo; echo up; cat -v", name="a")
+def shows_input(server: Serving, modes: str) -> None:
+    """Start a program that switched modes on and shows what it is sent."""
+    server.sh(f"stty raw -echo; printf '{modes}'; echo up; cat -v", name="a")
     server.ok("wait", "a", "--text", "up")
+
+
+def test_paste_is_marked_if_wanted_and_cannot_end_itself(server: Serving) -> None:
+    shows_input(server, r"\033[?2004h")
 
     server.world.run("send", "a", "--paste", "--stdin", input=b"x\x1b[201~y\x1b[20\x1b[201~1~z")
 
     assert "^[[200~xyz^[[201~" in server.ok("wait", "a", "--text", r".*z.*201~")
+
+
+def test_paste_is_typed_where_nobody_wants_marks(server: Serving) -> None:
+    shows_input(server, r"\033[?2004h\033[?2004l")
+
+    server.ok("send", "a", "--paste", "x\nz")
+
+    assert "200~" not in server.ok("wait", "a", "--text", r"x\^Mz")
+
+
+def test_new_line_is_enter_unless_raw(server: Serving) -> None:
+    shows_input(server, "")
+
+    server.ok("send", "a", "one\ntwo\r\n")
+    server.world.run("send", "a", "--stdin", input=b"three\n")
+    server.ok("send", "a", "--raw", "four\nz")
+
+    assert "one^Mtwo^Mthree^Mfour" in server.ok("wait", "a", "--text", r".*four\nz")
+
+
+def test_keys_are_those_of_the_modes(server: Serving) -> None:
+    shows_input(server, r"\033[?1h\033[?67h")
+
+    server.ok(
+        "send", "a", "z", *["--key", "Down", "--key", "C-Down", "--key", "Home", "--key", "BSpace"]
+    )
+
+    assert "z^[OB^[[1;5B^[OH^H" in server.ok("wait", "a", "--text", r"z.*OH\^H")
+
+
+def test_modes_are_known_after_a_kill_of_the_server_and_when_evicted(own_server: Serving) -> None:
+    line = r"stty raw -echo; printf '\033[?1hup'; head -c 1 >/dev/null; "
+    line += "head -c 300000 /dev/zero; echo evicted; exec cat -v"
+    own_server.ok("run", "-d", "--name", "a", "--buffer-size", "64k", "--", "sh", "-c", line)
+    own_server.ok("wait", "a", "--text", "up")
+    own_server.ok("send", "a", "x")
+    own_server.ok("wait", "a", "--text", "evicted")
+    own_server.kill_server()
+
+    own_server.ok("send", "a", "z", "--key", "Up")
+
+    assert "z^[OA" in own_server.ok("wait", "a", "--text", r"z\^.*A")
 
 
 @pytest.mark.requirement("FR-010")

@@ -90,7 +90,7 @@ def attach_to(pty: str, keys: DetachKeys, *, read_only: bool = False) -> int:
         if size is None:
             stream.redraw()
         attachment = Attachment(chosen_path(), stream, request)
-        viewer = Viewer(attachment, keys, windows, read_only=read_only)
+        viewer = Viewer(attachment, keys, windows, read_only=read_only, modes=stream.modes)
         status = viewer.run()
     if viewer.end is not None:
         print_message(summary(viewer.end), prefix="")

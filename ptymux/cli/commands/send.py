@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,6 +16,7 @@ from ptymux.errors import InputCutError, LineTooLongError, PtymuxError
 
 if TYPE_CHECKING:
     from ptymux.client.server_connection import ServerConnection
+    from ptymux.core.terminal_modes import TerminalModes
 
 __all__ = ["send"]
 
@@ -41,7 +42,10 @@ _PASTE_END: Final = b"\x1b[201~"
     "--key", "keys", multiple=True, metavar="KEY", help="A key after the text; repeatable."
 )
 @click.option("--stdin", "from_stdin", is_flag=True, help="What stdin has, after the text.")
-@click.option("--paste", is_flag=True, help="Mark text and stdin as pasted.")
+@click.option(
+    "--paste", is_flag=True, help="As a paste, marked as one if the program asked for that."
+)
+@click.option("--raw", is_flag=True, help="Text and stdin byte for byte; else a new line is Enter.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def send(
     pty: str,
@@ -50,22 +54,31 @@ def send(
     keys: tuple[str, ...],
     from_stdin: bool,
     paste: bool,
+    raw: bool,
     as_json: bool,
 ) -> None:
     """Type TEXT, words joined by blanks, into PTY.
 
+    Keys and pastes are sent as a terminal would that is in the modes which the program switched on.
     Returns when the PTY took it all, and prints the offset of its output before that.
     """
     if not (text or enter or keys or from_stdin):
         raise click.UsageError("nothing to send: give TEXT, --enter, --key or --stdin")
     from ptymux.cli.options.key_names import key_bytes
 
-    typed = b"".join(map(key_bytes, keys)) + (b"\r" if enter else b"")
+    names = [*keys, *(["Enter"] if enter else [])]
+    for name in names:
+        key_bytes(name)  # first: a mistake sends nothing
     said = os.fsencode(" ".join(text))
     with connect() as connection:
         found: dict[str, Any] = connection.call("get", pty=pty)["pty"]
         check_exact(pty, found)
-        pieces = _pieces(said, typed, from_stdin=from_stdin, paste=paste)
+
+        def pieces(modes: TerminalModes) -> Iterator[bytes]:
+            typed = b"".join(key_bytes(name, modes) for name in names)
+            typist = _Typist(modes, paste=paste, raw=raw)
+            return _pieces(said, typed, typist, from_stdin=from_stdin)
+
         offset, size = _send(connection, found, pieces)
     if as_json:
         print_json(pty_id=found["pty_id"], offset=offset, size=size)
@@ -73,29 +86,53 @@ def send(
         print_text(str(offset))
 
 
-def _pieces(said: bytes, typed: bytes, *, from_stdin: bool, paste: bool) -> Iterator[bytes]:
+class _Typist:
+    """Makes of a text what a terminal sends for it when it is typed or pasted."""
+
+    def __init__(self, modes: TerminalModes, *, paste: bool, raw: bool) -> None:
+        self.paste = paste
+        self._marks = paste and modes.has(2004)
+        self._raw = raw
+        self._ends_with_return = False
+
+    def type(self, data: bytes) -> bytes:
+        """Return the next piece of a text: its new lines, CR before LF too, are Enter."""
+        if self._raw or not data:
+            return data
+        if self._ends_with_return and data.startswith(b"\n"):
+            data = data[1:]
+            self._ends_with_return = False
+        self._ends_with_return = data.endswith(b"\r") if data else self._ends_with_return
+        return data.replace(b"\r\n", b"\r").replace(b"\n", b"\r")
+
+    def pasted(self, data: bytes) -> bytes:
+        """Return the whole text as a paste; what would end it early is taken out."""
+        while _PASTE_END in data:
+            data = data.replace(_PASTE_END, b"")
+        data = self.type(data)
+        return _PASTE + data + _PASTE_END if self._marks else data
+
+
+def _pieces(said: bytes, typed: bytes, typist: _Typist, *, from_stdin: bool) -> Iterator[bytes]:
+    if typist.paste:  # a marker in it may be cut, so that it is taken whole
+        if from_stdin:
+            with open(0, "rb", closefd=False) as stdin:
+                said += stdin.read()
+        yield typist.pasted(said) + typed
+        return
     if not from_stdin:
-        yield (_pasted(said) if paste else said) + typed
+        yield typist.type(said) + typed
         return
-    if paste:  # a marker in it may be cut, so that it is taken whole
-        with open(0, "rb", closefd=False) as stdin:
-            yield _pasted(said + stdin.read()) + typed
-        return
-    yield said
+    yield typist.type(said)
     while data := os.read(0, _CHUNK):
-        yield data
+        yield typist.type(data)
     yield typed
 
 
-def _pasted(data: bytes) -> bytes:
-    """Return the data as a paste; what would end it early is taken out."""
-    while _PASTE_END in data:
-        data = data.replace(_PASTE_END, b"")
-    return _PASTE + data + _PASTE_END
-
-
 def _send(
-    connection: ServerConnection, found: dict[str, Any], pieces: Iterator[bytes]
+    connection: ServerConnection,
+    found: dict[str, Any],
+    pieces: Callable[[TerminalModes], Iterator[bytes]],
 ) -> tuple[int, int]:
     """Send all pieces; return the offset before them, and their size.
 
@@ -105,14 +142,17 @@ def _send(
     """
     from ptymux.client.cut_lines import Lines
     from ptymux.client.stream import open_input
+    from ptymux.core.terminal_modes import TerminalModes
 
     pty_id = str(found["pty_id"])
     lifeline, offset = open_input(connection, pty_id)
+    modes = TerminalModes()
+    modes.see(lifeline.modes)
     lines = Lines(found["pid"])
     size = 0
     refused: LineTooLongError | None = None
     with lifeline:
-        for piece in pieces:
+        for piece in pieces(modes):
             try:
                 lines.check(piece)
             except LineTooLongError as error:

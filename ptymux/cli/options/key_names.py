@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ptymux.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from ptymux.core.terminal_modes import TerminalModes
 
 __all__ = ["key_bytes"]
 
@@ -20,7 +23,6 @@ _PLAIN: Final = {
     "bspace": b"\x7f",
 }
 # Final letter, or number before a tilde. Source: XTerm Control Sequences, PC-style function keys.
-# Limit: a program that switched on application cursor keys gets the ordinary ones; most take both.
 _LETTERS: Final = {"up": "A", "down": "B", "right": "C", "left": "D", "home": "H", "end": "F"}
 _NUMBERS: Final = {
     "insert": 2,
@@ -36,13 +38,32 @@ _NUMBERS: Final = {
 } | dict(zip((f"f{n}" for n in range(5, 13)), (15, 17, 18, 19, 20, 21, 23, 24), strict=True))
 _FUNCTIONS: Final = {"f1": "P", "f2": "Q", "f3": "R", "f4": "S"}
 
+# Source: XTerm Control Sequences, DECSET; kitty's keyboard protocol, progressive enhancement.
+_APPLICATION_CURSOR: Final = 1
+_BACKSPACE_IS_CONTROL_H: Final = 67
+_ALL_AS_CODES: Final = 8
+_ESCAPE: Final = 27
+_BACKSPACE: Final = ("backspace", "bspace")
+_KITTY: Final = {
+    "enter": 13,
+    "return": 13,
+    "tab": 9,
+    "esc": _ESCAPE,
+    "escape": _ESCAPE,
+    "space": 32,
+    "backspace": 127,
+    "bspace": 127,
+}
+
 _SHIFT, _ALT, _CONTROL = 1, 2, 4  # as terminals count modifiers
 _MODIFIERS: Final = {"S-": _SHIFT, "M-": _ALT, "C-": _CONTROL}
 _EXPECTED: Final = "a key such as C-c, Enter, Up, F5, M-x or S-Tab"
 
 
-def key_bytes(name: str) -> bytes:
+def key_bytes(name: str, modes: TerminalModes | None = None) -> bytes:
     """Return the bytes that a terminal sends for a key: a character or a word, after C-, M- and S-.
+
+    `modes` are those that the program switched on in the terminal; by default none.
 
     Raises:
         InvalidValueError: there is no such key.
@@ -53,7 +74,22 @@ def key_bytes(name: str) -> bytes:
     found = _special(base.lower(), modifiers) or _character(base, modifiers)
     if found is None:
         raise InvalidValueError("key", name, _EXPECTED)
-    return found
+    return found if modes is None else _encoded(found, base, modifiers, modes)
+
+
+def _encoded(sent: bytes, base: str, modifiers: int, modes: TerminalModes) -> bytes:
+    """Return what a terminal in these modes sends for a key, for which it usually sends `sent`."""
+    word = base.lower()
+    if word in _LETTERS and not modifiers and modes.has(_APPLICATION_CURSOR):
+        return b"\x1bO" + sent[-1:]
+    if flags := modes.kitty_flags:
+        code = _KITTY.get(word) or (ord(base.lower()) if len(base) == 1 else None)
+        changes = modifiers & (_ALT | _CONTROL) or code == _ESCAPE
+        if code and (changes or flags & _ALL_AS_CODES):
+            return f"\x1b[{code};{modifiers + 1}u".replace(";1u", "u").encode()
+    if sent == b"\x7f" and word in _BACKSPACE and modes.has(_BACKSPACE_IS_CONTROL_H):
+        return b"\x08"
+    return sent + b"\n" if sent == b"\r" and modes.has("ansi20") else sent
 
 
 def _special(word: str, modifiers: int) -> bytes | None:

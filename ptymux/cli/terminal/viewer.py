@@ -25,11 +25,11 @@ from ptymux.cli.output.gaps import ScreenGaps
 from ptymux.cli.output.outlet import Outlet
 from ptymux.cli.output.printing import print_message
 from ptymux.cli.server_lookup import repeating
-from ptymux.cli.terminal.modes import Modes
 from ptymux.cli.terminal.sizes import SizeWatch, terminal_size
 from ptymux.client.attachment import Attachment
 from ptymux.client.reconnect import RETRY_SECONDS
 from ptymux.core.model import WindowSize
+from ptymux.core.terminal_modes import TerminalModes
 from ptymux.core.windows import Windows
 from ptymux.errors import ClosedOutputError, NotATerminalError, PtymuxError
 from ptymux.posix.job_control import can_be_stopped, in_foreground, suspend_key
@@ -65,6 +65,7 @@ class Viewer:
 
     Without `fits` the PTY keeps its size, whatever that of the terminal. With `is_job` the command
     stops when we do, and when its suspend key is typed that would stop a shell's job, we do, too.
+    `modes` is shown first: what the program switched on before.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Viewer:
         read_only: bool = False,
         fits: bool = True,
         is_job: bool = False,
+        modes: bytes = b"",
     ) -> None:
         self.end: Mapping[str, Any] | None = None  # the PTY, if it ended
         self._ended_by: int | None = None  # a signal to us
@@ -89,11 +91,11 @@ class Viewer:
         self._stops_command = False  # and was for the command
         self._windows = windows
         self._input = b""  # typed, and not taken by the lifeline
-        self._output: bytes | memoryview = b""  # received, and not taken by the terminal
+        self._output: bytes | memoryview = modes  # received, and not taken by the terminal
         self._left_out = 0  # bytes that were there before, not reported yet
         self._gaps = ScreenGaps()  # among the output that waits
         self._is_detached = False
-        self._modes = Modes()
+        self._modes = TerminalModes()
         self._at_line_start = True
         self._repainted_at = self._interrupted_at = self._looked_at = float("-inf")
         self._size: WindowSize | None = None  # of the PTY, as far as is known
@@ -460,7 +462,7 @@ class Viewer:
         undo = b"" if wanted else self._modes.undo
         farewell = undo + (b"" if self._at_line_start else b"\r\n")
         self._at_line_start = True
-        self._modes = Modes()
+        self._modes = TerminalModes()
         self._say(farewell)
         self._raw.give_back()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ptymux.cli.options.key_names import key_bytes
+from ptymux.core.terminal_modes import TerminalModes
 from ptymux.errors import InvalidValueError
 
 
@@ -56,3 +57,31 @@ def test_name_of_a_key(name: str, sent: bytes | None) -> None:
 
     with pytest.raises(InvalidValueError):
         key_bytes(name)
+
+
+@pytest.mark.parametrize(
+    ("modes", "name", "sent"),
+    [
+        (b"", "Up", b"\x1b[A"),
+        (b"\x1b[?1h", "Up", b"\x1bOA"),
+        (b"\x1b[?1h", "End", b"\x1bOF"),
+        (b"\x1b[?1h", "C-Up", b"\x1b[1;5A"),
+        (b"\x1b[?1h", "F5", b"\x1b[15~"),
+        (b"\x1b[?67h", "BSpace", b"\x08"),
+        (b"\x1b[?67h", "C-?", b"\x7f"),
+        (b"\x1b[20h", "Enter", b"\r\n"),
+        (b"\x1b[>1u", "Esc", b"\x1b[27u"),
+        (b"\x1b[>1u", "C-c", b"\x1b[99;5u"),
+        (b"\x1b[>1u", "M-x", b"\x1b[120;3u"),
+        (b"\x1b[>1u", "x", b"x"),
+        (b"\x1b[>1u", "Enter", b"\r"),
+        (b"\x1b[=9u", "x", b"\x1b[120u"),
+        (b"\x1b[=9u", "Enter", b"\x1b[13u"),
+        (b"\x1b[>1u\x1b[<u", "Esc", b"\x1b"),
+    ],
+)
+def test_key_in_a_terminal_with_modes(modes: bytes, name: str, sent: bytes) -> None:
+    terminal = TerminalModes()
+    terminal.see(modes)
+
+    assert key_bytes(name, terminal) == sent
