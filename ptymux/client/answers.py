@@ -75,6 +75,7 @@ class Pty(TypedDict):
     signal: int | None
     reason: str | None
     unseen: bool
+    plain_output: bool
     on_full: str
     threshold: float
     held_ms: float

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from ptymux.client.plain_text import Plain, Run
@@ -25,7 +26,11 @@ class Found(NamedTuple):
 
 
 class Matcher:
-    """A regular expression, searched for in text as it comes; `^` and `$` match at lines."""
+    """A regular expression, searched for in text as it comes; `^` and `$` match at lines.
+
+    The text is what a person sees: a line that is begun anew by a carriage return is a line as it
+    was and as it becomes, and what was erased is gone.
+    """
 
     def __init__(self, pattern: str) -> None:
         """Prepare to search for `pattern`; call `skip` with the offset of the first output.
@@ -38,7 +43,7 @@ class Matcher:
         except (re.error, OverflowError, RecursionError) as error:
             expected = f"a regular expression ({error})"
             raise InvalidValueError("the pattern", pattern, expected) from error
-        self._plain = Plain()
+        self._plain = Plain(versions=True)
         self._text = b""
         self._places: list[tuple[int, int]] = []  # place in the text, offset in the output
         self._searched_from = 0  # 1: the first byte is what stood before the window
@@ -57,22 +62,42 @@ class Matcher:
         return self._search(self._plain.finish())
 
     def _search(self, runs: list[Run]) -> Found | None:
-        if not runs:
-            return None
+        """Search in complete lines, with these new ones, and in the one that is not complete."""
+        self._add(runs)
+        complete, places = len(self._text), len(self._places)
+        self._add(self._plain.pending())
+        text = self._text.decode(errors="surrogateescape")
+        match = self._pattern.search(text, self._searched_from) if text else None
+        if match is not None:
+            start, end = (_size(text[:place]) for place in match.span())
+            return Found(match[0], *self._offsets(start, end))
+        self._text, self._places = self._text[:complete], self._places[:places]
+        self._forget()
+        return None
+
+    def _add(self, runs: list[Run]) -> None:
         at = len(self._text)
         for run in runs:
             self._places.append((at, run.offset))
             at += len(run.data)
         self._text += b"".join(run.data for run in runs)
-        text = self._text.decode(errors="surrogateescape")
-        match = self._pattern.search(text, self._searched_from)
-        if match is None:
-            self._forget()
-            return None
-        start, end = (_size(text[:place]) for place in match.span())
-        return Found(
-            match[0], self._offset(start), self._offset(max(start, end - 1)) + (end > start)
-        )
+
+    def _offsets(self, start: int, end: int) -> tuple[int, int]:
+        """Return where a match begins in the output, and where the last of it that came ends."""
+        first = self._offset(start)
+        if end == start:
+            return first, first
+        # What was overwritten in parts has offsets in no order.
+        runs = (offset + min(end, after) - at for at, after, offset in self._runs(start, end))
+        return first, max(runs)
+
+    def _runs(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        index = bisect_right(self._places, start, key=lambda known: known[0]) - 1
+        while index < len(self._places) and self._places[index][0] < end:
+            at, offset = self._places[index]
+            index += 1
+            is_last = index == len(self._places)
+            yield at, len(self._text) if is_last else self._places[index][0], offset
 
     def _offset(self, place: int) -> int:
         index = bisect_right(self._places, place, key=lambda known: known[0]) - 1

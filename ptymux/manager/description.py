@@ -45,6 +45,7 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
         "signal": record.signal,
         "reason": record.reason,
         "unseen": pty.is_unseen_failure,
+        "plain_output": pty.options.plain_output,
         "on_full": pty.output.on_full.value,
         "threshold": pty.output.threshold,
         "held_ms": pty.ring.held_ms,

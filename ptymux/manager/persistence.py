@@ -76,6 +76,7 @@ def pty_as_json(pty: ManagedPty) -> dict[str, Any]:
         "on_full": pty.output.on_full.value if pty.has_run else options.on_full.value,
         "idle_timeout": options.idle_timeout_seconds,
         "grace": options.grace_seconds,
+        "plain_output": options.plain_output,
         "history": [step.as_json() for step in pty.lifecycle.history],
         "signals": [envelope.as_json() for envelope in pty.envelopes],
         "asked": {str(number): cause for number, cause in end.asked_signals.items()},
@@ -122,6 +123,7 @@ def registration_from_json(
         on_full=OnFull(values["on_full"]),
         idle_timeout_seconds=values["idle_timeout"],
         grace_seconds=values["grace"],
+        plain_output=values.get("plain_output", False),  # which older servers did not keep
     )
     return record, options, CorrelationId(values["correlation_id"])
 

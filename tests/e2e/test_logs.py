@@ -17,18 +17,19 @@ from tests.world import World
 COLOURED = r"printf 'one\n\033[31mtwo\033[0m\033[6n\033]0;title\007\nthree'"
 
 
-def test_bytes_as_they_were_in_a_pipe(server: Serving) -> None:
+def test_bytes_as_they_were_or_without_what_the_terminal_added(server: Serving) -> None:
     pty = server.sh(COLOURED, name="a")["pty_id"]
     server.call("wait", pty=pty)
     whole = "one\r\n\x1b[31mtwo\x1b[0m\x1b[6n\x1b]0;title\x07\r\nthree"
 
-    assert server.world.run("logs", pty).stdout.decode() == whole
-    assert server.world.run("logs", "--from", "10", pty).stdout.decode() == whole[10:]
+    assert server.world.run("logs", "--raw", pty).stdout.decode() == whole
+    assert server.world.run("logs", pty).stdout.decode() == whole.replace("\r\n", "\n")
+    assert server.world.run("logs", "--raw", "--from", "10", pty).stdout.decode() == whole[10:]
     assert server.ok("logs", "--plain", pty) == "one\ntwo\nthree"
 
 
 @pytest.mark.parametrize(
-    ("lines", "shown"), [(0, b""), (1, b"d"), (2, b"c\r\nd"), (4, b"a\r\nb\r\nc\r\nd")]
+    ("lines", "shown"), [(0, b""), (1, b"d"), (2, b"c\nd"), (4, b"a\nb\nc\nd")]
 )
 def test_tail(server: Serving, lines: int, shown: bytes) -> None:
     pty = server.sh(r"printf 'a\nb\nc\nd'", name="a")["pty_id"]
@@ -51,17 +52,17 @@ def test_of_a_live_pty_what_there_is_by_now(server: Serving) -> None:
     server.sh("echo one; read x", name="a")
     wait_until(lambda: server.get("a")["buffer"]["total_written"] == len("one\r\n"))
 
-    assert server.world.run("logs", "a").stdout == b"one\r\n"
+    assert server.world.run("logs", "a").stdout == b"one\n"
 
 
 @pytest.mark.requirement("FR-012")
 def test_following_ends_with_the_pty(server: Serving) -> None:
     server.sh("echo past; read x; echo 1; echo 2; printf end", name="a")
     with server.world.start("logs", "-f", "--tail", "1", "a", stdout=subprocess.PIPE) as following:
-        assert following.read_line() == b"past\r\n"
+        assert following.read_line() == b"past\n"
         server.ok("send", "a", "--enter")
 
-        assert following.communicate()[0] == b"\r\n1\r\n2\r\nend"
+        assert following.communicate()[0] == b"\n1\n2\nend"
     assert following.returncode == 0
 
 
@@ -99,13 +100,76 @@ def test_gap_is_told(server: Serving, tty: Tty) -> None:
     pty = server.sh("seq 100000 199999", name="a", buffer_size=64 * KIB)["pty_id"]
     server.call("wait", pty=pty)
 
-    done = server.world.run("logs", "--from", "0", pty)
-    tty.run("logs", "--from", "0", pty)
+    raw = server.world.run("logs", "--raw", pty)
+    assert len(raw.stdout) == 65536
+    missing = "734,464 bytes of output are missing here, from offset 0 on"
+    assert raw.stderr.decode() == f"ptymux: {missing}\n"
+    cut = raw.stdout.index(b"\n") + 1
+    left_out = f"; the rest of the line that they cut, {cut} bytes, is left out"
 
-    assert len(done.stdout) == 65536
-    assert done.stderr == b"ptymux: 734,464 bytes of output are missing here, from offset 0 on\n"
+    for words in ((), ("--plain",), ("--from", "0"), ("--tail", "99999")):
+        done = server.world.run("logs", *words, pty)
+        assert done.stdout == raw.stdout[cut:].replace(b"\r", b"")
+        assert done.stderr.decode() == f"ptymux: {missing}{left_out}\n"
+    tty.run("logs", pty)
+
     assert tty.wait() == 0
-    assert b"[ptymux: 734,464 bytes of output are missing here, from offset 0 on]\r\n" in tty.shown
+    assert f"[ptymux: {missing}{left_out}]\r\n191".encode() in tty.shown
+    tail = server.world.run("logs", "--tail", "2", pty)
+    assert (tail.stdout, tail.stderr) == (b"199998\n199999\n", b"")
+
+
+def test_what_has_no_end_of_a_line_is_not_left_out(server: Serving) -> None:
+    pty = server.sh("head -c 5000 /dev/zero | tr '\\0' x", buffer_size=4 * KIB)["pty_id"]
+    server.call("wait", pty=pty)
+
+    done = server.world.run("logs", pty)
+
+    assert done.stdout == b"x" * 4096
+    assert done.stderr == b"ptymux: 904 bytes of output are missing here, from offset 0 on\n"
+
+
+PROGRESS = (
+    r"for n in 1 2 3; do printf '\r%d0%% of 30' $n; done; printf '\nab\bc\n\r100%%\033[2K\rend'"
+)
+
+
+def test_a_progress_bar_is_its_last_state_on_a_terminal_and_as_plain_text(
+    server: Serving, tty: Tty
+) -> None:
+    pty = server.sh(PROGRESS)["pty_id"]
+    server.call("wait", pty=pty)
+
+    assert server.ok("logs", "--plain", pty) == "30% of 30\nac\nend"
+    assert server.ok("logs", pty).count("of 30") == 3
+    tty.run("logs", pty)
+
+    assert tty.wait() == 0
+    assert tty.shown == b"30% of 30\r\nac\r\nend"
+
+
+def test_a_progress_bar_moves_for_who_follows_it_on_a_terminal(server: Serving, tty: Tty) -> None:
+    server.sh(
+        "stty -echo; printf 10%%; read x; printf '\\r20%%'; read x; echo; echo done; read x",
+        name="a",
+    )
+    tty.run("logs", "-f", "a")
+    tty.wait_for(b"10%")
+
+    server.ok("send", "a", "--enter")
+    tty.wait_for(b"\r\x1b[K20%")
+    server.ok("send", "a", "--enter")
+    tty.wait_for(b"done\r\n")
+
+    server.ok("kill", "a")
+    assert tty.wait() == 0
+
+
+def test_what_ran_in_a_pipe_is_printed_as_it_was(server: Serving) -> None:
+    assert server.world.run("run", "--", "printf", r"a\r\nb\r\n").stdout == b"a\r\nb\r\n"
+    (pty,) = server.call("list", all=True)["ptys"]
+
+    assert server.world.run("logs", pty["pty_id"]).stdout == b"a\r\nb\r\n"
 
 
 @pytest.mark.requirement("BLOCK")

@@ -160,6 +160,28 @@ def test_match_is_told_at_its_offset_without_escape_codes(server: Serving) -> No
     assert (done["text"], done["offset"], done["end"]) == ("READY", 7, 16)
 
 
+@pytest.mark.parametrize(
+    ("script", "regex", "found"),
+    [
+        (r"printf 'Load 10%%\rLoad 20%%\rLoad 30%%\r\n'", "^Load 20%", "Load 20%"),
+        (r"printf 'one\033[5;5Htwo'", "^two$", "two"),
+        (r"printf 'one\vtwo\fthree'", "^three$", "three"),
+        (r"printf 'wrong\033[2K\rright\n'", "^right$", "right"),
+        (r"printf 'na\207ve\n'", "na.ve", None),
+    ],
+)
+def test_text_is_what_a_person_sees(
+    server: Serving, script: str, regex: str, found: str | None
+) -> None:
+    pty = server.sh(script)["pty_id"]
+    server.call("wait", pty=pty)
+
+    told = server.json("wait", pty, "--text", regex)
+
+    assert found in (told["text"], None)
+    assert server.world.run("wait", pty, "--text", "wrong").returncode == 1
+
+
 def test_pty_that_ends_first(server: Serving) -> None:
     pty = server.sh("exit 4", name="a")["pty_id"]
 

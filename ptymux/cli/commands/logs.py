@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,14 +13,18 @@ from ptymux.cli.output.gaps import uncertain_text
 from ptymux.cli.output.printing import print_message
 from ptymux.cli.server_lookup import chosen_path, connect
 
+if TYPE_CHECKING:
+    from ptymux.cli.output.log_view import LogView
+
 __all__ = ["logs"]
 
 _EPILOG: Final = """\b
 Examples:
   ptymux logs 3                   what is kept; text and colours on a terminal
   ptymux logs -f --tail 20 web    the last lines, and those to come
-  ptymux logs --plain 3 | grep x  text without escape codes
-  ptymux logs 3 > file            in a pipe or a file, the bytes as they were
+  ptymux logs --plain 3 | grep x  text as a terminal leaves it
+  ptymux logs 3 > file            without the CR that a terminal adds to lines
+  ptymux logs --raw 3 > file      the bytes as they were
 """
 
 
@@ -32,8 +36,14 @@ Examples:
     "--from", "start", type=click.IntRange(0), metavar="OFFSET", help="Only from this byte on."
 )
 @click.option("--lossless", is_flag=True, help="With -f: in block mode the command waits for us.")
-@click.option("--raw", is_flag=True, help="Bytes as they were; by default in a pipe or a file.")
-@click.option("--plain", is_flag=True, help="Text without colours or any other escape code.")
+@click.option(
+    "--raw", is_flag=True, help="The bytes as they were, with all that the terminal added."
+)
+@click.option(
+    "--plain",
+    is_flag=True,
+    help="Text without colours or any other escape code; a progress bar's last state.",
+)
 def logs(
     pty: str,
     follow: bool,
@@ -45,8 +55,9 @@ def logs(
 ) -> None:
     """Print the output of PTY that is kept.
 
-    On a terminal only text and colours, as replayed questions would make it type the answers.
-    What is missing is told: in its place, or on stderr.
+    On a terminal only text and colours, as replayed questions would make it type the answers. In a
+    pipe or a file without what the terminal added to the ends of lines. What is missing is told: in
+    its place, or on stderr; the line that it cut is left out.
     """
     if raw and plain:
         raise click.UsageError("--raw and --plain exclude each other")
@@ -58,18 +69,28 @@ def logs(
     with connect() as connection:
         found = connection.call("get", pty=pty)["pty"]
     end = _print(
-        str(found["pty_id"]), kind, _view(raw, plain), tail, "oldest" if start is None else start
+        str(found["pty_id"]),
+        kind,
+        _view(raw, plain, found),
+        tail,
+        "oldest" if start is None else start,
     )
     if count := (end or found).get("uncertain", 0):
         print_message(uncertain_text(count))
 
 
-def _view(raw: bool, plain: bool) -> str:
-    return "plain" if plain else "raw" if raw or not os.isatty(1) else "colours"
+def _view(raw: bool, plain: bool, pty: Mapping[str, Any]) -> LogView:
+    from ptymux.cli.output.log_view import Bytes, LogView, Text, Unterminal
+
+    if raw:
+        return Bytes()
+    if plain or os.isatty(1):
+        return Text(colours=not plain)
+    return LogView() if pty.get("plain_output") else Unterminal()
 
 
 def _print(
-    pty_id: str, kind: str, view: str, tail: int | None, offset: int | str
+    pty_id: str, kind: str, view: LogView, tail: int | None, offset: int | str
 ) -> Mapping[str, Any] | None:
     """Print the output; return the PTY if we saw its end."""
     from ptymux.cli.output.log_printer import Printer, Tail, follow
@@ -77,7 +98,8 @@ def _print(
 
     path = chosen_path()
     end = None
-    with Printer(1, view, inline=os.isatty(1)) as printer:
+    on_terminal = os.isatty(1)
+    with Printer(1, view, inline=on_terminal, live=on_terminal and kind != "one-shot") as printer:
         if tail is not None:
             last = Tail(tail)
             for piece in follow(path, pty_id, offset, "one-shot"):

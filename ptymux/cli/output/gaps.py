@@ -13,14 +13,16 @@ __all__ = ["PipeGaps", "ScreenGaps", "gap_text", "uncertain_text"]
 _SOFT_RESET: Final = b"\x1b[!p\x1b[0m\r\n"
 
 
-def gap_text(size: int, start: int | None = None, *, places: int = 0) -> str:
+def gap_text(size: int, start: int | None = None, *, places: int = 0, cut: int = 0) -> str:
     """Return the words for `size` bytes of output that are missing.
 
-    They are the ones from offset `start` on, or those of `places` gaps that were not reported yet.
-    With neither, it is only known how many a terminal does not get.
+    They are the ones from offset `start` on, behind which `cut` bytes are left out; or those of
+    `places` gaps that were not reported yet. With neither, it is only known how many a terminal
+    does not get.
     """
     if start is not None:
-        return f"{size:,} bytes of output are missing here, from offset {start:,} on"
+        rest = f"; the rest of the line that they cut, {cut:,} bytes, is left out" if cut else ""
+        return f"{size:,} bytes of output are missing here, from offset {start:,} on{rest}"
     if places:
         where = f"{places:,} places" if places > 1 else "one place"
         return f"{size:,} more bytes of output are missing, in {where}"

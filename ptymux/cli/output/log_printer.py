@@ -12,32 +12,38 @@ from contextlib import nullcontext
 from typing import Final
 
 from ptymux.cli.output.gaps import gap_text
+from ptymux.cli.output.log_view import NO_COLOUR, LogView
 from ptymux.cli.output.outlet import Outlet
 from ptymux.cli.output.printing import print_message
 from ptymux.client.attach_request import AttachRequest
 from ptymux.client.followed_stream import FollowedStream
-from ptymux.client.plain_text import Plain, Run
 from ptymux.client.stream import Stream
 from ptymux.errors import ClosedOutputError
 from ptymux.protocol.framing import Exit, Gap, Out
 
 __all__ = ["Printer", "Tail", "follow"]
 
-_NO_COLOUR: Final = b"\x1b[0m"
+_END_OF_LINE_MS: Final = 200  # for what ends a line that a gap has cut, and may be a prompt
+_LONGEST_LINE: Final = 64 * 1024  # bytes; what has no newline so far is not taken for one
 
 
 class Printer:
-    """Prints output on an fd: `raw`, as `plain` text, or as text with `colours`.
+    """Prints output on an fd as a `LogView` says.
 
-    A gap is reported on stderr, or with `inline` between the lines.
+    A gap is reported on stderr, or with `inline` between the lines. The rest of a line that it cut
+    is left out, unless the view is raw, or there is no end of that line yet. With `live` the line
+    in which the cursor is can be seen, too.
     """
 
-    def __init__(self, fd: int, view: str, *, inline: bool) -> None:
+    def __init__(self, fd: int, view: LogView, *, inline: bool, live: bool = False) -> None:
         self._outlet = Outlet(fd)
-        self._plain = None if view == "raw" else Plain(colours=view == "colours")
+        self._view = view
         self._inline = inline
+        self._live = live
         self._at_line_start = True
-        self._is_coloured = False
+        self._gap: Gap | None = None  # not reported yet
+        self._behind = b""  # the gap
+        self._shown = b""  # of the line that is not complete
 
     def __enter__(self) -> Printer:
         return self
@@ -45,10 +51,12 @@ class Printer:
     def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         try:
             with contextlib.suppress(BrokenPipeError, ClosedOutputError):
-                if kind is None and self._plain is not None:
-                    self._write_runs(self._plain.finish())
-                if self._is_coloured:
-                    self._outlet.write(_NO_COLOUR, 0.1)
+                if kind is None:
+                    self._report_gap()
+                    rest = self._view.finish()
+                    self._write(self._drawn(rest) if self._live else rest)
+                if self._view.has_colours:
+                    self._outlet.write(NO_COLOUR, 0.1)
         finally:
             self._outlet.close()
 
@@ -61,6 +69,8 @@ class Printer:
         poll = select.poll()
         poll.register(stream, select.POLLIN)
         poll.register(self._outlet, 0)
+        if self._behind and not poll.poll(_END_OF_LINE_MS):
+            self._report_gap()
         if any(fd == self._outlet.fileno() for fd, _events in poll.poll()):
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
@@ -72,32 +82,58 @@ class Printer:
             ClosedOutputError: it cannot be written.
         """
         if isinstance(piece, Gap):
-            self._print_gap(piece)
-        elif self._plain is None:
-            self._write(piece.data)
+            self._report_gap()
+            self._gap = piece
+        elif self._gap is None:
+            self._show(piece.data)
         else:
-            self._write_runs(self._plain.feed(piece.data))
+            self._behind += piece.data
+            if b"\n" in piece.data or len(self._behind) > _LONGEST_LINE or self._view.is_raw:
+                self._report_gap()
 
-    def _write_runs(self, runs: list[Run]) -> None:
-        data = b"".join(run.data for run in runs)
-        self._is_coloured = self._is_coloured or b"\x1b" in data
-        self._write(data)
+    def _show(self, data: bytes) -> None:
+        complete = self._view.feed(data)
+        if not self._live:
+            self._write(complete)
+            return
+        line = self._view.line()
+        if complete:
+            self._write(self._drawn(complete) + line)
+        elif line != self._shown:
+            self._write(self._drawn(line))
+        self._shown = line
+
+    def _report_gap(self) -> None:
+        """Report the gap that waits, and print what came behind it, from the next line on."""
+        gap, behind = self._gap, self._behind
+        if gap is None:
+            return
+        self._gap, self._behind = None, b""
+        cut = 0 if self._view.is_raw else behind.find(b"\n") + 1
+        rest = self._view.skip(gap.end + cut)
+        if self._live:
+            rest, self._shown = b"", b""  # it is there already
+        self._write(rest)
+        text = gap_text(gap.end - gap.start, gap.start, cut=cut)
+        if self._inline:
+            colour = NO_COLOUR if self._view.has_colours else b""
+            start = b"" if self._at_line_start else b"\n"
+            self._write(colour + start + f"[ptymux: {text}]\n".encode())
+        else:
+            print_message(text)
+        self._show(behind[cut:])
+
+    def _drawn(self, after: bytes) -> bytes:
+        """Return what makes this of the line that is shown, which is the last one."""
+        if after.startswith(self._shown):
+            return after[len(self._shown) :]
+        is_long = len(self._shown) >= os.get_terminal_size(self._outlet.fileno()).columns
+        return (b"\n" if is_long else b"\r\x1b[K") + after
 
     def _write(self, data: bytes) -> None:
         if data:
             self._outlet.write(data)
             self._at_line_start = data.endswith(b"\n")
-
-    def _print_gap(self, gap: Gap) -> None:
-        if self._plain is not None:
-            self._write_runs(self._plain.skip(gap.end))
-        text = gap_text(gap.end - gap.start, gap.start)
-        if self._inline:
-            colour = _NO_COLOUR if self._is_coloured else b""
-            start = b"" if self._at_line_start else b"\n"
-            self._write(colour + start + f"[ptymux: {text}]\n".encode())
-        else:
-            print_message(text)
 
 
 def follow(
@@ -105,18 +141,22 @@ def follow(
 ) -> Iterator[Out | Gap | Exit]:
     """Give the output of a PTY from `offset` to its end, also when the server is replaced.
 
-    A reader of kind "one-shot" gets what is there by now. With a `printer`, it is noticed that
-    nobody reads from that any more, also while there is nothing to give.
+    Where the oldest output is gone, it begins with that gap. A reader of kind "one-shot" gets what
+    is there by now. With a `printer`, it is noticed that nobody reads from that any more, also
+    while there is nothing to give.
 
     Raises:
         BrokenPipeError: nobody reads from `printer` any more.
         PtymuxError: the server went away for good, or refuses.
     """
     followed = FollowedStream(path, AttachRequest.to_read(pty_id, kind, offset))
-    pty = followed.wait().pty
+    first = followed.wait()
+    pty = first.pty
     last = int(pty["buffer"]["total_written"]) if kind == "one-shot" else None
     # While the lifeline is open we are attached, whichever server is there.
     with followed.take_lifeline() or nullcontext(), followed:
+        if offset == "oldest" and first.offset > 0:
+            yield Gap(0, first.offset)
         while True:
             followed.wait()
             with followed.until_lost() as stream:
@@ -167,7 +207,7 @@ class Tail:
         kept: list[Out | Gap] = []
         for piece in self._held:
             if isinstance(piece, Gap):
-                kept += [piece] if kept else []
+                kept += [piece] if kept or not unwanted else []
                 continue
             cut = min(unwanted, len(piece.data))
             unwanted -= cut
