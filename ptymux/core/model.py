@@ -224,12 +224,15 @@ def child_environment(
     """Return a child's environment: the caller's, plus the PTYMUX variables, plus the overrides.
 
     `ours` is the environment of this process; it is used if the caller gave none. Variables that
-    describe the caller's own terminal or multiplexer are left out: they would be wrong.
+    describe the caller's own terminal or multiplexer are left out: they would be wrong. In a pipe
+    nobody could use a pager, and who asked for no escape codes gets none.
     """
     stale = {"LINES", "COLUMNS", "TMUX", "TMUX_PANE", "STY", "WINDOWID"}
     caller = ours if options.env is None else options.env
     env = {key: value for key, value in caller.items() if key not in stale}
-    if not options.keep_term:
+    if options.plain_output:
+        env = {"PAGER": "cat", "GIT_PAGER": "cat"} | env
+    if not (options.keep_term or (options.plain_output and env.get("TERM") == "dumb")):
         env |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
     env |= {"PTYMUX": "1", "PTYMUX_ID": pty_id, "PTYMUX_LANE": options.lane}
     env.pop("PTYMUX_SOCKET", None)

@@ -201,6 +201,27 @@ def test_what_the_user_sets_wins_over_everything() -> None:
 
 
 @pytest.mark.requirement("FR-003")
+@pytest.mark.parametrize(
+    ("caller", "told"),
+    [
+        ({}, ("xterm-256color", "truecolor", "cat", "cat")),
+        ({"TERM": "dumb"}, ("dumb", None, "cat", "cat")),
+        ({"TERM": "screen", "PAGER": "less"}, ("xterm-256color", "truecolor", "less", "cat")),
+    ],
+)
+def test_in_a_pipe_nobody_uses_a_pager_and_a_dumb_terminal_stays_so(
+    caller: dict[str, str], told: tuple[str | None, ...]
+) -> None:
+    asked = options(env=caller, plain_output=True)
+
+    env = child_environment(asked, {}, pty_id=PtyId("pty_1"), socket=None)
+
+    assert tuple(env.get(name) for name in ("TERM", "COLORTERM", "PAGER", "GIT_PAGER")) == told
+    assert "PAGER" not in environment_of({"TERM": "dumb"})
+    assert environment_of({"TERM": "dumb"})["TERM"] == "xterm-256color"
+
+
+@pytest.mark.requirement("FR-003")
 def test_a_caller_that_gives_no_environment_means_that_of_this_process() -> None:
     env = child_environment(options(), {"HOME": "/here"}, pty_id=PtyId("pty_1"), socket=None)
 

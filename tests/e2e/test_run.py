@@ -212,6 +212,13 @@ def test_signal_to_us_on_a_terminal_detaches(
     server.await_text("e", "got still here")
 
 
+@pytest.mark.parametrize("shell", ["/usr/sbin/nologin", "/bin/false", "/bin/true", "none"])
+def test_a_shell_that_is_none_is_not_used(server: Serving, shell: str) -> None:
+    done = server.world.run("run", "-c", "echo $0", env={"SHELL": shell})
+
+    assert done.stdout == b"/bin/sh\n"
+
+
 @pytest.mark.parametrize("options", [(), ("--keep",)])
 def test_terminal_that_hangs_up_detaches(
     server: Serving, tty: Tty, options: tuple[str, ...]

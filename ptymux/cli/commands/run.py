@@ -30,6 +30,9 @@ __all__ = ["run"]
 
 _ATTEMPTS: Final = 10  # to attach to a name or to start under it, while others do so too
 
+# What SHELL is of users who may not log in.
+_NO_SHELLS: Final = frozenset(("false", "git-shell", "nologin", "sync", "true"))
+
 _EPILOG: Final = """\b
 Examples:
   ptymux run make -j8                    on a terminal; C-\\ d detaches
@@ -280,7 +283,8 @@ def _is_typed(option: str) -> bool:
 
 def _argv(command: tuple[str, ...], line: str | None) -> tuple[str, ...]:
     shell = os.environ.get("SHELL", "")
-    if not (os.path.isabs(shell) and os.access(shell, os.X_OK)):
+    is_program = os.path.isabs(shell) and os.access(shell, os.X_OK)
+    if not is_program or os.path.basename(shell) in _NO_SHELLS:
         shell = "/bin/sh"
     if line is not None:
         return (shell, "-c", line, shell, *command)
