@@ -195,6 +195,7 @@ class EndContext:
     is_typed_into: bool = False  # somebody could type into it, INT and QUIT among others
     asked_signals: dict[int, CorrelationId] = field(default_factory=dict)  # and by which request
     escaped: tuple[int, ...] = ()  # processes that left the session before its end
+    left: Mapping[int, str] = field(default_factory=dict)  # not ended: pid, and why
 
     def begin_termination(self, cause: CorrelationId) -> None:
         """Note that a request ends the PTY."""

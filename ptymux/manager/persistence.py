@@ -85,6 +85,7 @@ def pty_as_json(pty: ManagedPty) -> dict[str, Any]:
         "typed": end.is_typed_into,
         "escaped": list(end.escaped),
         "modes": _modes_as_json(pty),
+        "left": {str(pid): reason for pid, reason in end.left.items()},
         "exited": pty.has_exited,
         "gone": pty.is_gone,
         "removes": pty.is_removed_at_end,
@@ -144,6 +145,7 @@ def restore_state(pty: ManagedPty, values: Mapping[str, Any], open_lines: Iterab
         is_typed_into=values["typed"],
         asked_signals={int(n): CorrelationId(cause) for n, cause in values["asked"].items()},
         escaped=tuple(values["escaped"]),
+        left={int(pid): reason for pid, reason in values.get("left", {}).items()},
     )
     lines = set(open_lines)
     kinds = {line: ReaderKind(kind) for line, kind in values["attached"] if line in lines}

@@ -39,6 +39,7 @@ from ptymux.manager.persistence import (
 )
 from ptymux.manager.publisher import cause_of, new_id
 from ptymux.manager.signalling import hang_up
+from ptymux.posix.procfs import read_stat
 
 __all__ = ["ServerManager"]
 
@@ -140,6 +141,25 @@ class ServerManager(PtyManager):
         pty.refresh()
         offset, redo = pty.flow.modes_now()
         return offset, redo.decode("latin-1")
+
+    def ender(self, pty_id: PtyId) -> Callable[[], dict[str, Any]]:
+        """Return a function that tells what of a PTY's processes was not ended with it."""
+        pty = self._roster.get(pty_id)
+        return lambda: {
+            "pty_id": pty.pty_id,
+            "number": pty.record.number,
+            "left": [{"pid": pid, "error": error} for pid, error in pty.end.left.items()],
+            "escaped": list(pty.end.escaped),
+        }
+
+    def unended(self) -> list[dict[str, Any]]:
+        """Return the processes that outlived their PTY, although it was to end, and still live."""
+        found = []
+        for record in self.list():
+            for pid, error in self._roster.get(record.pty_id).end.left.items():
+                if (stat := read_stat(pid)) is not None and stat.sid == record.pid:
+                    found.append({"pid": pid, "number": record.number, "error": error})
+        return found
 
     async def is_canonical(self, pty_id: PtyId) -> bool:
         """Return whether a live PTY's terminal collects lines, and cuts those above 4,095 bytes."""

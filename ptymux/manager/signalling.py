@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal as signals
 import time
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ptymux.core.escalation import Outcome, SignalEnvelope, parse_signal
 from ptymux.core.model import CorrelationId, OnFull
@@ -16,6 +16,9 @@ from ptymux.manager.managed_pty import ManagedPty
 from ptymux.posix.process import FOREGROUND_SIGNALS, group_members, send, session_members
 
 __all__ = ["deliver", "hang_up"]
+
+
+_CONTINUED: Final = frozenset((signals.SIGTERM, signals.SIGHUP))
 
 
 class _Attempt(NamedTuple):
@@ -31,7 +34,8 @@ async def deliver(
     """Send a signal; keep, publish and return the envelope of each delivery.
 
     INT, QUIT and TSTP go to the terminal's foreground group, others to the processes of the
-    leader's group; with `session` to every process of the session.
+    leader's group; with `session` to every process of the session. After TERM and HUP those that
+    are stopped get CONT, so that they act upon it.
 
     Raises:
         UnknownSignalError: there is no such signal.
@@ -87,6 +91,8 @@ def _to_processes(pty: ManagedPty, leader: int, number: int, *, session: bool) -
         try:
             send(member, number)
             attempts.append(_Attempt(member.pid))
+            if number in _CONTINUED and member.state == "T":
+                send(member, signals.SIGCONT)
         except PtymuxError as error:
             attempts.append(_Attempt(member.pid, str(error)))
     return attempts or [_Attempt(leader, "no process of it is alive")]

@@ -119,6 +119,7 @@ class Termination:
         self._changed = asyncio.Event()
         self._pidfds: dict[ProcessId, int] = {}
         self._noted: set[tuple[ProcessId, int, Outcome]] = set()
+        self._failures: dict[ProcessId, str] = {}
         self._published_kill = False
         self.is_patient = True  # it waits for a consumer that must lose nothing
         self.task = asyncio.create_task(self._run())
@@ -181,6 +182,10 @@ class Termination:
                 await self._wait(seconds)
         if plan.left:
             reason = "processes outlived a second of KILL; closed by force"
+            self._pty.end.left = {
+                process.pid: self._failures.get(process, "it does not react to KILL")
+                for process in plan.left
+            }
             await self._give_up(reason, [process.pid for process in plan.left])
 
     async def _wait(self, seconds: float) -> None:
@@ -223,6 +228,7 @@ class Termination:
             return  # it ended by itself, or by the signal before
         except PtymuxError as failure:
             outcome, error = Outcome.FAILED, str(failure)
+            self._failures[process] = error
         self._note(process, signum, outcome, error)
 
     def _note(self, process: ProcessId, signum: int, outcome: Outcome, error: str | None) -> None:

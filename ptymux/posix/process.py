@@ -12,7 +12,7 @@ import fcntl
 import os
 import signal
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -116,8 +116,8 @@ def group_members(pgid: int) -> tuple[SessionMember, ...]:
 def escaped_descendants(sids: Collection[int]) -> dict[int, tuple[ProcessId, ...]]:
     """Return, for each session, the descendants that left it by setsid; one scan serves all.
 
-    Limit: they are found through their living ancestors, so call it before you signal these. A
-    daemon whose parent has ended is not found.
+    They are found through their living ancestors, so call it before you signal these; or, if these
+    have ended, by the PTYMUX_ID in their environment.
     """
     children: dict[int, list[Stat]] = defaultdict(list)
     members: dict[int, list[Stat]] = defaultdict(list)
@@ -127,13 +127,41 @@ def escaped_descendants(sids: Collection[int]) -> dict[int, tuple[ProcessId, ...
     found = {}
     for sid in sids:
         family = {stat.pid: stat for stat in members[sid]}
+        family |= dict(_marked_as(family.get(sid), children))
         new = list(family.values())
         while new:
             new = [child for stat in new for child in children[stat.pid] if child.pid not in family]
             family |= {stat.pid: stat for stat in new}
-        left = (stat for stat in family.values() if stat.sid != sid)
+        left = (family[pid] for pid in sorted(family) if family[pid].sid != sid)
         found[sid] = tuple(ProcessId(stat.pid, stat.start_time) for stat in left)
     return found
+
+
+def _marked_as(
+    leader: Stat | None, children: Mapping[int, list[Stat]]
+) -> Iterator[tuple[int, Stat]]:
+    """Give the processes that began after this leader, in another session, with its PTYMUX_ID.
+
+    The environment proves nothing: this is for reports only.
+    """
+    mark = None if leader is None else _mark(leader.pid)
+    if leader is None or mark is None:
+        return
+    for stats in children.values():
+        for stat in stats:
+            is_later = stat.sid != leader.sid and stat.start_time >= leader.start_time
+            if is_later and _mark(stat.pid) == mark:
+                yield stat.pid, stat
+
+
+def _mark(pid: int) -> bytes | None:
+    """Return the variable that says to which PTY a process belongs; None if it has none."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environment:
+            _, found, rest = (b"\0" + environment.read()).partition(b"\0PTYMUX_ID=")
+    except OSError:  # it has ended, or is another user's
+        return None
+    return rest.partition(b"\0")[0] if found else None
 
 
 def open_pidfd(pid: int, start_time: int) -> int | None:

@@ -206,11 +206,14 @@ async def kill(call: MethodCall) -> Mapping[str, Any]:
     grace = call.params.optional_real("grace")
     records = _several(call, live_only=True)
     describers = [call.manager.describer(record.pty_id) for record in records]
+    enders = [call.manager.ender(record.pty_id) for record in records]
     terminations = (call.manager.terminate(r.pty_id, grace_seconds=grace) for r in records)
     for outcome in await asyncio.gather(*terminations, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
-    return {"ptys": [describe() for describe in describers]}
+    told = (ender() for ender in enders)
+    survivors = [each for each in told if each["left"] or each["escaped"]]
+    return {"ptys": [describe() for describe in describers], "survivors": survivors}
 
 
 async def remove(call: MethodCall) -> Mapping[str, Any]:
@@ -327,7 +330,12 @@ async def _notify(connection: ClientConnection, event: EventEnvelope | MissedEve
 
 async def status(call: MethodCall) -> Mapping[str, Any]:
     """Return the numbers of the server itself, and how it differs from who asks."""
-    return {**call.server.status(), "differences": call.differences(), "limited": own_limits()}
+    return {
+        **call.server.status(),
+        "differences": call.differences(),
+        "limited": own_limits(),
+        "unended": call.manager.unended(),
+    }
 
 
 async def shutdown(call: MethodCall) -> Mapping[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from ptymux.core.model import Limits, SpawnOptions
+from tests.processes import is_alive, kill
 from tests.serving import Serving
 from tests.timing import wait_until
 
@@ -198,6 +200,41 @@ def test_signals_reach_the_command(server: Serving) -> None:
     wait_until(lambda: server.get(pty)["shown"] == "killed (HUP)")
     status, text = server.refused("signal", pty["pty_id"], "HUP")
     assert (status, text.startswith("ptymux: HUP reached nobody: ")) == (125, True)
+
+
+@pytest.mark.requirement("FR-004")
+@pytest.mark.parametrize("name", ["TERM", "HUP"])
+def test_a_stopped_command_is_continued_to_take_a_signal_that_ends_it(
+    server: Serving, name: str
+) -> None:
+    pty = server.run("sleep", "60")
+    server.ok("signal", pty, "STOP")
+    wait_until(lambda: server.call("get", pty=pty)["pty"]["suspended"])
+
+    server.ok("signal", pty, name)
+
+    server.call("wait", pty=pty, until="gone")
+    assert server.call("get", pty=pty)["pty"]["shown"] == f"killed ({name})"
+
+
+@pytest.mark.requirement("FR-007")
+def test_kill_reports_what_left_by_setsid(server: Serving, tmp_path: Path) -> None:
+    direct, orphaned = tmp_path / "direct", tmp_path / "orphaned"
+    record = "echo $$ > {0}.new; mv {0}.new {0}; exec sleep 60"
+    pty = server.run(
+        "/bin/sh", "-c", f"setsid sh -c '{record.format(direct)}' & "
+        f"(setsid sh -c '{record.format(orphaned)}' &); exec sleep 60",
+    )  # fmt: skip
+    wait_until(lambda: direct.exists() and orphaned.exists())
+    pids = sorted(int(path.read_text()) for path in (direct, orphaned))
+
+    done = server.world.run("kill", pty)
+
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr.startswith(b"processes %d, %d left PTY " % tuple(pids))
+    for pid in pids:
+        assert is_alive(pid)
+        kill(pid)
 
 
 def test_a_signal_has_to_exist(server: Serving) -> None:

@@ -315,6 +315,7 @@ async def test_process_that_nothing_ends_is_given_up_and_said_so(
         failed = [e for e in manager.signals(record.pty_id) if e.pid == record.pid]
         assert {e.outcome for e in failed} == {Outcome.FAILED}
         assert len(failed) == 3  # TERM, CONT and KILL: each noted once, however often it was tried
+        assert "another user" in manager._roster.get(record.pty_id).end.left[record.pid or 0]
         manager.remove(record.pty_id)
         for member in session_members(record.pid or 0):
             os.kill(member.pid, signal.SIGKILL)

@@ -30,7 +30,8 @@ Examples:
   ptymux kill --lane ci       whatever runs in a lane
   ptymux kill --all
 
-Exit status: 1 when it did not find all that were named; it ends the others, and says which.
+Exit status: 1 when it did not find all that were named, or could not end all their processes; it
+ends the others, and says which.
 """
 )
 @click.argument("ptys", nargs=-1, type=PTY, metavar="[PTY]...")
@@ -46,23 +47,41 @@ def kill(
         raise click.UsageError("which ones? Name them, or give --lane, or --all")
     refusals = Refusals()
     if ptys:
-        ended = _end_named(ptys, grace, refusals)
+        result = _end_named(ptys, grace, refusals)
     else:
         # Of many, the server may have forgotten some by the time it answers.
         count = len(repeating(partial(_live_ptys, lane)))
         chosen = {"lane": lane, "all": everything or None}
-        ended = repeating(partial(_end, chosen, grace))
+        result = repeating(partial(_end, chosen, grace))
+    survivors = result.get("survivors", [])
     if as_json:
-        print_json(ptys=ended, errors=refusals.as_json())
+        print_json(ptys=result["ptys"], errors=refusals.as_json(), survivors=survivors)
     elif not ptys:
         print_message(f"{count_of(count, 'PTY')} ended", prefix="")
-    return refusals.print()
+    is_incomplete = _print_survivors(survivors)
+    return refusals.print() or int(is_incomplete)
 
 
-def _end_named(
-    words: tuple[str, ...], grace: float | None, refusals: Refusals
-) -> list[dict[str, Any]]:
-    """End those that are found; return them once they are gone."""
+def _print_survivors(survivors: list[dict[str, Any]]) -> bool:
+    """Print on stderr which processes live on; return whether some were to end."""
+    is_incomplete = False
+    for pty in survivors:
+        for process in pty["left"]:
+            is_incomplete = True
+            print_message(
+                f"process {process['pid']} of PTY {pty['number']} lives on: {process['error']}"
+            )
+        if pty["escaped"]:
+            pids = ", ".join(map(str, pty["escaped"]))
+            what = "processes" if len(pty["escaped"]) > 1 else "process"
+            print_message(
+                f"{what} {pids} left PTY {pty['number']} by setsid, and may live on", prefix=""
+            )
+    return is_incomplete
+
+
+def _end_named(words: tuple[str, ...], grace: float | None, refusals: Refusals) -> dict[str, Any]:
+    """End those that are found; return the server's answer once they are gone."""
     # By their ids: a name that was freed could be another's when it is asked again.
     ids: dict[str, str] = {}
     for word in words:
@@ -75,14 +94,13 @@ def _end_named(
             return repeating(partial(_end, {"ptys": list(ids)}, grace))
         except UnknownPtyError:  # one ended meanwhile and was forgotten, as after `run --rm`
             ids = {pty_id: word for pty_id, word in ids.items() if _is_known(pty_id)}
-    return []
+    return {"ptys": []}
 
 
 def _end(
     chosen: Mapping[str, object], grace: float | None, connection: ServerConnection
-) -> list[dict[str, Any]]:
-    ended: list[dict[str, Any]] = connection.call("kill", grace=grace, **chosen)["ptys"]
-    return ended
+) -> dict[str, Any]:
+    return connection.call("kill", grace=grace, **chosen)
 
 
 def _is_known(pty_id: str) -> bool:

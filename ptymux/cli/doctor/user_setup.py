@@ -47,6 +47,7 @@ class UserSetup:
         if self._status is not None:
             yield self._replaced(self._status)
             yield self._world(self._status)
+            yield self._unended(self._status)
         if directory.status == "ok":
             yield self._stale()
         yield self._left_behind()
@@ -111,6 +112,16 @@ class UserSetup:
             return Check("world", "ok", "commands get limits, priorities and groups as we have")
         remedy = "`ptymux server stop`, then the next `ptymux run` starts one from there"
         return Check("world", "warning", printable("; ".join(texts)), remedy)
+
+    def _unended(self, status: dict[str, Any]) -> Check:
+        """Tell which processes outlived a PTY that was to end."""
+        found = status.get("unended") or ()
+        if not found:
+            return Check("unended", "ok", "no process outlives a PTY that was to end")
+        shown = ", ".join(f"{each['pid']} of PTY {each['number']}" for each in found[:_MOST_NAMES])
+        text = f"{_processes(len(found))}: {shown}; {found[0]['error']}"
+        pids = " ".join(str(each["pid"]) for each in found[:_MOST_NAMES])
+        return Check("unended", "warning", printable(text), f"end them as their user: kill {pids}")
 
     def _stale(self) -> Check:
         names = [printable(name) for name in self._stale_names()]
