@@ -23,10 +23,12 @@ __all__ = [
     "format_capacity",
     "format_duration",
     "format_age",
+    "format_date",
     "command_words",
     "printable",
 ]
 
+_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 _BINARY = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SECONDS = {
     "ms": Fraction(1, 1000),
@@ -134,6 +136,19 @@ def format_age(seconds: float) -> str:
         if whole >= size:
             return f"{whole // size}{unit}{whole % size // smaller:02}{part}"
     return f"{whole}s"
+
+
+def format_date(then: Sequence[int], today: Sequence[int]) -> str:
+    """Return the date of a moment, `Nov 26` or `2025-11-26`, and nothing if it was today.
+
+    Both begin with year, month and day, as what `time.localtime` returns.
+    """
+    if tuple(then[:3]) == tuple(today[:3]):
+        return ""
+    year, month, day = then[:3]
+    if year != today[0]:
+        return f"{year}-{month:02}-{day:02}"
+    return f"{_MONTHS[3 * month - 3 : 3 * month]} {day}"
 
 
 def command_words(words: Sequence[str]) -> str:

@@ -11,10 +11,16 @@ _SHORT = 16  # words; a longer list is not shown where one of them was probably 
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return the word that was probably meant, whatever its case; None if none is alike."""
+    """Return the word that was probably meant, whatever its case; None if none is alike.
+
+    The only one that begins so comes before those that are alike.
+    """
     from difflib import get_close_matches  # takes 5 ms, and only mistakes need it
 
     by_case = {each.lower(): each for each in known}
+    begun = [each for each in by_case if len(word) > 1 and each.startswith(word.lower())]
+    if len(begun) == 1:
+        return by_case[begun[0]]
     found = get_close_matches(word.lower(), list(by_case), 1, cutoff=_ALIKE)
     return by_case[found[0]] if found else None
 

@@ -116,7 +116,7 @@ def _draw_body(
     if news > 1:
         lines.append(_draw_rule(overview, width, glyphs, is_short=bool(details)))
         news -= 1
-    return lines + draw_news(overview.news, overview.model.names, width, news, glyphs)
+    return lines + draw_news(overview.news, overview.model.names, width, news, now, glyphs)
 
 
 def draw_list(
@@ -131,7 +131,7 @@ def draw_list(
     count = min(news, len(overview.news.items))
     if count:
         lines.append([])
-        lines += draw_news(overview.news, overview.model.names, width, count, glyphs)
+        lines += draw_news(overview.news, overview.model.names, width, count, now, glyphs)
     return lines
 
 

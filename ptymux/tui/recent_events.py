@@ -12,7 +12,7 @@ from rich.style import Style
 
 from ptymux.core.escalation import signal_name
 from ptymux.core.event_log import Topic
-from ptymux.core.units import format_size, printable
+from ptymux.core.units import format_date, format_size, printable
 from ptymux.tui.widgets import ALARM, BLOCKS, BOLD, DIM, NONE, WARN, Glyphs, Line, fit
 
 __all__ = ["News", "TOPICS", "draw_news"]
@@ -171,15 +171,25 @@ _WORDS: Final[Mapping[Topic, Callable[[Mapping[str, Any]], _Words | None]]] = {
 
 
 def draw_news(
-    news: News, names: Mapping[str, str], width: int, count: int, glyphs: Glyphs = BLOCKS
+    news: News,
+    names: Mapping[str, str],
+    width: int,
+    count: int,
+    now: float,
+    glyphs: Glyphs = BLOCKS,
 ) -> list[Line]:
     """Return exactly `count` lines of the last events, the newest first."""
-    lines = [_draw(item, names, width, glyphs) for item in news.items[:count]]
+    lines = [_draw(item, names, width, now, glyphs) for item in news.items[:count]]
     return lines + [[] for _ in range(count - len(lines))]
 
 
-def _draw(item: Item, names: Mapping[str, str], width: int, glyphs: Glyphs) -> Line:
-    clock = time.strftime(" %H:%M:%S " if width >= 60 else " %H:%M ", time.localtime(item.at))
+def _draw(item: Item, names: Mapping[str, str], width: int, now: float, glyphs: Glyphs) -> Line:
+    then = time.localtime(item.at)
+    clock = time.strftime("%H:%M:%S" if width >= 60 else "%H:%M", then)
+    date = format_date(then, time.localtime(now))
+    if date:  # the day says more then
+        clock = f"{date if width >= 60 else f'{then.tm_mon:02}-{then.tm_mday:02}':<{len(clock)}}"
+    clock = f" {clock} "
     who = names.get(item.pty_id or "", (item.pty_id or "server")[-8:])
     often = f" (x{item.count})" if item.count > 1 else ""
     room = max(0, width - len(clock))

@@ -11,6 +11,7 @@ from ptymux.core.units import (
     command_words,
     format_age,
     format_capacity,
+    format_date,
     format_duration,
     format_size,
     parse_duration,
@@ -222,3 +223,17 @@ def test_the_command_is_shown_as_it_was_typed() -> None:
     assert command_words(["sh", "-c", "a; b"]) == "sh -c a; b"
     assert command_words(["/bin/sh", "-c", "a; b", "/bin/sh"]) == "a; b"
     assert command_words(["a\x1b[2Jb\n", "\udc80"]) == "a[2Jb  "
+
+
+@pytest.mark.parametrize(
+    ("then", "date"),
+    [
+        ((2026, 11, 27), ""),
+        ((2026, 11, 26), "Nov 26"),
+        ((2026, 1, 2), "Jan 2"),
+        ((2025, 11, 27), "2025-11-27"),
+        ((2027, 1, 2), "2027-01-02"),
+    ],
+)
+def test_a_date_is_told_where_it_is_not_today(then: tuple[int, ...], date: str) -> None:
+    assert format_date((*then, 14, 3), (2026, 11, 27, 15, 0)) == date

@@ -15,10 +15,17 @@ STATES = ("running", "quiet", "exited", "failed to start")
         ("exitd", "exited"),
         ("Running", "running"),
         ("QUITE", "quiet"),
+        ("run", "running"),
+        ("fail", "failed to start"),
     ],
 )
 def test_the_most_alike_word_is_meant(word: str, meant: str) -> None:
     assert closest(word, STATES) == meant
+
+
+def test_the_only_word_that_begins_so_comes_before_those_that_are_alike() -> None:
+    assert closest("stat", ("start", "stop", "status", "restart")) == "status"
+    assert closest("sta", ("start", "stop", "status", "restart")) == "start"
 
 
 @pytest.mark.parametrize("word", ["", "x", "zzzzzz", "\x1b[31m"])

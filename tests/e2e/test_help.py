@@ -12,6 +12,13 @@ from tests.serving import Serving
 from tests.world import PTYMUX
 
 
+def test_help_for_those_who_know_tmux_is_found_by_a_mistake(server: Serving) -> None:
+    assert server.refused("help", "tmx") == (
+        2,
+        "ptymux help: no help on 'tmx', did you mean 'tmux'; see `ptymux help --help`\n",
+    )
+
+
 def test_the_table_for_those_who_know_tmux_names_only_what_exists(server: Serving) -> None:
     text = server.ok("help", "tmux")
     rows = server.json("help", "tmux")["rows"]

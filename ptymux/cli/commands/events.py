@@ -14,6 +14,7 @@ import click
 
 from ptymux.cli.options.param_types import OneOf
 from ptymux.cli.options.pty_names import PTY
+from ptymux.cli.output.clock import format_moment
 from ptymux.cli.output.printing import cut, json_line, print_message, print_text
 from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.client.event_follower import EventFollower
@@ -126,7 +127,7 @@ def _look_up(pty_id: str) -> str:
 def describe_event(event: Mapping[str, Any], called: str) -> str:
     """Return one event as a line for people; `called` is the number and name of its PTY."""
     at = float(event["timestamp"])
-    clock = time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
+    clock = format_moment(at, time.time(), milliseconds=True)
     payload = event["payload"]
     facts = " ".join(
         f"{name}={_value(name, value)}"

@@ -8,6 +8,8 @@ from typing import Final
 import click
 
 from ptymux.cli.output.printing import print_json, print_text
+from ptymux.core.units import printable
+from ptymux.core.words import closest
 
 __all__ = ["help_"]
 
@@ -16,6 +18,7 @@ _TMUX: Final = (
     ("tmux new -d -s web CMD", "", "ptymux run -d --name web CMD", "run"),
     ("tmux new CMD", "", "ptymux run CMD", "run"),
     ("tmux ls", "C-b s", "ptymux ls", "ls"),
+    ("tmux ls -F FORMAT", "", "ptymux ls --format TEMPLATE", "ls"),
     ("tmux attach -t web", "", "ptymux attach web", "attach"),
     ("tmux choose-tree", "C-b w", "ptymux dashboard", "dashboard"),
     ("tmux send-keys -t web make Enter", "", "ptymux send --enter web make", "send"),
@@ -56,6 +59,8 @@ def help_(ctx: click.Context, topic: str | None, as_json: bool) -> None:
         return
     if as_json:
         raise click.UsageError("--json is for `help tmux`", ctx)
+    if topic is not None and closest(topic, [*root.command.list_commands(root), "tmux"]) == "tmux":
+        raise click.UsageError(f"no help on {printable(topic)!r}, did you mean 'tmux'", ctx)
     if topic is None:
         print_text(root.get_help())
         return

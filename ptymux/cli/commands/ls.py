@@ -36,7 +36,7 @@ Examples:
   ptymux kill $(ptymux ls -q --lane ci)  ids only, for other commands
   ptymux ls --wide                       and CPU, memory, directory, title
   ptymux ls -w                           again every second
-  ptymux ls --format '{number}\t{name}\t{cpu:>5}'
+  ptymux ls --format '{number:>3} {name:<12} {cpu:>5}'
   ptymux ls --json | jq '.ptys[].buffer.total_dropped'
 
 USED is the share of its buffer that waits to be read. DROPPED is red when somebody was attached

@@ -156,7 +156,10 @@ def _report(facts: dict[str, Any]) -> list[str]:
     return [f"{label:<10}{text}" for label, text in rows]
 
 
-@server.command(epilog="Example: ptymux server restart")
+@server.command(
+    epilog="Example: ptymux server restart",
+    short_help="Put a new server in its place; every PTY stays.",
+)
 @JSON_OPTION
 def restart(as_json: bool) -> None:
     """Put a new server in the place of the one that runs; every PTY stays."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import string
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from ptymux.client import answers
 from ptymux.core.cells import cells
 from ptymux.core.model import ENDED_STATES
 from ptymux.core.units import command_words, format_age, format_size, printable
+from ptymux.core.words import closest
 from ptymux.errors import InvalidValueError
 
 __all__ = ["FIELDS", "Template"]
@@ -91,10 +91,10 @@ class Template:
 
 
 def _guess(field: str) -> str:
-    close = difflib.get_close_matches(field, _KNOWN, 1, cutoff=0.6)
+    close = closest(field, _KNOWN)
     wrong = f"made of fields that there are: {{{printable(field)}}} is none"
     if close:
-        return f"{wrong}, {{{close[0]}}} is"
+        return f"{wrong}, {{{close}}} is"
     return f"{wrong}; some are {', '.join(('number', 'name', 'shown', *FIELDS))}"
 
 

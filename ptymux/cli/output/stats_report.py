@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from ptymux.cli.output.clock import format_moment
 from ptymux.cli.output.ls_table import held_words, state_style
 from ptymux.cli.output.printing import count_of, paint, times, wrap
 from ptymux.core.model import ENDED_STATES
@@ -34,7 +34,12 @@ def draw_report(
     room = None if width is None else max(width - _LABEL, 1)
     bar = max(_LEAST_BAR, min(_LONGEST_BAR, (room or _LONGEST_BAR) - 5))
     lines: list[str] = []
-    sections = (_who(pty, now), _where_bytes_went(pty), _buffer(pty, bar, blocks), _what_was(pty))
+    sections = (
+        _who(pty, now),
+        _where_bytes_went(pty),
+        _buffer(pty, bar, blocks),
+        _what_was(pty, now),
+    )
     for section in sections:
         rows = list(section)
         lines += [""] if lines and rows else []
@@ -77,6 +82,7 @@ def _state(pty: Pty, now: float) -> str:
         words.append(f"pid {pty['pid']}")
     if pty["state"] in ENDED_STATES:
         words.append(f"after {format_duration(pty['updated_at'] - pty['created_at'])}")
+        words.append(f"{format_duration(now - pty['updated_at'])} ago")
     else:
         words.append(f"for {format_duration(now - pty['created_at'])}")
     if pty["spawn_ms"] is not None:
@@ -140,15 +146,17 @@ def _when_full(pty: Pty) -> str:
     return f"the command waits; so far for {format_duration(waited)}"
 
 
-def _what_was(pty: Pty) -> Iterator[Row]:
+def _what_was(pty: Pty, now: float) -> Iterator[Row]:
     label = "history"
     for step in pty.get("history", ()):
-        yield label, f"{_clock(step['at'])}  {step['from']} -> {step['to']} ({step['event']})", ""
+        when = format_moment(step["at"], now)
+        yield label, f"{when}  {step['from']} -> {step['to']} ({step['event']})", ""
         label = ""
     label = "signals"
     for sent in pty.get("signals", ()):
         why = f": {printable(sent['error'])}" if sent["error"] else ""
-        text = f"{_clock(sent['at'])}  {sent['signal']} to {sent['pid']} {sent['outcome']}{why}"
+        when = format_moment(sent["at"], now)
+        text = f"{when}  {sent['signal']} to {sent['pid']} {sent['outcome']}{why}"
         yield label, text, ""
         label = ""
 
@@ -156,7 +164,3 @@ def _what_was(pty: Pty) -> Iterator[Row]:
 def _amount(size: int) -> str:
     """Return a size for people, and the exact one where that says more."""
     return f"{size:,} bytes" if size < 1000 else f"{format_size(size)} ({size:,})"
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at))
