@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ptymux.core.model import WindowSize
 from ptymux.core.reader import ReaderKind
 from ptymux.manager.flow import Flow
 
@@ -44,16 +45,28 @@ class LifelineAttachment:
 
     kind: ReaderKind
     readers: int = 0  # that it has now; without one its client is expected back
+    size: WindowSize | None = None  # of the terminal that shows it, if there is one
+    sized: int = 0  # grows with each size that somebody gives the PTY, as by typing
 
 
 class Attachments:
     """The attachments of one PTY by the numbers of their lifelines, and its owner."""
 
-    def __init__(self, flow: Flow, on_change: Callable[[], None]) -> None:
-        """Keep `flow` informed of readers that are expected; call `on_change` to be persisted."""
+    def __init__(
+        self,
+        flow: Flow,
+        on_change: Callable[[], None],
+        on_size: Callable[[WindowSize], None] = lambda _size: None,
+    ) -> None:
+        """Keep `flow` informed of readers that are expected; call `on_change` to be persisted.
+
+        `on_size` is called with the size that the PTY is to have when who gave it one has left.
+        """
         self.owner: Owner = NoOwner()
         self._flow = flow
         self._on_change = on_change
+        self._on_size = on_size
+        self._sized = 0
         self._by_line: dict[int, LifelineAttachment] = {}
 
     @property
@@ -81,7 +94,7 @@ class Attachments:
 
     def detach(self, line: int) -> None:
         """Remove the attachment of a client that detached; the PTY goes on without it."""
-        self._by_line.pop(line, None)
+        self._remove(line)
         if self._is_owner(line):
             self.owner = NoOwner()
         self.expect_readers()
@@ -91,10 +104,26 @@ class Attachments:
         """Remove the attachment whose lifeline ended; return whether it was the owner's."""
         is_owner = self._is_owner(line)
         if is_owner or line in self._by_line:
-            self._by_line.pop(line, None)
+            self._remove(line)
             self.expect_readers()
             self._on_change()
         return is_owner
+
+    def note_size(self, line: int, size: WindowSize) -> None:
+        """Note the size of the terminal of an attachment, which it gives the PTY."""
+        if line in self._by_line:
+            self._sized += 1
+            self._by_line[line].size, self._by_line[line].sized = size, self._sized
+
+    def _remove(self, line: int) -> None:
+        """Remove an attachment; if the PTY had its size, the last of the others gives it one."""
+        gone = self._by_line.pop(line, None)
+        sized = [each for each in self._by_line.values() if each.size is not None]
+        if gone is None or not gone.sized or not sized:
+            return
+        last = max(sized, key=lambda each: each.sized)
+        if last.sized < gone.sized and last.size is not None and last.size != gone.size:
+            self._on_size(last.size)
 
     def come_back(self, line: int | None) -> int | None:
         """Add a reader to the attachment of this lifeline; return the lifeline if there is one."""

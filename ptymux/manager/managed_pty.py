@@ -51,6 +51,8 @@ class PtyHost:
     on_gone: Callable[[ManagedPty], None]
     on_change: Callable[[ManagedPty], None] = lambda _pty: None
     on_orphaned: Callable[[ManagedPty], None] = lambda _pty: None  # its owner is gone
+    # Whoever gave it its size has detached; of those who remain this one gave it a size last.
+    on_size: Callable[[ManagedPty, WindowSize], None] = lambda _pty, _size: None
 
 
 class Milestones:
@@ -83,7 +85,9 @@ class ManagedPty:
         self.end = EndContext()
         self.envelopes = EnvelopeLog()
         self.flow = Flow(host.link, self.slot, self)
-        self.attachments = Attachments(self.flow, self.note_change)
+        self.attachments = Attachments(
+            self.flow, self.note_change, lambda size: host.on_size(self, size)
+        )
         self.milestones = Milestones()
         self.input_lock = asyncio.Lock()  # one writer at a time, first come first served
         self.leader_start: int | None = None  # clock ticks since boot

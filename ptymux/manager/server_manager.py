@@ -66,6 +66,7 @@ class ServerManager(PtyManager):
         self._spawner.socket_path = socket_path
         self._spawner.host.on_change = self._persist
         self._spawner.host.on_orphaned = self._on_orphaned
+        self._spawner.host.on_size = self._on_size
         self._background: set[asyncio.Task[object]] = set()
         self._nudging: set[PtyId] = set()
         link.on_keeper_replaced = self._on_keeper_replaced
@@ -204,15 +205,32 @@ class ServerManager(PtyManager):
         finally:
             self._nudging.discard(pty_id)
 
-    async def show(self, pty_id: PtyId, size: WindowSize) -> None:
+    async def show(self, pty_id: PtyId, size: WindowSize, line: int | None = None) -> None:
         """Give a PTY the size of the terminal that shows it; if it has it, have it drawn again.
+
+        `line` is the lifeline of that terminal's attachment.
 
         Raises:
             UnknownPtyError, InvalidStateError: as `resize`.
         """
+        self.note_size(pty_id, line, size)
         if self.get(pty_id).size == size:
             await self.nudge(pty_id)
         else:
+            await self.resize(pty_id, size)
+
+    def note_size(self, pty_id: PtyId, line: int | None, size: WindowSize | None = None) -> None:
+        """Note that a PTY has the size of the terminal of an attachment; by default its own."""
+        pty = self._roster.get(pty_id)
+        if line is not None:
+            pty.attachments.note_size(line, size or pty.record.size)
+
+    def _on_size(self, pty: ManagedPty, size: WindowSize) -> None:
+        if pty.is_live and self._closing is None:
+            self._in_background(self._give_size(pty.pty_id, size))
+
+    async def _give_size(self, pty_id: PtyId, size: WindowSize) -> None:
+        with contextlib.suppress(PtymuxError):  # it has ended
             await self.resize(pty_id, size)
 
     # Attachments -----------------------------------------------------------------------------

@@ -41,7 +41,9 @@ async def attach(call: MethodCall, record: PtyRecord) -> MethodReply:
             undo.callback(os.close, fd)
         if cols is not None and rows is not None:
             with contextlib.suppress(InvalidStateError):
-                await call.manager.show(record.pty_id, WindowSize(cols, rows))
+                await call.manager.show(record.pty_id, WindowSize(cols, rows), line)
+        elif params.flag("echo"):  # a terminal that the PTY was made for
+            call.manager.note_size(record.pty_id, line)
         describe_end = call.manager.describer(record.pty_id)
         result: dict[str, Any] = {
             "pty": describe_end(),
@@ -112,7 +114,7 @@ async def _carry(
         manager.note_owner_notified(reader.pty_id, line)
     connection.is_patient = True
     tasks = [
-        listening := asyncio.create_task(_listen(call, reader.pty_id)),
+        listening := asyncio.create_task(_listen(call, reader.pty_id, line)),
         asyncio.create_task(pump(reader, connection.offer, describe_end)),
         asyncio.create_task(connection.gone.wait()),
     ]
@@ -137,7 +139,7 @@ async def _carry(
             raise result
 
 
-async def _listen(call: MethodCall, pty_id: PtyId) -> bool:
+async def _listen(call: MethodCall, pty_id: PtyId, line: int | None) -> bool:
     """Handle what the client sends: a size, a redraw, input if it has no lifeline.
 
     Returns True once it detaches, False once it is gone.
@@ -154,13 +156,13 @@ async def _listen(call: MethodCall, pty_id: PtyId) -> bool:
                 if isinstance(frame, Detach):
                     return True
                 with contextlib.suppress(PtymuxError):  # the PTY ended, or has no such size
-                    await _handle(call, typing, frame)
+                    await _handle(call, typing, frame, line)
 
 
-async def _handle(call: MethodCall, typing: _Typing, frame: Frame) -> None:
+async def _handle(call: MethodCall, typing: _Typing, frame: Frame, line: int | None) -> None:
     match frame:
         case Resize():
-            await call.manager.show(typing.pty_id, WindowSize(frame.cols, frame.rows))
+            await call.manager.show(typing.pty_id, WindowSize(frame.cols, frame.rows), line)
         case Redraw():
             await call.manager.nudge(typing.pty_id)
         case In():

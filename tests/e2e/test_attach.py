@@ -29,6 +29,13 @@ def second(world: World) -> Iterator[Tty]:
     tty.close()
 
 
+@pytest.fixture
+def third(world: World) -> Iterator[Tty]:
+    tty = Tty(world, 100, 30)
+    yield tty
+    tty.close()
+
+
 def attach(tty: Tty, pty: str, *options: str, **more: Any) -> None:
     tty.run("attach", *options, pty, **more)
     tty.wait_for(b"attached to")
@@ -227,6 +234,37 @@ def test_two_clients_see_the_same_and_the_last_to_type_sets_the_size(
     for each in (tty, second):
         each.type(b"\x1cd")
         assert each.wait() == 0
+
+
+@pytest.mark.requirement("FR-011")
+@pytest.mark.parametrize("leaves", ["detaches", "dies"])
+def test_size_is_that_of_who_remains_and_typed_last(
+    server: Serving, tty: Tty, second: Tty, third: Tty, leaves: str
+) -> None:
+    tty.run("run", "--name", "e", "-c", ECHOES)
+    tty.wait_for(b"up")
+    tty.wait_raw()
+    for each, cols in ((third, 70), (second, 60)):
+        each.resize(cols, 20)
+        attach(each, "e")
+        await_cols(server, cols)
+    type_until(third, b"one\r", lambda: server.get("e")["cols"] == 70)
+    type_until(second, b"two\r", lambda: server.get("e")["cols"] == 60)
+
+    for each, cols in ((second, 70), (third, 100)):
+        if leaves == "dies":
+            each.process.kill()
+        else:
+            each.type(b"\x1cd")
+        each.wait()
+        await_cols(server, cols)
+
+    tty.type(b"\x1cd")
+    tty.wait()
+
+
+def await_cols(server: Serving, cols: int) -> None:
+    wait_until(lambda: server.get("e")["cols"] == cols)
 
 
 def type_until(tty: Tty, keys: bytes, condition: Callable[[], bool]) -> None:
