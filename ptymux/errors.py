@@ -24,6 +24,7 @@ __all__ = [
     "LineTooLongError",
     "LimitReachedError",
     "LinkClosedError",
+    "ServerStoppingError",
     "ClosedOutputError",
     "NotATerminalError",
     "UnsupportedPlatformError",
@@ -225,6 +226,15 @@ class LinkClosedError(PtymuxError):
     """The link to the engine is closed: the engine is gone, or the manager was closed."""
 
     code = "link-closed"
+
+
+class ServerStoppingError(PtymuxError):
+    """The server is about to end; it starts nothing any more."""
+
+    code = "server-stopping"
+
+    def __init__(self, message: str = "the server is about to end; try again in a moment") -> None:
+        super().__init__(message)
 
 
 class ClosedOutputError(PtymuxError):

@@ -35,6 +35,7 @@ _PATIENT: Final = (
     "leave",
     "no_answer",
     "replacement",
+    "restart",
     "start",
     "suggestion",
 )

@@ -43,6 +43,7 @@ class Windows:
     suggestion: float = 0.5  # for a server to name PTYs, to complete a word or mend a mistake
     launch: float = 20.0  # for a program on a file system that does not answer to start
     kill_launch: float = 0.5  # from a request to end such a PTY until nobody waits for it
+    restart: float = 10.0  # for a restart to be done, or given up with everything as it was
     start: float = 10.0  # for the first server to serve, whom a client has started
     clients_return: float = 10.0  # for the clients of a dead server to attach to the next one
     last_input: float = 5.0  # for a terminal to take what a client typed before it left

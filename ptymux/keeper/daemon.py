@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 
+from ptymux.core.windows import Windows
 from ptymux.errors import PtymuxError
-from ptymux.handover.wire import LINK_FD
+from ptymux.handover.wire import LINK_FD, Outbox
 from ptymux.keeper.server_keeper import ServerKeeper
 from ptymux.keeper.supervisor import log
 from ptymux.posix.caller import free_ourselves, own_limits
+from ptymux.keeper.zygote_client import Zygote
 from ptymux.posix.reserve_fds import keep_reserve
 from ptymux.posix.runtime import become_subreaper
 
-__all__ = ["main", "succeed", "take_over"]
+__all__ = ["main", "stand_by", "succeed", "take_over"]
 
 
 def main() -> None:
@@ -54,15 +57,39 @@ def main() -> None:
 
 def take_over() -> None:
     """Run the keeper that replaces one that died; argv: the socket's path. The server is parent."""
+    _begin_replacement()
+    _take_over(sys.argv[1], None)
+
+
+def stand_by() -> None:
+    """Run the keeper that is to replace one that lives; otherwise as `take_over`.
+
+    It takes over only once it can be replaced itself, as its zygote is ready to fork a server.
+    """
     path = sys.argv[1]
+    _begin_replacement()
+    zygote = Zygote(path, Windows.from_environment(os.environ))
+    zygote.start()
+    if not zygote.await_warm(until_readable=LINK_FD):
+        log("cannot take over: no server can be started here")
+        sys.exit(1)
+    with socket.socket(fileno=os.dup(LINK_FD)) as link, contextlib.suppress(PtymuxError):
+        Outbox(link).send({"op": "warm"})
+    _take_over(path, zygote)
+
+
+def _begin_replacement() -> None:
     os.set_inheritable(LINK_FD, False)
     os.umask(0o077)
     os.chdir("/")
     _ignore_keys()
     free_ourselves()
     become_subreaper()
+
+
+def _take_over(path: str, zygote: Zygote | None) -> None:
     try:
-        keeper = ServerKeeper.take_over(path)
+        keeper = ServerKeeper.take_over(path, zygote)
     except PtymuxError as error:
         log(f"cannot take over: {error}")
         sys.exit(1)

@@ -54,10 +54,10 @@ class PrivateKeeper(KeeperService):
         inbox = Inbox(link)
         hello, slots, others = receive_handover(link, inbox)
         keeper = cls()
-        keeper._serve_link(link, inbox)
+        keeper._link = keeper._new_link(link, inbox)
         keeper._restore(hello.body, [PtySnapshot.of(message) for message in slots])
         for message in others:
-            keeper._serve(message)
+            keeper._serve(keeper._link, message)
         # The link alone is not enough: a process forked by the program may keep it open.
         (program,) = hello.fds
         keeper._engine.watch(program, select.EPOLLIN, lambda _events: keeper._on_hang_up())
@@ -66,7 +66,8 @@ class PrivateKeeper(KeeperService):
     def run(self) -> None:
         """Serve until the program is gone, then end all sessions that it has started."""
         self._watch_signals()
-        self._send(self._hello(slots=0), fds=[self._self])
+        if self._link is not None:
+            self._link.send(self._hello(slots=0), fds=[self._self])
         self._send_reports(self._engine.run_once())  # events from while there was no keeper
         self._send_reports(list(self._table.past_reports()))
         check = self._engine.windows.check
@@ -83,7 +84,8 @@ class PrivateKeeper(KeeperService):
         self._is_over = True
 
     def _write_log(self, text: str) -> None:
-        self._send({"op": "log", "text": text})
+        if self._link is not None:
+            self._link.send({"op": "log", "text": text})
 
 
 def main() -> None:

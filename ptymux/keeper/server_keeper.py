@@ -5,10 +5,15 @@ link (`handover/wire.py`). If the server dies, it has another one forked, and th
 notice. A server is never its child: it is forked from the zygote (`server/zygote.py`), or is older
 than this keeper. If the keeper itself dies, the server starts another one and passes everything to
 it (`ServerKeeper.take_over`). The zygote ends then; the new keeper starts its own.
+
+Each is also replaced while it lives, by `ptymux server restart`. Then it does nothing any more,
+and ends only when the next one has all that it had; if that dies before, it goes on
+(`handover/token.py`).
 """
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -16,36 +21,47 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from ptymux.core.model import Limits
 from ptymux.core.windows import Windows
 from ptymux.engine.session_end import end_sessions
-from ptymux.errors import AlreadyRunningError, PtymuxError
+from ptymux.errors import AlreadyRunningError, LinkClosedError, PtymuxError
 from ptymux.handover.snapshot import PtySnapshot
+from ptymux.handover.token import await_decision, end_process, take_token
 from ptymux.handover.wire import LINK_FD, Inbox, Message
+from ptymux.keeper.manager_link import ManagerLink
 from ptymux.keeper.pty_table import PtyTable
+from ptymux.keeper.replacement import Replacement
 from ptymux.keeper.service import KeeperService, receive_handover
 from ptymux.keeper.socket_lock import SocketLock
-from ptymux.keeper.supervisor import Supervisor, log
+from ptymux.keeper.supervisor import Supervisor, introduced, log
+from ptymux.keeper.zygote_client import Zygote
 from ptymux.posix.memory import create_ring_memory
 from ptymux.posix.reserve_fds import released_reserve
 
 __all__ = ["ServerKeeper"]
 
+# In windows for a restart: longer than a server waits for the keeper that it hands over to.
+_FROZEN: Final = 2.0
+
 
 class ServerKeeper(KeeperService):
     """A server's keeper: owns its PTYs and the socket path, and looks after the server."""
 
-    def __init__(self, path: str, socket_lock: SocketLock, event_log: int) -> None:
+    def __init__(
+        self, path: str, socket_lock: SocketLock, event_log: int, zygote: Zygote | None = None
+    ) -> None:
         """Keep PTYs for the server at `path`; `event_log` is the memory of its event log."""
         windows = Windows.from_environment(os.environ)
         super().__init__(PtyTable(socket_lock.state, windows))
         self.on_ready: Callable[[], None] = lambda: None  # called when a server serves
         self._socket_lock = socket_lock
         self._log = event_log
-        self._server = Supervisor(path, windows)
+        self._server = Supervisor(path, windows, zygote)
         self._pending_link: socket.socket | None = None  # to a server that was requested
+        self._replacement: Replacement | None = None  # of the server that serves
+        self._frozen = -1  # the token of a handover to another keeper
         self._is_stopping = False
         self._lost_path = False  # another keeper has the path now
 
@@ -64,26 +80,31 @@ class ServerKeeper(KeeperService):
         return cls(path, socket_lock, event_log)
 
     @classmethod
-    def take_over(cls, path: str) -> ServerKeeper:
-        """Return the keeper that replaces one that died; its server hands over through LINK_FD.
+    def take_over(cls, path: str, zygote: Zygote | None = None) -> ServerKeeper:
+        """Return the keeper that replaces another; its server hands over through LINK_FD.
+
+        If the keeper before lives, it is ended as soon as this one has everything.
 
         Raises:
-            LinkClosedError: the server is gone, or of another version.
+            LinkClosedError: the server is gone, or of another version; or the keeper before goes
+                on, as this took too long.
             PtymuxError: what it handed over cannot be used.
         """
         link = socket.socket(fileno=LINK_FD)
         link.setblocking(False)
         inbox = Inbox(link)
         hello, slots, others = receive_handover(link, inbox)
-        listener, lock, event_log, server = hello.fds
+        listener, lock, event_log, server, *handover = hello.fds
+        if handover:
+            _take_place(*handover)
         body = hello.body
         bound = (int(body["bound"][0]), int(body["bound"][1]))
         socket_lock = SocketLock.from_handover(path, lock, socket.socket(fileno=listener), bound)
-        keeper = cls(path, socket_lock, event_log)
+        keeper = cls(path, socket_lock, event_log, zygote)
         keeper._restore(body, [PtySnapshot.of(message) for message in slots])
-        keeper._serve_link(link, inbox)
+        keeper._link = keeper._new_link(link, inbox)
         for message in others:
-            keeper._serve(message)
+            keeper._serve(keeper._link, message)
         keeper._server.take_over(server, body["replacements"])
         keeper._watch_server()
         return keeper
@@ -93,14 +114,16 @@ class ServerKeeper(KeeperService):
         signal.signal(signal.SIGTERM, lambda *_: self._stop())
         self._watch_signals()
         if self._server.is_there:
-            self._greet(with_ptys=False)
+            if self._link is not None:
+                self._greet(self._link, with_ptys=False)
             self._server.zygote.start()
         else:
             self._start_server()
         check = self._engine.windows.check
         next_check = time.monotonic() + check
         while self._server.is_there or not self._is_stopping:
-            self._turn(next_check, self._server.due, self._server.zygote.due)
+            replacement = self._replacement.due if self._replacement else None
+            self._turn(next_check, self._server.due, self._server.zygote.due, replacement)
             now = time.monotonic()
             if now >= next_check:
                 self._check_socket()
@@ -112,6 +135,9 @@ class ServerKeeper(KeeperService):
     def _close(self) -> None:
         if self._pending_link is not None:
             self._stop_waiting(self._pending_link).close()
+        if self._replacement is not None:
+            self._replacement.kill()
+        self._drop_replacement()
         self._server.zygote.close()
         with released_reserve():  # sessions are left if the server was killed while it ended them
             end_sessions(self._table.leaders, super()._close, self._engine.windows)
@@ -139,7 +165,8 @@ class ServerKeeper(KeeperService):
 
     def _send_socket(self) -> None:
         fds = [self._socket_lock.listener.fileno(), self._socket_lock.lock]
-        self._send({"op": "listener", "bound": self._socket_lock.bound}, fds=fds)
+        for link in self._links:
+            link.send({"op": "listener", "bound": self._socket_lock.bound}, fds=fds)
 
     # The server ------------------------------------------------------------------------------
 
@@ -149,6 +176,9 @@ class ServerKeeper(KeeperService):
         zygote = self._server.zygote
         if zygote.due is not None and now >= zygote.due:
             zygote.start()
+        if self._replacement is not None and now >= (self._replacement.due or math.inf):
+            log("no server came to replace the one that serves")
+            self._give_up_replacement()
 
     def _take_next_step(self) -> None:
         """Do what `Supervisor.due` was set for: kill, give up waiting, stop, or start a server."""
@@ -181,8 +211,8 @@ class ServerKeeper(KeeperService):
             link.close()
             return
         self._watch_server()
-        self._serve_link(link, Inbox(link))
-        self._greet(with_ptys=True)
+        self._link = self._new_link(link, Inbox(link))
+        self._greet(self._link, with_ptys=True)
         if self._socket_lock.listener is not listener:  # it was made again since the request
             self._send_socket()
 
@@ -195,26 +225,34 @@ class ServerKeeper(KeeperService):
         pidfd = self._server.pidfd
         self._engine.watch(pidfd, select.EPOLLIN, lambda _events: self._on_server_end())
 
-    def _greet(self, *, with_ptys: bool) -> None:
+    def _greet(
+        self, link: ManagerLink, *, with_ptys: bool, replacement: Replacement | None = None
+    ) -> None:
         """Send the first message to a server; a new server gets all snapshots too."""
         slots = self._table.slots if with_ptys else []
         proofs = [(p.pid, p.start_time, p.number, p.boot_id) for p in self._table.state.left]
         hello = self._hello(len(slots)) | {
-            "replacements": self._server.replacements,
+            "replacements": self._server.replacements + (replacement is not None),
             "bound": self._socket_lock.bound,
             "left": proofs,
         }
-        self._send(hello, fds=[self._log, self._self, self._socket_lock.lock])
+        handover = [] if replacement is None else [replacement.taking, self._server.pidfd]
+        link.send(hello, fds=[self._log, self._self, self._socket_lock.lock, *handover])
         for slot in slots:
-            self._send_in_turn(partial(self._snapshot_message, slot))
+            link.send_in_turn(partial(self._snapshot_message, slot))
         if not with_ptys:
             self._send_reports(self._engine.run_once())  # events from while there was no keeper
-        self._send_reports(list(self._table.past_reports()))
+        if reports := self._table.note(list(self._table.past_reports())):
+            link.send({"op": "reports", "reports": reports})
 
     def _snapshot_message(self, slot: int) -> Message:
         return self._table.snapshot(slot).message
 
     def _on_server_end(self) -> None:
+        if self._replacement is not None and self._replacement.has_come:
+            self._use_replacement()
+            return
+        self._give_up_replacement()
         self._engine.watch(self._server.pidfd, 0, lambda _events: None)
         self._drop_link()
         if not self._is_stopping:
@@ -235,7 +273,101 @@ class ServerKeeper(KeeperService):
         self._is_stopping = True
         self._server.terminate()
 
+    # A server that takes the place of another ------------------------------------------------
+
+    @property
+    def _links(self) -> list[ManagerLink]:
+        links = super()._links
+        if self._replacement is not None and self._replacement.link is not None:
+            links.append(self._replacement.link)
+        return links
+
+    def _op_succeed(self, _body: Mapping[str, Any], message: Message, _fds: list[int]) -> None:
+        """Request a server to take the place of this one, which waits until that is decided."""
+        if self._is_stopping or self._replacement is not None:
+            return  # its token is closed with the message: it goes on
+        listener = self._socket_lock.listener
+        with released_reserve():
+            taking, holding = map(os.dup, message.fds)
+            sock = self._server.request(listener)
+        self._replacement = Replacement(sock, taking, holding, 0.5 * self._engine.windows.restart)
+        accept = partial(self._accept_replacement, self._replacement, listener)
+        self._engine.watch(sock.fileno(), select.EPOLLIN, accept)
+
+    def _accept_replacement(
+        self, replacement: Replacement, listener: socket.socket, _events: int
+    ) -> None:
+        self._unwatch(replacement.sock.fileno())
+        with released_reserve():
+            pidfd = introduced(replacement.sock)
+        if pidfd is None:
+            self._give_up_replacement()
+            return
+        replacement.pidfd = pidfd
+        self._engine.watch(pidfd, select.EPOLLIN, lambda _events: self._on_replacement_end())
+        replacement.link = self._new_link(replacement.sock, Inbox(replacement.sock))
+        self._greet(replacement.link, with_ptys=True, replacement=replacement)
+        if self._socket_lock.listener is not listener:
+            self._send_socket()
+
+    def _use_replacement(self) -> None:
+        """Look after the server that has taken over, in the place of the one before."""
+        replacement, self._replacement = self._replacement, None
+        assert replacement is not None
+        self._unwatch(self._server.pidfd)
+        self._drop_link()
+        replacement.close_token()
+        self._unwatch(replacement.pidfd)
+        self._server.change_to(replacement.pidfd)
+        self._link = replacement.link
+        self._watch_server()
+        log("another server has taken over")
+        if self._is_stopping:
+            self._server.terminate()
+
+    def _on_replacement_end(self) -> None:
+        log("the server that was to take over is gone")
+        self._drop_replacement()
+
+    def _give_up_replacement(self) -> None:
+        """Have the server that serves go on, once the one that was to take over is dead."""
+        if self._replacement is not None and self._replacement.has_come:
+            self._replacement.kill()
+        else:
+            self._drop_replacement()
+
+    def _drop_replacement(self) -> None:
+        if self._replacement is not None:
+            replacement, self._replacement = self._replacement, None
+            replacement.close(self._unwatch)
+
+    def _unwatch(self, fd: int) -> None:
+        self._engine.watch(fd, 0, lambda _events: None)
+
     # The link --------------------------------------------------------------------------------
+
+    def _serve(self, link: ManagerLink, message: Message) -> None:
+        if self._replacement is not None and link is self._replacement.link:
+            self._use_replacement()  # it says something: so it has taken over
+        super()._serve(link, message)
+        if self._frozen >= 0:
+            self._wait_frozen()
+
+    def _op_freeze(self, _body: Mapping[str, Any], message: Message, _fds: list[int]) -> None:
+        """Do nothing any more, once this is answered, until another keeper has taken over or not.
+
+        All that the engine knows is reported before: the next one cannot learn it any more.
+        """
+        reports, self._engine.reports = self._engine.reports, []
+        self._send_reports(reports)
+        self._frozen = os.dup(message.fds[0])
+
+    def _wait_frozen(self) -> None:
+        token, self._frozen = self._frozen, -1
+        await_decision(token, _FROZEN * self._engine.windows.restart)
+        if not take_token(token):
+            os._exit(0)  # another keeper has taken over
+        os.close(token)
 
     def _op_ready(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
         self._server.note_ready()
@@ -246,3 +378,18 @@ class ServerKeeper(KeeperService):
 
     def _op_stop(self, _body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
         self._is_stopping = True
+
+
+def _take_place(token: int, before: int) -> None:
+    """End the keeper before, which waits for that; `before` is its pidfd.
+
+    Raises:
+        LinkClosedError: it has waited too long, and goes on.
+    """
+    has_token = take_token(token)
+    os.close(token)
+    if has_token:
+        end_process(before)
+    os.close(before)
+    if not has_token:
+        raise LinkClosedError("the keeper before goes on")

@@ -22,7 +22,8 @@ from ptymux.engine.reports import Output, Report
 from ptymux.engine.terminal import PtyFds
 from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError, error_as_json
 from ptymux.handover.snapshot import PtySnapshot
-from ptymux.handover.wire import LINK_VERSION, Inbox, Message, Outbox
+from ptymux.handover.wire import LINK_VERSION, Inbox, Message
+from ptymux.keeper.manager_link import ManagerLink
 from ptymux.keeper.pty_table import PtyTable
 
 __all__ = ["KeeperService", "receive_handover"]
@@ -39,11 +40,8 @@ class KeeperService:
         self._engine = table.engine
         self._keeper_replacements = 0  # how often the keeper was replaced
         self._may_reap = False  # there may be ended children that belong to no PTY
-        self._link: socket.socket | None = None
-        self._inbox: Inbox
-        self._outbox: Outbox
+        self._link: ManagerLink | None = None
         self._self = os.pidfd_open(os.getpid())
-        self._link_mask = 0  # the events that the epoll waits for on the link
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     # For the subclass ------------------------------------------------------------------------
@@ -131,79 +129,39 @@ class KeeperService:
 
     # The link --------------------------------------------------------------------------------
 
-    def _serve_link(self, link: socket.socket, inbox: Inbox) -> None:
-        self._link = link
-        self._inbox, self._outbox = inbox, Outbox(link)
-        self._link_mask = select.EPOLLIN
-        self._engine.watch(link.fileno(), self._link_mask, self._on_link)
+    def _new_link(self, sock: socket.socket, inbox: Inbox) -> ManagerLink:
+        return ManagerLink(self._engine, sock, inbox, self._serve, self._on_link_lost)
+
+    def _on_link_lost(self, link: ManagerLink) -> None:
+        if link is self._link:
+            self._drop_link()
+            self._on_hang_up()
 
     def _drop_link(self) -> None:
         if self._link is not None:
-            self._engine.watch(self._link.fileno(), 0, self._on_link)
-            self._inbox.close()
-            self._outbox.close()
             self._link.close()
             self._link = None
             # The next server does not know these spawns, and has them repeated.
             # Limit: a child that executed its command just now is killed, and may run again.
             self._engine.cancel_spawns()
 
-    def _on_link(self, events: int) -> None:
-        try:
-            if events & (select.EPOLLIN | select.EPOLLHUP):
-                for message in self._inbox.receive():
-                    self._serve(message)
-            if events & select.EPOLLOUT:
-                self._flush()
-        except LinkClosedError:
-            self._drop_link()
-            self._on_hang_up()
-
-    def _send(
-        self, body: Mapping[str, Any], data: bytes = b"", fds: list[int] | None = None
-    ) -> None:
-        if self._link is None:
-            return
-        try:
-            self._outbox.send(body, data, fds or [])
-            self._flush()
-        except LinkClosedError:
-            return  # first read what it sent before; then the link reports its end
-
-    def _send_in_turn(self, make: Callable[[], Message]) -> None:
-        if self._link is not None:
-            with contextlib.suppress(LinkClosedError):
-                self._outbox.send_in_turn(make)
-                self._flush()
-
-    def _flush(self) -> None:
-        assert self._link is not None
-        self._outbox.flush()
-        mask = select.EPOLLIN | (select.EPOLLOUT if self._outbox.is_waiting else 0)
-        if mask != self._link_mask:
-            self._link_mask = mask
-            self._engine.watch(self._link.fileno(), mask, self._on_link)
+    @property
+    def _links(self) -> list[ManagerLink]:
+        """The links to all managers that get the reports."""
+        return [] if self._link is None else [self._link]
 
     def _send_reports(self, reports: list[Report]) -> None:
         slots = [report.slot for report in reports if isinstance(report, Output)]
         if slots:
-            self._send_output(slots)
+            for link in self._links:
+                link.notify_output(slots)
         if len(slots) < len(reports):
             others = [report for report in reports if not isinstance(report, Output)]
             if sent := self._table.note(others):
-                self._send({"op": "reports", "reports": sent})
+                for link in self._links:
+                    link.send({"op": "reports", "reports": sent})
 
-    def _send_output(self, slots: list[int]) -> None:
-        if self._link is None:
-            return
-        try:
-            self._outbox.notify_output(slots)
-            if self._outbox.is_waiting:
-                self._flush()
-        except LinkClosedError:
-            return  # as for `_send`
-
-    def _serve(self, message: Message) -> None:
+    def _serve(self, link: ManagerLink, message: Message) -> None:
         body, later = message.body, False
         fds: list[int] = []
 
@@ -221,7 +179,7 @@ class KeeperService:
             for fd in message.fds:
                 os.close(fd)
         if not later:
-            self._answer(body, reply, fds)
+            self._answer(link, body, reply, fds)
 
     def _reply(self, body: Mapping[str, Any], serve: Callable[[], Any]) -> dict[str, Any]:
         """Return the reply with what `serve` returns or raises."""
@@ -237,15 +195,17 @@ class KeeperService:
             )
         return reply
 
-    def _answer(self, body: Mapping[str, Any], reply: dict[str, Any], fds: list[int]) -> None:
+    def _answer(
+        self, link: ManagerLink, body: Mapping[str, Any], reply: dict[str, Any], fds: list[int]
+    ) -> None:
         if body.get("id") is None:
             return
         try:
-            self._send(reply, fds=fds)
+            link.send(reply, fds=fds)
         except OutOfResourcesError as error:
             if body["op"] == "spawn":
                 self._table.abandon(body["slot"])
-            self._send({"op": "reply", "id": body["id"], "error": error_as_json(error)})
+            link.send({"op": "reply", "id": body["id"], "error": error_as_json(error)})
         finally:
             if body["op"] == "lifeline" and fds:
                 os.close(fds[0])  # the client's end, which was passed with the reply
@@ -269,7 +229,9 @@ class KeeperService:
             fds.extend(pty_fds.open)
             return facts
 
-        self._answer(body, self._reply(body, facts), fds)
+        reply = self._reply(body, facts)
+        if self._link is not None:
+            self._answer(self._link, body, reply, fds)
 
     def _op_cancel(self, body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
         """Give up a spawn that waits for a file system; else nothing."""

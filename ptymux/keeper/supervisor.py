@@ -17,7 +17,7 @@ from typing import Final
 from ptymux.core.windows import Windows
 from ptymux.keeper.zygote_client import Zygote, pause, receive_fds
 
-__all__ = ["Supervisor", "log"]
+__all__ = ["Supervisor", "introduced", "log"]
 
 _HOPELESS_FAILURES: Final = 5
 _LONGEST_COME_SECONDS: Final = 30.0
@@ -27,12 +27,15 @@ _LEAVE_SECONDS: Final = 5.0  # for a server that closed the link to end
 class Supervisor:
     """The keeper's view of its server: its pidfd, and when to start another."""
 
-    def __init__(self, path: str, windows: Windows | None = None) -> None:
+    def __init__(
+        self, path: str, windows: Windows | None = None, zygote: Zygote | None = None
+    ) -> None:
+        """Look after the server at `path`; its zygote may have been started before."""
         self.pidfd = -1  # of the server; -1: there is none
         self.replacements = 0
         self.due: float | None = None  # on time.monotonic: when the keeper takes the next step
         self._windows = windows or Windows()
-        self.zygote = Zygote(path, self._windows)
+        self.zygote = zygote or Zygote(path, self._windows)
         self._started = 0.0
         self._is_ready = False
         self._deaths = 0  # in a row: servers that served, and died soon after their start
@@ -63,34 +66,48 @@ class Supervisor:
         self._started = time.monotonic()
         self._is_ready = False
         try:
-            ours, theirs = socket.socketpair()
+            ours = self.request(listener)
         except OSError:
             self._note_failure()
             return None
+        patience = self._windows.come * float(1 << min(self._failures, 8))
+        self.due = self._started + min(patience, _LONGEST_COME_SECONDS)
+        return ours
+
+    def request(self, listener: socket.socket) -> socket.socket:
+        """Have a server forked; return our end of the link on which it will introduce itself.
+
+        Raises:
+            OSError: open files, processes or memory.
+        """
+        ours, theirs = socket.socketpair()
         with theirs:
             try:
                 self.zygote.fork_server(theirs, listener)
             except OSError:
                 ours.close()
-                self._note_failure()
-                return None
+                raise
         ours.setblocking(False)
-        patience = self._windows.come * float(1 << min(self._failures, 8))
-        self.due = self._started + min(patience, _LONGEST_COME_SECONDS)
         return ours
 
     def accept(self, link: socket.socket) -> bool:
         """Take the pidfd that a server sends on this link; return whether one came."""
-        try:
-            _word, fds = receive_fds(link, 1)
-        except OSError:
-            fds = []
-        if not fds:
+        pidfd = introduced(link)
+        if pidfd is None:
             self.note_absence()
             return False
-        (self.pidfd,) = fds
+        self.pidfd = pidfd
         self.due = None
         return True
+
+    def change_to(self, pidfd: int) -> None:
+        """Look after the server that has taken over from the one before, which has ended."""
+        os.close(self.pidfd)
+        self.pidfd = pidfd
+        self.replacements += 1
+        self.due = None
+        self._started = time.monotonic()
+        self._is_ready = False
 
     def note_absence(self) -> None:
         """Record that the requested server did not come; the next is forked from a new zygote."""
@@ -136,6 +153,15 @@ class Supervisor:
         if self.is_there:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signum)
+
+
+def introduced(link: socket.socket) -> int | None:
+    """Return the pidfd that a server has sent on this link, as all do first; None: none came."""
+    try:
+        _word, fds = receive_fds(link, 1)
+    except OSError:
+        return None
+    return fds[0] if fds else None
 
 
 def log(text: str) -> None:

@@ -1,14 +1,17 @@
 """The keeper's side of the zygote, the process that servers are forked from (`server/zygote.py`).
 
-A request is one byte with two fds: the server's end of a link, and the listening socket. The
-zygote does not answer. The forked server introduces itself on its end of the link. Nobody else has
-that end; so the link closes if no server comes.
+The zygote sends one byte once it has imported everything: then it is warm. A request is one byte
+with two fds: the server's end of a link, and the listening socket. The zygote does not answer. The
+forked server introduces itself on its end of the link. Nobody else has that end; so the link
+closes if no server comes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import select
 import signal
 import socket
 import sys
@@ -65,6 +68,22 @@ class Zygote:
             self._connect()
         except OSError:
             self._note_death()
+
+    def await_warm(self, *, until_readable: int) -> bool:
+        """Return once the zygote can fork a server at once; False: it ended, or never began.
+
+        It returns True early if the fd `until_readable` is readable.
+        """
+        if self._control is None:
+            return False
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(until_readable, select.POLLIN)
+        if any(fd == until_readable for fd, _events in poll.poll()):
+            return True
+        with contextlib.suppress(OSError):
+            return bool(self._control.recv(1))
+        return False
 
     def fork_server(self, link: socket.socket, listener: socket.socket) -> None:
         """Request a server with these sockets; a zygote that is still starting does it later.

@@ -46,6 +46,17 @@ class KeeperChannel:
         """Whether the connection has ended, from either side."""
         return self._sock.fileno() < 0
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether a request waits for its reply."""
+        return bool(self._replies)
+
+    def flush(self, seconds: float) -> None:
+        """Send what waits before this returns; give up after `seconds`."""
+        if self._sock.fileno() >= 0:
+            with contextlib.suppress(LinkClosedError):  # the end is noticed in its turn
+                self._outbox.finish(seconds)
+
     async def ask(
         self, op: str, body: Mapping[str, Any], data: bytes = b"", fds: list[int] | None = None
     ) -> Message:

@@ -10,15 +10,17 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import ptymux
 from ptymux.handover.wire import LINK_FD
 
-__all__ = ["has_ended", "start_keeper", "start_private_keeper"]
+__all__ = ["Installation", "has_ended", "start_keeper", "start_private_keeper"]
 
 _FLAGS = "-ISE"  # interpreter options: ignore the user's environment and site-packages
 _KEEPER: Final = "from ptymux.keeper.daemon import take_over; take_over()"
+_NEXT_KEEPER: Final = "from ptymux.keeper.daemon import stand_by; stand_by()"
 _PRIVATE: Final = "from ptymux.keeper.private_keeper import main; main()"
 # Computed at import: the program may change its directory later.
 _FOLDER: Final = os.path.dirname(os.path.dirname(os.path.abspath(ptymux.__file__)))
@@ -26,16 +28,29 @@ _FOLDER: Final = os.path.dirname(os.path.dirname(os.path.abspath(ptymux.__file__
 _NOWHERE: Final = tuple((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3))
 
 
-def start_keeper(path: str) -> tuple[socket.socket, int]:
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A Python interpreter, and the folder from which it imports ptymux."""
+
+    python: str = sys.executable
+    folder: str = _FOLDER
+
+
+def start_keeper(
+    path: str, installation: Installation | None = None, *, stands_by: bool = False
+) -> tuple[socket.socket, int]:
     """Start a keeper for the socket at `path`; return our end of the link, and its pid.
 
-    It waits for a handover, and ends if there is none. It is our child.
+    It waits for a handover, and ends if there is none. With `stands_by` it first gets ready to be
+    replaced itself, and then says so. It is our child.
 
     Raises:
-        OSError: open files, processes or memory.
+        OSError: open files, processes or memory; or the interpreter cannot be started.
     """
+    chosen = installation or Installation()
+    code = _code(_NEXT_KEEPER if stands_by else _KEEPER, chosen.folder)
     # With the same interpreter options as this process.
-    return _start([sys.executable, sys.orig_argv[1], "-c", _code(_KEEPER), path], ())
+    return _start([chosen.python, sys.orig_argv[1], "-c", code, path], ())
 
 
 def start_private_keeper() -> tuple[socket.socket, int]:
@@ -47,8 +62,8 @@ def start_private_keeper() -> tuple[socket.socket, int]:
     return _start([sys.executable, _FLAGS, "-c", _code(_PRIVATE)], _NOWHERE)
 
 
-def _code(main: str) -> str:
-    return f"import sys; sys.path.insert(0, {_FOLDER!r}); {main}"
+def _code(main: str, folder: str = _FOLDER) -> str:
+    return f"import sys; sys.path.insert(0, {folder!r}); {main}"
 
 
 def _start(

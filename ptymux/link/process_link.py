@@ -8,10 +8,8 @@ far it came. Its terminal is opened on this side, so its processes can be found 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import signal
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -31,6 +29,7 @@ from ptymux.handover.wire import (
     options_as_json,
     pack_strings,
 )
+from ptymux.link.candidate import end_child
 from ptymux.link.interface import OnReport
 from ptymux.link.keeper_channel import KeeperChannel
 from ptymux.link.launch import has_ended
@@ -68,6 +67,7 @@ class ProcessLink:
         self._linked = asyncio.Event()
         self._is_closed = self._is_stopping = self._has_given_up = False
         self._channel: KeeperChannel | None = None
+        self._held: list[tuple[Mapping[str, Any], bytes]] | None = None  # while keepers change
         self.keeper_pid = 0  # before the first hello
         self.keeper_replacements = 0
 
@@ -217,25 +217,19 @@ class ProcessLink:
         """Wait until there is a keeper, or none can be started any more."""
         await self._linked.wait()
 
-    async def replace_keeper(self) -> None:
-        """Replace the keeper by a new process, and wait for that.
-
-        Raises:
-            LinkClosedError: no other keeper could be started.
-        """
-        before = self.keeper_replacements
-        await self._linked.wait()
-        self._linked.clear()
-        self._post({"op": "retire"})
-        await self._linked.wait()
-        if self.keeper_replacements == before:
-            raise LinkClosedError("no other keeper came up")
-
     # Messages --------------------------------------------------------------------------------
 
     def _post(self, body: Mapping[str, Any], data: bytes = b"") -> None:
-        if self._channel is not None:
+        if self._held is not None:
+            self._held.append((body, data))
+        elif self._channel is not None:
             self._channel.send(body, data)
+
+    def _send_held(self) -> None:
+        """Send what was held back while it was not certain which keeper goes on."""
+        held, self._held = self._held, None
+        for body, data in held or ():
+            self._post(body, data)
 
     async def _call(
         self, op: str, body: Mapping[str, Any], data: bytes = b"", fds: list[int] | None = None
@@ -286,6 +280,7 @@ class ProcessLink:
     def _greet_when_complete(self) -> None:
         """Let requests begin, if the keeper's greeting is complete."""
         if not self._greeted.done():
+            self._send_held()
             self._linked.set()
             self._greeted.set_result(None)
 
@@ -308,9 +303,13 @@ class ProcessLink:
 
     def _on_link_lost(self, reason: str) -> None:
         """Start another keeper, as the link is closed; but give up if there never was a hello."""
+        if self._channel is not None and not self._channel.is_over:
+            return  # it was the link to the keeper before
         self._linked.clear()
         is_young = not self._greeted.done()
         self._fail_greeting(reason)
+        if is_young and self._held is not None:
+            return  # it was the link to a candidate: who hands over to it handles that
         if self._recovery is not None and not self._recovery.done():
             return  # it was the link to a new keeper: the recovery tries again
         if is_young:
@@ -363,18 +362,17 @@ class ProcessLink:
         own_pidfd: int | None = None
         try:
             own_pidfd = os.pidfd_open(os.getpid())
-            self._hand_over(channel, own_pidfd)
+            self._hand_over(channel, [own_pidfd])
             await self._greeted
         except BaseException:
             channel.close()
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+            end_child(pid)
             raise
         finally:
             close_all((own_pidfd,))
 
-    def _hand_over(self, channel: KeeperChannel, own_pidfd: int) -> None:
+    def _hand_over(self, channel: KeeperChannel, more_fds: list[int]) -> None:
+        """Send all that a keeper needs; the fds behind those of the link begin with our pidfd."""
         snapshots = self._snapshots.snapshots()
         extras, fds = self._handover_extras()
         body = {
@@ -386,7 +384,7 @@ class ProcessLink:
             "keeper_replacements": self.keeper_replacements + 1,
             **extras,
         }
-        channel.send(body, fds=[*fds, own_pidfd])
+        channel.send(body, fds=[*fds, *more_fds])
         for snapshot in snapshots:
             channel.send_in_turn(snapshot.message)
 

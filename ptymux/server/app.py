@@ -18,8 +18,10 @@ from ptymux.errors import (
     OutOfResourcesError,
     ProtocolError,
     PtymuxError,
+    ServerStoppingError,
     UnknownMethodError,
 )
+from ptymux.link.launch import Installation
 from ptymux.link.server_link import ServerLink
 from ptymux.manager.server_manager import ServerManager
 from ptymux.posix.memory import resident_memory
@@ -38,6 +40,8 @@ _log = logging.getLogger("ptymux")
 
 _HELLO_SECONDS: Final = 30.0  # for a client to say hello
 _LEAVE_SECONDS: Final = 3600.0  # without a live PTY and a client
+_REPLY_SECONDS: Final = 0.01  # for replies to go before the server is replaced
+_TRIES: Final = 3  # to have another server take over
 
 
 class App:
@@ -53,6 +57,9 @@ class App:
         self._started, self._began = time.time(), time.monotonic()
         self._background: set[asyncio.Task[object]] = set()
         self.is_stopping = False
+        self._restart: asyncio.Future[None] | None = None
+        self._may_serve = asyncio.Event()
+        self._may_serve.set()
         self._leave_seconds = _leave_seconds()
         self._idle = IdleTime(self._leave_seconds, time.monotonic())
         self._leave_timer: asyncio.TimerHandle | None = None
@@ -82,6 +89,7 @@ class App:
         limits = self._manager.limits
         return {
             "server": __version__,
+            "folder": Installation().folder,
             "protocol": PROTOCOL,
             "pid": os.getpid(),
             "keeper_pid": self._link.keeper_pid,
@@ -118,23 +126,48 @@ class App:
 
         self._in_background(run())
 
-    async def replace_keeper(self) -> None:
-        """Return once another keeper has taken over from the one that is there.
+    async def restart(self, installation: Installation | None) -> None:
+        """Replace the keeper, and begin to replace this process; whoever asks meanwhile joins.
 
         Raises:
-            LinkClosedError: none came up.
+            LinkClosedError: no other keeper came; the one before goes on.
+            ServerStoppingError: the server ends.
         """
-        await self._link.replace_keeper()
+        if self.is_stopping:
+            raise ServerStoppingError
+        if self._restart is None:
+            self._restart = asyncio.ensure_future(self._link.replace_keeper(installation))
+            self._in_background(self._leave_after(self._restart))
+        await asyncio.shield(self._restart)
 
-    def leave_soon(self) -> None:
-        """End this process a moment later, at once as by a kill: closing links would end PTYs."""
+    async def _leave_after(self, restart: asyncio.Future[None]) -> None:
+        """Have another server take the place of this one once the keeper was replaced."""
+        try:
+            await asyncio.wait((restart,))
+            if restart.cancelled() or restart.exception() is not None:
+                return
+            await asyncio.sleep(_REPLY_SECONDS)
+            self._pause()
+            for _ in range(_TRIES):
+                await self._link.quiet()
+                if self.is_stopping:
+                    return
+                self._link.hand_over()
+            _log.error("no other server came; this one goes on")
+        finally:
+            self._restart = None
+            self._go_on()
 
-        async def run() -> None:
-            await asyncio.sleep(0.01)  # for the reply to go
-            await self._link.linked()  # without a keeper the PTYs would end with this process
-            os._exit(0)
+    def _pause(self) -> None:
+        """Serve nobody for now; who comes is served by the next server."""
+        self._may_serve.clear()
+        asyncio.get_running_loop().remove_reader(self._listener_fd())
 
-        self._in_background(run())
+    def _go_on(self) -> None:
+        if not self._may_serve.is_set():
+            self._may_serve.set()
+            assert self._listener is not None
+            self._listen_again(self._listener)
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -150,7 +183,8 @@ class App:
             self._listener.close()
         self._listener = listener
         listener.setblocking(False)
-        loop.add_reader(listener, self._accept, listener)
+        if self._may_serve.is_set():
+            loop.add_reader(listener, self._accept, listener)
 
     def _listener_fd(self) -> int:
         assert self._listener is not None
@@ -229,6 +263,7 @@ class App:
 
     async def _answer(self, connection: ClientConnection, request: Request) -> Upgrade | None:
         """Do what is asked and reply; return what uses the connection then, if it is upgraded."""
+        await self._may_serve.wait()
         try:
             result = await self._perform(connection, request)
         except PtymuxError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from ptymux.errors import PtymuxError
+from ptymux.link.launch import Installation
 from ptymux.manager.server_manager import ServerManager
 from ptymux.posix.caller import differences
 from ptymux.protocol.params import Params
@@ -29,16 +30,13 @@ class ServerControl(Protocol):
         """Begin to end all PTYs, then this process and its keeper."""
         ...
 
-    async def replace_keeper(self) -> None:
-        """Return once another keeper has taken over.
+    async def restart(self, installation: Installation | None) -> None:
+        """Return once another keeper has taken over; another server does so a moment later.
 
         Raises:
-            LinkClosedError: none came up.
+            LinkClosedError: no other keeper came; the one before goes on.
+            ServerStoppingError: the server ends.
         """
-        ...
-
-    def leave_soon(self) -> None:
-        """End this process a moment later; its PTYs stay, and a replacement comes."""
         ...
 
 

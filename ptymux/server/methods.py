@@ -32,6 +32,7 @@ from ptymux.core.model import (
 )
 from ptymux.errors import InvalidStateError, InvalidValueError, PtymuxError
 from ptymux.handover.wire import PassedOptions
+from ptymux.link.launch import Installation
 from ptymux.manager.server_manager import ServerManager
 from ptymux.posix.caller import own_limits, world_of
 from ptymux.protocol.messages import decode_payload
@@ -351,8 +352,10 @@ async def shutdown(call: MethodCall) -> Mapping[str, Any]:
 
 async def restart(call: MethodCall) -> Mapping[str, Any]:
     """Replace the keeper, then the server; the PTYs stay."""
-    await call.server.replace_keeper()
-    call.server.leave_soon()
+    python = call.params.optional_text("python")
+    folder = call.params.optional_text("folder")
+    installation = Installation(python, folder) if python and folder else None
+    await call.server.restart(installation)
     return {"server_pid": os.getpid(), "server": __version__}
 
 

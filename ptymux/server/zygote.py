@@ -54,6 +54,8 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # a collection in a server would write to the pages that it shares
     with socket.socket(fileno=CONTROL_FD) as control:
+        with contextlib.suppress(OSError):
+            control.send(b"\0")  # warm
         given = _forked(control)
     if given is not None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -69,7 +71,10 @@ def _forked(control: socket.socket) -> tuple[int, int] | None:
     itself returns None, once the keeper is gone.
     """
     while True:
-        request, fds = receive_fds(control, 2)
+        try:
+            request, fds = receive_fds(control, 2)
+        except ConnectionResetError:  # it died without having looked whether this is warm
+            return None
         if not request:
             return None
         with contextlib.suppress(OSError):  # the keeper sees the link close
@@ -109,6 +114,8 @@ async def _serve(path: str, sock: socket.socket, listener: socket.socket) -> Non
     link.current_listener = listener.fileno  # until the app has it
     try:
         greeting, restored = await link.greeting()
+        if not link.take_place():
+            os._exit(0)  # the server before goes on
         log = _open_event_log(link.event_log)
     except PtymuxError as error:
         _log.error("no server without a keeper: %s", error)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Final
 
+import ptymux
+from ptymux import __version__
 from tests.serving import Serving
 from tests.timing import wait_until
+
+FOLDER: Final = str(Path(ptymux.__file__).parent.parent)
 
 
 def test_start_starts_one_and_again_changes_nothing(no_server: Serving) -> None:
@@ -71,9 +76,11 @@ def test_restart_keeps_every_pty(no_server: Serving) -> None:
     wait_until(lambda: no_server.get("x")["buffer"]["total_written"] == len("before\r\n"))
     before, pty = no_server.json("server", "status"), no_server.get("x")
 
-    assert no_server.ok("server", "restart") == ""
+    told = no_server.ok("server", "restart")
 
     after = no_server.json("server", "status")
+    assert told == f"ptymux {__version__} from {FOLDER} serves now, as process {after['pid']}\n"
+    assert after["folder"] == FOLDER
     assert after["pid"] != before["pid"]
     assert after["keeper_pid"] != before["keeper_pid"]
     assert (after["server_replaced"], after["keeper_replaced"]) == (1, 1)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from ptymux.client import autostart
 from ptymux.client.blocking import connect
 from ptymux.client.spawn_request import new_request
 from ptymux.core.model import SpawnOptions
 from ptymux.errors import InvalidValueError
 from tests.processes import is_alive, kill, stop
+from tests.server.code import run_in_servers
 from tests.serving import Serving
 from tests.timing import deadline_seconds, wait_until
 
@@ -138,12 +138,6 @@ def test_the_library_asks_again_too(own_server: Serving) -> None:
         assert started.result(deadline_seconds())["name"] == "once"
 
     assert names(own_server) == ["once"]
-
-
-def run_in_servers(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Have each server that is started from now on run `code` first."""
-    keeper = f"import ptymux.keeper.zygote_client as z; z._ZYGOTE = {code!r} + z._ZYGOTE; "
-    monkeypatch.setattr(autostart, "_KEEPER", keeper + autostart._KEEPER)
 
 
 @pytest.mark.parametrize("options", [("-d",), (), ("--rm",)])

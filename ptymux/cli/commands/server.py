@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 import click
 
+import ptymux
 from ptymux.cli.options.param_types import JSON_OPTION
 from ptymux.cli.output.printing import print_json, print_message, print_text, times
 from ptymux.cli.server_lookup import chosen_path, connect, reach
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.units import format_duration, format_size
 from ptymux.core.words import alternatives
+from ptymux.core.windows import Windows
 from ptymux.errors import ConnectionClosedError, NoServerError, UnreachableError
 
 __all__ = ["server"]
@@ -26,7 +30,6 @@ Examples:
   ptymux server stop --force  end it with all its PTYs
 """
 
-_RESTART_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 0.01
 _NOT_RUNNING: Final = 1  # exit status of `status`
 
@@ -141,6 +144,7 @@ def _report(facts: dict[str, Any]) -> list[str]:
             "server",
             f"ptymux {facts['server']}, protocol {facts['protocol']}, pid {facts['pid']}",
         ),
+        ("from", facts.get("folder", "?")),
         ("keeper", f"pid {facts['keeper_pid']}"),
         ("replaced", f"the server {replaced}, the keeper {keepers}"),
         ("socket", facts["socket"]),
@@ -162,20 +166,40 @@ def _report(facts: dict[str, Any]) -> list[str]:
 )
 @JSON_OPTION
 def restart(as_json: bool) -> None:
-    """Put a new server in the place of the one that runs; every PTY stays."""
-    path = chosen_path()
-    with reach(path) as connection:
-        old = connection.call("restart")["server_pid"]
-    facts = _await_replacement(path, old)
+    """Put a new server in the place of the one that runs; every PTY stays.
+
+    The new one runs this ptymux, also if the old one was started by another. If that fails, the
+    old one goes on.
+    """
+    seconds = Windows.from_environment(os.environ).restart
+    facts = _restart(chosen_path(), seconds, os.path.dirname(os.path.dirname(ptymux.__file__)))
     if as_json:
         print_json(running=True, **facts)
+    else:
+        folder = facts.get("folder")  # an older server has none
+        where = f" from {folder}" if folder else ""
+        print_text(f"ptymux {facts['server']}{where} serves now, as process {facts['pid']}")
 
 
-def _await_replacement(path: str, old: int) -> dict[str, Any]:
+def _restart(path: str, seconds: float, folder: str) -> dict[str, Any]:
+    """Return the status of a server from `folder`, which replaces the one at `path`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with reach(path) as connection:
+            connection.patience = max(deadline - time.monotonic(), _RETRY_SECONDS)
+            old = connection.server["pid"]
+            with suppress(ConnectionClosedError):  # somebody else has had it replaced
+                connection.call("restart", python=sys.executable, folder=folder)
+        facts = _await_replacement(path, old, deadline)
+        if facts.get("folder") in (None, folder):
+            return facts
+        if time.monotonic() > deadline:  # pragma: no cover - others restart it again and again
+            raise UnreachableError(path, f"it still runs ptymux from {facts['folder']}")
+
+
+def _await_replacement(path: str, old: int, deadline: float) -> dict[str, Any]:
     """Return the status of the server that replaces the one with the pid `old`."""
     from ptymux.client.reconnect import RetryPolicy, repeat
-
-    deadline = time.monotonic() + _RESTART_SECONDS
 
     def connect() -> ServerConnection:
         left = max(deadline - time.monotonic(), _RETRY_SECONDS)
@@ -188,9 +212,10 @@ def _await_replacement(path: str, old: int) -> dict[str, Any]:
             raise ConnectionClosedError("the old server is still on its way out")
         return found
 
+    left = max(deadline - time.monotonic(), _RETRY_SECONDS)
     policy = RetryPolicy(
-        died_seconds=_RESTART_SECONDS,
-        served_seconds=_RESTART_SECONDS,  # the old one may hang up late
+        died_seconds=left,
+        served_seconds=left,  # the old one may hang up late
         pause_seconds=_RETRY_SECONDS,
         passing=(ConnectionClosedError,),
         says_how_long=False,
@@ -198,5 +223,5 @@ def _await_replacement(path: str, old: int) -> dict[str, Any]:
     try:
         return repeat(connect, ask, policy)
     except ConnectionClosedError as error:
-        late = f"no new one came within {_RESTART_SECONDS:g} s; see its log"
+        late = "no new one came in time; see its log"
         raise UnreachableError(path, late) from error
