@@ -180,6 +180,11 @@ class SnapshotStore:
         """Whether any PTY has an open terminal or a living child."""
         return any(len(fds.open) > 1 for fds in self._fds.values())
 
+    def master(self, slot: int) -> int | None:
+        """Return the master of a PTY, which stays ours; None if it is closed or unknown."""
+        fds = self._fds.get(slot)
+        return None if fds is None else fds.master
+
     def children(self) -> dict[int, int | None]:
         """Return the pidfd of each PTY's child by slot; None if it has exited."""
         return {slot: fds.pidfd for slot, fds in self._fds.items()}

@@ -20,7 +20,13 @@ from ptymux.engine.engine import SpawnedPty
 from ptymux.engine.reports import Output, Report, report_from_json
 from ptymux.engine.session_end import end_newborn
 from ptymux.engine.terminal import PtyFds
-from ptymux.errors import LinkClosedError, OutOfResourcesError, PtymuxError, error_from_json
+from ptymux.errors import (
+    LinkClosedError,
+    OutOfResourcesError,
+    PtymuxError,
+    UnknownPtyError,
+    error_from_json,
+)
 from ptymux.handover.snapshot import SnapshotStore
 from ptymux.handover.wire import (
     LINK_VERSION,
@@ -33,6 +39,7 @@ from ptymux.link.candidate import end_child
 from ptymux.link.interface import OnReport
 from ptymux.link.keeper_channel import KeeperChannel
 from ptymux.link.launch import has_ended
+from ptymux.posix.process import signal_foreground
 from ptymux.posix.reserve_fds import released_reserve
 from ptymux.posix.spawn import open_pty
 
@@ -175,10 +182,11 @@ class ProcessLink:
 
     async def signal_foreground(self, slot: int, signum: int) -> int:
         """Send INT, QUIT or TSTP to the terminal's foreground group; return that group."""
-        reply = await self._call("foreground", {"slot": slot, "signal": signum})
-        group = reply.body["result"]["group"]
-        assert isinstance(group, int)
-        return group
+        # By our own duplicate of the master: a keeper that dies leaves unknown whether it did it.
+        master = self._snapshots.master(slot)
+        if master is None:
+            raise UnknownPtyError(str(slot))
+        return signal_foreground(master, signum)
 
     async def is_canonical(self, slot: int) -> bool:
         """Return whether the terminal is in canonical mode."""

@@ -30,6 +30,7 @@ _FREEZE: Final = 0.3  # for a keeper to answer at all
 _TAKE_OVER: Final = 1.0  # for a new keeper that is ready to take over
 _NEXT_SERVER: Final = 1.0  # for another server; the keeper gives it up sooner
 _QUIET_SECONDS: Final = 1.0
+_TURNS: Final = 10  # of the event loop
 _LOOK_SECONDS: Final = 0.005
 
 
@@ -255,8 +256,10 @@ class ServerLink(ProcessLink):
         reply = await asyncio.wait_for(
             before.ask("freeze", {}, fds=[token]), _FREEZE * self._restart_seconds
         )
-        while before.is_asked:  # who asked has not used the reply yet
-            await asyncio.sleep(0)
+        for _ in range(_TURNS):
+            if not before.is_asked:
+                break
+            await asyncio.sleep(0)  # for those that asked before to use their replies
         error = reply.body.get("error")
         if error is not None and error["code"] != PtymuxError.code:
             raise LinkClosedError(f"the keeper before refused: {error['message']}")

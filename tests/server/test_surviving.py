@@ -275,6 +275,24 @@ def test_a_stopped_child_is_known_to_the_next_server(own_server: Serving) -> Non
     wait_until(lambda: not own_server.get(pty)["suspended"])
 
 
+@pytest.mark.requirement("FR-004")
+@pytest.mark.parametrize("name", ["INT", "QUIT"])
+def test_a_signal_is_sent_once_also_if_the_keeper_dies(own_server: Serving, name: str) -> None:
+    script = f"trap 'echo got' {name}; echo ready; while :; do sleep 0.05; done"
+    pty = own_server.sh(script, plain_output=True)
+    own_server.await_text(pty["pty_id"], "ready")
+    keeper = own_server.status()["keeper_pid"]
+    stop(keeper)
+
+    (sent,) = own_server.call("signal", pty=pty["pty_id"], signal=name)["envelopes"]
+    kill(keeper)
+
+    assert (sent["outcome"], sent["pid"]) == ("delivered", pty["pid"])
+    own_server.await_text(pty["pty_id"], "got")
+    own_server.call("kill", ptys=[pty["pty_id"]], grace=0.0)
+    assert own_server.output(pty)[0] == b"ready\ngot\n"
+
+
 def test_an_end_that_no_server_saw_is_told_by_the_next(own_server: Serving) -> None:
     pty = own_server.sh("read x; exit 7")
     server = own_server.status()["pid"]
