@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import select
 import signal
 import socket
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from typing import Final
 
 from ptymux.core.windows import Windows
+from ptymux.posix.reserve_fds import forget_reserve
+from ptymux.posix.runtime import start_code
 
 __all__ = ["CONTROL_FD", "Zygote", "pause", "receive_fds"]
 
@@ -26,6 +31,9 @@ CONTROL_FD: Final = 3  # the zygote's end of the socket to its keeper
 
 _FLAGS = "-ISE"  # interpreter options: ignore the user's environment and site-packages
 # asyncio works without ssl, which takes 15 of the 115 ms that all imports take.
+# What a zygote runs that cannot be started as usual; a keeper that was forked has it in memory.
+forked_main: Callable[[], None] | None = None
+
 _ZYGOTE: Final = "sys.modules['ssl'] = None; from ptymux.server.zygote import main; main()"
 
 
@@ -115,7 +123,9 @@ class Zygote:
         return self._control
 
     def _spawn(self, control: socket.socket) -> int:
-        code = f"import sys; sys.path.insert(0, {sys.path[0]!r}); {_ZYGOTE}"
+        if self._deaths and forked_main is not None:
+            return self._fork(control, forked_main)
+        code = start_code(sys.path[0], _ZYGOTE)
         # A higher number than CONTROL_FD: dup2 onto the same number would keep close-on-exec.
         fd = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, CONTROL_FD + 1)
         try:
@@ -129,6 +139,25 @@ class Zygote:
             )
         finally:
             os.close(fd)
+
+    def _fork(self, control: socket.socket, main: Callable[[], None]) -> int:
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            gc.freeze()  # what belongs to the keeper is never closed: its fds are others' now
+            signal.set_wakeup_fd(-1)
+            for signum in (signal.SIGCHLD, signal.SIGTERM):
+                signal.signal(signum, signal.SIG_DFL)
+            os.dup2(control.fileno(), CONTROL_FD, inheritable=False)
+            forget_reserve()
+            sys.argv[1:] = [self._path]
+            main()
+            os._exit(0)
+        except BaseException:  # a border: this must not get to the keeper's code
+            traceback.print_exc()
+        finally:
+            os._exit(1)
 
     def kill(self) -> None:
         """Kill the zygote; the keeper reaps it later. The next one starts when it is needed."""

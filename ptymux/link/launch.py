@@ -15,6 +15,7 @@ from typing import Final
 
 import ptymux
 from ptymux.handover.wire import LINK_FD
+from ptymux.posix.runtime import start_code
 
 __all__ = ["Installation", "has_ended", "start_keeper", "start_private_keeper"]
 
@@ -63,7 +64,7 @@ def start_private_keeper() -> tuple[socket.socket, int]:
 
 
 def _code(main: str, folder: str = _FOLDER) -> str:
-    return f"import sys; sys.path.insert(0, {folder!r}); {main}"
+    return start_code(folder, main)
 
 
 def _start(

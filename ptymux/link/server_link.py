@@ -57,6 +57,9 @@ class ServerLink(ProcessLink):
         self.on_listener: Callable[[socket.socket], None] | None = None
         self.listener: socket.socket | None = None  # it came before `on_listener` was set
         self.current_listener: Callable[[], int]  # the fd to pass to a new keeper
+        self._has_failed = False  # a keeper was started that has not said hello
+        # Starts one without the files of the installation, which may be gone.
+        self.fork_keeper: Callable[[], tuple[socket.socket, int]] | None = None
         self._channel = KeeperChannel(sock, self._on_message, self._on_link_lost, self._on_output)
 
     async def greeting(self) -> tuple[Greeting, list[RestoredPty]]:
@@ -140,6 +143,7 @@ class ServerLink(ProcessLink):
     def _use_hello(self, hello: Mapping[str, Any], fds: Sequence[int]) -> None:
         close_all((self._event_log, self._keeper, self._lock))
         self._event_log, self._keeper, self._lock, *self._handover = fds
+        self._has_failed = False
         self.replacements = hello["replacements"]
         self._bound = (hello["bound"][0], hello["bound"][1])
         self._expected = hello["slots"]
@@ -310,6 +314,9 @@ class ServerLink(ProcessLink):
     # A new keeper ----------------------------------------------------------------------------
 
     def _start_keeper(self) -> tuple[socket.socket, int]:
+        if self._has_failed and self.fork_keeper is not None:
+            return self.fork_keeper()
+        self._has_failed = True  # until the next hello
         return start_keeper(self._path)
 
     def _handover_extras(self) -> tuple[Mapping[str, Any], list[int]]:

@@ -14,7 +14,13 @@ from typing import Final, TypeVar
 
 from ptymux.errors import OutOfResourcesError
 
-__all__ = ["RESERVE_SIZE", "keep_reserve", "released_reserve", "retry_with_reserve"]
+__all__ = [
+    "RESERVE_SIZE",
+    "forget_reserve",
+    "keep_reserve",
+    "released_reserve",
+    "retry_with_reserve",
+]
 
 RESERVE_SIZE: Final = 32  # enough for a replacement, which needs a few more than the process before
 _held: list[int] = []
@@ -29,6 +35,11 @@ def keep_reserve(count: int = RESERVE_SIZE) -> None:
     with suppress(OSError):
         while len(_held) < count:
             _held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+
+def forget_reserve() -> None:
+    """Forget a reserve whose files were closed: in a child, which has none of the open files."""
+    _held.clear()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import socket
 import stat
 import struct
@@ -17,15 +18,18 @@ from ptymux.posix.resource_errors import resource_error
 __all__ = [
     "become_subreaper",
     "check_is_socket",
+    "end_with_parent",
     "ensure_directory",
     "is_at",
     "listen",
     "lock",
     "peer",
+    "start_code",
     "state_path",
 ]
 
 _PEER: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _BACKLOG: Final = 512
 
@@ -144,6 +148,22 @@ def become_subreaper() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def end_with_parent() -> None:
+    """Have this process killed when its parent ends, also while a signal has stopped it."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
 def state_path(socket_path: str, what: str) -> str:
     """Return the path of a file beside a socket: its lock, its log or its state file."""
     return f"{socket_path.removesuffix('.sock')}.{what}"
+
+
+def start_code(folder: str, main: str) -> str:
+    """Return the code by which a new interpreter runs `main` with the ptymux in `folder`.
+
+    If there is none any more, it ends with one line on stderr.
+    """
+    look = "try: import ptymux\nexcept ImportError as error: sys.exit(f'cannot start: {error}')"
+    return f"import sys; sys.path.insert(0, {folder!r})\n{look}\n{main}"

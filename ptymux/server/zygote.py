@@ -6,9 +6,8 @@ waits; the pages of these modules are shared with the servers that are forked fr
 server that stands by would be as fast, but would cost its memory.
 
 The zygote has no open files but the standard ones and a socket to its keeper, so that it keeps
-nothing alive. It ends when the keeper is gone. The kernel reaps its servers.
-
-Limit: a zygote that was stopped by a signal when its keeper died ends once it is continued.
+nothing alive. The kernel reaps its servers. It is killed when its keeper ends, also if a signal has
+stopped it.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from typing import Final
 
 from ptymux.core.event_log import EventLog
@@ -34,8 +34,9 @@ from ptymux.manager.server_manager import ServerManager
 from ptymux.posix.caller import free_ourselves
 from ptymux.posix.memory import map_ring_memory
 from ptymux.posix.reserve_fds import keep_reserve
-from ptymux.posix.runtime import state_path
+from ptymux.posix.runtime import end_with_parent, state_path
 from ptymux.server.app import App
+from ptymux.server.keeper_fork import fork_keeper
 from ptymux.server.orphan_cleanup import reconcile
 
 __all__ = ["main"]
@@ -51,6 +52,7 @@ def main() -> None:
     os.set_inheritable(CONTROL_FD, False)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     free_ourselves()  # the limits of the keeper may be low, and are passed on
+    end_with_parent()
     gc.collect()
     gc.freeze()  # a collection in a server would write to the pages that it shares
     with socket.socket(fileno=CONTROL_FD) as control:
@@ -112,6 +114,7 @@ async def _serve(path: str, sock: socket.socket, listener: socket.socket) -> Non
     lost = asyncio.Event()
     link = ServerLink(sock, path, lambda _reason: lost.set())
     link.current_listener = listener.fileno  # until the app has it
+    link.fork_keeper = partial(fork_keeper, path, main)
     try:
         greeting, restored = await link.greeting()
         if not link.take_place():
