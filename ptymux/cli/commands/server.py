@@ -17,8 +17,8 @@ from ptymux.cli.output.printing import print_json, print_message, print_text, ti
 from ptymux.cli.server_lookup import chosen_path, connect, reach
 from ptymux.client.server_connection import ServerConnection
 from ptymux.core.units import format_duration, format_size
-from ptymux.core.words import alternatives
 from ptymux.core.windows import Windows
+from ptymux.core.words import alternatives
 from ptymux.errors import ConnectionClosedError, NoServerError, UnreachableError
 
 __all__ = ["server"]
