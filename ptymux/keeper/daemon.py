@@ -13,8 +13,8 @@ from ptymux.errors import PtymuxError
 from ptymux.handover.wire import LINK_FD, Outbox
 from ptymux.keeper.server_keeper import ServerKeeper
 from ptymux.keeper.supervisor import log
-from ptymux.posix.caller import free_ourselves, own_limits
 from ptymux.keeper.zygote_client import Zygote
+from ptymux.posix.caller import free_ourselves, own_limits
 from ptymux.posix.reserve_fds import keep_reserve
 from ptymux.posix.runtime import become_subreaper
 
