@@ -149,7 +149,7 @@ class Zygote:
             signal.set_wakeup_fd(-1)
             for signum in (signal.SIGCHLD, signal.SIGTERM):
                 signal.signal(signum, signal.SIG_DFL)
-            os.dup2(control.fileno(), CONTROL_FD, inheritable=False)
+            os.dup2(control.fileno(), CONTROL_FD)
             forget_reserve()
             sys.argv[1:] = [self._path]
             main()

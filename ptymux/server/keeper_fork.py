@@ -55,7 +55,7 @@ def _run_keeper(path: str, link: socket.socket, zygote_main: Callable[[], None])
         for signum in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(signum, signal.SIG_DFL)
         os.setsid()
-        os.dup2(link.fileno(), LINK_FD, inheritable=False)
+        os.dup2(link.fileno(), LINK_FD)
         os.closerange(LINK_FD + 1, 1 << 16)
         forget_reserve()
         zygote_client.forked_main = zygote_main
