@@ -30,7 +30,7 @@ def bar(share: float, width: int, mark: float | None = None) -> Text:
     text = Text()
     for cell in range(width):
         if cell == at:
-            text.append("┃" if cell >= full else "╋", style="yellow")
+            text.append("┃" if cell >= full else "╋", style="magenta")
         elif cell < full:
             text.append("━", style=style)
         else:

@@ -21,7 +21,7 @@ _VERDICT: Final = len("exercised")  # below "not", where there is little room
 STYLES: Final = {
     VerdictOutcome.OK: "green",
     VerdictOutcome.FAILED: "bold red",
-    VerdictOutcome.NOT_EXERCISED: "bold yellow",
+    VerdictOutcome.NOT_EXERCISED: "bold magenta",
     VerdictOutcome.SKIPPED: "dim",
 }
 _LEGEND: Final = (

@@ -114,6 +114,7 @@ class Choice:
         self.is_reversed = False
         self.shows_ended = True
         self.shows_help = False
+        self.help_page = 0
         self.selected: str | None = None  # the id of a PTY
         self.top = 0  # the first row on the screen
         self.page = 1  # rows on the screen
@@ -146,7 +147,10 @@ class Choice:
             on_answer, self._on_answer, self.question = self._on_answer, None, None
             return on_answer(key)
         if self.shows_help:
-            self.shows_help = False
+            if key == " ":
+                self.help_page += 1
+                return None
+            self.shows_help, self.help_page = False, 0
             return Local.QUIT if key == "q" else None
         action = _ACTIONS.get(key)
         return None if action is None else action(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -87,14 +88,16 @@ def draw_frame(
     choice = overview.choice
     lines: list[Line] = []
     if choice.shows_help:
-        body = [_draw_help(key, text, width) for key, text in _HELP]
-        lines += body[: height - 2]
+        page, _pages = _help_page(choice, height)
+        room = max(1, height - 2)
+        part = _HELP[page * room : (page + 1) * room]
+        lines += [_draw_help(key, text, width) for key, text in part]
     else:
         lines += _draw_body(overview, width, height - 2, now, glyphs)
     # The totals come last: they say which rows the others drew.
     lines = [_draw_totals(overview, width), *lines, *[[]] * (height - 2 - len(lines))]
     lines = lines[: height - 1]
-    lines.append(_draw_bottom(overview, width, glyphs))
+    lines.append(_draw_bottom(overview, (width, height), glyphs))
     return lines[:height]
 
 
@@ -276,15 +279,24 @@ def _draw_help(key: str, text: str, width: int) -> Line:
     ]
 
 
-def _draw_bottom(overview: Overview, width: int, glyphs: Glyphs) -> Line:
-    choice = overview.choice
+def _help_page(choice: Choice, height: int) -> tuple[int, int]:
+    """Return the page of the help that is shown, from 0, and how many there are."""
+    pages = math.ceil(len(_HELP) / max(1, height - 2))
+    return choice.help_page % pages, pages
+
+
+def _draw_bottom(overview: Overview, size: tuple[int, int], glyphs: Glyphs) -> Line:
+    choice, (width, height) = overview.choice, size
     if choice.question is not None:
         return fit(f" {choice.question}", width, PICKED, cut=glyphs.cut)
     message = choice.message or overview.message
     if message:
         return fit(f" {message}", width, BOLD, cut=glyphs.cut)
     if choice.shows_help:
-        return fit(" any key goes back", width, DIM)
+        page, pages = _help_page(choice, height)
+        if pages == 1:
+            return fit(" any key goes back", width, DIM)
+        return fit(f" {page + 1} of {pages}: space for more, any other key goes back", width, DIM)
     line: Line = []
     for key, word in _KEYS:
         if width_of(line) + len(key) + len(word) + 3 > width:

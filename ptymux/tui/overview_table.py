@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from rich.cells import cell_len
@@ -263,18 +264,23 @@ def _share_out(
 
 def _wanted(rows: Sequence[SampleRow]) -> dict[str, int]:
     """Return the cells that texts of any width need."""
-    longest: dict[str, int] = {"#": 1, _NAME: 4, _LANE: 4, "STATE": 7, "PID": 3, _COMMAND: 7}
+    longest: dict[str, int] = {"#": 1, _NAME: 4, _LANE: 4, "STATE": 7, "PID": 3}
     texts: Mapping[str, Callable[[SampleRow], str]] = {
         "#": lambda row: str(row.pty.number),
         _NAME: lambda row: row.pty.name,
         _LANE: lambda row: row.pty.lane,
         "STATE": lambda row: row.state,
         "PID": lambda row: str(row.pty.pid or "-"),
-        _COMMAND: lambda row: command_words(row.pty.command),
     }
     for title, text in texts.items():
         longest[title] = max(longest[title], *(cell_len(text(row)) for row in rows), 0)
+    longest[_COMMAND] = max(7, *(_command_width(row.pty.command) for row in rows), 0)
     return longest
+
+
+@lru_cache(1024)  # it is asked of all PTYs for each picture
+def _command_width(command: tuple[str, ...]) -> int:
+    return cell_len(command_words(command))
 
 
 def _full_name(row: SampleRow) -> str:

@@ -146,6 +146,23 @@ def test_rows_that_do_not_fit_are_counted(overview: Overview) -> None:
     assert "  48 above" in texts(draw_frame(overview, (80, 20), now=0.0))
 
 
+def test_help_that_does_not_fit_has_pages(overview: Overview) -> None:
+    overview.choice.press("?")
+    assert texts(draw_frame(overview, (80, 24), now=0.0))[-1] == " any key goes back"
+
+    pages = []
+    for _ in range(4):
+        pages.append(texts(draw_frame(overview, (80, 10), now=0.0)))
+        overview.choice.press(" ")
+    overview.choice.press("x")
+
+    assert pages[0][-1] == " 1 of 3: space for more, any other key goes back"
+    assert pages[3] == pages[0]
+    for words in ("Enter", "BUFFER", "held"):
+        assert any(line.startswith(f" {words} ") for page in pages for line in page)
+    assert not overview.choice.shows_help
+
+
 def test_a_large_screen_tells_more_of_the_selected_one(overview: Overview, told: Told) -> None:
     overview.model.take([told(1, name="web", total_written=5000, reason="why not")], at=9.0)
     overview.choice.update(overview.model.rows, at=9.0)

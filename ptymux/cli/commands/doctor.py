@@ -29,7 +29,7 @@ Examples:
 Exit status: 1 when there is a problem.
 """
 
-_STYLES: Final = {"ok": "green", "warning": "yellow", "problem": "red"}
+_STYLES: Final = {"ok": "green", "warning": "magenta", "problem": "red"}
 _LABEL: Final = 22  # cells before the text of a check
 
 

@@ -45,7 +45,7 @@ def state_style(pty: Pty) -> str:
     if pty.get("unseen", is_alarming(State(pty["state"]), signal=pty["signal"], ran=ran)):
         return "red"
     if held_words(pty):
-        return "yellow"
+        return "magenta"
     return "dim" if pty["state"] in ENDED_STATES else ""
 
 

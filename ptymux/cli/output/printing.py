@@ -37,7 +37,7 @@ __all__ = [
 SCHEMA: Final = 1  # of all JSON that commands print; `schema.json` has it
 
 _HALF: Final = 300  # characters that are kept of either end of a long message
-_STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32"}
+_STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "magenta": "35", "green": "32"}
 
 
 def json_line(value: Mapping[str, Any]) -> str:

@@ -110,10 +110,10 @@ def _where_bytes_went(pty: Pty) -> Iterator[Row]:
     yield "trimmed", f"{_amount(buffer['trimmed'])}, read before they went", ""
     if buffer.get("pending"):  # an older server has no such number
         text = f"{_amount(buffer['pending'])}, until clients say whether they got them"
-        yield "pending", text, "yellow"
+        yield "pending", text, "magenta"
     if pty.get("uncertain"):
         text = f"{times(pty['uncertain'])} a killed keeper was reading; a byte each may be missing"
-        yield "uncertain", text, "yellow"
+        yield "uncertain", text, "magenta"
     if buffer["merged"]:
         yield "merged", f"{_amount(buffer['merged'])}, read but counted as unread", ""
 
@@ -126,7 +126,7 @@ def _buffer(pty: Pty, width: int, blocks: bool) -> Iterator[Row]:
     if capacity:
         on = buffer["backpressure"]
         bar = draw_bar(used, threshold, width, blocks=blocks)
-        yield "waiting", f"{bar} {used:4.0%}", "yellow" if on else ""
+        yield "waiting", f"{bar} {used:4.0%}", "magenta" if on else ""
         yield "", f"at most {_amount(buffer['high_water'])} so far", ""
         state = "on" if on else "off"
         so_far = times(buffer["backpressure_events"])
@@ -134,7 +134,7 @@ def _buffer(pty: Pty, width: int, blocks: bool) -> Iterator[Row]:
     overflows = buffer["overflow_events"]
     if overflows:
         yield "overflow", f"{times(overflows)} told", ""
-    yield "when full", _when_full(pty), "yellow" if held_words(pty) else ""
+    yield "when full", _when_full(pty), "magenta" if held_words(pty) else ""
 
 
 def _when_full(pty: Pty) -> str:
