@@ -46,6 +46,7 @@ def spawn_params(options: SpawnOptions) -> dict[str, object]:
         "idle_timeout": options.idle_timeout_seconds,
         "grace": options.grace_seconds,
         "plain_output": options.plain_output,
+        "echo": None if options.echo else False,
         "keep_term": options.keep_term,
         "umask": current_umask() if options.umask is None else options.umask,
         "nofile": nofile,

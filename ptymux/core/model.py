@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NewType
 
+from ptymux.core import given_values as given
 from ptymux.core.thresholds import check_threshold
-from ptymux.errors import InvalidDimensionsError, InvalidValueError
+from ptymux.core.window_size import WindowSize
+from ptymux.errors import InvalidValueError
 
 __all__ = [
     "KIB",
@@ -89,30 +90,24 @@ def check_name(text: str) -> str:
     return check_label("name", text)
 
 
-@dataclass(frozen=True, slots=True)
-class WindowSize:
-    """A terminal's size in character cells, 1 to 10000 in each direction.
-
-    Raises:
-        InvalidDimensionsError: columns or rows are outside that range.
-    """
-
-    cols: int
-    rows: int
-
-    def __post_init__(self) -> None:
-        if not (1 <= self.cols <= 10_000 and 1 <= self.rows <= 10_000):
-            raise InvalidDimensionsError(self.cols, self.rows)
-
-    def __str__(self) -> str:
-        return f"{self.cols}x{self.rows}"
-
-
 class OnFull(enum.Enum):
     """What happens when the ring is full and a reader is still behind."""
 
     DROP = "drop"  # the oldest bytes are evicted; the child never waits
     BLOCK = "block"  # the child waits for its lossless consumers
+
+    @classmethod
+    def of(cls, value: object) -> OnFull:
+        """Return what a member or its text means.
+
+        Raises:
+            InvalidValueError: it is neither "drop" nor "block".
+        """
+        try:
+            return cls(value)
+        except ValueError:
+            allowed = " or ".join(repr(choice.value) for choice in cls)
+            raise InvalidValueError("on_full", value, allowed) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +116,14 @@ class SpawnOptions:
 
     `env` is the caller's whole environment; `overrides` are variables set on top of it. None for
     `env`, `cwd`, `umask` or `nofile` means: as in the process that spawns. With `plain_output` the
-    terminal neither translates newlines nor echoes, so the output is exactly what the child wrote.
+    terminal neither translates newlines nor echoes, so the output is exactly what the child wrote;
+    without `echo` it does not show what is typed, and else is as always.
     `stdin_fd` becomes the child's stdin; the PTY stays its controlling terminal. With `keep_term`
     the child keeps the caller's TERM, because the caller's own terminal will show the output.
+
+    Text is parsed as the commands do it: `size="80x24"`, `buffer_size="4M"`, `on_full="block"`,
+    `idle_timeout_seconds="5m"`. A list will do for a tuple, a `Path` for `cwd`. The fields then
+    have what was meant.
 
     Raises:
         InvalidValueError: it names the field, the value given and what is allowed.
@@ -146,10 +146,12 @@ class SpawnOptions:
     idle_timeout_seconds: float = DEFAULT_IDLE_SECONDS  # 0: never
     grace_seconds: float = DEFAULT_GRACE_SECONDS
     plain_output: bool = False
+    echo: bool = True
     stdin_fd: int | None = None
     keep_term: bool = False
 
     def __post_init__(self) -> None:
+        self._take_given()
         self._check_words()
         if self.name is not None:
             check_name(self.name)
@@ -165,12 +167,32 @@ class SpawnOptions:
         check_threshold(self.threshold)
         if self.on_full is OnFull.BLOCK and self.buffer_size == 0:
             raise InvalidValueError("buffer size", 0, "above 0 for a PTY that blocks when full")
-        for what, seconds in (
-            ("idle timeout", self.idle_timeout_seconds),
-            ("grace", self.grace_seconds),
-        ):
-            if not (math.isfinite(seconds) and seconds >= 0):
-                raise InvalidValueError(what, seconds, "a time of 0 or more")
+
+    def _take_given(self) -> None:
+        """Check the types, and put what was meant in the place of what was given."""
+
+        def take(name: str, value: object) -> None:
+            if value is not getattr(self, name):
+                object.__setattr__(self, name, value)
+
+        take("argv", given.words("argv", self.argv))
+        take("env", None if self.env is None else given.variables("env", self.env))
+        take("overrides", given.variables("overrides", self.overrides))
+        take("cwd", None if self.cwd is None else given.a_path("cwd", self.cwd))
+        for name, high in (("umask", 0o777), ("nofile", 1 << 62), ("stdin_fd", 1 << 31)):
+            if getattr(self, name) is not None:
+                given.a_number(name, getattr(self, name), 0, high)
+        take("size", given.window_size(self.size))
+        for name in ("name", "lane", "session", "terminal"):
+            if getattr(self, name) is not None or name == "lane":
+                given.a_text(name, getattr(self, name))
+        take("buffer_size", given.bytes_of("buffer size", self.buffer_size))
+        take("threshold", given.a_share("threshold", self.threshold))
+        take("on_full", OnFull.of(self.on_full))
+        take("idle_timeout_seconds", given.seconds("idle timeout", self.idle_timeout_seconds))
+        take("grace_seconds", given.seconds("grace", self.grace_seconds))
+        for name in ("plain_output", "echo", "keep_term"):
+            given.a_flag(name, getattr(self, name))
 
     def _check_words(self) -> None:
         if not self.argv or not self.argv[0]:
@@ -243,7 +265,13 @@ def child_environment(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """All limits of ptymux in one place, and the memory and open files they add up to."""
+    """All limits of ptymux in one place, and the memory and open files they add up to.
+
+    A size may be text such as "4M".
+
+    Raises:
+        InvalidValueError: a limit is no whole number from 0 on.
+    """
 
     LARGEST_BUFFER: ClassVar[int] = 1024 * MIB  # capacity of one ring
     SLACK: ClassVar[int] = 64 * KIB  # extra bytes of each ring, behind its capacity
@@ -269,6 +297,12 @@ class Limits:
     subscribers: int = 256
     subscriber_queue: int = 1024  # events waiting for one subscriber
     event_size: int = 4 * KIB  # one event as JSON
+
+    def __post_init__(self) -> None:
+        for name in ("default_buffer", "ended_bytes", "event_log", "event_size"):
+            object.__setattr__(self, name, given.bytes_of(name, getattr(self, name)))
+        for name in self.__slots__:
+            given.a_number(name, getattr(self, name), 0, 1 << 62)
 
     # Python objects of one PTY: its record, histories and indexes, rounded up.
     _RECORD_BYTES: ClassVar[int] = 64 * KIB

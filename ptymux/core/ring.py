@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from mmap import mmap
 from typing import Final
 
+from ptymux.core.given_values import bytes_of
 from ptymux.core.header import (
     CAPACITY,
     FLOOR,
@@ -110,7 +111,8 @@ class RingBuffer(Header):
         "capacity",
     )
 
-    def __init__(self, capacity: int, memory: Memory | None = None) -> None:
+    def __init__(self, capacity: int | str, memory: Memory | None = None) -> None:
+        capacity = bytes_of("capacity", capacity)
         if not 0 <= capacity <= Limits.LARGEST_BUFFER:
             raise InvalidValueError("capacity", capacity, f"0 to {Limits.LARGEST_BUFFER} bytes")
         if memory is None:

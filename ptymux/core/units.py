@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from ptymux.core.model import WindowSize
+from ptymux.core.window_size import WindowSize
 from ptymux.errors import InvalidValueError
 
 __all__ = [

@@ -298,6 +298,7 @@ def options_as_json(options: SpawnOptions) -> dict[str, Any]:
         "idle_timeout": options.idle_timeout_seconds,
         "grace": options.grace_seconds,
         "plain_output": options.plain_output,
+        "echo": options.echo,
         "keep_term": options.keep_term,
     }
 
@@ -324,6 +325,7 @@ def options_from_json(
         idle_timeout_seconds=values["idle_timeout"],
         grace_seconds=values["grace"],
         plain_output=values["plain_output"],
+        echo=values.get("echo", True),  # a server of an older version does not say
         keep_term=values["keep_term"],
         stdin_fd=stdin,
     )

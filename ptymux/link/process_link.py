@@ -128,7 +128,7 @@ class ProcessLink:
         assert isinstance(options, PassedOptions)
         self._next_slot = max(self._next_slot, slot + 1)
         words = [*options.argv, *(f"{key}={value}" for key, value in env.items())]
-        pty = open_pty(options.size, plain_output=options.plain_output)
+        pty = open_pty(options.size, plain_output=options.plain_output, echo=options.echo)
         body = {
             "slot": slot,
             "options": options_as_json(options),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from weakref import WeakSet
 
+from ptymux.core import given_values as given
 from ptymux.core.bus import Bus
 from ptymux.core.escalation import SignalEnvelope, check_grace
 from ptymux.core.event_log import KEPT, EventEnvelope, EventLog, Topic
@@ -68,6 +69,7 @@ class PtyManager:
         log: EventLog | None = None,
         windows: Windows | None = None,
     ) -> None:
+        given.instance_of("limits", limits, Limits | None, "Limits(ptys=50)")
         self.limits = limits or Limits()
         self._link = link or PrivateLink()
         self._roster = Roster(self.limits)
@@ -100,8 +102,10 @@ class PtyManager:
             NameTakenError: another live PTY has its name; nothing was changed.
             LimitReachedError: too many live PTYs, or their rings could exhaust the memory;
                 nothing was changed.
+            InvalidValueError: `options` are no SpawnOptions.
             LinkClosedError: the manager is closed.
         """
+        given.instance_of("options", options, SpawnOptions, "SpawnOptions(argv=['ls', '-la'])")
         self._check_open()
         return await self._spawner.spawn(options, cause_of(correlation_id))
 
@@ -198,7 +202,7 @@ class PtyManager:
             InvalidStateError: its spawn is in progress.
             InvalidValueError: `block` is asked of a ring without capacity.
         """
-        return self._readable(pty_id).flow.set_on_full(on_full)
+        return self._readable(pty_id).flow.set_on_full(OnFull.of(on_full))
 
     # Input and control -----------------------------------------------------------------------
 
@@ -213,7 +217,9 @@ class PtyManager:
             LineTooLongError: the terminal collects lines and would cut one of these.
             InputCutError: the PTY ended before it took all; `taken` says how much it took.
             ConnectionClosedError: its keeper died; how much it took is unknown.
+            InvalidValueError: `data` are no bytes.
         """
+        given.instance_of("data", data, bytes | bytearray | memoryview, "b'ls\\r'")
         pty = self._live(pty_id, "input needs one that runs")
         if not data:
             return 0
@@ -245,7 +251,9 @@ class PtyManager:
         Raises:
             UnknownPtyError: there is none with this id.
             InvalidStateError: it has ended.
+            InvalidValueError, InvalidDimensionsError: `size` is none.
         """
+        size = given.window_size(size)
         pty = self._live(pty_id, "only a live one has a size to change")
         old = pty.record.size
         await self._link.resize(pty.slot, size)

@@ -56,11 +56,11 @@ class SpawnedChild:
     pts_name: str
 
 
-def open_pty(size: WindowSize, *, plain_output: bool) -> PtyPair:
+def open_pty(size: WindowSize, *, plain_output: bool, echo: bool = True) -> PtyPair:
     """Return a new PTY of that size; its master is non-blocking and closed on exec.
 
     Backspace erases whole UTF-8 characters. With `plain_output` the terminal neither translates
-    newlines nor echoes; ^C still interrupts.
+    newlines nor echoes; ^C still interrupts. Without `echo` it does not show what is typed.
 
     Raises:
         OutOfResourcesError: the system has no more PTYs, or no more open files.
@@ -76,6 +76,7 @@ def open_pty(size: WindowSize, *, plain_output: bool) -> PtyPair:
         attributes[0] |= _IUTF8
         if plain_output:
             attributes[1] &= ~termios.OPOST
+        if plain_output or not echo:
             attributes[3] &= ~termios.ECHO
         termios.tcsetattr(slave, termios.TCSANOW, attributes)
         return PtyPair(master, os.ttyname(slave))
@@ -135,7 +136,7 @@ def _spawn_program(
     given: PtyPair | None,
 ) -> SpawnedChild:
     if given is None:
-        pty = open_pty(options.size, plain_output=options.plain_output)
+        pty = open_pty(options.size, plain_output=options.plain_output, echo=options.echo)
     else:
         pty = PtyPair(os.dup(given.master), given.slave_name)
     try:

@@ -116,6 +116,7 @@ def _spawn_options(call: MethodCall, payload: bytes, fds: Sequence[int]) -> Pass
         idle_timeout_seconds=params.real("idle_timeout", default=DEFAULT_IDLE_SECONDS),
         grace_seconds=params.real("grace", default=DEFAULT_GRACE_SECONDS),
         plain_output=params.flag("plain_output"),
+        echo=params.flag("echo", default=True),
         keep_term=params.flag("keep_term"),
         stdin_fd=fds[1] if has_stdin else None,
     )

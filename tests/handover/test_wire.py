@@ -128,6 +128,7 @@ def test_options_come_back_without_the_environment() -> None:
         threshold=0.5,
         on_full=OnFull.BLOCK,
         plain_output=True,
+        echo=False,
     )
 
     told = options_as_json(options)
@@ -142,6 +143,9 @@ def test_options_come_back_without_the_environment() -> None:
     )
     assert (back.buffer_size, back.threshold, back.on_full) == (1024, 0.5, OnFull.BLOCK)
     assert (back.plain_output, back.cwd, back.stdin_fd) == (True, "/tmp", 0)
+    assert back.echo is False
+    del told["echo"]  # as of a server that does not know it yet
+    assert options_from_json(told, options.argv).echo
 
 
 def test_that_there_is_output_is_told_in_between(

@@ -241,6 +241,13 @@ def test_terminal_translates_and_echoes_otherwise(start: Start) -> None:
     assert child.read_to_end() == b"typed\r\ntyped\r\n"
 
 
+def test_terminal_without_echo_translates_all_the_same(start: Start) -> None:
+    child = start("cat", echo=False)
+    child.type(b"typed\n\x04")
+
+    assert child.read_to_end() == b"typed\r\n"
+
+
 def test_pty_keeps_its_size_while_nobody_has_the_slave() -> None:
     pty = open_pty(WindowSize(cols=99, rows=33), plain_output=True)
 
