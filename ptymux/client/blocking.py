@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import builtins
 import os
+import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, Literal, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, Unpack, cast
 
 from ptymux.client.answers import Pty, PtyRef, PtyStats, SignalDelivery, Status
 from ptymux.client.attach_request import AttachRequest
@@ -24,17 +25,18 @@ from ptymux.client.event_follower import EventFollower
 from ptymux.client.listing import list_ptys
 from ptymux.client.matching import Found, Matcher, search
 from ptymux.client.pty_reader import PtyReader
-from ptymux.client.reconnect import RETRY_POLICY, RetryPolicy, ServerReconnect
+from ptymux.client.reconnect import RETRY_POLICY, RetryPolicy, ServerReconnect, repeat
 from ptymux.client.requests import Requests
+from ptymux.client.run_options import RunOptions, spawn_options
 from ptymux.client.server_connection import ServerConnection, socket_path
 from ptymux.client.spawn_request import new_request
-from ptymux.client.stream import Lifeline, open_input, write_all
+from ptymux.client.stream import Lifeline, open_input, spawn_and_attach, write_all
+from ptymux.client.text_decoder import check_encoding
 from ptymux.core import model
-from ptymux.core.model import LaneId, OnFull, SessionId, SpawnOptions, WindowSize
+from ptymux.core.model import OnFull, WindowSize
 from ptymux.core.ring import Part
 from ptymux.core.tty_lines import LONGEST_LINE
 from ptymux.errors import (
-    InvalidValueError,
     NoServerError,
     UnknownPtyError,
     UnreachableError,
@@ -73,9 +75,9 @@ class Client(Closing):
     """A connection to a server, with a method for each of its requests; made by `connect`.
 
     A PTY is named by its id, its number, its name, or the dict that another method returned for it.
-    All values are the JSON that the commands print with `--json`. Every refusal is a `PtymuxError`
-    of `ptymux.errors`, such as UnknownPtyError. Use it in one thread at a time. Closing it ends the
-    readers, events and dialogues that it made, and no PTY.
+    All values are the JSON that the commands print with `--json`. Any number of threads may use it
+    at a time: each has a connection of its own while it asks. Closing it ends the readers, events
+    and dialogues that it made and what other threads wait for, and no PTY.
     """
 
     def __init__(self, connection: ServerConnection, policy: RetryPolicy = RETRY_POLICY) -> None:
@@ -85,12 +87,15 @@ class Client(Closing):
         self._requests = Requests(connection, policy)
         self._ask = self._requests.ask
         self._made: weakref.WeakSet[Closing | PtyExpect] = weakref.WeakSet()
+        self._made_lock = threading.Lock()
 
     def close(self) -> None:
         """End the connection and all readers, events and dialogues; again is no error."""
         self._requests.close()
-        for made in tuple(self._made):
-            made.close()
+        with self._made_lock:
+            made = tuple(self._made)
+        for each in made:
+            each.close()
 
     def run(
         self,
@@ -102,41 +107,44 @@ class Client(Closing):
         cwd: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
         overrides: Mapping[str, str] | None = None,
-        size: WindowSize | tuple[int, int] = (80, 24),
-        buffer_size: int = model.DEFAULT_BUFFER,
+        size: WindowSize | tuple[int, int] | str = (80, 24),
+        buffer_size: int | str = model.DEFAULT_BUFFER,
         threshold: float = model.DEFAULT_THRESHOLD,
         on_full: OnFull | Literal["drop", "block"] = OnFull.DROP,
-        idle_timeout_seconds: float = model.DEFAULT_IDLE_SECONDS,
-        grace_seconds: float = model.DEFAULT_GRACE_SECONDS,
+        idle_timeout_seconds: float | str = model.DEFAULT_IDLE_SECONDS,
+        grace_seconds: float | str = model.DEFAULT_GRACE_SECONDS,
+        echo: bool = True,
         remove: bool = False,
     ) -> Pty:
         """Start a command in a new PTY, and return the PTY; the command runs then.
 
         A command that is a str is a line for /bin/sh. `env` is the whole environment, by default
-        ours; `overrides` are variables to set besides, TERM among them. `size` is columns by rows.
-        With `remove` the PTY is forgotten once it has ended. A server that dies meanwhile does not
-        have the command started twice.
+        ours; `overrides` are variables to set besides, TERM among them. `size` is columns by rows:
+        (80, 24) or "80x24"; sizes and times may be text such as "4M" and "5m", too. Without `echo`
+        the terminal does not show what is typed. With `remove` the PTY is forgotten once it has
+        ended. A server that dies meanwhile does not have the command started twice.
 
         Raises:
-            SpawnError: it cannot be started: CommandNotFoundError, NotExecutableError, ...
-            InvalidValueError: a value that can never work.
-            ConnectionClosedError: the server died, and none came in its place.
+            SpawnError: it cannot be started: CommandNotFoundError, NotExecutableError,
+                BadDirectoryError, ArgumentsTooLongError.
+            InvalidValueError, InvalidDimensionsError: a value that can never work.
+            LimitReachedError, OutOfResourcesError: too many PTYs, or not enough memory or files.
         """
-        argv = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command)
-        options = SpawnOptions(
-            argv=argv,
-            env=env,
-            overrides=overrides or {},
-            cwd=None if cwd is None else os.fspath(cwd),
-            size=size if isinstance(size, WindowSize) else WindowSize(*size),
+        options = spawn_options(
+            command,
             name=name,
-            lane=LaneId(lane),
-            session=None if session is None else SessionId(session),
+            lane=lane,
+            session=session,
+            cwd=cwd,
+            env=env,
+            overrides=overrides,
+            size=size,
             buffer_size=buffer_size,
             threshold=threshold,
-            on_full=_on_full(on_full),
+            on_full=on_full,
             idle_timeout_seconds=idle_timeout_seconds,
             grace_seconds=grace_seconds,
+            echo=echo,
         )
         spawn = partial(
             ServerConnection.spawn, options=options, remove=remove, request=new_request()
@@ -193,7 +201,7 @@ class Client(Closing):
         """
         request = AttachRequest.to_read(_word(pty), kind, offset)
         reader = PtyReader(self.path, request, self._policy)
-        self._made.add(reader)
+        self._keep(reader)
         return reader
 
     def events(
@@ -217,7 +225,7 @@ class Client(Closing):
             follow=follow,
             policy=self._policy,
         )
-        self._made.add(events)
+        self._keep(events)
         return events
 
     def send(self, pty: PtyRef, data: bytes | str) -> int:
@@ -254,20 +262,23 @@ class Client(Closing):
         searchwindowsize: int | None = None,
         logfile: IO[Any] | None = None,
         encoding: str | None = None,
-        codec_errors: str = "strict",
+        codec_errors: str = "replace",
         from_offset: int | Literal["oldest", "now"] = "oldest",
+        echo: bool | None = None,
     ) -> PtyExpect:
         """Return a dialogue with a PTY, to be used as a `pexpect.spawn`.
 
         Closing it leaves the PTY running. It reads from an offset on: by default all that is kept,
-        "now" for what comes.
-        """
-        from ptymux.client.expect import PtyExpect
+        "now" for what comes. `echo` switches on or off that the terminal shows what is typed.
 
+        Raises:
+            UnknownPtyError: there is no such PTY, or it was forgotten.
+            LookupError: there is no such encoding.
+        """
         request = AttachRequest.to_read(self._id_of(pty), offset=from_offset, wants_input=True)
-        dialogue = PtyExpect(
-            self,
-            PtyReader(self.path, request, self._policy),
+        reader = PtyReader(self.path, request, self._policy)
+        dialogue = self._dialogue(
+            reader,
             timeout=timeout,
             maxread=maxread,
             searchwindowsize=searchwindowsize,
@@ -275,7 +286,68 @@ class Client(Closing):
             encoding=encoding,
             codec_errors=codec_errors,
         )
-        self._made.add(dialogue)
+        if echo is not None:
+            dialogue.start_echo(echo)
+        return dialogue
+
+    def spawn_expect(
+        self,
+        command: Sequence[str] | str,
+        timeout: float | None = 30,
+        maxread: int = 2000,
+        searchwindowsize: int | None = None,
+        logfile: IO[Any] | None = None,
+        encoding: str | None = None,
+        codec_errors: str = "replace",
+        *,
+        hangup: bool = False,
+        remove: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> PtyExpect:
+        """Start a command in a new PTY, and return a dialogue with it from its first byte on.
+
+        It takes what `run` and `expect` take, `echo=False` among it. However soon the command ends,
+        the dialogue gets all its output and its end, also with `remove`. With `hangup` the PTY ends
+        with the dialogue: `close` and the end of a `with` block end it as they end a
+        `pexpect.spawn`, and the death of this program hangs it up.
+
+        Raises:
+            SpawnError, InvalidValueError, LimitReachedError, OutOfResourcesError: as `run`.
+            LookupError: there is no such encoding.
+        """
+        spawn = partial(
+            spawn_and_attach,
+            options=spawn_options(command, **options),
+            remove=remove,
+            hangup=hangup,
+            request=new_request(),
+        )
+        check_encoding(encoding, codec_errors)
+        stream, request = repeat(lambda: ServerConnection(self.path), spawn, self._policy)
+        reader = PtyReader(self.path, request, self._policy, stream)
+        dialogue = self._dialogue(
+            reader,
+            timeout=timeout,
+            maxread=maxread,
+            searchwindowsize=searchwindowsize,
+            logfile=logfile,
+            encoding=encoding,
+            codec_errors=codec_errors,
+            hangup=hangup,
+        )
+        if options.get("echo") is False:
+            dialogue.start_echo(False)  # a server of an older version does not know the option
+        return dialogue
+
+    def _dialogue(self, reader: PtyReader, **options: Any) -> PtyExpect:
+        from ptymux.client.expect import PtyExpect
+
+        try:
+            dialogue = PtyExpect(self, reader, **options)
+        except BaseException:
+            reader.close()
+            raise
+        self._keep(dialogue)
         return dialogue
 
     def wait(self, pty: PtyRef, timeout: float | None = None) -> Pty:
@@ -336,8 +408,10 @@ class Client(Closing):
             ConnectionClosedError: the server died meanwhile, so that nobody knows if it was sent.
         """
         name = signal if isinstance(signal, str) else str(int(signal))
-        answer = self._requests.connection().call(
-            "signal", pty=_word(pty), signal=name, session=session
+        answer = self._requests.once(
+            lambda connection: connection.call(
+                "signal", pty=_word(pty), signal=name, session=session
+            )
         )
         return cast("builtins.list[SignalDelivery]", answer["envelopes"])
 
@@ -363,12 +437,17 @@ class Client(Closing):
 
     def set_on_full(self, pty: PtyRef, on_full: OnFull | Literal["drop", "block"]) -> int:
         """Change what happens when the buffer is full; return the output's offset at the change."""
-        chosen = _on_full(on_full).value
+        chosen = OnFull.of(on_full).value
         return int(self._ask("set", pty=self._id_of(pty), on_full=chosen)["offset"])
 
     def clear(self, pty: PtyRef) -> Pty:
         """Throw away the output that is kept; bytes that nobody had read count as dropped."""
         return cast(Pty, self._ask("clear", pty=self._id_of(pty))["pty"])
+
+    def _keep(self, made: Closing | PtyExpect) -> None:
+        """Have `made` closed with this client."""
+        with self._made_lock:
+            self._made.add(made)
 
     def _id_of(self, pty: PtyRef) -> str:
         """Return a PTY's id; its name may be another's by the time that a request is repeated.
@@ -401,10 +480,3 @@ def _read_kept(reader: PtyReader) -> Part:
 def _word(pty: PtyRef) -> str:
     """Return what a request calls a PTY."""
     return str(pty) if isinstance(pty, str | int) else pty["pty_id"]
-
-
-def _on_full(value: OnFull | str) -> OnFull:
-    try:
-        return OnFull(value)
-    except ValueError:
-        raise InvalidValueError("on_full", value, "drop or block") from None

@@ -21,3 +21,6 @@ class Closing:
     def close(self) -> None:
         """Give back fds and other resources."""
         raise NotImplementedError
+
+    def interrupt(self) -> None:
+        """Have another thread that waits for something on this find that it has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,10 +21,13 @@ class EventFollower(Closing):
     """The events after the number `since`, in order: iterate, or call `read`.
 
     Without `follow` those that are kept, of all or those after `since`; with it also those to
-    come, and without `since` only these: from the moment when this is made.
+    come, and without `since` only these: from the moment when this is made. If several
+    threads read, each event goes to one of them.
 
     Raises:
-        PtymuxError: there is no server, or no such topic or PTY.
+        InvalidValueError: there is no such topic.
+        UnknownPtyError: there is no such PTY.
+        NoServerError, UnreachableError: there is no server, or it does not answer.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class EventFollower(Closing):
     ) -> None:
         chosen = {"topics": list(topics) if topics else None, "pty": pty, "follow": follow}
         first = since if since is not None or follow else 0
+        self._reading = threading.RLock()
         self._events = _EventConnection(path, chosen, first, policy)
         self.is_over = self.is_closed = False
         self._events.begin()
@@ -55,9 +60,11 @@ class EventFollower(Closing):
             yield event
 
     def close(self) -> None:
-        """End the connection; again is no error."""
+        """End the connection, and a `read` in another thread; again is no error."""
         self.is_closed = True
-        self._events.close()
+        self._events.interrupt()
+        with self._reading:
+            self._events.close()
 
     def read(self, timeout: float | None = None) -> Event | Missed | None:
         """Return the next event; None when none came within `timeout` seconds, or after the last.
@@ -67,6 +74,14 @@ class EventFollower(Closing):
                 closed.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._reading.acquire(timeout=-1 if timeout is None else timeout):
+            return None
+        try:
+            return self._read(deadline)
+        finally:
+            self._reading.release()
+
+    def _read(self, deadline: float | None) -> Event | Missed | None:
         while not self._events.missed:
             if self.is_over:
                 return None

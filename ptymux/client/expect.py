@@ -5,37 +5,45 @@ It reads as a consumer does, types through a lifeline, and goes on when the serv
 
 from __future__ import annotations
 
-import codecs
-import logging
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from typing import IO, Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Final, Protocol, TypeVar, cast
 
 from pexpect import EOF, TIMEOUT, ExceptionPexpect  # type: ignore[import-untyped]
+from pexpect.expect import (  # type: ignore[import-untyped]
+    Expecter,
+    searcher_re,
+    searcher_string,
+)
 from pexpect.spawnbase import SpawnBase  # type: ignore[import-untyped]
 
 from ptymux.client.answers import Pty, SignalDelivery
 from ptymux.client.cut_lines import Lines
+from ptymux.client.dialogue_output import DialogueOutput
 from ptymux.client.input_channel import InputChannel
 from ptymux.client.interaction import CONTROLS, pass_through, write_fully
 from ptymux.client.pty_reader import PtyReader
 from ptymux.client.stream import Lifeline
 from ptymux.core.model import ENDED_STATES
-from ptymux.core.ring import Part
-from ptymux.errors import PtymuxError, UnknownPtyError, WaitTimeoutError
+from ptymux.errors import (
+    InvalidStateError,
+    NotATerminalError,
+    PtymuxError,
+    UnknownPtyError,
+    WaitTimeoutError,
+)
 from ptymux.posix.tty import process_has_echo, set_process_echo
 
 __all__ = ["PtyControl", "PtyExpect"]
 
-_log: Final = logging.getLogger(__name__)
-
 _EOF: Final = b"\x04"
 _INTERRUPT: Final = b"\x03"
-_PAST: Final = 0.0  # a deadline
 _LOOK_SECONDS: Final = 0.02  # between two looks at whether the terminal echoes
 _SHOWN: Final = 100  # characters of what was read, in the text of an exception
+_T = TypeVar("_T")
 
 
 class PtyControl(Protocol):
@@ -67,17 +75,23 @@ class PtyControl(Protocol):
 
 
 class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
-    """A dialogue to be used as a `pexpect.spawn`; `Client.expect` makes it.
+    """A dialogue to be used as a `pexpect.spawn`; `Client.expect` and `spawn_expect` make it.
 
     These things differ:
 
-    - `close`, and the end of a `with` block, leave the PTY running unless `force` is given.
+    - `close`, and the end of a `with` block, leave the PTY running, unless `force` is given or it
+      was made with `hangup`.
     - `skipped` counts bytes that were missed, because we fell behind or because they were no
       longer kept when we came. A warning is logged, and `before` has what was around them joined.
-    - The exit status is there from EOF on.
+    - `codec_errors` is "replace" by default. With "strict" an error is raised where its bytes are,
+      and has them; nothing before and behind them is lost.
+    - The exit status is there from EOF on, also of a PTY that was forgotten meanwhile.
     - `kill` reaches the process group, `terminate(force=True)` ends the whole session.
     - Input that the terminal would cut, or that comes after the end, raises a PtymuxError.
-    - `async_` does not work; `ptymux.PtyManager` is for programs with an event loop.
+    - `fileno` is to be polled, not to be read from.
+
+    One thread may expect while others send and ask. All methods but those that say so raise
+    ConnectionClosedError when the server went away and none came in its place.
     """
 
     STDIN_FILENO = 0
@@ -94,21 +108,26 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
         searchwindowsize: int | None = None,
         logfile: IO[Any] | None = None,
         encoding: str | None = None,
-        codec_errors: str = "strict",
+        codec_errors: str = "replace",
+        hangup: bool = False,
     ) -> None:
-        """Take over `reader`, which wants input."""
+        """Take over `reader`, which has a lifeline; with `hangup` that is not for input.
+
+        Raises:
+            LookupError: there is no such encoding.
+        """
         super().__init__(timeout, maxread, searchwindowsize, logfile, encoding, codec_errors)
         self.delaybeforesend: float | None = None
         self.delayafterread: float | None = None
-        self.skipped = 0
         self.pty_id = pty_id = reader.pty["pty_id"]
         self._control = control
         self._reader = reader
-        self._input = InputChannel(pty_id, reader.lifeline, lambda: control.open_input(pty_id))
-        self._rest = bytearray()  # received, and not read
-        self._behind_gap: Part | None = None  # received, to be read after the rest
-        self._may_be_cut = self._reader.offset > 0  # what comes next may begin within a letter
-        self._is_utf8 = encoding is not None and codecs.lookup(encoding).name == "utf-8"
+        self._output = DialogueOutput(reader, encoding, codec_errors)
+        self._hangup = hangup
+        lifeline = None if hangup else reader.lifeline
+        self._input = InputChannel(pty_id, lifeline, lambda: control.open_input(pty_id))
+        self._is_used = threading.Lock()
+        self.wake: Callable[[], object] | None = None  # who waits for output in an event loop
         self.pid = self._reader.pty["pid"]
         self._lines = Lines(self.pid)
         self.args = list(self._reader.pty["command"])
@@ -135,17 +154,31 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
         return "\n".join([repr(self), *(f"{name}: {value!s}" for name, value in facts.items())])
 
     @property
+    def child_fd(self) -> int:
+        """The same as `fileno()`; pexpect's users poll it by this name."""
+        return -1 if self.closed else self.fileno()
+
+    @child_fd.setter
+    def child_fd(self, _fd: int) -> None:
+        pass  # what pexpect's base class sets it to
+
+    @property
     def offset(self) -> int:
         """The offset of the next byte to be read."""
-        start = self._reader.offset if self._behind_gap is None else self._behind_gap.offset
-        return start - len(self._rest)
+        return self._output.offset
+
+    @property
+    def skipped(self) -> int:
+        """The number of bytes that were missed so far."""
+        return self._output.skipped
 
     def fileno(self) -> int:
-        """Return an fd that is readable when output may have come; -1 when there is none.
+        """Return an fd that is readable when `read_nonblocking` has something; -1 once closed.
 
-        What can be read from it are frames of the protocol, not the output itself.
+        It stays the same when the server is replaced. What pexpect has in `buffer` does not count,
+        as with pexpect.
         """
-        return self._reader.fileno()
+        return self._output.fileno()
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> Any:
         """Return at least 1 and at most `size` bytes, or the text that they are.
@@ -153,18 +186,19 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
         Raises:
             TIMEOUT: none came within `timeout` seconds; -1 stands for those of this object.
             EOF: the PTY has ended, and all was read.
+            UnicodeDecodeError: with `codec_errors="strict"` the next bytes are no text. They are in
+                the error alone, and the next call goes on behind them.
         """
         if self.closed:
             raise ValueError("I/O operation on closed file.")
-        data = self._take(size, self.timeout if timeout == -1 else timeout)
-        if data:
-            text = self._decoder.decode(data, final=False)
-            self._log(text, "read")
-            return text
-        if not self._reader.is_over:
+        data = self._output.take(size, self.timeout if timeout == -1 else timeout)
+        if data is not None:
+            self._log(data, "read")
+            return data
+        if not self._output.is_over:
             raise TIMEOUT("Timeout exceeded.")
         self.flag_eof = True
-        self._note_end(self._reader.end)
+        self._note_end(self._output.end)
         raise EOF("End Of File (EOF). The PTY has ended.")
 
     def expect_list(
@@ -175,9 +209,13 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
         async_: bool = False,
         **kw: Any,
     ) -> Any:
-        """Do as pexpect does; `async_` is refused, as what comes on our fd are frames."""
-        _refuse_async(async_, kw)
-        return super().expect_list(pattern_list, timeout, searchwindowsize)
+        """Do as pexpect does; with `async_` return what an asyncio program awaits.
+
+        Raises:
+            RuntimeError: another thread or task expects something of this dialogue.
+        """
+        searcher = searcher_re(pattern_list)
+        return self._expect(Expecter(self, searcher, searchwindowsize), timeout, async_, kw)
 
     def expect_exact(
         self,
@@ -187,57 +225,60 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
         async_: bool = False,
         **kw: Any,
     ) -> Any:
-        """Do as pexpect does; `async_` is refused, as by `expect_list`."""
-        _refuse_async(async_, kw)
-        return super().expect_exact(pattern_list, timeout, searchwindowsize)
+        """Do as pexpect does; `async_` and errors as with `expect_list`."""
+        if isinstance(pattern_list, self.allowed_string_types) or pattern_list in (TIMEOUT, EOF):
+            pattern_list = [pattern_list]
+        try:
+            patterns = list(pattern_list)
+        except TypeError:
+            self._pattern_type_err(pattern_list)
+        for pattern in patterns:
+            if pattern not in (TIMEOUT, EOF) and not isinstance(pattern, self.allowed_string_types):
+                self._pattern_type_err(pattern)
+        texts = [p if p in (TIMEOUT, EOF) else self._coerce_expect_string(p) for p in patterns]
+        searcher = searcher_string(texts)
+        return self._expect(Expecter(self, searcher, searchwindowsize), timeout, async_, kw)
+
+    def _expect(
+        self, expecter: Any, timeout: float | None, async_: bool, options: dict[str, Any]
+    ) -> int | Awaitable[int]:
+        timeout = self.timeout if timeout == -1 else timeout
+        async_ = async_ or options.pop("async", False)
+        if options:
+            raise TypeError(f"Unknown keyword arguments: {options}")
+        if not async_:
+            with self.used():
+                return cast(int, expecter.expect_loop(timeout))
+        from ptymux.client.expect_async import expect_async  # late: it needs asyncio
+
+        return expect_async(self, expecter, timeout)
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Hold others off for a `with` block in which something is expected.
+
+        Raises:
+            RuntimeError: another thread or task is in such a block.
+        """
+        if not self._is_used.acquire(blocking=False):
+            raise RuntimeError("another thread or task expects something of this dialogue already")
+        try:
+            yield
+        finally:
+            self._is_used.release()
+
+    @property
+    def has_server(self) -> bool:
+        """Whether there is a connection; else `read_nonblocking` looks for one, up to 0.3 s."""
+        return self.closed or self._output.has_server
+
+    def look_for_server(self) -> None:
+        """Try to connect again, for up to 0.3 s."""
+        self._output.look_for_server()
 
     def eof(self) -> bool:
         """Whether EOF was ever raised."""
         return bool(self.flag_eof)
-
-    def _take(self, size: int, timeout: float | None) -> bytes:
-        """Return what is there of the next `size` bytes, nothing at the end or after the timeout.
-
-        A piece ends where bytes were missed.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._rest and self._fetch(deadline):
-            pass
-        while 0 < len(self._rest) < size and self._fetch(_PAST):
-            pass
-        data = bytes(self._rest[:size])
-        del self._rest[:size]
-        return data
-
-    def _fetch(self, deadline: float | None) -> bool:
-        """Receive more; False when none came in time, or it does not follow directly."""
-        part, self._behind_gap = self._behind_gap, None
-        if part is None:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            part = self._reader.read(left)
-        if part is None:
-            return False
-        if part.skipped and self._rest:
-            self._behind_gap = part
-            return False
-        self._rest += self._whole(part)
-        return True
-
-    def _whole(self, part: Part) -> bytes:
-        """Return the data of a part without the rest of a letter whose beginning was missed."""
-        cut = 0
-        if part.skipped or self._may_be_cut:
-            self._may_be_cut = False
-            if self.encoding is not None:
-                self._decoder.reset()
-            if self._is_utf8:
-                head = part.data[:3]
-                cut = len(head) - len(head.lstrip(bytes(range(0x80, 0xC0))))
-        if part.skipped or cut:
-            self.skipped += part.skipped + cut
-            facts = (self.pty_id, part.skipped + cut, part.offset + cut)
-            _log.warning("PTY %s: %d bytes of output before offset %d were missed", *facts)
-        return part.data[cut:]
 
     def send(self, s: str | bytes) -> int:
         """Type a text; return the number of its bytes once they are on their way to the terminal.
@@ -305,107 +346,157 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
         escape = None if escape_character is None else escape_character.encode("latin-1")
 
         def show() -> bool:
-            while data := self._take(self.maxread, 0):
-                self._log(self._decoder.decode(data, final=False), "read")
+            while data := self._output.take_bytes(self.maxread):
+                self._log(self._logged(data), "read")
                 write_fully(self.STDOUT_FILENO, output_filter(data) if output_filter else data)
-            return not self._reader.is_over
+            return not self._output.is_over
 
         def type_(keys: bytes) -> bool:
             keys = input_filter(keys) if input_filter else keys
             end = -1 if escape is None else keys.rfind(escape)
             keys = keys if end < 0 else keys[:end]
-            self._log(keys if self.encoding is None else keys.decode(errors="replace"), "send")
+            self._log(self._logged(keys), "send")
             with suppress(PtymuxError):  # it ended, as the next look at the output shows
                 self._input.send(keys)
             return end < 0
 
-        pass_through(self.STDIN_FILENO, self._reader, show, type_)
+        with self.used():
+            pass_through(self.STDIN_FILENO, self._reader, show, type_)
+
+    def _logged(self, data: bytes) -> str | bytes:
+        """Return what was read or typed as a log has it; it may be cut within a letter."""
+        return data if self.encoding is None else data.decode(self.encoding, "replace")
 
     def isalive(self) -> bool:
         """Whether the command runs; if not, `exitstatus` and `signalstatus` say how it ended."""
-        if self.terminated:
-            return False
-        try:
-            pty = self._control.get(self.pty_id)
-        except UnknownPtyError:  # it has ended and was forgotten
-            self._note_end(self._reader.end)
-            self.terminated = True
-            return False
-        if pty["state"] in ENDED_STATES:
-            self._note_end(pty)
+        if not self.terminated:
+            pty = self._output.end or self._known(lambda: self._control.get(self.pty_id))
+            if pty is not None and pty["state"] in ENDED_STATES:
+                self._note_end(pty)
         return not self.terminated
 
     def wait(self) -> int | None:
         """Return the exit status once the command has exited; None if a signal ended it."""
         if self.isalive():
-            self._note_end(self._control.wait(self.pty_id))
+            self._note_end(self._known(lambda: self._control.wait(self.pty_id)))
         status: int | None = self.exitstatus
         return status
 
     def kill(self, sig: int) -> None:
-        """Send a signal to the processes that `Client.signal` chooses."""
+        """Send a signal to the processes that `Client.signal` chooses; nothing after the end.
+
+        Raises:
+            UnknownSignalError: there is no such signal.
+        """
         if self.isalive():
-            self._control.signal(self.pty_id, sig)
+            with suppress(InvalidStateError):  # it ended meanwhile
+                self._known(lambda: self._control.signal(self.pty_id, sig))
 
     def terminate(self, force: bool = False) -> bool:
         """Send HUP, CONT, INT and with `force` KILL until it has ended; return whether it has."""
         for sig in (signal.SIGHUP, signal.SIGCONT, signal.SIGINT):
+            if not self.isalive():
+                return True
             self.kill(sig)
             if self._ends_soon():
                 return True
         if force:
-            self._note_end(self._control.kill(self.pty_id, grace_seconds=0))
-        return bool(self.terminated)
+            with suppress(InvalidStateError):
+                self._note_end(self._known(lambda: self._control.kill(self.pty_id, 0)))
+        return not self.isalive()
 
     def close(self, force: bool = False) -> None:
-        """End the dialogue, and with `force` the PTY before; again is no error."""
+        """End the dialogue, and with `force` or `hangup` the PTY before; again is no error.
+
+        Raises:
+            ExceptionPexpect: the PTY could not be ended.
+        """
         if self.closed:
             return
         if force and not self.terminate(force=True):
             raise ExceptionPexpect("Could not terminate the child.")
         with suppress(PtymuxError):
+            if self._hangup and not force:
+                self.terminate(force=True)
             self.isalive()
         self._input.close()
         self._reader.close()
         self.closed = True
+        if self.wake is not None:
+            self.wake()
 
     def isatty(self) -> bool:
         """Whether this is open: it is a terminal as long as that."""
         return not self.closed
 
     def getwinsize(self) -> tuple[int, int]:
-        """Return the terminal's rows and columns."""
-        pty = self._control.get(self.pty_id)
+        """Return the terminal's rows and columns, after the end those that it had last."""
+        pty = self._known(lambda: self._control.get(self.pty_id)) or self._output.end
+        pty = self._reader.pty if pty is None else pty
         return pty["rows"], pty["cols"]
 
     def setwinsize(self, rows: int, cols: int) -> None:
-        """Give the terminal another size."""
-        self._control.resize(self.pty_id, cols, rows)
+        """Give the terminal another size; nothing after the end.
+
+        Raises:
+            InvalidDimensionsError: one of both is not from 1 to 10000.
+        """
+        with suppress(InvalidStateError):
+            self._known(lambda: self._control.resize(self.pty_id, cols, rows))
 
     def getecho(self) -> bool:
         """Whether the terminal shows what is typed; raises NotATerminalError after the end."""
-        return process_has_echo(self.pid or 0)
+        return process_has_echo(self._living())
 
     def setecho(self, state: bool) -> None:
         """Have the terminal show what is typed, or not; raises NotATerminalError after the end."""
-        set_process_echo(self.pid or 0, state)
+        set_process_echo(self._living(), state)
+        self.echo = state
+
+    def start_echo(self, state: bool) -> None:
+        """Do as `setecho` does; after the end do nothing."""
+        with suppress(NotATerminalError):
+            if self.getecho() is not state:
+                self.setecho(state)
         self.echo = state
 
     def waitnoecho(self, timeout: float | None = -1) -> bool:
-        """Return True once nothing typed is shown, as for a password; False after `timeout`."""
+        """Return True once nothing typed is shown, as for a password.
+
+        False after `timeout` seconds, and when the PTY has ended.
+        """
         timeout = self.timeout if timeout == -1 else timeout
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self.getecho():
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-            time.sleep(_LOOK_SECONDS)  # polls the condition above
-        return True
+        with suppress(NotATerminalError):
+            while self.getecho():
+                if deadline is not None and time.monotonic() >= deadline:
+                    return False
+                time.sleep(_LOOK_SECONDS)  # polls the condition above
+            return True
+        return False
 
     def _ends_soon(self) -> bool:
         with suppress(WaitTimeoutError):
             if not self.terminated:
-                self._note_end(self._control.wait(self.pty_id, self.delayafterterminate))
+                seconds = self.delayafterterminate
+                self._note_end(self._known(lambda: self._control.wait(self.pty_id, seconds)))
         return bool(self.terminated)
+
+    def _known(self, ask: Callable[[], _T]) -> _T | None:
+        """Return what `ask` returns; None if the PTY was forgotten, which means that it ended."""
+        try:
+            return ask()
+        except UnknownPtyError:
+            self._note_end(self._output.receive_end())
+            self.terminated = True
+            return None
+
+    def _living(self) -> int:
+        """Return the pid of the command while it runs; another's may be the same later."""
+        if self.pid is None or not self.isalive():
+            raise NotATerminalError(f"PTY {self.pty_id}, which has ended,")
+        pid: int = self.pid
+        return pid
 
     def _note_end(self, pty: Pty | None) -> None:
         if pty is None:
@@ -416,10 +507,3 @@ class PtyExpect(SpawnBase):  # type: ignore[misc]  # pexpect has no types
             self.exitstatus, self.status = None, self.signalstatus
         elif self.exitstatus is not None:
             self.status = self.exitstatus << 8
-
-
-def _refuse_async(async_: bool, options: dict[str, Any]) -> None:
-    if async_ or options.pop("async", False):
-        raise NotImplementedError("async_ does not work on a managed PTY; see ptymux.PtyManager")
-    if options:
-        raise TypeError(f"Unknown keyword arguments: {options}")

@@ -112,6 +112,12 @@ class Reconnect(Closing, Generic[_Conn]):
             self.current.close()
             self.current = None
 
+    def interrupt(self) -> None:
+        """Have another thread that waits on the connection find that it broke."""
+        connection = self.current
+        if connection is not None:
+            connection.interrupt()
+
     def try_once(self, deadline: float | None = None) -> _Conn | None:
         """Return the connection, made now if need be; None if that failed, and to be tried again.
 
@@ -131,11 +137,16 @@ class Reconnect(Closing, Generic[_Conn]):
             self._connected_at = self._policy.clock.monotonic()
         return self.current
 
-    def try_and_pause(self, deadline: float | None = None) -> _Conn | None:
-        """Do as `try_once` does; after a failure pause, but not longer than until the deadline."""
+    def try_and_pause(
+        self, deadline: float | None = None, *, pauses_fully: bool = False
+    ) -> _Conn | None:
+        """Do as `try_once` does; after a failure pause, but not longer than until the deadline.
+
+        `pauses_fully`: also behind the deadline, for who would come back at once.
+        """
         connection = self.try_once(deadline)
         if connection is None:
-            self._pause(deadline)
+            self._pause(None if pauses_fully else deadline)
         return connection
 
     def wait(self) -> _Conn:

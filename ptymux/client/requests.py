@@ -1,10 +1,13 @@
-"""Requests to whichever server is there, on one connection as long as that lasts."""
+"""Requests to whichever server is there, from any thread, on connections that are kept open."""
 
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from ptymux.client.closing import Closing
 from ptymux.client.reconnect import RETRY_POLICY, RetryPolicy, ServerReconnect, repeat
@@ -13,23 +16,35 @@ from ptymux.errors import ConnectionClosedError
 
 __all__ = ["Requests"]
 
+_MOST_IDLE: Final = 4  # connections that wait for the next request
+
 _T = TypeVar("_T")
 
 
 class Requests(Closing):
-    """A connection for requests, and another one once its server was replaced."""
+    """Connections for requests: one for each that is under way at a time, in different threads.
+
+    Each goes to the server that is there: when one was replaced, so is the connection.
+    """
 
     def __init__(self, connection: ServerConnection, policy: RetryPolicy = RETRY_POLICY) -> None:
         """Take over `connection`."""
         self.path = connection.path
-        self._connection = connection
         self._policy = policy
+        self._lock = threading.Lock()  # for what is below
+        self._idle = [connection]
+        self._busy: set[ServerConnection] = set()
         self._is_closed = False
 
     def close(self) -> None:
-        """End the connection; again is no error."""
-        self._is_closed = True
-        self._connection.close()
+        """End the connections, and what other threads ask on them; again is no error."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+            for connection in self._busy:
+                connection.interrupt()
+        for connection in idle:
+            connection.close()
 
     def ask(self, method: str, **params: object) -> Mapping[str, Any]:
         """Return the result of a request that does no harm twice; raises as `repeating`."""
@@ -43,27 +58,76 @@ class Requests(Closing):
                 each that came went away at once.
             PtymuxError: as `act`, where another try would not help.
         """
-        self._check_open()
-        return repeat(lambda: self._usable(ServerConnection), act, self._policy)
+        with _closing_told():
+            take = partial(self._take, ServerConnection)
+            return repeat(take, partial(self._use, act=act), self._policy)
 
-    def connection(self) -> ServerConnection:
-        """Return the connection, or another one if its server has gone since the last request.
+    def once(self, act: Callable[[ServerConnection], _T]) -> _T:
+        """Return what `act` returns, which is called once, on a connection that seems to live.
 
         Raises:
-            ConnectionClosedError: this was closed, or there is no server any more.
+            ConnectionClosedError: this was closed, there is no server any more, or it died while
+                it was asked.
+            PtymuxError: as `act`.
         """
-        self._check_open()
-        return self._usable(lambda path: ServerReconnect(path, self._policy).wait())
+        with _closing_told():
+            connection = self._take(lambda path: ServerReconnect(path, self._policy).wait())
+            return self._use(connection, act)
+
+    def _use(self, connection: ServerConnection, act: Callable[[ServerConnection], _T]) -> _T:
+        """Return what `act` returns, and keep the connection for later."""
+        is_lost = False
+        try:
+            return act(connection)
+        except self._policy.passing:
+            is_lost = True
+            self._check_open()  # if we closed it, another try is not what is wanted
+            raise
+        finally:
+            self._give_back(connection, is_lost=is_lost)
+
+    def _take(self, connect: Callable[[str], ServerConnection]) -> ServerConnection:
+        connection: ServerConnection | None = None
+        while connection is None:
+            with self._lock:
+                self._check_open()
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                connection = connect(self.path)
+            elif _has_ended(connection):
+                connection.close()
+                connection = None
+        with self._lock:
+            if not self._is_closed:
+                self._busy.add(connection)
+                return connection
+        connection.close()
+        raise _ClosedError
+
+    def _give_back(self, connection: ServerConnection, *, is_lost: bool) -> None:
+        with self._lock:
+            self._busy.discard(connection)
+            is_of_use = not (is_lost or self._is_closed) and connection.fileno() >= 0
+            if is_of_use and len(self._idle) < _MOST_IDLE:
+                self._idle.append(connection)
+                return
+        connection.close()
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise ConnectionClosedError("this client was closed")
+            raise _ClosedError
 
-    def _usable(self, connect: Callable[[str], ServerConnection]) -> ServerConnection:
-        if _has_ended(self._connection):
-            self._connection.close()
-            self._connection = connect(self.path)
-        return self._connection
+
+class _ClosedError(Exception):
+    """We were closed: nothing is tried again."""
+
+
+@contextmanager
+def _closing_told() -> Iterator[None]:
+    try:
+        yield
+    except _ClosedError:
+        raise ConnectionClosedError("this client was closed") from None
 
 
 def _has_ended(connection: ServerConnection) -> bool:

@@ -105,6 +105,13 @@ class ServerConnection(Closing):
         self._sock.close()
         _close_all(self._session.end())
 
+    def interrupt(self) -> None:
+        """Have another thread that waits for an answer find that the connection was closed."""
+        from contextlib import suppress
+
+        with suppress(OSError):  # it has ended already
+            self._sock.shutdown(socket.SHUT_RDWR)
+
     def fileno(self) -> int:
         """Return the socket's fd, to be polled together with others; -1 once closed."""
         return self._sock.fileno()

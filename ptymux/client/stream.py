@@ -37,9 +37,19 @@ if TYPE_CHECKING:
 
     from ptymux.client.attach_request import AttachRequest
     from ptymux.client.server_connection import ServerConnection
+    from ptymux.core.model import SpawnOptions
     from ptymux.protocol.framing import Frame
 
-__all__ = ["Lifeline", "Stream", "attach", "open_input", "send", "unseen", "write_all"]
+__all__ = [
+    "Lifeline",
+    "Stream",
+    "attach",
+    "open_input",
+    "send",
+    "spawn_and_attach",
+    "unseen",
+    "write_all",
+]
 
 _READ: Final = 128 * 1024
 _ECHOES: Final = 16 * 1024
@@ -217,6 +227,11 @@ class Stream(Closing):
         if self.lifeline is not None:
             self.lifeline.close()
 
+    def interrupt(self) -> None:
+        """Have a thread that waits in `wait` or `receive` find the end of the connection."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
     def pending(self) -> list[Frame]:
         """Return the frames that were received already; raises ProtocolError as iterating does."""
         return list(iter(self._take, None))
@@ -313,6 +328,38 @@ def attach(connection: ServerConnection, request: AttachRequest) -> Stream:
     stream = Stream(sock, piece, pty=result.get("pty"), offset=start, lifeline=lifeline)
     stream.modes = _modes(result)
     return stream
+
+
+def spawn_and_attach(
+    connection: ServerConnection,
+    options: SpawnOptions,
+    *,
+    remove: bool,
+    hangup: bool,
+    request: str,
+) -> tuple[Stream, AttachRequest]:
+    """Start a command, and return the stream of its output and how it was attached to.
+
+    The connection becomes the stream: the server forgets no PTY before that ends. With `hangup` the
+    end of the lifeline hangs the PTY up; that one is not for input then.
+
+    Raises:
+        PtymuxError: as `ServerConnection.spawn`.
+    """
+    from ptymux.client.attach_request import AttachRequest
+
+    with connection:
+        spawned = connection.spawn(
+            options, remove=remove, hangup=hangup, attaches=True, request=request
+        )
+        how = AttachRequest(
+            spawned["pty"]["pty_id"],
+            offset=0,
+            wants_input=not hangup,
+            lifeline=True,
+            hangup=hangup,
+        )
+        return attach(connection, how), how
 
 
 def open_input(

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import typing
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from ptymux.errors import (
     InvalidValueError,
     LineTooLongError,
     NoServerError,
+    PtymuxError,
     UnknownPtyError,
     UnreachableError,
     WaitTimeoutError,
@@ -392,6 +394,74 @@ def test_a_signal_goes_by_number_or_name(client: Client) -> None:
     assert client.wait(pty)["signal"] == signal.SIGUSR1
 
 
+# Threads ----------------------------------------------------------------------------------------
+
+
+def begun(client: Client, act: Callable[[], object]) -> tuple[threading.Thread, list[Exception]]:
+    """Begin a request in another thread; return the thread and what it will have raised."""
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            act()
+        except PtymuxError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until(lambda: client._requests._busy)
+    return thread, raised
+
+
+def test_a_wait_in_one_thread_delays_no_other(client: Client) -> None:
+    pty = client.run("sleep 1000")
+    waiting, raised = begun(client, lambda: client.wait(pty))
+
+    client.send(pty, "x")
+    assert client.get(pty)["shown"] == "running"
+    client.kill(pty)
+
+    waiting.join()
+    assert raised == []
+
+
+def test_many_threads_ask_at_once_and_each_gets_its_own_answers(client: Client) -> None:
+    ptys = [client.run(f"echo {number}; exec sleep 1000") for number in range(8)]
+    wrong: list[object] = []
+
+    def ask(pty: Pty) -> None:
+        found = [client.get(pty)["pty_id"] for _round in range(20)]
+        wrong.extend(pty_id for pty_id in found if pty_id != pty["pty_id"])
+        with client.follow(pty) as reader:
+            client.kill(pty)
+            wrong.extend(part for part in reader if part.skipped)
+
+    threads = [threading.Thread(target=ask, args=(pty,)) for pty in ptys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
+    assert client.list() == []
+    assert len(client._requests._idle) <= 4
+
+
+def test_closing_ends_what_other_threads_wait_for(client: Client) -> None:
+    pty = client.run("sleep 1000")
+    reader, events = client.follow(pty), client.events(topics=["pty.stopped"])
+    threads = [begun(client, lambda: client.wait(pty))]
+    reader.read(timeout=0)
+    threads += [begun(client, lambda: list(reader)), begun(client, lambda: list(events))]
+
+    client.close()
+
+    for thread, raised in threads:
+        thread.join()
+        assert [type(error) for error in raised] == [ConnectionClosedError]
+        assert "closed" in str(raised[0])
+
+
 # Events -----------------------------------------------------------------------------------------
 
 
@@ -516,7 +586,7 @@ def test_a_wait_goes_on_with_another_server(own_server: Serving, client: Client)
         target=lambda: outcome.append(client.wait(pty, timeout=deadline_seconds()))
     )
     waiting.start()
-    wait_until(lambda: client._requests._connection.patience is not None)
+    wait_until(lambda: any(busy.patience is not None for busy in list(client._requests._busy)))
 
     kill(before)
     wait_until(lambda: own_server.status()["pid"] != before)

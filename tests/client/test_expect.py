@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pexpect  # type: ignore[import-untyped]
@@ -21,8 +24,10 @@ import pytest
 from ptymux import Client
 from ptymux.client.expect import PtyExpect
 from ptymux.errors import (
+    CommandNotFoundError,
     ConnectionClosedError,
     InvalidStateError,
+    InvalidValueError,
     LineTooLongError,
     NotATerminalError,
 )
@@ -331,12 +336,315 @@ def test_an_exception_says_what_was_seen(client: Client) -> None:
     assert " far" in str(told.value)
 
 
-def test_what_would_read_beside_us_is_refused(client: Client) -> None:
+# An end that is not missed ----------------------------------------------------------------------
+
+
+def forgotten(client: Client, line: str, **options: Any) -> PtyExpect:
+    """A dialogue with a PTY that has ended and was removed, with all its output unread."""
+    pty = client.run(f"read x; {line}")
+    dialogue = client.expect(pty, timeout=SECONDS, from_offset="now", **options)
+    dialogue.setecho(False)
+    dialogue.sendline()
+    client.wait(pty)
+    client.kill(pty)  # returns once it is gone, when it can be removed
+    client.remove(pty)
+    return dialogue
+
+
+@pytest.mark.parametrize(
+    ("line", "status"), [("exit 5", (5, None)), ("kill -9 $$", (None, signal.SIGKILL))]
+)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda dialogue: dialogue.isalive() is False,
+        lambda dialogue: dialogue.wait() == dialogue.exitstatus,
+        lambda dialogue: dialogue.terminate() is True,
+        lambda dialogue: dialogue.terminate(force=True) is True,
+        lambda dialogue: dialogue.close(force=True) is None,
+        lambda dialogue: dialogue.close() is None,
+        lambda dialogue: dialogue.kill(signal.SIGTERM) is None,
+        lambda dialogue: dialogue.getwinsize() == (24, 80) and not dialogue.isalive(),
+        lambda dialogue: dialogue.setwinsize(30, 100) is None,
+        lambda dialogue: dialogue.waitnoecho() is False,
+    ],
+    ids=["alive", "wait", "end", "force", "close-f", "close", "kill", "size", "resize", "echo"],
+)
+def test_a_pty_that_was_forgotten_has_ended_with_its_status(
+    client: Client, line: str, status: tuple[Any, Any], ask: Callable[[Any], bool]
+) -> None:
+    with forgotten(client, line) as dialogue:
+        assert ask(dialogue)
+
+    assert (dialogue.exitstatus, dialogue.signalstatus) == status
+    assert dialogue.terminated
+
+
+def test_who_asks_for_the_end_first_still_reads_all_output(client: Client) -> None:
+    with forgotten(client, "seq 3000; exit 5", encoding="utf-8") as dialogue:
+        assert dialogue.wait() == 5
+        assert dialogue.read().split() == [str(number) for number in range(1, 3001)]
+        assert dialogue.skipped == 0
+
+
+def test_a_pty_that_no_server_knows_any_more_ends_the_dialogue(
+    own_server: Serving, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    pty = client.run("echo ready; read x; exit 5")
+    with client.expect(pty, timeout=SECONDS) as dialogue:
+        dialogue.expect("ready\r\n")
+        kill_and_forget(own_server, client, pty)
+
+        assert (dialogue.read(), dialogue.isalive(), dialogue.wait()) == (b"", False, None)
+    assert "was forgotten" in caplog.text
+
+
+def kill_and_forget(serving: Serving, client: Client, pty: Any) -> None:
+    """Have the PTY end and be removed while the dialogue's connection is cut."""
+    stopped = serving.status()["pid"]
+    os.kill(stopped, signal.SIGSTOP)
+    kill(stopped)
+    wait_until(lambda: serving.status()["pid"] != stopped)
+    client.kill(pty, grace_seconds=0)
+    client.remove(pty)
+
+
+def test_no_echo_is_waited_for_until_the_end_at_most(client: Client) -> None:
+    with talk(client, "read x") as dialogue:
+        results: list[bool] = []
+        waiting = threading.Thread(target=lambda: results.append(dialogue.waitnoecho(None)))
+        waiting.start()
+        dialogue.sendline()
+        waiting.join()
+
+    assert results == [False]
+
+
+# Start and attach -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_a_dialogue_that_starts_its_command_misses_nothing(client: Client, remove: bool) -> None:
+    with client.spawn_expect("printf all; exit 7", SECONDS, remove=remove) as dialogue:
+        assert dialogue.read() == b"all"
+        assert (dialogue.wait(), dialogue.skipped) == (7, 0)
+
+
+def test_a_dialogue_takes_what_run_takes(client: Client, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"name": "n", "cwd": tmp_path, "size": "100x30", "echo": False}
+    with client.spawn_expect(
+        ["sh", "-c", "pwd; read x; stty size"], SECONDS, encoding="utf-8", **options
+    ) as dialogue:
+        dialogue.sendline("not shown")
+        assert dialogue.read() == f"{tmp_path}\r\n30 100\r\n"
+        assert dialogue.echo is False
+    assert client.get("n")["exit_code"] == 0
+
+
+def test_what_cannot_be_started_leaves_no_dialogue(client: Client) -> None:
+    for refused, command, options in (
+        (CommandNotFoundError, "no-such-program", {}),
+        (LookupError, "true", {"encoding": "no-such"}),
+        (LookupError, "true", {"encoding": "utf-8", "codec_errors": "no-such"}),
+        (InvalidValueError, "true", {"size": "big"}),
+    ):
+        given: dict[str, Any] = options
+        with pytest.raises(refused):
+            client.spawn_expect([command], **given)
+    assert client.list() == []
+
+
+def test_the_echo_of_a_running_pty_can_be_off_from_the_start(client: Client) -> None:
+    pty = client.run('read x; echo "<$x>"')
+    with client.expect(pty, timeout=SECONDS, echo=False) as dialogue:
+        dialogue.sendline("a")
+        assert dialogue.read() == b"<a>\r\n"
+
+
+def test_closing_ends_the_pty_if_that_was_asked_for(client: Client) -> None:
+    with client.spawn_expect("echo ready; exec sleep 1000", SECONDS, hangup=True) as dialogue:
+        dialogue.expect("ready")
+        assert dialogue.isalive()
+
+    assert (dialogue.exitstatus, dialogue.signalstatus) == (None, signal.SIGHUP)
+    assert client.list() == []
+
+
+def test_closing_leaves_a_pty_running_if_nothing_was_asked_for(client: Client) -> None:
+    with client.spawn_expect("exec sleep 1000", name="n"):
+        pass
+
+    assert client.get("n")["shown"] == "running"
+
+
+def test_the_death_of_the_program_hangs_its_pty_up(client: Client) -> None:
+    program = (
+        "import os, sys, ptymux\n"
+        "client = ptymux.connect(sys.argv[1])\n"
+        "client.spawn_expect('exec sleep 1000', name='n', hangup=True).sendline('typed')\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, client.path], check=False)
+
+    assert client.wait("n", timeout=SECONDS)["signal"] == signal.SIGHUP
+
+
+# An fd to poll ----------------------------------------------------------------------------------
+
+
+def is_readable(dialogue: PtyExpect) -> bool:
+    return bool(select.select([dialogue], [], [], 0)[0])
+
+
+def test_the_fd_is_readable_while_bytes_are_held_and_at_the_end(client: Client) -> None:
+    with talk(client, "read x; printf 123; read x; printf 4", echo=False) as dialogue:
+        assert not is_readable(dialogue)
+        dialogue.sendline()
+        wait_until(lambda: is_readable(dialogue))
+        wait_until(lambda: client.get(dialogue.pty_id)["buffer"]["total_written"] == 3)
+        read = b""
+        while is_readable(dialogue):
+            read += dialogue.read_nonblocking(1, 0)
+        assert read == b"123"
+        fd = dialogue.fileno()
+        assert dialogue.child_fd == fd
+        dialogue.sendline()
+        assert dialogue.read() == b"4"
+        assert is_readable(dialogue)
+        with pytest.raises(pexpect.EOF):
+            dialogue.read_nonblocking(1, 0)
+    assert dialogue.child_fd == -1
+
+
+def test_the_fd_stays_the_same_when_the_server_is_replaced(
+    own_server: Serving, client: Client
+) -> None:
+    with talk(client, "read x; printf end; read x", echo=False) as dialogue:
+        fd = dialogue.fileno()
+        own_server.kill_server()
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        dialogue.sendline()
+        seen = b""
+        while seen != b"end":
+            assert poll.poll(1000 * SECONDS)
+            with suppress(pexpect.TIMEOUT):
+                seen += dialogue.read_nonblocking(9, 0)
+        assert not is_readable(dialogue)
+        assert dialogue.fileno() == fd
+
+
+# Text -------------------------------------------------------------------------------------------
+
+MIXED = "printf 'one\\377two\\303'"
+
+
+def test_what_is_no_text_is_replaced(client: Client) -> None:
+    with talk(client, MIXED, encoding="utf-8") as dialogue:
+        assert dialogue.read() == "one\ufffdtwo\ufffd"
+
+
+def test_nothing_is_lost_after_an_error_of_strict_decoding(client: Client) -> None:
+    with talk(client, MIXED, encoding="utf-8", codec_errors="strict") as dialogue:
+        with pytest.raises(UnicodeDecodeError) as told:
+            dialogue.expect(pexpect.EOF)
+        assert told.value.object[told.value.start : told.value.end] == b"\xff"
+        with pytest.raises(UnicodeDecodeError) as told:
+            dialogue.expect(pexpect.EOF)
+        assert told.value.object[told.value.start : told.value.end] == b"\xc3"
+        dialogue.expect(pexpect.EOF)
+        assert dialogue.before == "onetwo"
+
+
+# Threads and tasks ------------------------------------------------------------------------------
+
+
+def test_one_thread_types_while_another_expects(client: Client) -> None:
+    with talk(client, 'read x; echo "<$x>"; read x') as dialogue:
+        found: list[int] = []
+        expecting = threading.Thread(target=lambda: found.append(dialogue.expect("<a>")))
+        expecting.start()
+        wait_until(lambda: dialogue._is_used.locked())
+        with pytest.raises(RuntimeError, match="already"):
+            dialogue.expect("a")
+        dialogue.sendline("a")
+        expecting.join()
+    assert found == [0]
+
+
+def test_who_expects_is_told_that_another_thread_closed_the_dialogue(client: Client) -> None:
     with talk(client, "sleep 1000") as dialogue:
-        with pytest.raises(NotImplementedError):
-            dialogue.expect("x", async_=True)
-        with pytest.raises(NotImplementedError):
-            dialogue.expect_exact("x", async_=True)
+        refused: list[Exception] = []
+
+        def expect() -> None:
+            try:
+                dialogue.expect("x", timeout=None)
+            except ConnectionClosedError as error:
+                refused.append(error)
+
+        expecting = threading.Thread(target=expect)
+        expecting.start()
+        wait_until(lambda: dialogue._is_used.locked())
+        dialogue.close()
+        expecting.join()
+    assert len(refused) == 1
+
+
+@pytest.mark.parametrize("encoding", [None, "utf-8"])
+def test_async_finds_what_comes_while_the_loop_goes_on(
+    client: Client, encoding: str | None
+) -> None:
+    async def talk_(ours: PtyExpect) -> list[Any]:
+        seen = [await ours.expect(["no", "ready"], async_=True)]
+        asking = asyncio.ensure_future(ours.expect_exact(["<a>", pexpect.EOF], async_=True))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="already"):
+            await ours.expect("x", async_=True)
+        ours.sendline("a")
+        seen.append(await asking)
+        with pytest.raises(pexpect.TIMEOUT):
+            await ours.expect("never", timeout=0.01, async_=True)
+        seen.append(await ours.expect([pexpect.TIMEOUT], timeout=0.01, async_=True))
+        cancelled = asyncio.ensure_future(ours.expect("never", async_=True))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        with suppress(asyncio.CancelledError):
+            await cancelled
+        ours.sendline("b")
+        seen.append(ours.expect("<b>"))  # one that blocks may follow
+        seen.append(await ours.expect(pexpect.EOF, **{"async": True}))
+        with pytest.raises(pexpect.EOF):
+            await ours.expect("more", async_=True)
+        return seen
+
+    line = 'echo ready; for i in 1 2; do read x; echo "<$x>"; done'
+    with talk(client, line, encoding=encoding, echo=False) as ours:
+        assert asyncio.run(talk_(ours)) == [1, 0, 0, 0, 0]
+        assert ours.exitstatus == 0
+
+
+def test_async_goes_on_when_the_server_is_replaced(own_server: Serving, client: Client) -> None:
+    async def talk_(ours: PtyExpect) -> int:
+        finding = asyncio.ensure_future(ours.expect("<a>", async_=True))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(own_server.kill_server)
+        ours.sendline("a")
+        return int(await finding)
+
+    with talk(client, 'read x; echo "<$x>"; read x', echo=False) as ours:
+        assert asyncio.run(talk_(ours)) == 0
+
+
+def test_async_ends_when_the_dialogue_is_closed(client: Client) -> None:
+    async def close(ours: PtyExpect) -> None:
+        finding = asyncio.ensure_future(ours.expect("x", timeout=None, async_=True))
+        await asyncio.sleep(0)
+        ours.close()
+        with pytest.raises(ValueError, match="closed"):
+            await finding
+
+    with talk(client, "sleep 1000") as ours:
+        asyncio.run(close(ours))
 
 
 def test_a_dialogue_ends_with_its_client(client: Client) -> None:

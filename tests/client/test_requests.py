@@ -60,7 +60,7 @@ def test_servers_that_go_away_at_once_are_given_up(asked: Requests, clock: FakeC
 def test_a_request_after_closing_is_refused_at_once(asked: Requests, clock: FakeClock) -> None:
     asked.close()
 
-    for ask in (lambda: asked.ask("status"), asked.connection):
+    for ask in (asked.repeating, asked.once):
         with pytest.raises(ConnectionClosedError, match="was closed"):
-            ask()
+            ask(lambda connection: connection.call("status"))
     assert clock.slept == []
