@@ -162,6 +162,8 @@ class Status(TypedDict):
     connections: int
     memory: dict[str, int]
     limits: dict[str, int]
+    differences: list[str]  # in words: what a command here cannot have as the caller has
+    limited: list[str]  # in words: limits that hold the server itself back
 
 
 # How a PTY is named: its id or name, its number, or the object that a server returned for it.
