@@ -18,6 +18,7 @@ __all__ = [
     "AmbiguousPtyError",
     "DuplicatePtyError",
     "NameTakenError",
+    "CircleError",
     "InvalidTransitionError",
     "InvalidStateError",
     "InputCutError",
@@ -151,6 +152,23 @@ class NameTakenError(PtymuxError):
             "or see --attach and --replace in `ptymux run --help`"
         )
         self.name, self.number, self.command = name, number, command
+
+
+class CircleError(PtymuxError):
+    """A PTY's output would be shown in a PTY whose own output it shows already."""
+
+    code = "circle"
+
+    def __init__(self, shown: str, inside: str) -> None:
+        if shown == inside:
+            message = f"this is PTY {shown} itself; it cannot be shown in itself"
+        else:
+            message = (
+                f"PTY {shown} shows the output of PTY {inside}, where this runs; "
+                "to show it here would go round in a circle"
+            )
+        super().__init__(message)
+        self.shown, self.inside = shown, inside
 
 
 class InvalidTransitionError(PtymuxError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -121,6 +122,15 @@ def repeating(act: Callable[[ServerConnection], _T]) -> _T:
         return act(connection)
     with Requests(connection) as requests:
         return requests.repeating(act)
+
+
+def home() -> str | None:
+    """Return the id of the PTY into which our output goes; None if it is none or unknown."""
+    try:
+        is_file = stat.S_ISREG(os.fstat(1).st_mode)
+    except OSError:
+        return None
+    return None if is_file else os.environ.get("PTYMUX_ID")
 
 
 def change_pty(method: str, as_json: bool, **params: object) -> None:

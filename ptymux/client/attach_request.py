@@ -31,6 +31,7 @@ class AttachRequest:
     lifeline: bool = False
     line: int | None = None  # number of the lifeline that an attachment has which comes back
     received_from: int | None = None  # all output from here to `offset` was received before
+    inside: str | None = None  # the id of the PTY in which the output is shown
     hangup: bool = False  # the end of the lifeline hangs the PTY up, unless we detached before
 
     @classmethod
@@ -41,9 +42,11 @@ class AttachRequest:
         offset: int | str = "oldest",
         *,
         wants_input: bool = False,
+        inside: str | None = None,
     ) -> AttachRequest:
         """Return how a reader attaches: one that counts as attached has a lifeline to live by."""
-        return cls(pty, kind, offset, wants_input=wants_input, lifeline=kind in _ATTENDING)
+        lifeline = kind in _ATTENDING
+        return cls(pty, kind, offset, wants_input, lifeline=lifeline, inside=inside)
 
     def going_on(self, offset: int, received_from: int) -> AttachRequest:
         """Return how to attach to the next server: where it was, in the size that the PTY has."""
@@ -67,4 +70,5 @@ class AttachRequest:
             "line": self.line,
             "received_from": self.received_from,
             "hangup": self.hangup or None,
+            "inside": self.inside,
         }

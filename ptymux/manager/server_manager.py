@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from ptymux.core.circles import Shows
 from ptymux.core.event_log import EventEnvelope, EventLog, Topic
 from ptymux.core.lifecycle import LifecycleEvent, State
 from ptymux.core.model import (
@@ -69,6 +70,7 @@ class ServerManager(PtyManager):
         self._spawner.host.on_size = self._on_size
         self._background: set[asyncio.Task[object]] = set()
         self._nudging: set[PtyId] = set()
+        self.shows = Shows()
         link.on_keeper_replaced = self._on_keeper_replaced
         self.on_keeper_replaced: Callable[[Greeting], None] = lambda _greeting: None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ptymux.core.model import PtyId, PtyRecord, WindowSize
 from ptymux.core.reader import ReaderKind
-from ptymux.errors import ConnectionClosedError, InvalidStateError, PtymuxError
+from ptymux.errors import CircleError, ConnectionClosedError, InvalidStateError, PtymuxError
 from ptymux.manager import OutputReader
 from ptymux.manager.attachments import LifelineAttachment
 from ptymux.manager.server_manager import ServerManager
@@ -32,6 +32,8 @@ async def attach(call: MethodCall, record: PtyRecord) -> MethodReply:
     reader = call.manager.reader(record.pty_id, kind, offset=offset)
     with contextlib.ExitStack() as undo:
         undo.callback(reader.close)
+        end_show = _begin_show(call, record, kind)
+        undo.callback(end_show)
         received = params.optional_number("received_from", 0, reader.offset)
         if received is not None:  # first: losses are accounted once the last reader is back
             reader.note_received(received)
@@ -54,12 +56,34 @@ async def attach(call: MethodCall, record: PtyRecord) -> MethodReply:
         if modes is not None:
             result["modes"] = modes
         undo.pop_all()
+
+    def undo_all() -> None:
+        reader.close()
+        end_show()
+
     return MethodReply(
         result,
         fd=fd,
-        upgrade=lambda: _carry(call, reader, line, describe_end),
-        undo=reader.close,
+        upgrade=lambda: _carry(call, reader, line, describe_end, end_show),
+        undo=undo_all,
     )
+
+
+def _begin_show(call: MethodCall, record: PtyRecord, kind: ReaderKind) -> Callable[[], None]:
+    """Note in which PTY the client shows this one; return what takes that back.
+
+    Raises:
+        CircleError: it is shown here already. Who comes back was not refused before, either.
+    """
+    inside = call.params.optional_text("inside")
+    if inside is None or kind not in (ReaderKind.CONSUMER, ReaderKind.LOSSLESS):
+        return lambda: None
+    shows, where = call.manager.shows, PtyId(inside)
+    if not call.params.has("line") and shows.would_be_circle(record.pty_id, where):
+        known = call.manager.knows(where)
+        raise CircleError(record.called, call.manager.get(where).called if known else inside)
+    shows.begin(record.pty_id, where)
+    return lambda: shows.end(record.pty_id, where)
 
 
 async def _line(call: MethodCall, reader: OutputReader) -> tuple[int | None, int | None]:
@@ -104,6 +128,7 @@ async def _carry(
     reader: OutputReader,
     line: int | None,
     describe_end: Callable[[], dict[str, Any]],
+    end_show: Callable[[], None],
 ) -> None:
     """Carry frames both ways until the client detaches or has been sent the PTY's end.
 
@@ -124,6 +149,7 @@ async def _carry(
         if connection.gone.is_set():  # it may have typed something before
             await asyncio.wait([listening], timeout=manager.windows.last_input)
     finally:
+        end_show()
         for task in tasks:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)

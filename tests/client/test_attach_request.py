@@ -26,6 +26,7 @@ def test_everything_that_is_asked_for_is_sent_by_the_names_of_the_protocol() -> 
         lifeline=True,
         line=7,
         received_from=3,
+        inside="pty_1",
         hangup=True,
     )
 
@@ -41,6 +42,7 @@ def test_everything_that_is_asked_for_is_sent_by_the_names_of_the_protocol() -> 
         "line": 7,
         "received_from": 3,
         "hangup": True,
+        "inside": "pty_1",
     }
 
 

@@ -12,7 +12,7 @@ from ptymux.core.model import KIB, OnFull
 from tests.e2e.conftest import Tty
 from tests.serving import Serving
 from tests.timing import wait_until
-from tests.world import World
+from tests.world import PTYMUX, World
 
 COLOURED = r"printf 'one\n\033[31mtwo\033[0m\033[6n\033]0;title\007\nthree'"
 
@@ -188,3 +188,37 @@ def test_unknown_pty_is_one_line(world: World) -> None:
 
     assert done.returncode == 125
     assert done.stderr == b"ptymux: no PTY 'nobody'; `ptymux ls -a` lists them all\n"
+
+
+def test_following_the_pty_that_it_runs_in_is_refused_but_into_a_file(
+    server: Serving, tmp_path: Path
+) -> None:
+    line = f"{PTYMUX} logs -f a; exec {PTYMUX} logs -f a > {tmp_path / 'out'}"
+    pty = server.run("--name", "a", "-c", line)
+
+    wait_until(lambda: server.get(pty)["clients"] == 1)
+    told = "itself; it cannot be shown in itself"
+    wait_until(lambda: told in (tmp_path / "out").read_text())
+
+
+@pytest.mark.parametrize("way", ["logs -f", "attach"])
+def test_circles_of_ptys_that_show_each_other_are_refused(server: Serving, way: str) -> None:
+    env = {"PATH": os.environ["PATH"], "TERM": "xterm"}
+    go_on = f"{PTYMUX} {way} $0 | cat; echo over; exec sleep 1000"
+    go_on = go_on if way == "logs -f" else go_on.replace(" | cat", "")
+    a = server.spawn("/bin/sh", "-c", f"read x; {go_on}", "c", name="a", env=env)
+    b = server.spawn("/bin/sh", "-c", go_on, "a", name="b", env=env)
+    wait_until(lambda: server.get(a)["clients"] == 1)
+    c = server.spawn("/bin/sh", "-c", go_on, "b", name="c", env=env)
+    wait_until(lambda: server.get(b)["clients"] == 1)
+
+    server.ok("send", "a", "--enter")
+
+    server.await_text(
+        "a", f"PTY {c['number']} .c. shows the output of PTY {a['number']} .a., where"
+    )
+    server.await_text("a", "^over")
+    assert server.get(c)["clients"] == 0
+    server.ok("kill", "c")  # and with the circle goes the reason to refuse
+    d = server.spawn("/bin/sh", "-c", f"exec {PTYMUX} logs -f b > /dev/null", name="d", env=env)
+    wait_until(lambda: server.get(b)["clients"] == 1 and server.get(d)["shown"] == "running")

@@ -10,7 +10,7 @@ import click
 from ptymux.cli.options.detach_keys import DEFAULT_DETACH, DETACH_KEYS_HELP, DetachKeys
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.printing import print_message
-from ptymux.cli.server_lookup import chosen_path, connect
+from ptymux.cli.server_lookup import chosen_path, connect, home
 from ptymux.errors import NotATerminalError, PtymuxError
 
 __all__ = ["attach", "attach_to"]
@@ -79,6 +79,7 @@ def attach_to(pty: str, keys: DetachKeys, *, read_only: bool = False) -> int:
             offset="now",
             wants_input=not read_only,
             echo=not read_only,
+            inside=home(),
             cols=None if size is None else size.cols,
             rows=None if size is None else size.rows,
         )

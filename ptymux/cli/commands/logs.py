@@ -11,7 +11,8 @@ import click
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.gaps import uncertain_text
 from ptymux.cli.output.printing import print_message
-from ptymux.cli.server_lookup import chosen_path, connect
+from ptymux.cli.server_lookup import chosen_path, connect, home
+from ptymux.errors import PtymuxError
 
 if TYPE_CHECKING:
     from ptymux.cli.output.log_view import LogView
@@ -68,6 +69,8 @@ def logs(
     kind = "one-shot" if not follow else "lossless" if lossless else "consumer"
     with connect() as connection:
         found = connection.call("get", pty=pty)["pty"]
+    if follow and found["pty_id"] == home():
+        raise PtymuxError(f"this is PTY {found['number']} itself; it cannot be shown in itself")
     end = _print(
         str(found["pty_id"]),
         kind,
@@ -110,7 +113,7 @@ def _print(
             if kind == "one-shot":
                 return None
             offset = offset if last.end is None else last.end
-        for piece in follow(path, pty_id, offset, kind, printer=printer):
+        for piece in follow(path, pty_id, offset, kind, printer=printer, inside=home()):
             if isinstance(piece, Exit):
                 end = piece.pty
             else:

@@ -137,7 +137,13 @@ class Printer:
 
 
 def follow(
-    path: str, pty_id: str, offset: int | str, kind: str, *, printer: Printer | None = None
+    path: str,
+    pty_id: str,
+    offset: int | str,
+    kind: str,
+    *,
+    printer: Printer | None = None,
+    inside: str | None = None,
 ) -> Iterator[Out | Gap | Exit]:
     """Give the output of a PTY from `offset` to its end, also when the server is replaced.
 
@@ -147,9 +153,10 @@ def follow(
 
     Raises:
         BrokenPipeError: nobody reads from `printer` any more.
+        CircleError: the PTY `inside`, into which it is printed, is shown in this one.
         PtymuxError: the server went away for good, or refuses.
     """
-    followed = FollowedStream(path, AttachRequest.to_read(pty_id, kind, offset))
+    followed = FollowedStream(path, AttachRequest.to_read(pty_id, kind, offset, inside=inside))
     first = followed.wait()
     pty = first.pty
     last = int(pty["buffer"]["total_written"]) if kind == "one-shot" else None

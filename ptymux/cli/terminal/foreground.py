@@ -16,7 +16,7 @@ from ptymux.cli.output.printing import (
     print_message,
     warn_of_differences,
 )
-from ptymux.cli.server_lookup import chosen_path, connect
+from ptymux.cli.server_lookup import chosen_path, connect, home
 from ptymux.client.attach_request import AttachRequest
 from ptymux.client.attachment import Attachment
 from ptymux.client.reconnect import RETRY_POLICY, repeat
@@ -108,6 +108,7 @@ def _start(
                 wants_input=types,
                 echo=types,
                 lifeline=True,
+                inside=home(),
                 hangup=hangup,
             )
             return attach(connection, request), request
