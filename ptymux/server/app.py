@@ -33,6 +33,7 @@ from ptymux.server.client_connection import ClientConnection
 from ptymux.server.idle_time import IdleTime
 from ptymux.server.method_call import MethodCall, MethodReply, MethodResult, Upgrade
 from ptymux.server.methods import METHODS
+from ptymux.server.turns import Turns
 
 __all__ = ["App"]
 
@@ -53,6 +54,7 @@ class App:
         self._link = link
         self._listener: socket.socket | None = None
         self._connections: set[ClientConnection] = set()
+        self._turns = Turns()
         self._done = asyncio.Event()
         self._started, self._began = time.time(), time.monotonic()
         self._background: set[asyncio.Task[object]] = set()
@@ -217,7 +219,7 @@ class App:
             with sock, contextlib.suppress(OSError):
                 sock.send(encode_error(None, refusal))
         else:
-            connection = ClientConnection(sock, self._serve, pid)
+            connection = ClientConnection(sock, self._serve, pid, self._turns)
             connection.on_done = self._on_done
             self._connections.add(connection)
             self._arm_leave()
@@ -260,6 +262,7 @@ class App:
             if upgrade is not None:
                 await upgrade()
                 return
+            await connection.budget.pause()
 
     async def _answer(self, connection: ClientConnection, request: Request) -> Upgrade | None:
         """Do what is asked and reply; return what uses the connection then, if it is upgraded."""

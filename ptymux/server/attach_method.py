@@ -179,6 +179,7 @@ async def _listen(call: MethodCall, pty_id: PtyId, line: int | None) -> bool:
                 await call.connection.gone.wait()
                 return False
             for frame in decoder.feed(piece):
+                await call.pause()
                 if isinstance(frame, Detach):
                     return True
                 with contextlib.suppress(PtymuxError):  # the PTY ended, or has no such size

@@ -30,6 +30,7 @@ from ptymux.errors import (
 )
 from ptymux.protocol.messages import Request
 from ptymux.protocol.session import Outgoing, ServerSession
+from ptymux.server.turns import TimeBudget, Turns
 
 __all__ = ["ClientConnection"]
 
@@ -62,9 +63,11 @@ class ClientConnection:
         sock: socket.socket,
         serve: Callable[[ClientConnection], Awaitable[None]],
         pid: int = 0,
+        turns: Turns | None = None,
     ) -> None:
         """Begin to serve the client, which is process `pid`; 0 if that is not known."""
         sock.setblocking(False)
+        self.budget = TimeBudget(turns or Turns())
         self._sock = sock
         self.pid = pid
         self._loop = asyncio.get_running_loop()
@@ -198,6 +201,7 @@ class ClientConnection:
                 self._look = None
             self._loop.add_reader(self._sock, self._on_readable)
             await self._arrived.wait()
+            self.budget.begin()
 
     async def next_request(self) -> Request:
         """Return the next request, which is to be answered before the one behind it.

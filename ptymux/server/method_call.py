@@ -49,6 +49,10 @@ class MethodCall:
     connection: ClientConnection
     params: Params
 
+    async def pause(self) -> None:
+        """Let others go first if this took long; to be called between the slices of a list."""
+        await self.connection.budget.pause()
+
     def differences(self) -> list[str]:
         """Return in words what commands of this client cannot have as it has."""
         try:

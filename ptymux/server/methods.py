@@ -134,6 +134,9 @@ async def list_ptys(call: MethodCall) -> Mapping[str, Any]:
     following: int | None = None
     # A replacement server has them in another order, and the next page begins after a number.
     for record in sorted(call.manager.list(), key=lambda record: record.number):
+        await call.pause()
+        if not call.manager.knows(record.pty_id):
+            continue  # it was removed meanwhile
         if (lane and record.lane_id != lane) or (session and record.session_id != session):
             continue
         is_wanted = everything or state or record.state not in ENDED_STATES
@@ -206,7 +209,7 @@ async def signal(call: MethodCall) -> Mapping[str, Any]:
 async def kill(call: MethodCall) -> Mapping[str, Any]:
     """End PTYs; return once they are gone and their names are free."""
     grace = call.params.optional_real("grace")
-    records = _several(call, live_only=True)
+    records = await _several(call, live_only=True)
     describers = [call.manager.describer(record.pty_id) for record in records]
     enders = [call.manager.ender(record.pty_id) for record in records]
     terminations = (call.manager.terminate(r.pty_id, grace_seconds=grace) for r in records)
@@ -215,19 +218,25 @@ async def kill(call: MethodCall) -> Mapping[str, Any]:
             raise outcome
     told = (ender() for ender in enders)
     survivors = [each for each in told if each["left"] or each["escaped"]]
-    return {"ptys": [describe() for describe in describers], "survivors": survivors}
+    ended = []
+    for describe in describers:
+        ended.append(describe())
+        await call.pause()
+    return {"ptys": ended, "survivors": survivors}
 
 
 async def remove(call: MethodCall) -> Mapping[str, Any]:
     """Remove ended PTYs; none of them if one of them lives."""
-    records = _several(call, live_only=False)
+    records = await _several(call, live_only=False)
     if call.params.flag("all"):
         records = [r for r in records if call.manager.is_gone(r.pty_id)]
     for record in records:
         call.manager.check_ended(record.pty_id)
     for record in records:
-        await call.manager.wait_gone(record.pty_id)  # its terminal may be open for a moment
-        call.manager.remove(record.pty_id)
+        await call.pause()
+        if call.manager.knows(record.pty_id):  # else somebody removed it meanwhile
+            await call.manager.wait_gone(record.pty_id)  # its terminal may be open for a moment
+            call.manager.remove(record.pty_id)
     return {"removed": [record.pty_id for record in records]}
 
 
@@ -298,10 +307,12 @@ async def events(call: MethodCall) -> MethodReply:
     async def send_all() -> None:
         with stream:
             async for event in _past(call.manager, now if since is None else since + missed, now):
+                await call.pause()
                 if isinstance(event, MissedEvents) or stream.wants(event):
                     await _notify(call.connection, event)
             if follow:
                 async for event_or_gap in stream:
+                    await call.pause()
                     await _notify(call.connection, event_or_gap)
         await call.connection.notify("end", {})
 
@@ -390,13 +401,16 @@ def _reading(call: MethodCall) -> PtyRecord:
     return call.manager.find(call.params.text("pty"), prefixes=True)
 
 
-def _several(call: MethodCall, *, live_only: bool) -> list[PtyRecord]:
+async def _several(call: MethodCall, *, live_only: bool) -> list[PtyRecord]:
     """Return the PTYs that are named, or those of a lane, or all."""
     names, lane = call.params.texts_list("ptys"), call.params.optional_text("lane")
     if names:
-        past = not live_only
-        return list(dict.fromkeys(call.manager.find(name, past_names=past) for name in names))
+        found: dict[PtyRecord, None] = {}
+        for name in dict.fromkeys(names):
+            found[call.manager.find(name, past_names=not live_only)] = None
+            await call.pause()
+        return [record for record in found if call.manager.knows(record.pty_id)]
     if not (lane or call.params.flag("all")):
         raise InvalidValueError("ptys", [], "at least one, or a lane, or all")
-    found = call.manager.get_by_lane(LaneId(lane)) if lane else call.manager.list()
-    return [r for r in found if not live_only or not call.manager.is_gone(r.pty_id)]
+    records = call.manager.get_by_lane(LaneId(lane)) if lane else call.manager.list()
+    return [r for r in records if not live_only or not call.manager.is_gone(r.pty_id)]
