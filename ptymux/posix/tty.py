@@ -17,6 +17,7 @@ from ptymux.posix.procfs import read
 __all__ = [
     "process_is_canonical",
     "process_has_echo",
+    "process_line",
     "process_suspend_key",
     "set_process_echo",
     "is_terminal",
@@ -215,6 +216,16 @@ def process_is_canonical(pid: int) -> bool:
             return is_canonical(fd)
     except NotATerminalError:
         return False
+
+
+def process_line(pid: int) -> tuple[bool, bool]:
+    """Return whether the terminal of process `pid` is in canonical mode, and whether it echoes.
+
+    Raises:
+        NotATerminalError: it has no PTY, or has ended.
+    """
+    with _terminal_of(pid) as fd:
+        return is_canonical(fd), has_echo(fd)
 
 
 def process_suspend_key(pid: int) -> int | None:

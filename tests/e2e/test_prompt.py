@@ -69,3 +69,23 @@ def test_a_pty_that_ends_first_is_told(server: Serving) -> None:
 def test_it_excludes_the_other_ways_to_wait(server: Serving) -> None:
     assert server.refused("wait", "x", "--prompt", "--text", "y")[0] == 2
     assert server.refused("wait", "x", "--quiet", "1s", "--from", "0")[0] == 2
+
+
+def test_question_of_any_program_is_waited_for(server: Serving) -> None:
+    server.sh("sh -c 'read x; echo got $x; read y; sleep 60'", name="asks")
+    server.ok("wait", "asks", "--input")
+
+    offset = server.ok("send", "asks", "one", "--enter").strip()
+    server.ok("wait", "asks", "--input", "--from", offset)
+
+    assert "got one" in server.ok("logs", "asks")
+    done = server.world.run("wait", "asks", "--input", "--prompt")
+    assert (done.returncode, b"exclude each other" in done.stderr) == (2, True)
+
+
+def test_pty_that_ends_without_a_question(server: Serving) -> None:
+    server.sh("read x < /dev/null; exit 3", name="ends")
+
+    done = server.world.run("wait", "ends", "--input")
+
+    assert (done.returncode, b"ended before (exited (3))" in done.stderr) == (1, True)

@@ -7,7 +7,7 @@ import pytest
 
 from ptymux.posix import prompt
 from ptymux.posix.procfs import read, read_stat
-from ptymux.posix.prompt import waits_for_typing
+from ptymux.posix.prompt import reads_terminal, waits_for_typing
 from tests.posix.conftest import Start
 from tests.processes import children_of, kill_all, state_of
 from tests.timing import wait_until
@@ -78,3 +78,45 @@ def test_what_ended_does_not(start: Start) -> None:
     child.wait()
 
     assert not waits_for_typing(child.pid)
+
+
+PYTHON = [sys.executable, "-c"]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["cat"],
+        ["sh", "-c", "sh -c 'read x'; true"],
+        ["bash", "--norc", "-i"],
+        ["bash", "--norc", "-ic", "set -m; sh -c 'read x'; true"],
+        [*PYTHON, "input()"],
+        [*PYTHON, "import getpass; getpass.getpass()"],
+        [*PYTHON, "import select; select.select([0], [], [])"],
+        [
+            *PYTHON,
+            "import select, tty; tty.setraw(0); p = select.poll(); p.register(0, 1); p.poll()",
+        ],
+    ],
+)
+def test_what_reads_its_terminal_is_seen(start: Start, argv: list[str]) -> None:
+    child = start(*argv, env=SHELL)
+
+    wait_until(lambda: reads_terminal(child.pid))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "echo up; exec sleep 60",
+        "echo up; sleep 60; true",
+        "echo up; sleep 60 | cat",
+        "cat & echo up; wait",  # one that was stopped in the background as it read
+        "echo up; exec python3 -c 'import select; select.epoll().poll()'",
+    ],
+)
+def test_what_waits_for_anything_else_reads_nothing(start: Start, line: str) -> None:
+    child = start("bash", "-c", line)
+    child.read_until(b"up")
+
+    assert not any(reads_terminal(child.pid) for _ in range(20))

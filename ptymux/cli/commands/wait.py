@@ -20,6 +20,7 @@ from ptymux.errors import InvalidValueError, PtymuxError
 __all__ = ["wait"]
 
 _TIMEOUT: Final = 124
+_EXCLUDING: Final = "--exit, --text, --quiet, --state, --prompt and --input exclude each other"
 
 _EPILOG: Final = """\b
 Examples:
@@ -27,12 +28,14 @@ Examples:
   ptymux wait web --text 'on port \\d+'   until it said so, now or earlier
   ptymux wait 3 --quiet 2s --timeout 1m  until it wrote nothing for 2 seconds
   ptymux wait sh --prompt                until its shell waits for a command
+  ptymux wait 3 --input                  until a program asks for something
   ptymux wait 3 --state quiet
   ptymux wait 3 --text passed --from $(ptymux send 3 make test --enter)
   ptymux wait sh --prompt --from $(ptymux send sh make --enter)
 
 --prompt: the shell marks its prompt (OSC 133;A), or is in the foreground again
 and waits for input, with no output for 200 ms. Nothing has to be set up.
+--input: so does any program: a nested shell, python, a question for a password.
 
 Exit status: with --exit that of the command, as a shell's wait: 128+N after
 signal N, 125 if nobody knows. Else 0 when it came true, 1 when the PTY ended
@@ -67,11 +70,14 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str | None) -> i
 )
 @click.option("--prompt", is_flag=True, help="Until its shell is back at the prompt.")
 @click.option(
+    "--input", "for_input", is_flag=True, help="Until something reads the terminal and waits."
+)
+@click.option(
     "--from",
     "start",
     callback=_start,
     metavar="OFFSET|now",
-    help="With --text or --prompt, what to look at; by default all that is kept, or now.",
+    help="With --text, --prompt or --input, what to look at; by default all that is kept, or now.",
 )
 @click.option("--timeout", type=DURATION, help="Give up after so long.")
 @JSON_OPTION
@@ -82,6 +88,7 @@ def wait(
     quiet: float | None,
     state: str | None,
     prompt: bool,
+    for_input: bool,
     start: int | str | None,
     timeout: float | None,
     as_json: bool,
@@ -91,14 +98,14 @@ def wait(
     What it was is printed.
     """
     chosen = {"exit": for_exit or None, "text": text, "quiet": quiet, "state": state}
-    chosen["prompt"] = prompt or None
+    chosen |= {"prompt": prompt or None, "input": for_input or None}
     if sum(one is not None for one in chosen.values()) > 1:
-        raise click.UsageError("--exit, --text, --quiet, --state and --prompt exclude each other")
-    if start is not None and text is None and not prompt:
-        raise click.UsageError("--from needs --text or --prompt")
+        raise click.UsageError(_EXCLUDING)
+    if start is not None and text is None and not (prompt or for_input):
+        raise click.UsageError("--from needs --text, --prompt or --input")
     try:
         with _limited(timeout):
-            line, facts = _wait(pty, text, quiet, state, prompt, start)
+            line, facts = _wait(pty, text, quiet, state, prompt, for_input, start)
     except _TimeoutError:
         if as_json:
             waited_for = next((name for name, one in chosen.items() if one is not None), "exit")
@@ -121,6 +128,7 @@ def _wait(
     quiet: float | None,
     state: str | None,
     prompt: bool,
+    for_input: bool,
     start: int | str | None,
 ) -> tuple[str | None, dict[str, Any]]:
     """Wait; return the outcome as a line, None if it did not come true, and as JSON values."""
@@ -138,6 +146,10 @@ def _wait(
         from ptymux.cli.waiting.shell_prompt import for_prompt
 
         return for_prompt(_find(pty), start)
+    if for_input:
+        from ptymux.cli.waiting import shell_prompt
+
+        return shell_prompt.for_input(_find(pty), start)
     return conditions.for_exit(_find(pty))
 
 

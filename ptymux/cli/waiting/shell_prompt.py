@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from ptymux.cli.waiting.conditions import Outcome, facts_of, observe
 from ptymux.client.stream import Stream
-from ptymux.posix.prompt import waits_for_typing
+from ptymux.posix.prompt import reads_terminal, waits_for_typing
 from ptymux.protocol.framing import Exit, Gap, Out
 
-__all__ = ["Marks", "for_prompt"]
+__all__ = ["Marks", "for_input", "for_prompt"]
 
 _SILENCE_SECONDS: Final = 0.2
 _LOOK_SECONDS: Final = 0.1  # between two looks at a leader that is busy and says nothing
@@ -42,6 +42,18 @@ class Marks:
     def skip(self) -> None:
         """Take notice of a gap: no mark goes across it."""
         self._rest = b""
+
+
+def for_input(pty: Mapping[str, Any], start: int | str | None) -> Outcome:
+    """Return once a program reads the terminal and waits; `start` as in `for_prompt`."""
+    watch, found = observe(
+        pty["pty_id"],
+        "now" if start is None else start,
+        lambda offset: _InputWatch(pty["pid"], offset, needs_output=start is not None),
+    )
+    if isinstance(found, Exit):
+        return None, facts_of("input", found.pty, came_true=False)
+    return str(watch.offset), facts_of("input", pty) | {"offset": watch.offset}
 
 
 def for_prompt(pty: Mapping[str, Any], start: int | str | None) -> Outcome:
@@ -99,4 +111,18 @@ class _PromptWatch:
     def _is_back(self) -> bool:
         silent = time.monotonic() - self._silent_since >= _SILENCE_SECONDS
         ready = silent and not self._needs_output and self._pid is not None
-        return ready and waits_for_typing(self._pid or 0)
+        return ready and self._waits(self._pid or 0)
+
+    def _waits(self, pid: int) -> bool:
+        return waits_for_typing(pid)
+
+
+class _InputWatch(_PromptWatch):
+    """A look at the output and one at who reads the terminal in turn; a `Watch`."""
+
+    def _takes(self, frame: Out | Gap) -> bool:
+        super()._takes(frame)
+        return False  # a mark says nothing about who reads
+
+    def _waits(self, pid: int) -> bool:
+        return reads_terminal(pid)
