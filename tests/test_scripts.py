@@ -67,3 +67,17 @@ def test_bench_without_a_compiler_says_so_and_goes_on(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("no C compiler") == 3
     assert "manager, speed" in done.stdout
+
+
+@pytest.mark.parametrize("script", ["ptymux", "test", "check", "bench"])
+def test_a_script_can_be_called_by_a_link_to_it(tmp_path: Path, script: str) -> None:
+    scripts = tmp_path / "checkout" / "scripts"
+    scripts.mkdir(parents=True)
+    shutil.copy(BENCH.parent / script, scripts)
+    (scripts / "venv.sh").write_text('use_venv() { echo "found $1"; exit; }')
+    (tmp_path / "first").symlink_to(scripts / script)
+    (tmp_path / "second").symlink_to("first")
+
+    done = subprocess.run([tmp_path / "second"], capture_output=True, text=True)
+
+    assert done.stdout.startswith("found "), done.stderr

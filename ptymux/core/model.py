@@ -83,10 +83,13 @@ def check_name(text: str) -> str:
     """Return `text` if it is a valid name for a PTY.
 
     Raises:
-        InvalidValueError: as `check_label`; or it has digits only, and would be read as a number.
+        InvalidValueError: as `check_label`; or it has digits only, and would be read as a number,
+            or begins with a dash, and would be read as an option.
     """
     if text.isdigit():
         raise InvalidValueError("name", text, "more than digits, which mean a PTY's number")
+    if text.startswith("-"):
+        raise InvalidValueError("name", text, "without a dash at its beginning, as options have it")
     return check_label("name", text)
 
 

@@ -115,7 +115,8 @@ def registration_from_json(
         argv=record.command,
         env={},
         size=record.size,
-        name=record.name,
+        # Older servers took one that begins with a dash; the record has it all the same.
+        name=None if (record.name or "").startswith("-") else record.name,
         lane=record.lane_id,
         session=record.session_id,
         terminal=record.terminal_id,

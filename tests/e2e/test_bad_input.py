@@ -58,6 +58,8 @@ def one_line(done: subprocess.CompletedProcess[bytes]) -> str:
         (["run", "--env", "=value", "true"], 2, "NAME=VALUE"),
         (["run", "--name", "42", "true"], 2, "more than digits"),
         (["run", "--name", "a b", "true"], 2, "without spaces"),
+        (["run", "--name", "-x", "true"], 2, "without a dash at its beginning"),
+        (["run", "-d", "-A", "--name", "true"], 2, "without a dash at its beginning"),
         (["run", "--lane", "", "true"], 2, "1 to 64 printable characters"),
         (["run", "--size"], 2, "see `ptymux run --help`"),
         (["run", "--nmae", "x", "true"], 2, "--name"),

@@ -151,9 +151,10 @@ def _read(path: str) -> bytes:
         return b""
     except OSError as error:
         raise ConfigError(path, None, (error.strerror or str(error)).lower()) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ConfigError(path, None, "it is no file")
     with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ConfigError(path, None, "it is no file")
         data = file.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
         raise ConfigError(path, None, f"it is larger than {_MOST_BYTES // 1024} KiB")

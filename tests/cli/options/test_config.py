@@ -134,6 +134,13 @@ def test_what_is_no_file_is_refused_and_not_waited_for(home: Path) -> None:
         load()
 
 
+def test_a_directory_in_its_place_is_one_line(home: Path) -> None:
+    (home / "config.toml").mkdir()
+
+    with pytest.raises(ConfigError, match="it is no file"):
+        load()
+
+
 def test_folder_is_that_of_xdg_unless_it_is_relative(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     for given in ("", "relative"):
