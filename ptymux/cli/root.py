@@ -101,6 +101,10 @@ class _LazyGroup(click.Group):
 
 
 def _hint(word: str) -> str:
+    from ptymux.cli.habits import HABITS
+
+    if word in HABITS:  # first: what is spelled alike may do something else
+        return f"; {HABITS[word]}"
     meant = closest(word, COMMANDS)
     if meant is not None:
         return f", did you mean {meant!r}"
