@@ -173,9 +173,10 @@ def test_what_ran_in_a_pipe_is_printed_as_it_was(server: Serving) -> None:
 
 
 @pytest.mark.requirement("BLOCK")
-def test_lossless_follower_gets_all_from_a_pty_that_blocks(server: Serving) -> None:
+@pytest.mark.parametrize("words", [(), ("--lossless",)])
+def test_follower_gets_all_from_a_pty_that_blocks(server: Serving, words: tuple[str, ...]) -> None:
     server.sh("read x; seq 1 300000", name="a", on_full=OnFull.BLOCK, buffer_size=64 * KIB)
-    with server.world.start("logs", "-f", "--lossless", "a", stdout=subprocess.PIPE) as following:
+    with server.world.start("logs", "-f", *words, "a", stdout=subprocess.PIPE) as following:
         wait_until(lambda: server.get("a")["clients"] == 1)
         server.ok("send", "a", "--enter")
         shown = following.communicate()[0]
@@ -222,3 +223,30 @@ def test_circles_of_ptys_that_show_each_other_are_refused(server: Serving, way: 
     server.ok("kill", "c")  # and with the circle goes the reason to refuse
     d = server.spawn("/bin/sh", "-c", f"exec {PTYMUX} logs -f b > /dev/null", name="d", env=env)
     wait_until(lambda: server.get(b)["clients"] == 1 and server.get(d)["shown"] == "running")
+
+
+@pytest.mark.requirement("BLOCK")
+def test_the_command_waits_for_a_follower_that_is_stalled_unless_it_is_lossy(
+    server: Serving,
+) -> None:
+    server.sh("seq 1 300000; read x", name="a", on_full=OnFull.BLOCK, buffer_size=64 * KIB)
+    with server.world.start("logs", "-f", "a", stdout=subprocess.PIPE) as stalled:
+        wait_until(lambda: server.get("a")["clients"] == 1)
+        wait_until(lambda: server.get("a")["held_ms"] > 0)
+        assert server.get("a")["buffer"]["total_dropped"] == 0
+        stalled.kill()
+
+    with server.world.start("logs", "-f", "--lossy", "a", stdout=subprocess.PIPE) as lossy:
+        wait_until(lambda: server.get("a")["buffer"]["dropped_attended"] > 0)
+        assert b"not for terminals and --lossy" in server.world.run("stats", "a").stdout
+        lossy.kill()
+
+
+def test_tail_counts_only_what_is_printed_as_read(server: Serving) -> None:
+    pty = server.sh("seq 1 10000", name="a", plain_output=True)["pty_id"]
+    server.call("wait", pty=pty, until="gone")
+
+    assert server.ok("logs", "--tail", "2", pty) == "9999\n10000\n"
+    assert server.ok("logs", "-f", "--tail", "1", pty) == "10000\n"
+
+    assert server.get(pty)["buffer"]["total_consumed"] == len("9999\n10000\n")

@@ -26,7 +26,7 @@ _TMUX: Final = (
     ("tmux wait-for CHANNEL", "", "ptymux wait web --text REGEX", "wait"),
     ("tmux capture-pane -p -t web", "", "ptymux capture web", "capture"),
     ("tmux capture-pane -p -S -", "", "ptymux logs --plain web", "logs"),
-    ("tmux pipe-pane -t web CMD", "", "ptymux logs -f --lossless web | CMD", "logs"),
+    ("tmux pipe-pane -t web CMD", "", "ptymux logs -f web | CMD", "logs"),
     ("tmux kill-session -t web", "C-b x", "ptymux kill web", "kill"),
     ("tmux rename-session -t web NAME", "C-b $", "ptymux rename web NAME", "rename"),
     ("tmux resize-window -x 120 -y 40", "", "ptymux resize web 120x40", "resize"),

@@ -36,7 +36,11 @@ Examples:
 @click.option(
     "--from", "start", type=click.IntRange(0), metavar="OFFSET", help="Only from this byte on."
 )
-@click.option("--lossless", is_flag=True, help="With -f: in block mode the command waits for us.")
+@click.option(
+    "--lossless/--lossy",
+    default=None,
+    help="With -f: in block mode the command waits for us, or goes on. (default: waits)",
+)
 @click.option(
     "--raw", is_flag=True, help="The bytes as they were, with all that the terminal added."
 )
@@ -50,7 +54,7 @@ def logs(
     follow: bool,
     tail: int | None,
     start: int | None,
-    lossless: bool,
+    lossless: bool | None,
     raw: bool,
     plain: bool,
 ) -> None:
@@ -64,15 +68,15 @@ def logs(
         raise click.UsageError("--raw and --plain exclude each other")
     if tail is not None and start is not None:
         raise click.UsageError("--tail and --from exclude each other")
-    if lossless and not follow:
-        raise click.UsageError("--lossless needs --follow")
-    kind = "one-shot" if not follow else "lossless" if lossless else "consumer"
+    if lossless is not None and not follow:
+        raise click.UsageError("--lossless and --lossy need --follow")
+    kind = "one-shot" if not follow else "consumer" if lossless is False else "lossless"
     with connect() as connection:
         found = connection.call("get", pty=pty)["pty"]
     if follow and found["pty_id"] == home():
         raise PtymuxError(f"this is PTY {found['number']} itself; it cannot be shown in itself")
     end = _print(
-        str(found["pty_id"]),
+        found,
         kind,
         _view(raw, plain, found),
         tail,
@@ -93,27 +97,28 @@ def _view(raw: bool, plain: bool, pty: Mapping[str, Any]) -> LogView:
 
 
 def _print(
-    pty_id: str, kind: str, view: LogView, tail: int | None, offset: int | str
+    pty: Mapping[str, Any], kind: str, view: LogView, tail: int | None, offset: int | str
 ) -> Mapping[str, Any] | None:
     """Print the output; return the PTY if we saw its end."""
     from ptymux.cli.output.log_printer import Printer, Tail, follow
     from ptymux.protocol.framing import Exit
 
-    path = chosen_path()
-    end = None
+    path, pty_id = chosen_path(), str(pty["pty_id"])
+    end = until = None
     on_terminal = os.isatty(1)
     with Printer(1, view, inline=on_terminal, live=on_terminal and kind != "one-shot") as printer:
         if tail is not None:
+            # Only what is printed counts as read: an observer looks where the last lines begin.
             last = Tail(tail)
-            for piece in follow(path, pty_id, offset, "one-shot"):
+            now = int(pty["buffer"]["total_written"])
+            for piece in follow(path, pty_id, offset, "observer", until=now):
                 if not isinstance(piece, Exit):
                     last.add(piece)
-            for piece in last.take():
-                printer.print(piece)
-            if kind == "one-shot":
-                return None
-            offset = offset if last.end is None else last.end
-        for piece in follow(path, pty_id, offset, kind, printer=printer, inside=home()):
+            offset = offset if last.start is None else last.start
+            until = now if kind == "one-shot" else None
+        for piece in follow(
+            path, pty_id, offset, kind, until=until, printer=printer, inside=home()
+        ):
             if isinstance(piece, Exit):
                 end = piece.pty
             else:

@@ -142,14 +142,15 @@ def follow(
     offset: int | str,
     kind: str,
     *,
+    until: int | None = None,
     printer: Printer | None = None,
     inside: str | None = None,
 ) -> Iterator[Out | Gap | Exit]:
     """Give the output of a PTY from `offset` to its end, also when the server is replaced.
 
     Where the oldest output is gone, it begins with that gap. A reader of kind "one-shot" gets what
-    is there by now. With a `printer`, it is noticed that nobody reads from that any more, also
-    while there is nothing to give.
+    is there by now, any other one all up to `until`, or to the end. With a `printer`, it is noticed
+    that nobody reads from that any more, also while there is nothing to give.
 
     Raises:
         BrokenPipeError: nobody reads from `printer` any more.
@@ -159,7 +160,7 @@ def follow(
     followed = FollowedStream(path, AttachRequest.to_read(pty_id, kind, offset, inside=inside))
     first = followed.wait()
     pty = first.pty
-    last = int(pty["buffer"]["total_written"]) if kind == "one-shot" else None
+    last = int(pty["buffer"]["total_written"]) if until is None and kind == "one-shot" else until
     # While the lifeline is open we are attached, whichever server is there.
     with followed.take_lifeline() or nullcontext(), followed:
         if offset == "oldest" and first.offset > 0:
@@ -190,37 +191,37 @@ def _frames(
 
 
 class Tail:
-    """The last lines of what it is given; one without a newline at the end counts."""
+    """Where the last lines of what it is given begin; one without a newline at the end counts."""
 
     def __init__(self, lines: int) -> None:
-        self.end: int | None = None  # the offset behind what it was given
+        self._end: int | None = None  # the offset behind what it was given
         self._lines = lines
         self._newlines = 0  # in what is held
         self._held: deque[Out | Gap] = deque()
 
     def add(self, piece: Out | Gap) -> None:
         """Take a piece, and forget what cannot be among the last lines any more."""
-        self.end = piece.end if isinstance(piece, Gap) else piece.offset + len(piece.data)
+        self._end = piece.end if isinstance(piece, Gap) else piece.offset + len(piece.data)
         self._held.append(piece)
         self._newlines += _newlines(piece)
         # The last newline may end the last line, and one stands before the first.
         while self._newlines - _newlines(self._held[0]) > self._lines:
             self._newlines -= _newlines(self._held.popleft())
 
-    def take(self) -> list[Out | Gap]:
-        """Return the last lines."""
+    @property
+    def start(self) -> int | None:
+        """The offset of the last lines, or of a gap in front of them; None if it got nothing."""
         data = b"".join(piece.data for piece in self._held if isinstance(piece, Out))
         unwanted = _start_of_last(data, self._lines)
-        kept: list[Out | Gap] = []
         for piece in self._held:
             if isinstance(piece, Gap):
-                kept += [piece] if kept or not unwanted else []
-                continue
-            cut = min(unwanted, len(piece.data))
-            unwanted -= cut
-            if cut < len(piece.data):
-                kept.append(Out(piece.offset + cut, piece.data[cut:]))
-        return kept
+                if not unwanted:
+                    return piece.start
+            elif unwanted < len(piece.data):
+                return piece.offset + unwanted
+            else:
+                unwanted -= len(piece.data)
+        return self._end
 
 
 def _start_of_last(data: bytes, lines: int) -> int:

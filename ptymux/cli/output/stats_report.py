@@ -106,6 +106,8 @@ def _where_bytes_went(pty: Pty) -> Iterator[Row]:
         yield "dropped", f"{_amount(lost)} that nobody read:", ""
         attended, unattended = buffer["dropped_attended"], buffer["dropped_unattended"]
         yield "", f"{_amount(attended)} while somebody was attached", "red" if attended else ""
+        if attended and pty["on_full"] == "block":
+            yield "", "the command waits for pipes and `logs -f`, not for terminals and --lossy", ""
         yield "", f"{_amount(unattended)} while nobody was", ""
     yield "trimmed", f"{_amount(buffer['trimmed'])}, read before they went", ""
     if buffer.get("pending"):  # an older server has no such number
