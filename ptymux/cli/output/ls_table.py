@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ptymux.cli.output.clock import format_moment
 from ptymux.cli.output.printing import cells, cut, paint
+from ptymux.core.cells import cut_amid
 from ptymux.core.command_line import shorten_all
 from ptymux.core.lifecycle import State, is_alarming
 from ptymux.core.model import DEFAULT_LANE, ENDED_STATES
@@ -157,6 +158,8 @@ def draw_table(
     if widths.get("ENDED", 0) < natural.get("ENDED", 0):
         texts["ENDED"] = [_ago(pty, now) for pty in ptys]
     texts["COMMAND"] = shorten_all([pty["command"] for pty in ptys], widths["COMMAND"])
+    if "CWD" in widths:  # its end tells more than its beginning
+        texts["CWD"] = [cut_amid(text, widths["CWD"]) for text in texts["CWD"]]
     shown = [column for column in columns if column.title in widths]
     lines = [paint(_line(shown, widths, {c.title: c.title for c in shown}), "bold", colour=colour)]
     for index, pty in enumerate(ptys):

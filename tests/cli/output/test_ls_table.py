@@ -128,6 +128,8 @@ def test_a_wide_table_has_what_was_measured() -> None:
     assert lines[0].split()[-4:] == ["CPU", "MEMORY", "TITLE", "CWD"]
     assert lines[1].split()[-5:] == ["26%", "12.3", "MB", "vim", "/src"]
     assert lines[2].split()[-4:] == ["-", "-", "-", "/src"]
+    deep = measured | {"cwd": "/home/me/project/some/where/tools"}
+    assert "/home…ools" in draw_table([deep], now=1100.0, width=74, wide=True)[1]
     for width in (60, 80, 120):
         narrow = draw_table([measured, ended], now=1100.0, width=width, wide=True)
         assert max(map(cells, narrow)) <= width
