@@ -15,10 +15,11 @@ import click
 from ptymux.cli.options.param_types import OneOf
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.clock import format_moment
-from ptymux.cli.output.printing import cut, json_line, print_message, print_text
+from ptymux.cli.output.printing import json_line, print_message, print_text
 from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.client.event_follower import EventFollower
 from ptymux.client.listing import list_ptys
+from ptymux.core.cells import cut
 from ptymux.core.escalation import signal_name
 from ptymux.core.event_log import Topic
 from ptymux.core.units import format_size, printable

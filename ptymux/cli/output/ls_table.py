@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ptymux.cli.output.clock import format_moment
-from ptymux.cli.output.printing import cells, cut, paint
-from ptymux.core.cells import cut_amid
+from ptymux.cli.output.printing import paint
+from ptymux.core.cells import cells, cut, cut_amid
 from ptymux.core.command_line import shorten_all
 from ptymux.core.lifecycle import State, is_alarming
 from ptymux.core.model import DEFAULT_LANE, ENDED_STATES

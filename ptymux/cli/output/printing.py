@@ -8,8 +8,6 @@ import os
 import select
 import sys
 
-from ptymux.core.cells import cells, cut, fitting
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,10 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCHEMA",
-    "cells",
     "columns",
     "count_of",
-    "cut",
     "has_colour",
     "json_line",
     "last_words_seconds",
@@ -131,6 +127,8 @@ def paint(text: str, style: str, *, colour: bool) -> str:
 
 def wrap(text: str, width: int) -> list[str]:
     """Return the text in pieces of at most `width` cells, broken at blanks where there are any."""
+    from ptymux.core.cells import cells, fitting  # programs ask for JSON, which is not wrapped
+
     pieces = []
     while cells(text) > width:
         end = max(1, fitting(text, width))

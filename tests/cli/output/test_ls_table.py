@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptymux.cli.output.ls_table import draw_table, held_words
-from ptymux.cli.output.printing import cells, cut, wrap
+from ptymux.cli.output.printing import wrap
 from ptymux.cli.output.stats_report import draw_bar, draw_report
+from ptymux.core.cells import cells, cut
 
 BUFFER = {
     "capacity": 1000,
