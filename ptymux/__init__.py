@@ -1,4 +1,18 @@
-"""ptymux: a terminal multiplexer that accounts for every byte.
+"""ptymux runs commands in terminals of their own, keeps their output, and says what of it was lost.
+
+    import ptymux
+
+    with ptymux.connect() as client:  # starts a server if none runs
+        pty = client.run("echo hello; exit 3")
+        print(client.wait(pty)["exit_code"])  # 3
+        print(client.read(pty).data)  # b'hello\\r\\n'
+
+    with ptymux.connect() as client, client.spawn_expect("cat", hangup=True, echo=False) as child:
+        child.sendline("what you type")  # has what pexpect.spawn has
+        child.expect("what .*\\r\\n")
+
+`Client` is for programs that block, in any number of threads; `PtyManager` is the same for asyncio,
+with PTYs that end with the program. All errors are a `PtymuxError`, and can be imported from here.
 
 Three ideas hold it together:
 
@@ -46,7 +60,120 @@ if TYPE_CHECKING:
     from ptymux.core.reader import ReaderKind as ReaderKind
     from ptymux.core.ring import Part as Part
     from ptymux.core.ring import RingBuffer as RingBuffer
-    from ptymux.errors import PtymuxError as PtymuxError
+    from ptymux.errors import (
+        AlreadyRunningError as AlreadyRunningError,
+    )
+    from ptymux.errors import (
+        AmbiguousPtyError as AmbiguousPtyError,
+    )
+    from ptymux.errors import (
+        ArgumentsTooLongError as ArgumentsTooLongError,
+    )
+    from ptymux.errors import (
+        BadDirectoryError as BadDirectoryError,
+    )
+    from ptymux.errors import (
+        ClosedOutputError as ClosedOutputError,
+    )
+    from ptymux.errors import (
+        CommandNotFoundError as CommandNotFoundError,
+    )
+    from ptymux.errors import (
+        ConfigError as ConfigError,
+    )
+    from ptymux.errors import (
+        ConnectionClosedError as ConnectionClosedError,
+    )
+    from ptymux.errors import (
+        DuplicatePtyError as DuplicatePtyError,
+    )
+    from ptymux.errors import (
+        InputCutError as InputCutError,
+    )
+    from ptymux.errors import (
+        InvalidDimensionsError as InvalidDimensionsError,
+    )
+    from ptymux.errors import (
+        InvalidStateError as InvalidStateError,
+    )
+    from ptymux.errors import (
+        InvalidTransitionError as InvalidTransitionError,
+    )
+    from ptymux.errors import (
+        InvalidValueError as InvalidValueError,
+    )
+    from ptymux.errors import (
+        LimitReachedError as LimitReachedError,
+    )
+    from ptymux.errors import (
+        LineTooLongError as LineTooLongError,
+    )
+    from ptymux.errors import (
+        LinkClosedError as LinkClosedError,
+    )
+    from ptymux.errors import (
+        NameTakenError as NameTakenError,
+    )
+    from ptymux.errors import (
+        NoServerError as NoServerError,
+    )
+    from ptymux.errors import (
+        NotATerminalError as NotATerminalError,
+    )
+    from ptymux.errors import (
+        NotExecutableError as NotExecutableError,
+    )
+    from ptymux.errors import (
+        OutOfResourcesError as OutOfResourcesError,
+    )
+    from ptymux.errors import (
+        ProcessGoneError as ProcessGoneError,
+    )
+    from ptymux.errors import (
+        ProtocolError as ProtocolError,
+    )
+    from ptymux.errors import (
+        PtymuxError as PtymuxError,
+    )
+    from ptymux.errors import (
+        RemoteError as RemoteError,
+    )
+    from ptymux.errors import (
+        ServerStoppingError as ServerStoppingError,
+    )
+    from ptymux.errors import (
+        SignalError as SignalError,
+    )
+    from ptymux.errors import (
+        SignalForbiddenError as SignalForbiddenError,
+    )
+    from ptymux.errors import (
+        SpawnError as SpawnError,
+    )
+    from ptymux.errors import (
+        UnknownMethodError as UnknownMethodError,
+    )
+    from ptymux.errors import (
+        UnknownPtyError as UnknownPtyError,
+    )
+    from ptymux.errors import (
+        UnknownSignalError as UnknownSignalError,
+    )
+    from ptymux.errors import (
+        UnreachableError as UnreachableError,
+    )
+    from ptymux.errors import (
+        UnsafeDirectoryError as UnsafeDirectoryError,
+    )
+    from ptymux.errors import (
+        UnsupportedPlatformError as UnsupportedPlatformError,
+    )
+    from ptymux.errors import (
+        VersionError as VersionError,
+    )
+    from ptymux.errors import (
+        WaitTimeoutError as WaitTimeoutError,
+    )
     from ptymux.manager import PtyManager as PtyManager
 
 __version__ = "0.1.0"
@@ -61,13 +188,54 @@ _PUBLIC = {
     "Part": "ptymux.core.ring",
     "Pty": "ptymux.client.answers",
     "PtyManager": "ptymux.manager",
-    "PtymuxError": "ptymux.errors",
     "ReaderKind": "ptymux.core.reader",
     "RingBuffer": "ptymux.core.ring",
     "SpawnOptions": "ptymux.core.model",
     "WindowSize": "ptymux.core.model",
     "connect": "ptymux.client.blocking",
 }
+
+_ERRORS = (
+    "AlreadyRunningError",
+    "AmbiguousPtyError",
+    "ArgumentsTooLongError",
+    "BadDirectoryError",
+    "ClosedOutputError",
+    "CommandNotFoundError",
+    "ConfigError",
+    "ConnectionClosedError",
+    "DuplicatePtyError",
+    "InputCutError",
+    "InvalidDimensionsError",
+    "InvalidStateError",
+    "InvalidTransitionError",
+    "InvalidValueError",
+    "LimitReachedError",
+    "LineTooLongError",
+    "LinkClosedError",
+    "NameTakenError",
+    "NoServerError",
+    "NotATerminalError",
+    "NotExecutableError",
+    "OutOfResourcesError",
+    "ProcessGoneError",
+    "ProtocolError",
+    "PtymuxError",
+    "RemoteError",
+    "ServerStoppingError",
+    "SignalError",
+    "SignalForbiddenError",
+    "SpawnError",
+    "UnknownMethodError",
+    "UnknownPtyError",
+    "UnknownSignalError",
+    "UnreachableError",
+    "UnsafeDirectoryError",
+    "UnsupportedPlatformError",
+    "VersionError",
+    "WaitTimeoutError",
+)
+_PUBLIC |= dict.fromkeys(_ERRORS, "ptymux.errors")
 
 __all__ = ["__version__", *_PUBLIC]
 

@@ -7,6 +7,7 @@ events go on where they were.
 from __future__ import annotations
 
 import builtins
+import logging
 import os
 import threading
 import time
@@ -14,7 +15,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, Literal, Unpack, cast
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, Unpack, cast
 
 from ptymux.client.answers import Pty, PtyRef, PtyStats, SignalDelivery, Status
 from ptymux.client.attach_request import AttachRequest
@@ -32,11 +33,15 @@ from ptymux.client.server_connection import ServerConnection, socket_path
 from ptymux.client.spawn_request import new_request
 from ptymux.client.stream import Lifeline, open_input, spawn_and_attach, write_all
 from ptymux.client.text_decoder import check_encoding
+from ptymux.core import given_values as given
 from ptymux.core import model
+from ptymux.core.key_names import key_bytes
 from ptymux.core.model import OnFull, WindowSize
 from ptymux.core.ring import Part
+from ptymux.core.terminal_modes import TerminalModes
 from ptymux.core.tty_lines import LONGEST_LINE
 from ptymux.errors import (
+    InvalidValueError,
     NoServerError,
     UnknownPtyError,
     UnreachableError,
@@ -49,6 +54,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "connect"]
 
+_log: Final = logging.getLogger(__name__)
+
 
 def connect(path: str | os.PathLike[str] | None = None, *, start: bool = True) -> Client:
     """Return a client of the server whose socket is at `path`, by default where commands look.
@@ -57,8 +64,12 @@ def connect(path: str | os.PathLike[str] | None = None, *, start: bool = True) -
 
     Raises:
         NoServerError: none runs, or it did not start.
-        UnreachableError: what is there does not answer.
-        PtymuxError: it cannot be used for another reason.
+        UnreachableError: what is there does not answer, or belongs to somebody else.
+        VersionError, ProtocolError: it does not speak as we do.
+        ConnectionClosedError: it ends.
+        UnsafeDirectoryError: others could change the directory of the socket.
+        InvalidValueError: no socket can have such a path.
+        OutOfResourcesError: no more open files or processes.
     """
     chosen = socket_path(None if path is None else os.fspath(path))
     try:
@@ -78,6 +89,13 @@ class Client(Closing):
     All values are the JSON that the commands print with `--json`. Any number of threads may use it
     at a time: each has a connection of its own while it asks. Closing it ends the readers, events
     and dialogues that it made and what other threads wait for, and no PTY.
+
+    Raises, in every method, besides what it says:
+        ConnectionClosedError: this was closed, or the server went away and none came in its place.
+        UnreachableError: the server does not answer.
+        NoServerError, VersionError, ProtocolError: what came in its place cannot be used.
+        OutOfResourcesError: this process has no more open files.
+        InvalidValueError: what is given for a PTY is no name, number, id or dict.
     """
 
     def __init__(self, connection: ServerConnection, policy: RetryPolicy = RETRY_POLICY) -> None:
@@ -129,6 +147,7 @@ class Client(Closing):
                 BadDirectoryError, ArgumentsTooLongError.
             InvalidValueError, InvalidDimensionsError: a value that can never work.
             LimitReachedError, OutOfResourcesError: too many PTYs, or not enough memory or files.
+            NameTakenError: another live PTY has the name.
         """
         options = spawn_options(
             command,
@@ -170,7 +189,11 @@ class Client(Closing):
         return cast(Pty, self._ask("get", pty=_word(pty))["pty"])
 
     def stats(self, pty: PtyRef) -> PtyStats:
-        """Return a PTY as `get` does, with its history and the signals that it got."""
+        """Return a PTY as `get` does, with its history and the signals that it got.
+
+        Raises:
+            UnknownPtyError, AmbiguousPtyError: as `get`.
+        """
         return cast(PtyStats, self._ask("stats", pty=_word(pty))["pty"])
 
     def status(self) -> Status:
@@ -182,6 +205,11 @@ class Client(Closing):
 
         It is one piece: if bytes are lost while it is read, it ends before them, and the next read,
         from its `end` on, has their number in `skipped`.
+
+        Raises:
+            UnknownPtyError, AmbiguousPtyError: as `get`.
+            InvalidValueError: the offset is below 0.
+            LimitReachedError: the PTY has as many readers as may be.
         """
         start = "oldest" if from_offset is None else from_offset
         request = AttachRequest.to_read(_word(pty), "one-shot", start)
@@ -198,6 +226,11 @@ class Client(Closing):
 
         Each part says how many bytes were missed before it. In block mode the command waits for a
         reader that is "lossless"; an "observer" does not count as attached.
+
+        Raises:
+            UnknownPtyError, AmbiguousPtyError: as `get`.
+            InvalidValueError: there is no such offset or kind.
+            LimitReachedError: the PTY has as many readers as may be.
         """
         request = AttachRequest.to_read(_word(pty), kind, offset)
         reader = PtyReader(self.path, request, self._policy)
@@ -216,6 +249,11 @@ class Client(Closing):
 
         Without `follow` it ends with the last event that there is. A dict with `missed` alone
         stands in the place of so many events that were lost.
+
+        Raises:
+            UnknownPtyError, AmbiguousPtyError: as `get`.
+            InvalidValueError: there is no such topic.
+            LimitReachedError: as many listen as may.
         """
         events = EventFollower(
             self.path,
@@ -228,29 +266,43 @@ class Client(Closing):
         self._keep(events)
         return events
 
-    def send(self, pty: PtyRef, data: bytes | str) -> int:
-        """Type `data`; once the terminal took all, return where the PTY's next output was before.
+    def send(self, pty: PtyRef, data: bytes | str = b"", *, keys: Sequence[str] | str = ()) -> int:
+        """Type `data`, then `keys`; once the terminal took all, return where the next output was.
 
-        Text is sent as UTF-8. The Enter key is `\\r`, ^C is `\\x03`.
+        That is the offset of the PTY's output before the first key. Text is sent as UTF-8, as it
+        is. Keys go by name, one or several: `keys="Enter"`, `keys=["C-c", "Up", "M-x", "F5"]`; the
+        program gets what a terminal sends for them in the modes that it switched on.
 
         Raises:
+            UnknownPtyError: there is no such PTY.
+            InvalidValueError: there is no such key, or `data` is no text; nothing was sent.
             InvalidStateError: the PTY has ended; nothing was sent.
             LineTooLongError: the terminal would cut a line; nothing was sent.
+            LimitReachedError: as many type into this PTY as may.
             InputCutError: the PTY ended and took less; `taken` says how much.
             ConnectionClosedError: the keeper died, so that nobody knows how much it took.
         """
+        names = given.texts("keys", keys)
+        typed = b"".join(map(key_bytes, names))  # first: a mistake sends nothing
+        given.instance_of("data", data, bytes | str, "'make'")
         piece = data.encode() if isinstance(data, str) else data
         pty_id = self._id_of(pty)
-        if len(piece) > LONGEST_LINE:
-            Lines(self.get(pty_id)["pid"]).check(piece)
+        if len(piece) + len(typed) > LONGEST_LINE:
+            Lines(self.get(pty_id)["pid"]).check(piece + typed)
         lifeline, offset = self._requests.repeating(
             lambda connection: open_input(connection, pty_id)
         )
-        write_all(lifeline, pty_id, piece)
+        modes = TerminalModes()
+        modes.see(lifeline.modes)
+        write_all(lifeline, pty_id, piece + b"".join(key_bytes(name, modes) for name in names))
         return offset
 
     def open_input(self, pty: PtyRef) -> Lifeline:
-        """Return a socket whose input is typed into a PTY, for much of it; you close it."""
+        """Return a socket whose input is typed into a PTY, for much of it; you close it.
+
+        Raises:
+            UnknownPtyError, InvalidStateError, LimitReachedError: as `send`.
+        """
         pty_id = self._id_of(pty)
         return self._requests.repeating(lambda connection: open_input(connection, pty_id))[0]
 
@@ -273,6 +325,8 @@ class Client(Closing):
 
         Raises:
             UnknownPtyError: there is no such PTY, or it was forgotten.
+            LimitReachedError: the PTY has as many readers as may be.
+            InvalidValueError: there is no such offset.
             LookupError: there is no such encoding.
         """
         request = AttachRequest.to_read(self._id_of(pty), offset=from_offset, wants_input=True)
@@ -312,7 +366,7 @@ class Client(Closing):
         `pexpect.spawn`, and the death of this program hangs it up.
 
         Raises:
-            SpawnError, InvalidValueError, LimitReachedError, OutOfResourcesError: as `run`.
+            SpawnError, InvalidValueError, LimitReachedError, NameTakenError: as `run`.
             LookupError: there is no such encoding.
         """
         spawn = partial(
@@ -355,6 +409,7 @@ class Client(Closing):
 
         Raises:
             WaitTimeoutError: that took more than `timeout` seconds.
+            UnknownPtyError, AmbiguousPtyError: as `get`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
 
@@ -383,6 +438,7 @@ class Client(Closing):
         Raises:
             InvalidValueError: `regex` is no regular expression.
             WaitTimeoutError: there was none within `timeout` seconds.
+            UnknownPtyError, AmbiguousPtyError: as `get`.
         """
         matcher = Matcher(regex)
         with self.follow(pty, from_offset, "observer") as reader:
@@ -391,9 +447,19 @@ class Client(Closing):
     def kill(self, pty: PtyRef, grace_seconds: float | None = None) -> Pty:
         """End a PTY with all its session; return it once it is gone and its name is free.
 
-        Its processes get TERM, and KILL after the grace, by default the PTY's own.
+        Its processes get TERM, and KILL after the grace, by default the PTY's own. Those that could
+        not be ended, as they run as another user, are logged as a warning.
+
+        Raises:
+            UnknownPtyError: there is no such PTY; the beginning of a name is not enough.
+            InvalidValueError: the grace is no time of 0 or more.
         """
-        answer = self._ask("kill", ptys=[self._id_of(pty)], grace=grace_seconds)
+        grace = None if grace_seconds is None else given.seconds("grace", grace_seconds)
+        answer = self._ask("kill", ptys=[self._id_of(pty)], grace=grace)
+        for survivor in answer.get("survivors", ()):
+            for left in survivor["left"]:
+                facts = (left["pid"], survivor["number"], left["error"])
+                _log.warning("process %d of PTY %d lives on: %s", *facts)
         return cast(Pty, answer["ptys"][0])
 
     def signal(
@@ -405,6 +471,8 @@ class Client(Closing):
         with `session` to the whole session.
 
         Raises:
+            UnknownPtyError: as `kill`.
+            UnknownSignalError: there is no such signal.
             ConnectionClosedError: the server died meanwhile, so that nobody knows if it was sent.
         """
         name = signal if isinstance(signal, str) else str(int(signal))
@@ -420,28 +488,52 @@ class Client(Closing):
 
         Raises:
             InvalidStateError: it has not ended.
+            UnknownPtyError: as `kill`.
         """
         pty_id = self.get(self._id_of(pty))["pty_id"]
         with suppress(UnknownPtyError):  # the server died after it had done it
             self._ask("remove", ptys=[pty_id])
 
     def rename(self, pty: PtyRef, name: str) -> Pty:
-        """Give a live PTY another name."""
+        """Give a live PTY another name.
+
+        Raises:
+            UnknownPtyError: as `kill`.
+            InvalidStateError: it has ended.
+            InvalidValueError: no PTY can have that name.
+            NameTakenError: another live PTY has it.
+        """
+        given.a_text("name", name)
         return cast(Pty, self._ask("rename", pty=self._id_of(pty), name=name)["pty"])
 
     def resize(self, pty: PtyRef, cols: int, rows: int) -> Pty:
-        """Give a PTY's terminal another size."""
+        """Give a PTY's terminal another size.
+
+        Raises:
+            InvalidValueError, InvalidDimensionsError: both must be whole numbers, 1 to 10000.
+            UnknownPtyError: as `kill`.
+            InvalidStateError: it has ended.
+        """
         WindowSize(cols, rows)
         answer = self._ask("resize", pty=self._id_of(pty), cols=cols, rows=rows)
         return cast(Pty, answer["pty"])
 
     def set_on_full(self, pty: PtyRef, on_full: OnFull | Literal["drop", "block"]) -> int:
-        """Change what happens when the buffer is full; return the output's offset at the change."""
+        """Change what happens when the buffer is full; return the output's offset at the change.
+
+        Raises:
+            InvalidValueError: it is neither "drop" nor "block", or the PTY has no buffer.
+            UnknownPtyError: as `kill`.
+        """
         chosen = OnFull.of(on_full).value
         return int(self._ask("set", pty=self._id_of(pty), on_full=chosen)["offset"])
 
     def clear(self, pty: PtyRef) -> Pty:
-        """Throw away the output that is kept; bytes that nobody had read count as dropped."""
+        """Throw away the output that is kept; bytes that nobody had read count as dropped.
+
+        Raises:
+            UnknownPtyError: as `kill`.
+        """
         return cast(Pty, self._ask("clear", pty=self._id_of(pty))["pty"])
 
     def _keep(self, made: Closing | PtyExpect) -> None:
@@ -455,9 +547,10 @@ class Client(Closing):
         Raises:
             UnknownPtyError: none has this name; its beginning is not enough to change something.
         """
+        word = _word(pty)
         if not isinstance(pty, str | int):
-            return pty["pty_id"]
-        found, word = self.get(pty), _word(pty)
+            return word
+        found = self.get(pty)
         if word not in (found["pty_id"], found["name"], str(found["number"])):
             raise UnknownPtyError(word)
         return found["pty_id"]
@@ -479,4 +572,8 @@ def _read_kept(reader: PtyReader) -> Part:
 
 def _word(pty: PtyRef) -> str:
     """Return what a request calls a PTY."""
-    return str(pty) if isinstance(pty, str | int) else pty["pty_id"]
+    if isinstance(pty, str | int) and not isinstance(pty, bool):
+        return str(pty)
+    if isinstance(pty, Mapping) and isinstance(pty.get("pty_id"), str):
+        return pty["pty_id"]
+    raise InvalidValueError("the PTY", pty, "a name, a number, an id, or what `run` returned")

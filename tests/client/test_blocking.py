@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import typing
@@ -19,7 +21,7 @@ from typing import Any
 import pytest
 
 import ptymux
-from ptymux import Client, OnFull, Part, Pty
+from ptymux import Client, OnFull, Part, Pty, errors
 from ptymux.client import answers
 from ptymux.client.event_follower import EventFollower
 from ptymux.client.reconnect import RetryPolicy
@@ -328,6 +330,28 @@ def test_send_refuses_what_would_be_cut_or_comes_too_late(client: Client) -> Non
     with pytest.raises(InvalidStateError):
         client.send(pty, "x")
     assert client.read(pty).data == b""
+
+
+def test_keys_go_by_name_in_the_modes_of_the_terminal(client: Client) -> None:
+    line = "stty -icanon -echo min 4; printf '\\033[?1hready'; head -c 4 | od -An -c"
+    pty = client.run(line)
+    client.wait_text(pty, "ready", timeout=deadline_seconds())
+
+    assert client.send(pty, "a", keys="Down") == 10
+    client.wait(pty, timeout=deadline_seconds())
+
+    assert client.read(pty).data.split()[1:] == [b"a", b"033", b"O", b"B"]
+
+
+def test_a_key_that_does_not_exist_sends_nothing(client: Client) -> None:
+    pty = client.run(["cat"])
+
+    for wrong in ({"keys": ["Enter", "C-nokey"]}, {"keys": 5}, {"data": 5}, {"data": None}):
+        with pytest.raises(InvalidValueError):
+            client.send(pty, **wrong)
+    client.send(pty, keys=["x", "Enter", "C-d"])
+    client.wait(pty, timeout=deadline_seconds())
+    assert client.read(pty).data == b"x\r\nx\r\n"
 
 
 # Wait, act --------------------------------------------------------------------------------------
@@ -649,6 +673,88 @@ def test_a_server_that_was_stopped_is_not_waited_for_long(no_server: Serving) ->
 
 
 # The package ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong"),
+    [
+        ("run", lambda c, _p: c.run(["no-such-program"])),
+        ("run", lambda c, _p: c.run("true", cwd="/none")),
+        ("run", lambda c, _p: c.run("true", size="big")),
+        ("run", lambda c, _p: c.run("true", name="taken")),
+        ("spawn_expect", lambda c, _p: c.spawn_expect("true", name="taken")),
+        ("spawn_expect", lambda c, _p: c.spawn_expect("true", encoding="none")),
+        ("expect", lambda c, _p: c.expect("none")),
+        ("get", lambda c, _p: c.get("none")),
+        ("get", lambda c, _p: c.get("t")),
+        ("stats", lambda c, _p: c.stats("none")),
+        ("stats", lambda c, _p: c.stats(None)),
+        ("read", lambda c, _p: c.read("none")),
+        ("read", lambda c, p: c.read(p, from_offset=-1)),
+        ("follow", lambda c, _p: c.follow("none")),
+        ("follow", lambda c, p: c.follow(p, kind="none")),
+        ("events", lambda c, _p: c.events(topics=["none"])),
+        ("events", lambda c, _p: c.events(pty="none")),
+        ("send", lambda c, _p: c.send("none", "x")),
+        ("send", lambda c, p: c.send(p, keys="none")),
+        ("open_input", lambda c, _p: c.open_input("none")),
+        ("wait", lambda c, _p: c.wait("none")),
+        ("wait", lambda c, p: c.wait(p, timeout=0)),
+        ("wait_text", lambda c, _p: c.wait_text("none", "x")),
+        ("wait_text", lambda c, p: c.wait_text(p, "(")),
+        ("wait_text", lambda c, p: c.wait_text(p, "x", timeout=0)),
+        ("kill", lambda c, _p: c.kill("none")),
+        ("kill", lambda c, p: c.kill(p, grace_seconds=-1)),
+        ("signal", lambda c, _p: c.signal("none", "TERM")),
+        ("signal", lambda c, p: c.signal(p, "none")),
+        ("remove", lambda c, _p: c.remove("none")),
+        ("remove", lambda c, p: c.remove(p)),
+        ("rename", lambda c, p: c.rename(p, "a b")),
+        ("rename", lambda c, p: c.rename(p, 5)),
+        ("rename", lambda c, p: c.rename(p, "taken")),
+        ("rename", lambda c, _p: c.rename("none", "a")),
+        ("resize", lambda c, p: c.resize(p, 0, 1)),
+        ("resize", lambda c, p: c.resize(p, "80", "24")),
+        ("resize", lambda c, _p: c.resize("none", 80, 24)),
+        ("set_on_full", lambda c, p: c.set_on_full(p, "none")),
+        ("set_on_full", lambda c, _p: c.set_on_full("none", "drop")),
+        ("clear", lambda c, _p: c.clear("none")),
+        ("clear", lambda c, _p: c.clear(5.5)),
+    ],
+)
+def test_what_a_method_raises_is_public_and_in_its_docstring(
+    client: Client, method: str, wrong: Callable[[Any, Pty], object]
+) -> None:
+    client.run("sleep 1000", name="taken")
+    pty = client.run("sleep 1000", name="two")
+
+    with pytest.raises((PtymuxError, LookupError)) as told:
+        wrong(client, pty)
+
+    kinds = [kind.__name__ for kind in type(told.value).__mro__[:2]]
+    said = f"{getattr(Client, method).__doc__} {Client.__doc__}"
+    assert any(kind in said for kind in kinds)
+    assert type(told.value) is LookupError or hasattr(ptymux, kinds[0])
+
+
+def test_every_error_can_be_imported_from_the_package() -> None:
+    kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
+
+    assert {name for name in kinds if name.endswith("Error")} <= set(ptymux.__all__)
+
+
+def test_help_begins_with_an_example_that_runs(no_server: Serving) -> None:
+    program = re.findall(r"\n((?:    .*\n|\n)+)", ptymux.__doc__ or "")[0]
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "PTYMUX_SOCKET": no_server.path},
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr) == ("3\nb'hello\\r\\n'\n", "")
 
 
 @pytest.mark.parametrize("name", sorted(set(ptymux.__all__)))

@@ -64,7 +64,7 @@ def send(
     """
     if not (text or enter or keys or from_stdin):
         raise click.UsageError("nothing to send: give TEXT, --enter, --key or --stdin")
-    from ptymux.cli.options.key_names import key_bytes
+    from ptymux.core.key_names import key_bytes
 
     names = [*keys, *(["Enter"] if enter else [])]
     for name in names:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from ptymux.cli.options.key_names import key_bytes
+from ptymux.core.key_names import key_bytes
 from ptymux.errors import InvalidValueError
 
 __all__ = ["DEFAULT_DETACH", "DETACH_KEYS_HELP", "DetachKeys", "Typed"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ptymux.cli.options.key_names import key_bytes
+from ptymux.core.key_names import key_bytes
 from ptymux.core.terminal_modes import TerminalModes
 from ptymux.errors import InvalidValueError
 
