@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
+from ptymux.core.words import closest
 from ptymux.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -21,20 +23,38 @@ _PLAIN: Final = {
     "space": b" ",
     "backspace": b"\x7f",
     "bspace": b"\x7f",
+    "kpenter": b"\r",
+    "cr": b"\r",
+    "lf": b"\n",
+    "backtab": b"\x1b[Z",
+    **{f"kp{digit}": digit.encode() for digit in "0123456789"},
+    "kpplus": b"+",
+    "kpminus": b"-",
+    "kpstar": b"*",
+    "kpmultiply": b"*",
+    "kpslash": b"/",
+    "kpdivide": b"/",
+    "kpdot": b".",
+    "kpperiod": b".",
+    "kpequal": b"=",
 }
 # Final letter, or number before a tilde. Source: XTerm Control Sequences, PC-style function keys.
 _LETTERS: Final = {"up": "A", "down": "B", "right": "C", "left": "D", "home": "H", "end": "F"}
 _NUMBERS: Final = {
     "insert": 2,
     "ic": 2,
+    "ins": 2,
     "delete": 3,
     "dc": 3,
+    "del": 3,
     "pageup": 5,
     "pgup": 5,
     "ppage": 5,
+    "prior": 5,
     "pagedown": 6,
     "pgdn": 6,
     "npage": 6,
+    "next": 6,
 } | dict(zip((f"f{n}" for n in range(5, 13)), (15, 17, 18, 19, 20, 21, 23, 24), strict=True))
 _FUNCTIONS: Final = {"f1": "P", "f2": "Q", "f3": "R", "f4": "S"}
 
@@ -56,25 +76,45 @@ _KITTY: Final = {
 }
 
 _SHIFT, _ALT, _CONTROL = 1, 2, 4  # as terminals count modifiers
-_MODIFIERS: Final = {"S-": _SHIFT, "M-": _ALT, "C-": _CONTROL}
-_EXPECTED: Final = "a key such as C-c, Enter, Up, F5, M-x or S-Tab"
+_MODIFIERS: Final = {
+    **dict.fromkeys(("s", "shift"), _SHIFT),
+    **dict.fromkeys(("m", "alt", "meta", "option"), _ALT),
+    **dict.fromkeys(("c", "ctrl", "control"), _CONTROL),
+}
+_MODIFIER: Final = re.compile(rf"({'|'.join(_MODIFIERS)})[-+](?=.)", re.IGNORECASE | re.DOTALL)
+_OTHERS: Final = {"enter": 13, "return": 13, "kpenter": 13, "tab": 9, "esc": 27, "escape": 27}
+_EXPECTED: Final = "a key such as C-c, Ctrl-C, ^C, Enter, Up, F5, M-x or S-Tab"
 
 
 def key_bytes(name: str, modes: TerminalModes | None = None) -> bytes:
     """Return the bytes that a terminal sends for a key: a character or a word, after C-, M- and S-.
 
-    `modes` are those that the program switched on in the terminal; by default none.
+    Modifiers can be spelled Ctrl, Alt and Shift, too, with a plus, and ^C is C-c. `modes` are those
+    that the program switched on in the terminal; by default none.
 
     Raises:
         InvalidValueError: there is no such key.
     """
-    modifiers, base = 0, name
-    while len(base) > 2 and (bit := _MODIFIERS.get(base[:2].upper(), 0)) and not modifiers & bit:
-        modifiers, base = modifiers | bit, base[2:]
+    modifiers, base = _parsed(name)
     found = _special(base.lower(), modifiers) or _character(base, modifiers)
     if found is None:
-        raise InvalidValueError("key", name, _EXPECTED)
+        raise InvalidValueError("key", name, _expected(base))
     return found if modes is None else _encoded(found, base, modifiers, modes)
+
+
+def _parsed(name: str) -> tuple[int, str]:
+    """Return the modifiers of a key and what is left, without underscores as in `KP_Enter`."""
+    if len(name) == 2 and name[0] == "^":
+        return _CONTROL, name[1]
+    modifiers, base = 0, name
+    while (found := _MODIFIER.match(base)) and not modifiers & _MODIFIERS[found[1].lower()]:
+        modifiers, base = modifiers | _MODIFIERS[found[1].lower()], base[found.end() :]
+    return modifiers, base.replace("_", "") if len(base) > 1 else base
+
+
+def _expected(base: str) -> str:
+    meant = closest(base, (*_PLAIN, *_LETTERS, *_NUMBERS, *_FUNCTIONS)) if len(base) > 1 else None
+    return _EXPECTED if meant is None else f"{_EXPECTED} (did you mean {meant!r}?)"
 
 
 def _encoded(sent: bytes, base: str, modifiers: int, modes: TerminalModes) -> bytes:
@@ -95,6 +135,8 @@ def _encoded(sent: bytes, base: str, modifiers: int, modes: TerminalModes) -> by
 def _special(word: str, modifiers: int) -> bytes | None:
     if word == "tab" and modifiers == _SHIFT:
         return _PLAIN["btab"]
+    if word in _OTHERS and modifiers & ~_ALT:  # as xterm's modifyOtherKeys has them
+        return f"\x1b[27;{modifiers + 1};{_OTHERS[word]}~".encode()
     if word in _LETTERS or word in _FUNCTIONS:
         letter = _LETTERS.get(word) or _FUNCTIONS[word]
         if modifiers:

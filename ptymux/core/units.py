@@ -40,15 +40,13 @@ _SECONDS = {
 _AGE_UNITS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 # At most 18 digits: computing with a number of a million digits would take long.
 _NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"
-_SIZE = re.compile(rf"{_NUMBER}(?:([kmgt])(?:ib)?|b)?", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(rf"{_NUMBER}(?:([kmgt])(?:i?b)?|b)?", re.IGNORECASE | re.ASCII)
 _DURATION = re.compile(rf"{_NUMBER}(ms|s|m|h)?", re.ASCII)
 _WINDOW = re.compile(r"([0-9]{1,9})x([0-9]{1,9})", re.IGNORECASE | re.ASCII)
 
 
 def parse_size(text: str, what: str = "size") -> int:
-    """Return the bytes for a text such as 4M, 4MiB, 64k, 1.5G, 1024 or 0; units are binary.
-
-    `4MB` is refused: half of the world means 4,000,000 by it.
+    """Return the bytes for a text such as 4M, 4MB, 4MiB, 64k, 1.5G, 1024 or 0; units are binary.
 
     Raises:
         InvalidValueError: it is no size, or not a whole number of bytes; the message names `what`.

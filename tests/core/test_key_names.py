@@ -43,7 +43,7 @@ from ptymux.errors import InvalidValueError
         ("é", "é".encode()),
         ("", None),
         ("F13", None),
-        ("Ctrl-c", None),
+        ("Ctr-c", None),
         ("C-", None),
         ("C-C-c", None),
         ("C-é", None),
@@ -85,3 +85,27 @@ def test_key_in_a_terminal_with_modes(modes: bytes, name: str, sent: bytes) -> N
     terminal.see(modes)
 
     assert key_bytes(name, terminal) == sent
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        *(("Ctrl-C", "C-c"), ("ctrl+c", "C-c"), ("^C", "C-c"), ("^[", "Esc"), ("^?", "Backspace")),
+        *(("Alt-x", "M-x"), ("Meta+x", "M-x"), ("Shift-Tab", "S-Tab"), ("Control-Alt-x", "C-M-x")),
+        *(("KPEnter", "Enter"), ("KP_Enter", "Enter"), ("KP7", "7"), ("Page_Up", "PageUp")),
+        *(("Del", "Delete"), ("Ctrl-Up", "C-Up"), ("BackTab", "S-Tab")),
+    ],
+)
+def test_keys_have_the_spellings_of_others_too(name: str, same: str) -> None:
+    assert key_bytes(name) == key_bytes(same)
+
+
+def test_keys_without_a_byte_of_their_own_are_sent_as_xterm_does() -> None:
+    assert key_bytes("C-Tab") == b"\x1b[27;5;9~"
+    assert key_bytes("S-Enter") == b"\x1b[27;2;13~"
+
+
+@pytest.mark.parametrize(("name", "meant"), [("Entr", "enter"), ("C-PageDwn", "pagedown")])
+def test_a_key_that_is_nearly_one_is_understood(name: str, meant: str) -> None:
+    with pytest.raises(InvalidValueError, match=f"did you mean '{meant}'"):
+        key_bytes(name)

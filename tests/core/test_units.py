@@ -32,6 +32,7 @@ from ptymux.errors import InvalidDimensionsError, InvalidValueError
         ("64K", 65_536),
         ("4M", 4_194_304),
         ("4MiB", 4_194_304),
+        ("4MB", 4_194_304),
         ("4mib", 4_194_304),
         ("1G", 1_073_741_824),
         ("1T", 1 << 40),
@@ -46,7 +47,7 @@ def test_a_size_is_in_binary_units_of_either_case(text: str, size: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *["", "M", "4X", "4 M", "4MB", "4Mi", "-1", "-4M", "1.5", "0.3k", ".5k", "1.k", "1e3"],
+        *["", "M", "4X", "4 M", "4MBB", "4Mi", "-1", "-4M", "1.5", "0.3k", ".5k", "1.k", "1e3"],
         *["NaN", "inf", "0x10", "4M\n", "٤", "9" * 5000, "1_000"],
     ],
 )

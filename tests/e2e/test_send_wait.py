@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from ptymux.client import stream
+from tests.e2e.conftest import Tty
 from tests.serving import Serving
 from tests.timing import deadline_text, wait_until
 from tests.world import World
@@ -115,6 +116,28 @@ def test_pty_that_ends_meanwhile_tells_how_much_it_took(server: Serving) -> None
     assert done.returncode == 125
     assert b" bytes of input" in done.stderr
     assert done.stdout == b""
+
+
+def test_options_end_where_the_text_begins(server: Serving) -> None:
+    server.sh(f"stty -echo; echo up; {ANSWERS}", name="a")
+    server.ok("wait", "a", "--text", "up")
+
+    server.ok("send", "a", "ls", "-la", "--color", "--enter")
+    server.ok("send", "a", "--enter", "--", "-x", "--enter")
+
+    server.ok("wait", "a", "--text", "^got ls -la --color$")
+    server.ok("wait", "a", "--text", "^got -x --enter$")
+    for words in (("a", "--entr"), ("a", "-x"), ("--entr", "a", "x")):
+        assert server.refused("send", *words)[0] == 2
+
+
+def test_on_a_terminal_the_number_of_send_says_what_it_is(server: Serving, tty: Tty) -> None:
+    server.sh("sleep 1000", name="a")
+
+    tty.run("send", "a", "x")
+
+    assert tty.wait() == 0
+    assert tty.shown.startswith(b"0\r\n[the offset of the output before it, for `ptymux wait a")
 
 
 def test_nothing_to_send_is_a_usage_error(world: World) -> None:

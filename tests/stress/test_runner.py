@@ -182,7 +182,7 @@ def test_failure_while_showing_progress_is_no_secret() -> None:
 @pytest.mark.parametrize(
     "args",
     [
-        ["--size", "4MB"],
+        ["--size", "4MX"],
         ["--child", "no"],
         ["--bytes", "x"],
         ["--what"],

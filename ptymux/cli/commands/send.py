@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +11,7 @@ import click
 
 from ptymux.cli.options.pty_names import PTY, check_exact
 from ptymux.cli.output.exit_summary import title
-from ptymux.cli.output.printing import print_json, print_text
+from ptymux.cli.output.printing import print_json, print_message, print_text
 from ptymux.cli.server_lookup import connect
 from ptymux.errors import InputCutError, LineTooLongError, PtymuxError
 
@@ -23,7 +24,8 @@ __all__ = ["send"]
 _EPILOG: Final = """\b
 Examples:
   ptymux send 3 make test --enter        the text, then Enter
-  ptymux send 3 --key C-c --key Up       keys by name: Tab, F5, M-x, S-Tab
+  ptymux send 3 --enter ls -la           unknown options are text
+  ptymux send 3 --key C-c --key Up       keys by name: Tab, F5, M-x, S-Tab, ^C
   ptymux send web --stdin < commands     what stdin has
   ptymux send ed --paste --stdin < file  as a paste
   ptymux wait 3 --from $(ptymux send 3 make --enter) --text 'Error|done'
@@ -34,7 +36,7 @@ _PASTE: Final = b"\x1b[200~"
 _PASTE_END: Final = b"\x1b[201~"
 
 
-@click.command(epilog=_EPILOG)
+@click.command(epilog=_EPILOG, context_settings={"ignore_unknown_options": True})
 @click.argument("pty", type=PTY)
 @click.argument("text", nargs=-1)
 @click.option("--enter", is_flag=True, help="Enter at the end.")
@@ -57,11 +59,12 @@ def send(
     raw: bool,
     as_json: bool,
 ) -> None:
-    """Type TEXT, words joined by blanks, into PTY.
+    """Type TEXT, words joined by blanks, into PTY; a dash in it begins no unknown option.
 
     Keys and pastes are sent as a terminal would that is in the modes which the program switched on.
     Returns when the PTY took it all, and prints the offset of its output before that.
     """
+    _check_options(pty, text)
     if not (text or enter or keys or from_stdin):
         raise click.UsageError("nothing to send: give TEXT, --enter, --key or --stdin")
     from ptymux.core.key_names import key_bytes
@@ -84,6 +87,17 @@ def send(
         print_json(pty_id=found["pty_id"], offset=offset, size=size)
     else:
         print_text(str(offset))
+        if os.isatty(1):
+            told = f"of the output before it, for `ptymux wait {pty} --from {offset} --text REGEX`"
+            print_message(f"[the offset {told}]", prefix="")
+
+
+def _check_options(pty: str, text: tuple[str, ...]) -> None:
+    """Refuse a mistyped option before the text, which would be typed into the PTY."""
+    for word in (pty, *text[:1]):
+        if len(word) > 1 and word.startswith("-") and "--" not in sys.argv:
+            known = [name for param in send.params for name in param.opts if name[:1] == "-"]
+            raise click.NoSuchOption(word, possibilities=known)
 
 
 class _Typist:

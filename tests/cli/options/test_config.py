@@ -89,7 +89,7 @@ def test_numbers_mean_what_they_mean_on_the_command_line(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('\nbuffer-size = "4MB"', ":2: buffer-size is '4MB'; it must be a whole number of bytes"),
+        ('\nbuffer-size = "4MX"', ":2: buffer-size is '4MX'; it must be a whole number of bytes"),
         ("buffer-size = 1e10", ":1: buffer-size is 10000000000.0; it must be"),
         ('buffer-size = "2G"', ":1: buffer-size is '2G'; it must be 0 to 1G"),
         ("# c\n\nthreshold = 1", ":3: threshold is 1; it must be a number above 0.10"),
