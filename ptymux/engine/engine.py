@@ -28,7 +28,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from mmap import mmap
@@ -339,19 +339,22 @@ class Engine:
         terminal = self._get(slot)
         return terminal.status is not None or terminal.master < 0
 
-    def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
+    def open_lifeline(
+        self, slot: int, *, echoes: bool = False, kept: Collection[int] = ()
+    ) -> tuple[int, socket.socket]:
         """Return number and client's end of a new input channel; the caller owns the socket.
 
         If the child has exited, the lifeline has ended already. One that `echoes` also carries the
-        program's answers to keys.
+        program's answers to keys. If there are `Limits.LIFELINES` of them, the one that was used
+        least lately ends, if it has no input that waits and is none of those `kept`.
 
         Raises:
-            LimitReachedError: the PTY has `Limits.LIFELINES` of them already.
+            LimitReachedError: there is none that can give way.
         """
         terminal = self._get(slot)
         number = self.next_lifeline
         self.next_lifeline += 1
-        sock = terminal.input.open(number, echoes=echoes)
+        sock = terminal.input.open(number, echoes=echoes, kept=kept)
         if terminal.status is not None or terminal.master < 0:
             terminal.input.close()
         return number, sock

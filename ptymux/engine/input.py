@@ -25,10 +25,12 @@ has that of TAKEN. If there is no room for an echo, it is left out.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import socket
-from collections.abc import Callable
+import termios
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
 
@@ -67,6 +69,7 @@ class EngineLifeline:
         "reported",
         "sock",
         "taken",
+        "used",
     )
 
     def __init__(
@@ -86,6 +89,7 @@ class EngineLifeline:
         self.echoes = echoes
         self.is_unsure = is_unsure  # `taken` may be too high
         self.reported = False
+        self.used = 0  # when it was typed from last, as a number that grows with each use
         self.has_nothing = False  # to type, although it was reported to be readable
 
     @property
@@ -114,6 +118,7 @@ class Input:
         "_lines",
         "_master",
         "_ring",
+        "_uses",
         "_want_room",
         "_watch",
         "on_typed",
@@ -134,6 +139,7 @@ class Input:
         self._ended = ended
         self._lines: dict[int, EngineLifeline] = {}
         self._echoing: list[EngineLifeline] = []
+        self._uses = 0  # how often a lifeline was typed from
         self._blocked: EngineLifeline | None = None  # has the chunk that waits for the terminal
         self._blocked_size = 0  # bytes of that chunk
         self.on_typed: Callable[[], None] = lambda: None  # called when the terminal took input
@@ -148,13 +154,19 @@ class Input:
         """Number and fd of each open lifeline."""
         return [(line.number, line.sock.fileno()) for line in self._lines.values()]
 
-    def open(self, number: int, *, echoes: bool = False) -> socket.socket:
+    def open(
+        self, number: int, *, echoes: bool = False, kept: Collection[int] = ()
+    ) -> socket.socket:
         """Return the client's end of a new lifeline; the caller owns it.
 
+        If all places are taken, the lifeline that was used least lately gives way.
+
         Raises:
-            LimitReachedError: the PTY has `Limits.LIFELINES` of them already.
+            LimitReachedError: each has input that waits, or is `kept`.
             OutOfResourcesError: open files or memory.
         """
+        if len(self._lines) >= Limits.LIFELINES:
+            self._give_way(kept)
         used = {line.index for line in self._lines.values()}
         index = next((each for each in range(Limits.LIFELINES) if each not in used), -1)
         if index < 0:
@@ -177,6 +189,15 @@ class Input:
         self._add(line)
         self._store(line)
         return theirs
+
+    def _give_way(self, kept: Collection[int]) -> None:
+        idle = [
+            line
+            for line in self._lines.values()
+            if line.number not in kept and not line.echoes and not _has_unread(line.sock)
+        ]
+        if idle:
+            self._end(min(idle, key=lambda line: (line.used, line.number)), by_client=False)
 
     def restore(self, number: int, sock: socket.socket) -> int:
         """Continue a lifeline of an engine that was killed; return how many bytes are unknown.
@@ -322,6 +343,8 @@ class Input:
         except OSError:
             taken = -1
         if taken > 0:
+            self._uses += 1
+            line.used = self._uses
             line.taken += taken
             self._store(line)
             _discard(line.sock, taken)
@@ -348,6 +371,11 @@ class Input:
         if not line.reported:
             line.reported = True
             self._ended(line.number, by_client)
+
+
+def _has_unread(sock: socket.socket) -> bool:
+    """Whether input waits in a socket. Source: FIONREAD of unix sockets is SIOCINQ, unix(7)."""
+    return any(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))
 
 
 def _peek(sock: socket.socket, size: int) -> bytes | None:

@@ -240,7 +240,8 @@ class KeeperService:
     def _op_lifeline(
         self, body: Mapping[str, Any], _message: Message, fds: list[int]
     ) -> dict[str, Any]:
-        number, sock = self._engine.open_lifeline(body["slot"], echoes=bool(body.get("echoes")))
+        echoes, kept = bool(body.get("echoes")), body.get("kept", ())  # older servers keep none
+        number, sock = self._engine.open_lifeline(body["slot"], echoes=echoes, kept=kept)
         # The client's end; and ours, which the manager keeps for the next keeper.
         fds.append(sock.detach())
         fds += [fd for open_, fd in self._engine.lifelines(body["slot"]) if open_ == number]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from ptymux.core.model import SpawnOptions, WindowSize
@@ -52,9 +52,11 @@ class InProcessLink:
     def cancel_spawn(self, slot: int) -> None:
         """Do nothing: a spawn that waits for a file system makes the whole program wait."""
 
-    async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
+    async def open_lifeline(
+        self, slot: int, *, echoes: bool = False, kept: Collection[int] = ()
+    ) -> tuple[int, socket.socket]:
         """Return number and client's end of a new input channel."""
-        return self._open().open_lifeline(slot, echoes=echoes)
+        return self._open().open_lifeline(slot, echoes=echoes, kept=kept)
 
     async def resize(self, slot: int, size: WindowSize) -> None:
         """Set the terminal's size."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from ptymux.core.model import SpawnOptions, WindowSize
@@ -35,8 +35,13 @@ class Link(Protocol):
         """Have a spawn fail that waits for a file system; one that does not goes on."""
         ...
 
-    async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
-        """Return number and client's end of a new input channel; the caller owns the socket."""
+    async def open_lifeline(
+        self, slot: int, *, echoes: bool = False, kept: Collection[int] = ()
+    ) -> tuple[int, socket.socket]:
+        """Return number and client's end of a new input channel; the caller owns the socket.
+
+        If there are too many the oldest idle one gives way, but none of those `kept`.
+        """
         ...
 
     async def resize(self, slot: int, size: WindowSize) -> None:

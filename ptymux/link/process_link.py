@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ptymux.core.model import SpawnOptions, WindowSize
@@ -162,9 +162,12 @@ class ProcessLink:
         """Have a spawn fail that waits for a file system."""
         self._post({"op": "cancel", "slot": slot})
 
-    async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
-        """Return the number and the client's end of a new lifeline."""
-        reply = await self._call("lifeline", {"slot": slot, "echoes": echoes})
+    async def open_lifeline(
+        self, slot: int, *, echoes: bool = False, kept: Collection[int] = ()
+    ) -> tuple[int, socket.socket]:
+        """Return the number and the client's end of a new lifeline; `kept` as in the engine."""
+        body = {"slot": slot, "echoes": echoes, "kept": list(kept)}
+        reply = await self._call("lifeline", body)
         check_fds(reply)
         number = reply.body["result"]["number"]
         self._next_line = max(self._next_line, number + 1)

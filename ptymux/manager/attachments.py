@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ptymux.core.model import WindowSize
+from ptymux.core.model import Limits, WindowSize
 from ptymux.core.reader import ReaderKind
+from ptymux.errors import LimitReachedError
 from ptymux.manager.flow import Flow
 
 __all__ = ["Attachments", "LifelineAttachment", "NoOwner", "OwnedBy", "Owner", "OwnerExpected"]
@@ -45,6 +46,7 @@ class LifelineAttachment:
 
     kind: ReaderKind
     readers: int = 0  # that it has now; without one its client is expected back
+    pid: int = 0  # of its client; 0 if unknown
     size: WindowSize | None = None  # of the terminal that shows it, if there is one
     sized: int = 0  # grows with each size that somebody gives the PTY, as by typing
 
@@ -78,6 +80,18 @@ class Attachments:
         """Go on with attachments whose readers are expected back."""
         self.owner = owner
         self._by_line = {line: LifelineAttachment(kind) for line, kind in kinds.items()}
+
+    def check_room(self, attachment: LifelineAttachment) -> None:
+        """Return if another attachment of this client leaves room for those of others.
+
+        Raises:
+            LimitReachedError: its process has half of all that there may be.
+        """
+        if attachment.pid:
+            most = Limits.LIFELINES // 2
+            if sum(each.pid == attachment.pid for each in self._by_line.values()) >= most:
+                what = "attachments of one process to a PTY"
+                raise LimitReachedError(what, most, "end some of them")
 
     def add(self, line: int, attachment: LifelineAttachment, *, hangs_up: bool) -> None:
         """Add an attachment, which becomes the owner if its end is to hang the PTY up."""

@@ -28,7 +28,7 @@ async def type_in(link: Link, pty: ManagedPty, data: bytes) -> int:
         if longest > LONGEST_LINE and await link.is_canonical(pty.slot):
             raise LineTooLongError(longest, LONGEST_LINE)
     pty.end.is_typed_into = True
-    _number, lifeline = await link.open_lifeline(pty.slot)
+    _number, lifeline = await link.open_lifeline(pty.slot, kept=pty.attachments.kinds)
     with lifeline:
         taken = await _send_all(lifeline, data)
     if taken < len(data):

@@ -241,7 +241,7 @@ class PtyManager:
         """
         pty = self._live(pty_id, "input needs one that runs")
         pty.end.is_typed_into = True
-        return (await self._link.open_lifeline(pty.slot))[1]
+        return (await self._link.open_lifeline(pty.slot, kept=pty.attachments.kinds))[1]
 
     async def resize(
         self, pty_id: PtyId, size: WindowSize, *, correlation_id: CorrelationId | None = None

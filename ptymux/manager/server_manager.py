@@ -256,7 +256,9 @@ class ServerManager(PtyManager):
         """
         pty = self._live(pty_id, "input needs one that runs")
         pty.end.is_typed_into |= types
-        line, sock = await self._link.open_lifeline(pty.slot, echoes=echoes)
+        pty.attachments.check_room(attachment)
+        kept = pty.attachments.kinds
+        line, sock = await self._link.open_lifeline(pty.slot, echoes=echoes, kept=kept)
         if self._keeper_link.has_line(pty.slot, line):  # otherwise the child has ended meanwhile
             pty.attachments.add(line, attachment, hangs_up=hangs_up)
         return line, sock

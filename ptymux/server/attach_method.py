@@ -97,7 +97,7 @@ async def _line(call: MethodCall, reader: OutputReader) -> tuple[int | None, int
         line = params.optional_number("line", 1, 1 << 62)
         return call.manager.come_back(reader.pty_id, line), None
     hangs_up = params.flag("hangup")
-    attachment = LifelineAttachment(reader.kind, readers=1)
+    attachment = LifelineAttachment(reader.kind, readers=1, pid=call.connection.pid)
     try:
         number, sock = await call.manager.open_line(
             reader.pty_id, attachment, types=types, echoes=params.flag("echo"), hangs_up=hangs_up

@@ -225,14 +225,38 @@ def test_lifeline_of_an_ended_pty_says_that_nothing_was_taken(driver: Driver) ->
 
 def test_too_many_lifelines_are_refused_and_a_closed_one_makes_room(driver: Driver) -> None:
     slot = driver.shell("exec cat")
-    socks = [driver.lifeline(slot)[1] for _ in range(Limits.LIFELINES)]
+    lines = [driver.lifeline(slot) for _ in range(Limits.LIFELINES)]
+    kept = [number for number, _sock in lines]
 
     with pytest.raises(LimitReachedError):
-        driver.lifeline(slot)
-    socks[0].close()
+        driver.engine.open_lifeline(slot, kept=kept)
+    lines[0][1].close()
     driver.until(lambda: driver.of(LifelineEnded, slot))
 
     driver.lifeline(slot)
+
+
+def test_of_too_many_lifelines_the_one_that_was_used_least_lately_gives_way(
+    driver: Driver,
+) -> None:
+    slot = driver.shell("stty raw -echo; echo ready; exec cat")
+    driver.until_output(slot, b"ready")
+    lines = [driver.lifeline(slot) for _ in range(Limits.LIFELINES)]
+    lines[0][1].send(b"used")
+    driver.until_output(slot, b"used")
+    lines[1][1].send(b"waits")  # for a turn of the engine
+
+    _number, sock = driver.engine.open_lifeline(slot, kept=[lines[2][0]])
+
+    with sock:
+        assert driver.last_word(lines[3][1]) == 0
+        sock.send(b"heard")
+        driver.until_output(slot, b"heard")
+    assert b"waits" in driver.output(slot)
+    driver.until_idle()
+    ended = {report.lifeline for report in driver.of(LifelineEnded, slot)}
+    assert lines[3][0] in ended
+    assert not ended & {number for number, _sock in lines if number != lines[3][0]}
 
 
 def test_lifeline_without_fds_is_a_clear_error(driver: Driver) -> None:

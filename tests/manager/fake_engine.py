@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ptymux.core.model import OnFull, SpawnOptions, WindowSize
@@ -114,7 +114,9 @@ class FakeEngine:
         """Note it."""
         self.cancelled.append(slot)
 
-    async def open_lifeline(self, slot: int, *, echoes: bool = False) -> tuple[int, socket.socket]:
+    async def open_lifeline(
+        self, slot: int, *, echoes: bool = False, kept: Collection[int] = ()
+    ) -> tuple[int, socket.socket]:
         assert not echoes  # nobody asks for it
         child = self._child(slot)
         ours, theirs = socket.socketpair()

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from ptymux.core.model import SpawnOptions
+from ptymux.core.model import Limits, SpawnOptions
 from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import RingBuffer
+from ptymux.errors import LimitReachedError
 from ptymux.manager.attachments import (
     Attachments,
     LifelineAttachment,
@@ -141,3 +142,16 @@ def test_nobody_is_expected_by_a_pty_without_output() -> None:
         assert flow.buffer.expected == 0
 
     run(test, begun=False)
+
+
+def test_one_client_leaves_room_for_the_attachments_of_others() -> None:
+    def test(attachments: Attachments, _flow: Flow, _changes: list[None]) -> None:
+        for line in range(Limits.LIFELINES // 2):
+            attachments.check_room(LifelineAttachment(ReaderKind.CONSUMER, pid=7))
+            attachments.add(line, LifelineAttachment(ReaderKind.CONSUMER, pid=7), hangs_up=False)
+
+        with pytest.raises(LimitReachedError):
+            attachments.check_room(LifelineAttachment(ReaderKind.CONSUMER, pid=7))
+        attachments.check_room(LifelineAttachment(ReaderKind.CONSUMER, pid=8))
+
+    run(test)

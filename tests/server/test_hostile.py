@@ -158,6 +158,20 @@ def test_a_child_in_drop_mode_never_waits_for_clients_that_do_not_read(server: S
 # Who is no client -----------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("FR-010", "SC-002")
+def test_who_holds_all_input_channels_bars_nobody_from_typing(server: Serving) -> None:
+    pty = server.sh("read x; echo got $x; read x", name="a")
+    with ExitStack() as held:
+        for _ in range(Limits.LIFELINES):
+            connection = held.enter_context(server.connect())
+            for fd in connection.call_with_fds("send", pty=pty["pty_id"])[1]:
+                held.callback(os.close, fd)
+
+        server.ok("send", "a", "it", "--enter")
+
+        server.await_text("a", "got it")
+
+
 @pytest.mark.requirement("SC-002")
 def test_an_urgent_byte_on_a_connection_is_dropped(server: Serving) -> None:
     with greeted(server) as sock:
