@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ptymux.cli.options.param_types import OneOf
+from ptymux.cli.options.param_types import COUNT, OneOf
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.clock import format_moment
 from ptymux.cli.output.printing import json_line, print_message, print_text
@@ -58,7 +58,7 @@ _HIDDEN: Final = frozenset({"statistics", "at", "pty_id"})  # from people
     help="Those of a topic, such as pty.stopped; may be repeated.",
 )
 @click.option("--pty", type=PTY, help="Those of one PTY.")
-@click.option("--since", type=click.IntRange(min=0), metavar="SEQ", help="Those after a seq.")
+@click.option("--since", type=COUNT, metavar="SEQ", help="Those after a seq.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each.")
 def events(
     follow: bool, topics: tuple[str, ...], pty: str | None, since: int | None, as_json: bool

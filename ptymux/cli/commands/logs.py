@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ptymux.cli.options.param_types import COUNT
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.gaps import uncertain_text
 from ptymux.cli.output.printing import print_message
@@ -32,10 +33,8 @@ Examples:
 @click.command(epilog=_EPILOG)
 @click.argument("pty", type=PTY)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the PTY ends.")
-@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
-@click.option(
-    "--from", "start", type=click.IntRange(0), metavar="OFFSET", help="Only from this byte on."
-)
+@click.option("--tail", type=COUNT, metavar="N", help="Only the last N lines.")
+@click.option("--from", "start", type=COUNT, metavar="OFFSET", help="Only from this byte on.")
 @click.option(
     "--lossless/--lossy",
     default=None,

@@ -13,6 +13,7 @@ from ptymux.core.words import alternatives
 from ptymux.errors import InvalidValueError
 
 __all__ = [
+    "COUNT",
     "JSON_OPTION",
     "DURATION",
     "ON_FULL",
@@ -57,6 +58,12 @@ def _parse_variable(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _parse_count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise InvalidValueError("number", text, "a whole number, 0 or more")
+    return int(text)
+
+
 class _Variable(ParamValue[tuple[str, str]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -97,6 +104,7 @@ class OneOf(_Choice):
         )
 
 
+COUNT = ParamValue("N", _parse_count)
 SIZE = ParamValue("SIZE", parse_size)
 DURATION = ParamValue("TIME", parse_duration)
 WINDOW_SIZE = ParamValue("COLSxROWS", parse_window_size)

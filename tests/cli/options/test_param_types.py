@@ -5,13 +5,15 @@ from typing import Any
 import click
 import pytest
 
-from ptymux.cli.options.param_types import DURATION, SIZE, VARIABLE, WINDOW_SIZE
+from ptymux.cli.options.param_types import COUNT, DURATION, SIZE, VARIABLE, WINDOW_SIZE
 from ptymux.core.model import WindowSize
 
 
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [
+        (COUNT, "0", 0),
+        (COUNT, "20", 20),
         (SIZE, "4M", 4_194_304),
         (SIZE, "0", 0),
         (DURATION, "500ms", 0.5),
@@ -29,6 +31,9 @@ def test_text_becomes_a_value(kind: click.ParamType[Any], text: str, value: obje
 @pytest.mark.parametrize(
     ("kind", "text", "expected"),
     [
+        (COUNT, "x", "'x' must be a whole number, 0 or more"),
+        (COUNT, "-3", "a whole number"),
+        (COUNT, "9" * 5000, "a whole number"),
         (SIZE, "4X", "a whole number of bytes such as 4M"),
         (SIZE, "-1", "a whole number of bytes such as 4M"),
         (DURATION, "-1s", "a time such as 500ms"),
