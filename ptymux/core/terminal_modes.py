@@ -152,6 +152,12 @@ class TerminalModes:
         """The flags of kitty's keyboard protocol that are in force; 0: it is off."""
         return _flags(self._kitty[-1] if self._kitty else self._on.get("kitty", (b"", b""))[1])
 
+    def is_on(self, mode: int) -> bool | None:
+        """Return whether a private mode is on; None for one that is not tracked."""
+        if mode not in _PRIVATE:
+            return None
+        return (mode in _USUALLY_ON) is not (str(mode) in self._on)
+
     def has(self, mode: int | str) -> bool:
         """Return whether a private mode is not as usual, or the `keypad` is for applications."""
         return str(mode) in self._on

@@ -76,6 +76,19 @@ class Attachments:
         """What the reader of each attachment is, by the number of its lifeline."""
         return {line: attachment.kind for line, attachment in self._by_line.items()}
 
+    @property
+    def are_shown(self) -> bool:
+        """Whether one of them is a terminal, also one that is expected back."""
+        return any(
+            each.sized or (each.kind is ReaderKind.CONSUMER and not each.readers)
+            for each in self._by_line.values()
+        )
+
+    @property
+    def were_shown(self) -> bool:
+        """Whether one of them is or was a terminal, as far as this process knows."""
+        return self._sized > 0
+
     def restore(self, kinds: Mapping[int, ReaderKind], owner: Owner) -> None:
         """Go on with attachments whose readers are expected back."""
         self.owner = owner

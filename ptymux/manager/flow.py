@@ -18,6 +18,7 @@ from ptymux.core.notifications import BufferNotification
 from ptymux.core.output import OutputBuffer
 from ptymux.core.reader import Reader
 from ptymux.core.ring import Cursor, Part, RingBuffer
+from ptymux.core.terminal_modes import TerminalModes
 from ptymux.link.interface import Link
 from ptymux.manager.mode_tracker import ModeTracker
 
@@ -25,6 +26,9 @@ __all__ = ["Flow", "FlowListener"]
 
 _NO_RING: Final = RingBuffer(0)  # of a PTY that has not begun, or whose ring was released
 _RANGE_SECONDS: Final = 0.34  # between two published ranges; with the last one 4 a second at most
+_LONGEST_TAIL: Final = 4096  # bytes of the newest output in which queries are looked for
+_FIRST_LOOK_SECONDS: Final = 0.05
+_LAST_LOOK_SECONDS: Final = 1.6
 _IDLE_LOOKS: Final = 16  # looks at a busy PTY within one idle timeout
 _IDLE_LOOK_SECONDS: Final = 0.01  # at least, between two of them
 
@@ -55,6 +59,15 @@ class FlowListener(Protocol):
 
     def on_silence(self, seconds: float) -> None:
         """Take note that the child wrote nothing for its idle timeout; once until it writes."""
+        ...
+
+    @property
+    def answers_queries(self) -> bool:
+        """Whether what the program asks its terminal is to be answered: no terminal is there."""
+        ...
+
+    def on_queries(self, output: bytes) -> int:
+        """Take the newest output, which may ask something; return how much to be shown again."""
         ...
 
     def on_modes(self) -> None:
@@ -88,6 +101,9 @@ class Flow:
         self._is_released = False
         self._seen = 0  # total at the last refresh
         self._seen_at = 0.0  # when it had grown last
+        self._answered_to = 0  # up to where queries were answered
+        self._look_again_at: float | None = None
+        self._look_again_seconds = _FIRST_LOOK_SECONDS
         self._is_quiet = False  # it had not grown at the last refresh
         self._is_silent = False  # and the listener was notified of it
         self._published_to = 0  # up to where ranges were published
@@ -103,6 +119,7 @@ class Flow:
         self.buffer = OutputBuffer(ring, options.threshold, options.on_full, resumes=resumed)
         self.buffer.notifies_first = True
         self._modes = ModeTracker(ring)
+        self._answered_to = ring.total if resumed else 0  # never twice, rather not at all
         self._idle_timeout = options.idle_timeout_seconds
         self._seen_at = time.monotonic()
 
@@ -146,6 +163,11 @@ class Flow:
         return self.ring.total - self.ring.edge
 
     @property
+    def modes(self) -> TerminalModes:
+        """The terminal modes that are known."""
+        return self._modes.modes
+
+    @property
     def known_modes(self) -> tuple[int, bytes]:
         """The terminal modes, as bytes that switch them on, and the offset as of which they are."""
         return self._modes.kept
@@ -182,6 +204,8 @@ class Flow:
             self._seen_at = now
             self._is_silent = False
             self._listener.on_output()
+            self._pass_queries()
+        self._note_growth(now, grew=grew)
         self._is_quiet = not grew
         self._judge_silence(now)
         self._publish_range(now)
@@ -205,6 +229,27 @@ class Flow:
             self._is_silent = silent >= self._idle_timeout
             if self._is_silent:
                 self._listener.on_silence(silent)
+
+    def _pass_queries(self) -> None:
+        """Pass on the newest output if nobody else answers what it asks."""
+        if self._listener.answers_queries:
+            start = max(self._answered_to, self._seen - _LONGEST_TAIL, self.ring.edge)
+            tail = self.ring.copy(start, self._seen - start)
+            self._answered_to = self._seen - self._listener.on_queries(tail)
+        else:
+            self._answered_to = self._seen
+
+    def _note_growth(self, now: float, *, grew: bool) -> None:
+        """Have the next look at output that grows soon, then later and later.
+
+        Who asks something waits for the answer, so that it is seen at such a look, or at the next
+        output after a silence.
+        """
+        if not grew or not self._listener.answers_queries:
+            self._look_again_at, self._look_again_seconds = None, _FIRST_LOOK_SECONDS
+        else:
+            self._look_again_at = now + self._look_again_seconds
+            self._look_again_seconds = min(2 * self._look_again_seconds, _LAST_LOOK_SECONDS)
 
     def _publish_range(self, now: float) -> None:
         self._wants_ranges = self._listener.wants_ranges
@@ -322,6 +367,9 @@ class Flow:
             deadline is None or self._modes.due_at < deadline
         ):
             deadline = self._modes.due_at
+        again = self._look_again_at
+        if again is not None and (deadline is None or again < deadline):
+            deadline = again
         if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
             return  # it looks too early, and arms the next look
         if self._timer is not None:

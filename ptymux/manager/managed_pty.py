@@ -29,6 +29,7 @@ from ptymux.core.output import OutputBuffer
 from ptymux.core.reader import ReaderKind
 from ptymux.core.registry import Changes, Registry
 from ptymux.core.ring import RingBuffer
+from ptymux.core.terminal_queries import answers, unfinished
 from ptymux.engine.engine import SpawnedPty
 from ptymux.engine.reports import Closed, Exited, LifelineEnded, Output, Report, Suspended
 from ptymux.errors import InvalidStateError
@@ -51,6 +52,8 @@ class PtyHost:
     on_gone: Callable[[ManagedPty], None]
     on_change: Callable[[ManagedPty], None] = lambda _pty: None
     on_orphaned: Callable[[ManagedPty], None] = lambda _pty: None  # its owner is gone
+    # Types the answer to what a program asked its terminal, while there is none.
+    answer: Callable[[ManagedPty, bytes], None] | None = None
     # Whoever gave it its size has detached; of those who remain this one gave it a size last.
     on_size: Callable[[ManagedPty, WindowSize], None] = lambda _pty, _size: None
 
@@ -412,6 +415,22 @@ class ManagedPty:
         if self.state is State.ACTIVE:
             self.step(LifecycleEvent.IDLE_TIMEOUT)
             self.publish(Topic.IDLE_TIMEOUT, {"idle_seconds": seconds})
+
+    @property
+    def answers_queries(self) -> bool:
+        """Whether no terminal is attached that answers what the program asks."""
+        if not self.is_live or self._host.answer is None or self.attachments.are_shown:
+            return False
+        # One that was made for a terminal shows that terminal its output from the first byte on.
+        return self.attachments.were_shown or not self.options.keep_term
+
+    def on_queries(self, output: bytes) -> int:
+        """Have answered what the output asks; return how much of it may be half a question."""
+        assert self._host.answer is not None
+        found = answers(output, self.flow.modes, self.record.size)
+        if found:
+            self._host.answer(self, found)
+        return unfinished(output)
 
     def on_modes(self) -> None:
         """Have the terminal modes kept: the output that switched them may be evicted."""

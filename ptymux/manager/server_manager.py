@@ -68,6 +68,7 @@ class ServerManager(PtyManager):
         self._spawner.host.on_change = self._persist
         self._spawner.host.on_orphaned = self._on_orphaned
         self._spawner.host.on_size = self._on_size
+        self._spawner.host.answer = self._answer
         self._background: set[asyncio.Task[object]] = set()
         self._nudging: set[PtyId] = set()
         self.shows = Shows()
@@ -230,6 +231,17 @@ class ServerManager(PtyManager):
     def _on_size(self, pty: ManagedPty, size: WindowSize) -> None:
         if pty.is_live and self._closing is None:
             self._in_background(self._give_size(pty.pty_id, size))
+
+    def _answer(self, pty: ManagedPty, answer: bytes) -> None:
+        if self._closing is None:
+            self._in_background(self._type(pty, answer))
+
+    async def _type(self, pty: ManagedPty, answer: bytes) -> None:
+        with contextlib.suppress(PtymuxError, OSError):  # it has ended
+            _line, sock = await self._link.open_lifeline(pty.slot)
+            with sock:
+                sock.setblocking(False)
+                sock.send(answer)
 
     async def _give_size(self, pty_id: PtyId, size: WindowSize) -> None:
         with contextlib.suppress(PtymuxError):  # it has ended

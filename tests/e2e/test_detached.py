@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,26 @@ def test_a_name_is_free_once_kill_returns(server: Serving) -> None:
         pty_id = done.stdout.decode().strip()
 
         assert [pty["pty_id"] for pty in server.live()] == [pty_id]
+
+
+ASKS = """
+import os, select, tty
+tty.setraw(0)
+os.write(1, b"\\x1b[?2004h\\x1b[c")
+answer = b""
+while not answer.endswith(b"c"):
+    answer += os.read(0, 100)
+os.write(1, b"\\x1b[?2004$p")
+while not answer.endswith(b"y"):
+    answer += os.read(0, 100)
+print(repr(answer), "told", flush=True)
+os.read(0, 1)
+"""
+
+
+def test_what_a_program_asks_its_terminal_is_answered_without_one(server: Serving) -> None:
+    server.ok("run", "-d", "--name", "asks", "--", sys.executable, "-c", ASKS)
+
+    told = server.ok("wait", "asks", "--text", ".*told")
+
+    assert r"x1b[?62;22c\x1b[?2004;1$y" in told

@@ -229,6 +229,17 @@ def test_terminal_without_a_size_has_the_default(tty: Tty) -> None:
     assert output(tty) == b"24 80\r\n"
 
 
+def test_terminal_alone_answers_what_the_program_asks(tty: Tty) -> None:
+    tty.run("run", "-c", r"stty raw -echo; printf '\033[c'; head -c 5 | od -c; read x")
+    tty.wait_for(b"\x1b[c")
+
+    tty.type(b"own\rc")
+
+    tty.wait_for(b"o   w   n  \\r   c")
+    tty.type(b"\n")
+    tty.wait()
+
+
 # How it is left ------------------------------------------------------------------------------
 
 

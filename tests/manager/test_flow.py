@@ -34,6 +34,11 @@ class Silent:
 
     def on_silence(self, seconds: float) -> None: ...
 
+    answers_queries = False
+
+    def on_queries(self, output: bytes) -> int:
+        return 0
+
     def on_modes(self) -> None: ...
 
     def on_range(self, start: int, end: int) -> None: ...
