@@ -9,7 +9,7 @@ import pytest
 
 from ptymux.cli.root import ALIASES, COMMANDS
 from tests.serving import Serving
-from tests.world import PTYMUX
+from tests.world import PTYMUX, World
 
 
 def test_help_for_those_who_know_tmux_is_found_by_a_mistake(server: Serving) -> None:
@@ -101,3 +101,20 @@ def test_ended_ptys_are_completed_where_they_can_be_meant(server: Serving) -> No
 def test_without_a_server_no_pty_is_completed(no_server: Serving) -> None:
     assert complete(no_server, "ptymux stats w") == []
     assert no_server.processes() == {}
+
+
+@pytest.mark.parametrize("line", ["ptymux run bas", "ptymux run -- bas", "ptymux run -d -- bas"])
+def test_the_command_of_run_is_completed_as_a_command(server: Serving, line: str) -> None:
+    assert "bash" in complete(server, line)
+
+
+@pytest.mark.parametrize(
+    "words", ["run ls fi", "run -- ls fi", "run ./fi", "run -- no-such-program-fi"]
+)
+def test_arguments_of_the_command_of_run_are_completed_as_files(world: World, words: str) -> None:
+    line = f"ptymux {words}"
+    env = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+
+    done = world.run(env=env | {"_PTYMUX_COMPLETE": "bash_complete"})
+
+    assert done.stdout.decode() == f"file,{line.split()[-1]}\n"

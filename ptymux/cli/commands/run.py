@@ -10,6 +10,7 @@ import click
 
 from ptymux.cli.options.detach_keys import DEFAULT_DETACH, DETACH_KEYS_HELP, DetachKeys
 from ptymux.cli.options.param_types import DURATION, ON_FULL, SIZE, VARIABLE, WINDOW_SIZE
+from ptymux.cli.options.programs import complete_command
 from ptymux.cli.options.pty_names import LANE
 from ptymux.cli.terminal.sizes import terminal_size
 from ptymux.core.model import DEFAULT_LANE, LaneId, OnFull, SessionId, SpawnOptions, WindowSize
@@ -53,7 +54,13 @@ ptymux itself failed, 2 for a bad option, 141 when the output was closed.
     epilog=_EPILOG,
     options_metavar="[OPTIONS] [--]",
 )
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND [ARG]...]")
+@click.argument(
+    "command",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="[COMMAND [ARG]...]",
+    shell_complete=complete_command,
+)
 @click.option("-c", "line", metavar="LINE", help="Run a shell line; words after it are $1, $2, ...")
 @click.option("--name", help="A name for the PTY, which no other live one has.")
 @click.option(
