@@ -143,7 +143,7 @@ class PtyReader(Closing):
             else:
                 return None
             is_late = deadline is not None and time.monotonic() >= deadline
-            if self._followed.current is None and is_late:
+            if is_late and not self._parts and not self.is_over:
                 return None
         return self._parts.popleft() if self._parts else None
 

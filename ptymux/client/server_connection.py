@@ -277,14 +277,19 @@ class ServerConnection(Closing):
                 self.close()  # as the server does when it was about the connection
             if not isinstance(answer, Notification):
                 return answer
+            _check_time(deadline)  # of a server that never stops sending
 
     def _next_answer(self, deadline: float | None) -> Reply | Failure | Notification:
+        has_looked = False
         while True:
             answer = self._session.next_answer()
             _close_all(self._session.take_unasked_fds())
             if answer is not None:
                 return answer
+            if has_looked:
+                _check_time(deadline)
             self._receive(deadline)
+            has_looked = True
 
     def _receive(self, deadline: float | None) -> None:
         try:
@@ -350,6 +355,11 @@ def _fds_in(ancillary: Sequence[tuple[int, int, bytes]]) -> array[int]:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
     return fds
+
+
+def _check_time(deadline: float | None) -> None:
+    if deadline is not None and time.monotonic() >= deadline:
+        raise TimeoutError
 
 
 def _deadline(timeout: float | None) -> float | None:

@@ -201,12 +201,13 @@ class SpawnOptions:
         if not self.argv or not self.argv[0]:
             raise InvalidValueError("command", "", "the name of a program")
         for word in self.argv:
-            if "\0" in word:
-                raise InvalidValueError("argument", word, "without NUL characters")
+            if not _is_passable(word):
+                raise InvalidValueError("argument", word, "without NULs and surrogates")
         for key, value in (*(self.env or {}).items(), *self.overrides.items()):
             # The message leaves the value out: it may be a secret.
-            if not key or "=" in key or "\0" in key or "\0" in value:
-                raise InvalidValueError("environment variable", key, "a name without = and NUL")
+            if not key or "=" in key or not (_is_passable(key) and _is_passable(value)):
+                expected = "a name without =, and no NUL or surrogate in name and value"
+                raise InvalidValueError("environment variable", key, expected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +242,14 @@ class PtyRecord:
     def called(self) -> str:
         """What messages call it: its number, and its name if it has one."""
         return str(self.number) if self.name is None else f"{self.number} ({self.name})"
+
+
+def _is_passable(word: str) -> bool:
+    """Whether `word` can be passed to a program: odd bytes stand as U+DC80 to U+DCFF."""
+    try:
+        return b"\0" not in word.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
 
 
 def child_environment(

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -496,6 +497,17 @@ def test_waiting_for_a_notification_can_be_limited(path: str) -> None:
         assert connection.notification(0.05) is None
         go_on.set()
         assert connection.notification(deadline_seconds()) == Notification("event", {})
+
+
+@pytest.mark.parametrize("line", [b'{"method":"event","params":{}}\n', b'{"id":99,"result":{}}\n'])
+def test_a_server_that_never_stops_sending_is_given_up(path: str, line: bytes) -> None:
+    def serve(peer: Peer) -> None:
+        with suppress(OSError):
+            while True:
+                peer.send(line * 1000)
+
+    with StubServer(path, serve), pytest.raises(UnreachableError):
+        ServerConnection(path, 0.05)
 
 
 def test_a_server_that_dies_is_not_the_last_notification(path: str) -> None:

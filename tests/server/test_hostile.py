@@ -173,6 +173,20 @@ def test_who_holds_all_input_channels_bars_nobody_from_typing(server: Serving) -
 
 
 @pytest.mark.requirement("SC-002")
+def test_a_text_that_no_program_can_get_is_refused_in_one_line(server: Serving) -> None:
+    params = '{"argc":1,"envc":0,"payload_bytes":5,"overrides":{"A":"\\ud800"}}'
+    root = os.open("/", os.O_PATH)
+    with greeted(server) as sock:
+        sock.sendall(request("spawn", params))
+        socket.send_fds(sock, [b"true\0"], [root])
+        assert b"environment variable" in sock.recv(4096)
+
+        sock.sendall(request("status"))
+        assert b'"result"' in sock.recv(4096)
+    os.close(root)
+
+
+@pytest.mark.requirement("SC-002")
 def test_an_urgent_byte_on_a_connection_is_dropped(server: Serving) -> None:
     with greeted(server) as sock:
         sock.send(b"!", socket.MSG_OOB)
