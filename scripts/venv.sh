@@ -35,6 +35,8 @@ install_into_venv() {
     printf 'ptymux: installing what `%s` needs\n' "$kind" >&2
     pip_install "$@" && pip_install --no-deps --no-build-isolation --editable "$root" ||
         fail "pip could not install the packages listed in scripts/; see its message above"
+    # Of PYTHONHOME and PYTHONPATH only programs of whoever calls us are to know.
+    sed -i '1s/python[0-9.]*$/& -E/' "$venv/bin/ptymux"
     touch "$stamp"
 }
 
@@ -59,7 +61,8 @@ use_venv() {
     exec 9>"$root/.venv.lock" || fail "cannot write to $root"
     flock 9
     if ! [ "$stamp" -nt "$newest" ]; then
-        install_into_venv "$kind" "$stamp" "${files[@]/#/--requirement=}"
+        # PYTHONHOME and PYTHONPATH are for programs of whoever calls us.
+        (unset PYTHONHOME PYTHONPATH && install_into_venv "$kind" "$stamp" "${files[@]/#/--requirement=}") || exit 125
     fi
     exec 9>&-
 }

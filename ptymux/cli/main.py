@@ -93,6 +93,8 @@ def _fail(error: Exception) -> int:
     if isinstance(error, OSError):
         if error.errno in _UNWRITABLE:
             return _print_unwritable(error)
+        if not os.path.exists("/proc/self/stat"):
+            return _print_line("/proc is not mounted: mount -t proc proc /proc", EXIT_FAILED)
         error = resource_error(error) or error
     if isinstance(error, PtymuxError):
         from ptymux.cli.output.refusals import hinted

@@ -49,6 +49,7 @@ REPLY_SECONDS: Final = 30.0  # for every other answer that needs nothing to happ
 # Answered only when something has happened, which may take for ever.
 _PATIENT: Final = frozenset({"kill", "wait", "shutdown", "restart"})
 
+_LONGEST_WAIT: Final = 1e6  # seconds
 _LONGEST_PATH: Final = 103  # bytes; sockaddr_un has 108 on Linux and 104 elsewhere, with a NUL
 _READ: Final = 64 * 1024
 _CREDENTIALS: Final = struct.Struct("iII")  # pid, uid, gid
@@ -265,7 +266,9 @@ class ServerConnection(Closing):
         except ConnectionError:
             return  # a server that refuses hangs up early; why is in what it answered
         except TimeoutError:
-            raise
+            if deadline is None or time.monotonic() >= deadline:
+                raise
+            return  # it was longer than a socket can wait
         except OSError as error:
             raise self._closed(error) from error
 
@@ -313,7 +316,7 @@ class ServerConnection(Closing):
     def _set_time(self, deadline: float | None) -> None:
         """Limit what the next call of the socket may take; when time is up it just looks."""
         left = None if deadline is None else max(1e-6, deadline - time.monotonic())
-        self._sock.settimeout(left)
+        self._sock.settimeout(None if left is None else min(left, _LONGEST_WAIT))
 
 
 def _connect(path: str, timeout: float) -> socket.socket:

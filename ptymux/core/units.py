@@ -36,12 +36,14 @@ _SECONDS = {
     "": Fraction(1),
     "m": Fraction(60),
     "h": Fraction(3600),
+    "d": Fraction(86_400),
 }
+_LONGEST = 100 * 366 * 86_400  # seconds: not every clock of the system can wait longer
 _AGE_UNITS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 # At most 18 digits: computing with a number of a million digits would take long.
 _NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"
 _SIZE = re.compile(rf"{_NUMBER}(?:([kmgt])(?:i?b)?|b)?", re.IGNORECASE | re.ASCII)
-_DURATION = re.compile(rf"{_NUMBER}(ms|s|m|h)?", re.ASCII)
+_DURATION = re.compile(rf"{_NUMBER}(ms|s|m|h|d)?", re.ASCII)
 _WINDOW = re.compile(r"([0-9]{1,9})x([0-9]{1,9})", re.IGNORECASE | re.ASCII)
 
 
@@ -59,15 +61,15 @@ def parse_size(text: str, what: str = "size") -> int:
 
 
 def parse_duration(text: str, what: str = "duration") -> float:
-    """Return the seconds for a text such as 500ms, 5s, 2m, 1h, 0.5 or 5.
+    """Return the seconds for a text such as 500ms, 5s, 2m, 1h, 30d, 0.5 or 5; 100 years at most.
 
     Raises:
         InvalidValueError: it is no duration; the message names `what`.
     """
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise InvalidValueError(what, text, "a time such as 500ms, 5s, 2m or 1h")
-    return float(Fraction(match[1]) * _SECONDS[match[2] or ""])
+        raise InvalidValueError(what, text, "a time such as 500ms, 5s, 2m, 1h or 30d")
+    return min(float(Fraction(match[1]) * _SECONDS[match[2] or ""]), _LONGEST)
 
 
 def parse_window_size(text: str) -> WindowSize:

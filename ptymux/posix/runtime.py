@@ -53,7 +53,18 @@ def ensure_directory(path: str) -> None:
     if found.st_uid != os.geteuid():
         raise UnsafeDirectoryError(path, f"it belongs to user {found.st_uid}")
     if found.st_mode & 0o077:
-        raise UnsafeDirectoryError(path, f"others may enter it; chmod 700 {path}")
+        remedy = f"chmod 700 {path}" if _is_for_us(path, found) else "choose another directory"
+        raise UnsafeDirectoryError(path, f"others may enter it; {remedy}")
+
+
+def _is_for_us(path: str, found: os.stat_result) -> bool:
+    """Return whether a directory of ours may be closed for others without harm to them."""
+    path, home = os.path.realpath(path), os.path.expanduser("~")
+    if found.st_mode & stat.S_ISVTX or path == home or path.count("/") < 2:
+        return False
+    if os.geteuid() != 0:
+        return True
+    return path.startswith((f"{home}/", "/tmp/", "/var/tmp/", "/dev/shm/"))  # noqa: S108
 
 
 def lock(path: str) -> int:

@@ -78,6 +78,8 @@ def test_a_refused_size_says_what_it_was_for_and_what_would_do() -> None:
         ("1h", 3600.0),
         ("1.5h", 5400.0),
         ("300s", 300.0),
+        ("30d", 2_592_000.0),
+        ("9" * 18 + "h", 100 * 366 * 86_400.0),
     ],
 )
 def test_a_duration_is_seconds_unless_its_unit_says_otherwise(text: str, seconds: float) -> None:

@@ -28,6 +28,17 @@ def test_a_directory_that_others_may_enter_is_refused(tmp_path: Path) -> None:
         ensure_directory(str(path))
 
 
+def test_a_directory_that_others_need_is_not_to_be_closed(tmp_path: Path) -> None:
+    path = tmp_path / "shared"
+    path.mkdir()
+    path.chmod(0o1777)
+
+    for shared in (str(path), "/", "/usr/lib"):
+        with pytest.raises(UnsafeDirectoryError) as refused:
+            ensure_directory(shared)
+        assert "chmod" not in str(refused.value)
+
+
 def test_a_link_and_a_file_in_its_place_are_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     (tmp_path / "file").touch()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import getpass
+import glob
 import os
 import re
 import resource
@@ -23,6 +26,7 @@ __all__ = [
     "check_machine",
     "judge_disk",
     "judge_linux",
+    "judge_logout",
     "judge_memory",
     "judge_open_files",
 ]
@@ -52,10 +56,15 @@ def check_machine(folder: str) -> Iterator[Check]:
     yield judge_linux(os.uname().release)
     yield _python()
     yield judge_open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))
+    if not os.path.exists("/proc/self/stat"):
+        remedy = "mount -t proc proc /proc"
+        yield Check("proc", "problem", "/proc is not mounted, and tells nothing below", remedy)
     yield _terminals()
     yield judge_memory(available_memory())
     yield judge_disk(folder)
     yield _terminal()
+    if os.path.isdir("/run/systemd/system"):
+        yield judge_logout("/", getpass.getuser())
 
 
 def _version(text: str) -> tuple[int, int]:
@@ -109,6 +118,30 @@ def _terminals() -> Check:
     if most - used < _LITTLE_PTYS:
         return Check("PTYs", "warning", text, "end some, or raise the sysctl kernel.pty.max")
     return Check("PTYs", "ok", text)
+
+
+def judge_logout(root: str, user: str) -> Check:
+    """Judge whether systemd ends PTYs when their user logs out; its files are below `root`.
+
+    Source: logind.conf(5): files of the later folders, and of later names, win.
+    """
+    kills = False
+    for folder in ("usr/lib", "run", "etc"):
+        at = f"{root}/{folder}/systemd/logind.conf"
+        drop_ins = sorted(glob.glob(f"{at}.d/*.conf"))
+        for path in (at, *drop_ins):
+            with contextlib.suppress(OSError), open(path, errors="replace") as file:
+                for line in file:
+                    name, _, value = line.partition("=")
+                    if name.strip() == "KillUserProcesses":
+                        kills = value.strip().lower() in ("yes", "true", "1", "on")
+    if not kills:
+        return Check("logout", "ok", "systemd leaves PTYs alone when you log out")
+    text = "systemd ends all PTYs when you log out (KillUserProcesses=yes)"
+    start = "start the server by `systemd-run --user --scope ptymux server start`"
+    if not os.path.exists(f"{root}/var/lib/systemd/linger/{user}"):
+        start = f"`loginctl enable-linger`, and {start}"
+    return Check("logout", "warning", text, start)
 
 
 def _number(path: str) -> int:

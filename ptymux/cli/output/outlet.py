@@ -100,7 +100,7 @@ class Outlet:
     def _has_room(self, seconds: float | None) -> bool:
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
-        events = poll.poll(None if seconds is None else 1000 * seconds)
+        events = poll.poll(None if seconds is None else min(1000 * seconds, 1e9))
         if events and events[0][1] & select.POLLNVAL:
             raise ClosedOutputError(f"cannot write to stdout: {os.strerror(errno.EBADF).lower()}")
         return bool(events)

@@ -119,7 +119,9 @@ class PipePassage:
         if self._reader_deadline is not None:
             left = max(0.0, self._reader_deadline - time.monotonic())
             seconds = left if seconds is None else min(left, seconds)
-        return {fd for fd, _events in poll.poll(None if seconds is None else 1000 * seconds)}
+        return {
+            fd for fd, _events in poll.poll(None if seconds is None else min(1000 * seconds, 1e9))
+        }
 
     # Output ----------------------------------------------------------------------------------
 

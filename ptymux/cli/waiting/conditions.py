@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from ptymux.cli.output.exit_summary import exit_code
 from ptymux.cli.output.log_printer import follow
@@ -98,6 +98,9 @@ def observe(
         return watch, followed.run(watch.wait)
 
 
+_LONGEST_POLL: Final = 1e9  # milliseconds
+
+
 class _Silence:
     """Silence since the last byte of output; it lasts while a server is replaced."""
 
@@ -118,8 +121,11 @@ class _Silence:
                 self.offset = stream.offset
                 self._until = time.monotonic() + self._seconds
             left = max(0.0, self._until - time.monotonic())
-            if not poll.poll(1000 * left):  # else something came, if we were late to look for it
-                return None
+            if not poll.poll(min(1000 * left, _LONGEST_POLL)):
+                if 1000 * left <= _LONGEST_POLL:
+                    return None
+                continue
+            # Something came, if we were late to look for it.
             frames = stream.receive()
 
 

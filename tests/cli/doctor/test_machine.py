@@ -10,6 +10,7 @@ from ptymux.cli.doctor.machine import (
     check_machine,
     judge_disk,
     judge_linux,
+    judge_logout,
     judge_memory,
     judge_open_files,
 )
@@ -35,6 +36,40 @@ def test_linux_has_to_be_new_enough(release: str, status: str) -> None:
 
     assert (check.status, release in check.text) == (status, True)
     assert bool(check.remedy) == (status != "ok")
+
+
+@pytest.mark.parametrize(
+    ("files", "kills"),
+    [
+        ({}, False),
+        ({"etc/systemd/logind.conf": "[Login]\n#KillUserProcesses=yes\n"}, False),
+        ({"etc/systemd/logind.conf": "[Login]\nKillUserProcesses=yes\n"}, True),
+        ({"etc/systemd/logind.conf": "KillUserProcesses = 1\n"}, True),
+        (
+            {
+                "usr/lib/systemd/logind.conf.d/a.conf": "KillUserProcesses=yes\n",
+                "etc/systemd/logind.conf.d/b.conf": "KillUserProcesses=no\n",
+            },
+            False,
+        ),
+    ],
+)
+def test_systemd_that_ends_what_a_user_leaves_is_told(
+    tmp_path: Path, files: dict[str, str], kills: bool
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    check = judge_logout(str(tmp_path), "me")
+
+    assert check.status == ("warning" if kills else "ok")
+    assert ("enable-linger" in check.remedy) == kills
+    linger = tmp_path / "var/lib/systemd/linger/me"
+    linger.parent.mkdir(parents=True)
+    linger.touch()
+    remedy = judge_logout(str(tmp_path), "me").remedy
+    assert ("systemd-run --user --scope" in remedy, "enable-linger" in remedy) == (kills, False)
 
 
 def test_newer_linux_keeps_exit_statuses() -> None:
