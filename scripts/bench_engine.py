@@ -24,7 +24,8 @@ from ptymux.core.ring import SLACK, Cursor, Part, RingBuffer, ring_size
 from ptymux.engine.engine import SpawnedPty
 from ptymux.link.private_link import PrivateLink
 from ptymux.manager import OutputReader, PtyManager
-from ptymux.posix.memory import create_ring_memory, raise_open_files_limit
+from ptymux.posix.caller import free_ourselves
+from ptymux.posix.memory import create_ring_memory
 
 __all__ = ["measure_account", "measure_block", "measure_memory", "measure_ring", "measure_spawn"]
 
@@ -164,7 +165,7 @@ def measure_spawn(plan: Plan) -> list[Figure]:
 
 
 async def spawn_among_rings(plan: Plan) -> list[Figure]:
-    raise_open_files_limit()
+    free_ourselves()
     options, link = idle_options(), RingLink()
     async with PtyManager(limits=Limits(ptys=plan.rings + 1), link=link) as manager:
         await link.begin()
@@ -203,7 +204,7 @@ def memory_of(*others: int) -> float:
 
 
 def measure_memory(plan: Plan) -> list[Figure]:
-    raise_open_files_limit()
+    free_ourselves()
     before = memory_of()
     with ExitStack() as rings:
         for _ in range(plan.rings):

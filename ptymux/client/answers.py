@@ -164,6 +164,8 @@ class Status(TypedDict):
     limits: dict[str, int]
     differences: list[str]  # in words: what a command here cannot have as the caller has
     limited: list[str]  # in words: limits that hold the server itself back
+    unended: list[dict[str, Any]]  # processes that `kill` could not end: pid, number, error
+    folder: str  # in which the code lies that the server runs
 
 
 # How a PTY is named: its id or name, its number, or the object that a server returned for it.

@@ -14,6 +14,7 @@ from ptymux.engine.input import Handler
 from ptymux.errors import PtymuxError, SpawnError
 from ptymux.posix.caller import CallerWorld
 from ptymux.posix.launch import Launch
+from ptymux.posix.resource_errors import resource_error
 from ptymux.posix.spawn import PtyPair, SpawnedChild
 
 __all__ = ["PendingHost", "PendingSpawn"]
@@ -53,9 +54,9 @@ class PendingSpawn:
         self.pid = self._launch.pid
         try:
             host.watch(self._launch.fileno(), select.EPOLLIN, self._on_answer)
-        except BaseException:
+        except OSError as error:  # of epoll
             self._launch.give_up()
-            raise
+            raise resource_error(error) or SpawnError(str(error)) from error
         host.deadlines[slot] = time.monotonic() + host.windows.launch
 
     def _on_answer(self, _events: int) -> None:

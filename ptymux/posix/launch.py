@@ -62,8 +62,10 @@ class Launch:
             OutOfResourcesError: processes, memory or open files.
         """
         self._command = options.argv[0]
-        self._pty = PtyPair(os.dup(pty.master), pty.slave_name)
+        master = -1
         try:
+            master = os.dup(pty.master)
+            self._pty = PtyPair(master, pty.slave_name)
             self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 self.pid = os.fork()
@@ -79,7 +81,8 @@ class Launch:
                 self._sock.close()
                 raise
         except OSError as error:
-            os.close(self._pty.master)
+            if master >= 0:
+                os.close(master)
             raise resource_error(error) or SpawnError(f"{self._command}: {error}") from error
 
     def fileno(self) -> int:

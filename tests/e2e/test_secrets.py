@@ -102,7 +102,7 @@ def check_tame(text: bytes) -> None:
 
 def test_what_a_terminal_is_told_of_a_pty_cannot_draw(server: Serving, shell: Shell) -> None:
     """On a terminal there are colours; the codes of the name must not be among them."""
-    pty = server.spawn("sh", "-c", "read x", EVIL)
+    pty = server.spawn("sh", "-c", f"read x && : '{EVIL}'")
     shell.sendline(f"ptymux ls; ptymux attach {pty['pty_id']}; echo ov''er")
     wait_until(lambda: server.get(pty)["clients"] == 1)
     shell.send("\r")

@@ -247,7 +247,7 @@ module.{owner}.{method} = deadly
 @pytest.mark.parametrize(
     ("module", "owner", "method"),
     [
-        ("ptymux.engine.engine", "Engine", "spawn"),  # before it wrote the child down
+        ("ptymux.engine.engine", "Engine", "_enter"),  # before it wrote the child down
         ("ptymux.handover.state_file", "StateFile", "enter"),  # before it told of it
     ],
 )
