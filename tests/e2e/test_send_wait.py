@@ -232,6 +232,29 @@ def test_wait_ends_with_the_status_of_the_command(
     assert "timed_out" not in told
 
 
+def test_several_are_waited_for_until_all_have_exited(server: Serving) -> None:
+    for name, status in (("a", 0), ("b", 3), ("c", 4)):
+        server.sh(f"exit {status}", name=name)
+
+    done = server.world.run("wait", "a", "b", "c")
+    assert (done.returncode, done.stdout) == (3, b"a 0\nb 3\nc 4\n")
+    told = json.loads(server.world.run("wait", "--all", "c", "a", "--json").stdout)
+    assert (told["code"], [each["code"] for each in told["exits"]]) == (4, [4, 0])
+    assert server.refused("wait", "a", "b", "--text", "x")[0] == 2
+    assert server.refused("wait", "a", "nope")[0] == 125
+
+
+def test_of_several_the_first_that_exits_is_enough(server: Serving) -> None:
+    server.sh("read x; exit 5", name="a")
+    server.sh("sleep 1000", name="b")
+    with server.world.start("wait", "--any", "b", "a", stdout=subprocess.PIPE) as waiting:
+        assert server.world.run("wait", "a", "b", "--any", "--timeout", "1ms").returncode == 124
+        server.ok("send", "a", "--enter")
+
+        assert waiting.communicate()[0] == b"a 5\n"
+    assert waiting.returncode == 5
+
+
 def test_what_does_not_wait_for_the_exit_is_0_when_it_came_true(server: Serving) -> None:
     pty = server.sh("echo said; exit 3", name="a")["pty_id"]
 

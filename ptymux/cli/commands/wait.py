@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ _EXCLUDING: Final = "--exit, --text, --quiet, --state, --prompt and --input excl
 _EPILOG: Final = """\b
 Examples:
   ptymux wait build && ./deploy          until it has exited; ends as it did
+  ptymux wait a b c && ./deploy          until all have exited, and well
+  ptymux wait --any a b                  until one has; ends as that one did
   ptymux wait web --text 'on port \\d+'   until it said so, now or earlier
   ptymux wait 3 --quiet 2s --timeout 1m  until it wrote nothing for 2 seconds
   ptymux wait sh --prompt                until its shell waits for a command
@@ -56,10 +58,14 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str | None) -> i
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("pty", type=ANY_PTY)
+@click.argument("ptys", nargs=-1, required=True, type=ANY_PTY, metavar="PTY...")
 @click.option(
     "--exit", "for_exit", is_flag=True, help="Until it has exited, and end as it did; the default."
 )
+@click.option(
+    "--all", "all_of", is_flag=True, help="Of several PTYs until all have exited: the default."
+)
+@click.option("--any", "any_of", is_flag=True, help="Of several PTYs until one has exited.")
 @click.option("--text", metavar="REGEX", help="Until its output matches, escape codes left out.")
 @click.option("--quiet", type=DURATION, help="Until it wrote nothing for so long, from now on.")
 @click.option(
@@ -82,8 +88,10 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str | None) -> i
 @click.option("--timeout", type=DURATION, help="Give up after so long.")
 @JSON_OPTION
 def wait(
-    pty: str,
+    ptys: tuple[str, ...],
     for_exit: bool,
+    all_of: bool,
+    any_of: bool,
     text: str | None,
     quiet: float | None,
     state: str | None,
@@ -99,10 +107,14 @@ def wait(
     """
     chosen = {"exit": for_exit or None, "text": text, "quiet": quiet, "state": state}
     chosen |= {"prompt": prompt or None, "input": for_input or None}
-    if sum(one is not None for one in chosen.values()) > 1:
-        raise click.UsageError(_EXCLUDING)
-    if start is not None and text is None and not (prompt or for_input):
-        raise click.UsageError("--from needs --text, --prompt or --input")
+    needs_one = _check_choice(chosen, start)
+    if all_of and any_of:
+        raise click.UsageError("--all and --any exclude each other")
+    if needs_one and (len(ptys) > 1 or all_of or any_of):
+        raise click.UsageError("of several PTYs only the exit can be waited for")
+    if len(ptys) > 1:
+        return _wait_for_several(ptys, timeout, any_of=any_of, as_json=as_json)
+    pty = ptys[0]
     try:
         with _limited(timeout):
             line, facts = _wait(pty, text, quiet, state, prompt, for_input, start)
@@ -120,6 +132,36 @@ def wait(
         return int(facts.get("code", 0))  # until its exit: the command's own
     print_message(f"PTY {pty} ended before ({facts['shown']})")
     return 1
+
+
+def _check_choice(chosen: Mapping[str, object], start: int | str | None) -> bool:
+    """Check that one thing is waited for at most; return whether it is of one PTY only."""
+    given = {name for name, one in chosen.items() if one is not None}
+    if len(given) > 1:
+        raise click.UsageError(_EXCLUDING)
+    if start is not None and not given & {"text", "prompt", "input"}:
+        raise click.UsageError("--from needs --text, --prompt or --input")
+    return bool(given - {"exit"})
+
+
+def _wait_for_several(
+    words: tuple[str, ...], timeout: float | None, *, any_of: bool, as_json: bool
+) -> int:
+    from ptymux.cli.waiting.conditions import for_exits
+
+    try:
+        with _limited(timeout):
+            found = {pty["pty_id"]: word for word in words for pty in [_find(word)]}
+            facts = for_exits([{"pty_id": pty_id} for pty_id in found], any_of=any_of)
+    except _TimeoutError:
+        print_message(f"PTYs {', '.join(words)}: it took longer than the timeout")
+        return _TIMEOUT
+    if as_json:
+        print_json(**facts)
+    else:
+        for each in facts["exits"]:
+            print_text(f"{found[each['pty_id']]} {each['code']}")
+    return int(facts["code"])
 
 
 def _wait(

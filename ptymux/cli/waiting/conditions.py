@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from ptymux.cli.output.exit_summary import exit_code
@@ -20,17 +21,59 @@ from ptymux.core.units import printable
 from ptymux.errors import InvalidStateError
 from ptymux.protocol.framing import Exit, Gap
 
-__all__ = ["Outcome", "facts_of", "for_exit", "for_quiet", "for_state", "for_text", "observe"]
+__all__ = [
+    "Outcome",
+    "facts_of",
+    "for_exit",
+    "for_exits",
+    "for_quiet",
+    "for_state",
+    "for_text",
+    "observe",
+]
 
 # A line for people, None if the PTY ended before it came true, and the same as JSON values.
 Outcome: TypeAlias = tuple[str | None, dict[str, Any]]
 Sight = TypeVar("Sight", covariant=True)
+
+_LOOK_SECONDS: Final = 1.0
 
 
 def for_exit(pty: Mapping[str, Any]) -> Outcome:
     """Return once the PTY has exited and its own output is complete."""
     ended = _ask(pty, until="exit")
     return str(exit_code(ended)), facts_of("exit", ended) | {"code": exit_code(ended)}
+
+
+def for_exits(ptys: Sequence[Mapping[str, Any]], *, any_of: bool) -> dict[str, Any]:
+    """Return once all have exited, or `any_of` them; the JSON values are of the one that decides.
+
+    Of all this is the first that failed, else the last. `exits` has each of those that exited.
+    """
+    ended = [_first_ended(ptys)] if any_of else [_ask(pty, until="exit") for pty in ptys]
+    exits = [facts_of("exit", pty) | {"code": exit_code(pty)} for pty in ended]
+    deciding = next((each for each in exits if each["code"]), exits[-1])
+    return deciding | {"exits": exits}
+
+
+def _first_ended(ptys: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return one that has ended, as soon as there is one; a look a second misses no event."""
+    from ptymux.cli.server_lookup import repeating
+    from ptymux.client.event_follower import EventFollower
+    from ptymux.core.model import ENDED_STATES
+
+    with EventFollower(chosen_path(), topics=["pty.state.changed"]) as changes:
+        while True:
+            for pty in ptys:
+                now = repeating(partial(_look_at, pty["pty_id"]))
+                if now["state"] in ENDED_STATES:
+                    return _ask(pty, until="exit")
+            changes.read(_LOOK_SECONDS)
+
+
+def _look_at(pty_id: str, connection: ServerConnection) -> dict[str, Any]:
+    found: dict[str, Any] = connection.call("get", pty=pty_id)["pty"]
+    return found
 
 
 def for_state(pty: Mapping[str, Any], state: str) -> Outcome:
