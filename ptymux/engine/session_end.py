@@ -25,8 +25,10 @@ from ptymux.posix.process import (
 )
 from ptymux.posix.tty import lock_terminal, terminal_session
 
-__all__ = ["Target", "end_newborn", "end_sessions", "perform", "send_if_possible"]
+__all__ = ["Target", "end_newborn", "end_sessions", "newborn", "perform", "send_if_possible"]
 
+_NEWBORN_LOOKS: Final = 3
+_NEWBORN_LOOK_SECONDS: Final = 0.002
 _NEWBORN_SCANS: Final = 10
 _NEWBORN_SCAN_SECONDS: Final = 0.01
 
@@ -100,13 +102,24 @@ def _escalate(leaders: Mapping[int, int | None], windows: Windows) -> None:
         time.sleep(min(seconds, windows.scan))
 
 
-def end_newborn(master: int) -> None:
-    """Kill what a keeper started on this terminal if it died before it could report that.
+def newborn(master: int) -> int | None:
+    """Return the pid of what a keeper has started on this terminal before it died.
 
-    The terminal is locked first. A child that has not opened it yet fails to, and ends by itself.
+    None: there is nothing, or not any more. The terminal is locked first, so that a child that has
+    not opened it yet fails to, and ends by itself.
     """
     lock_terminal(master)
-    leader = terminal_session(master)
+    for _ in range(_NEWBORN_LOOKS):  # one may be opening it now
+        leader = terminal_session(master)
+        if leader is not None:
+            return leader
+        time.sleep(_NEWBORN_LOOK_SECONDS)
+    return None
+
+
+def end_newborn(master: int) -> None:
+    """Kill what `newborn` finds, with its jobs."""
+    leader = newborn(master)
     if leader is None:
         return
     for _ in range(_NEWBORN_SCANS):  # one scan may miss what is forked meanwhile

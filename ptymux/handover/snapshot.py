@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -113,6 +114,11 @@ class SnapshotStore:
     def remember(self, slot: int, record: bytes) -> None:
         """Keep the record of a PTY."""
         self._records[slot] = record
+
+    def amend(self, slot: int, facts: Mapping[str, Any]) -> None:
+        """Add facts to the record of a PTY, which need not be there yet."""
+        record = json.loads(self._records.get(slot, b"{}"))
+        self._records[slot] = json.dumps({**record, **facts}).encode()
 
     def hold(self, slot: int, fds: PtyFds) -> RingBuffer:
         """Own the fds of a PTY from now on; return its ring. On failure nothing is kept.

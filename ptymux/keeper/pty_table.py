@@ -21,6 +21,7 @@ from ptymux.handover.wire import Message, options_from_json, unpack_strings
 from ptymux.posix.caller import CallerWorld, world_of
 from ptymux.posix.local_paths import LocalPaths
 from ptymux.posix.spawn import PtyPair
+from ptymux.posix.tty import unlock_terminal
 
 __all__ = ["PtyTable"]
 
@@ -88,6 +89,7 @@ class PtyTable:
         pty = PtyPair(message.fds[1], body["slave"])
         stdin = message.fds[2] if len(message.fds) > 2 else None
         options = options_from_json(body["options"], words[:argc], cwd=cwd, stdin=stdin)
+        unlock_terminal(pty.master)  # from here on a child may come to be
         search_path = env.get("PATH", os.defpath)
         given = body.get("caller")
         world = None if given is None else CallerWorld.from_json(given)

@@ -96,6 +96,7 @@ class KeeperService:
             "next_slot": self._table.next_slot,
             "next_line": self._engine.next_lifeline,
             "keeper_replacements": self._keeper_replacements,
+            "unlocks": True,  # terminals on which it starts a child
         }
 
     def _on_signal(self, _events: int) -> None:

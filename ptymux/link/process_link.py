@@ -1,8 +1,9 @@
 """A link to an engine in a keeper process: it sends the requests of `Link` as messages.
 
 The link outlives the keeper. If the keeper dies, the link starts another one and hands everything
-over, and requests wait until that is done. Only a spawn that is under way fails: nobody knows how
-far it came. Its terminal is opened on this side, so its processes can be found there and ended.
+over, and requests wait until that is done. A spawn that is under way is either asked for again, or
+has led to a child that is taken over, but never both. Its terminal is opened on this side, and
+locked until the keeper begins. So it shows how far that came.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ptymux.core.model import SpawnOptions, WindowSize
 from ptymux.core.ring import RingBuffer
 from ptymux.engine.engine import SpawnedPty
 from ptymux.engine.reports import Output, Report, report_from_json
-from ptymux.engine.session_end import end_newborn
+from ptymux.engine.session_end import end_newborn, newborn
 from ptymux.engine.terminal import PtyFds
 from ptymux.errors import (
     LinkClosedError,
@@ -39,9 +40,11 @@ from ptymux.link.candidate import end_child
 from ptymux.link.interface import OnReport
 from ptymux.link.keeper_channel import KeeperChannel
 from ptymux.link.launch import has_ended
-from ptymux.posix.process import signal_foreground
+from ptymux.link.newborn import fds_of_newborn, stop_and_look
+from ptymux.posix.process import signal_foreground, start_time
 from ptymux.posix.reserve_fds import released_reserve
-from ptymux.posix.spawn import open_pty
+from ptymux.posix.spawn import PtyPair, open_pty
+from ptymux.posix.tty import is_locked, lock_terminal
 
 __all__ = ["ProcessLink", "check_fds", "close_all"]
 
@@ -65,6 +68,8 @@ class ProcessLink:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._next_slot = self._next_line = 1
+        self._unlocks = False  # whether the keeper unlocks a terminal before it starts a child
+        self._handovers = 0  # to new keepers so far
         self._snapshots = SnapshotStore()
         self._on_report: OnReport | None = None
         self._early: list[Report] = []  # before `start`
@@ -119,16 +124,34 @@ class ProcessLink:
             self._loop.call_soon(on_report, report)
 
     async def spawn(self, slot: int, options: SpawnOptions, env: Mapping[str, str]) -> SpawnedPty:
-        """Start a child in a new PTY.
+        """Start a child in a new PTY; if the keeper dies meanwhile, the next one does so.
+
+        A child that it has started is not started again.
 
         Raises:
-            LinkClosedError: the keeper died meanwhile; the child was ended.
+            LinkClosedError: the keeper died as it had started the child, which has ended already;
+                or there is no other keeper.
             SpawnError, OutOfResourcesError: as `Engine.spawn`.
         """
         assert isinstance(options, PassedOptions)
         self._next_slot = max(self._next_slot, slot + 1)
+        while True:
+            await self._linked.wait()
+            pty = open_pty(options.size, plain_output=options.plain_output, echo=options.echo)
+            try:
+                if self._unlocks:
+                    lock_terminal(pty.master)
+                spawned = await self._spawn_on(pty, slot, options, env)
+            finally:
+                os.close(pty.master)
+            if spawned is not None:
+                return spawned
+
+    async def _spawn_on(
+        self, pty: PtyPair, slot: int, options: PassedOptions, env: Mapping[str, str]
+    ) -> SpawnedPty | None:
+        """Start a child on a terminal; None: the keeper died, and nothing ever ran on it."""
         words = [*options.argv, *(f"{key}={value}" for key, value in env.items())]
-        pty = open_pty(options.size, plain_output=options.plain_output, echo=options.echo)
         body = {
             "slot": slot,
             "options": options_as_json(options),
@@ -139,16 +162,19 @@ class ProcessLink:
         }
         stdin = [] if options.stdin_fd is None else [options.stdin_fd]
         fds = [options.cwd_fd, pty.master, *stdin]
+        handovers = self._handovers
         self._snapshots.expect(slot)
         try:
             reply = await self._call("spawn", body, pack_strings(words), fds)
         except BaseException as error:
             self._snapshots.expect_no_more(slot)
-            if isinstance(error, LinkClosedError):
+            if not isinstance(error, LinkClosedError):
+                raise
+            if self._is_closed or self._has_given_up or self._channel is None:
                 end_newborn(pty.master)
-            raise
-        finally:
-            os.close(pty.master)
+                raise
+            is_known = handovers == self._handovers
+            return self._take_newborn(pty, slot, options, env, is_known=is_known)
         try:
             check_fds(reply)
             ring = self._keep_fds(slot, reply, PtyFds(*reply.fds))
@@ -157,6 +183,51 @@ class ProcessLink:
             raise
         result = reply.body["result"]
         return SpawnedPty(result["pid"], ring, result["start_time"])
+
+    def _take_newborn(
+        self,
+        pty: PtyPair,
+        slot: int,
+        options: PassedOptions,
+        env: Mapping[str, str],
+        *,
+        is_known: bool,
+    ) -> SpawnedPty | None:
+        """Own what a keeper has started before it died; None: nothing, and nothing will come.
+
+        Nothing of its output was read: that would have been after the reply. The next keeper gets
+        it with all others, unless that handover is over, which leaves it not `is_known`.
+
+        Raises:
+            LinkClosedError: it was started, and has ended.
+        """
+        if self._unlocks and is_locked(pty.master):
+            return None
+        pid = newborn(pty.master)
+        if pid is not None:
+            try:
+                has_begun = stop_and_look(pid, env)
+                if has_begun and is_known:
+                    return self._hold_newborn(pid, pty.master, slot, options)
+            except (PtymuxError, OSError) as error:
+                _log.warning("PTY %d: its child is ended: %s", slot, error)
+            else:
+                if not has_begun:  # it still waits for a file system, for example
+                    end_newborn(pty.master)
+                    return None
+        end_newborn(pty.master)
+        raise LinkClosedError("the keeper died as it started the command; look, then try again")
+
+    def _hold_newborn(self, pid: int, master: int, slot: int, options: PassedOptions) -> SpawnedPty:
+        fds = fds_of_newborn(pid, master, options)
+        try:
+            ring = self._snapshots.hold(slot, fds)
+        except PtymuxError:
+            close_all(fds.open)
+            raise
+        born = start_time(pid)
+        self._snapshots.amend(slot, {"pid": pid, "start_time": born})
+        return SpawnedPty(pid, ring, born)
 
     def cancel_spawn(self, slot: int) -> None:
         """Have a spawn fail that waits for a file system."""
@@ -283,6 +354,7 @@ class ProcessLink:
         check_fds(message)
         self.keeper_pid = body["pid"]
         self.keeper_replacements = body["keeper_replacements"]
+        self._unlocks = bool(body.get("unlocks"))
         self._next_slot = max(self._next_slot, body["next_slot"])
         self._next_line = max(self._next_line, body["next_line"])
         self._use_hello(body, message.fds)
@@ -384,6 +456,7 @@ class ProcessLink:
 
     def _hand_over(self, channel: KeeperChannel, more_fds: list[int]) -> None:
         """Send all that a keeper needs; the fds behind those of the link begin with our pidfd."""
+        self._handovers += 1
         snapshots = self._snapshots.snapshots()
         extras, fds = self._handover_extras()
         body = {

@@ -25,8 +25,10 @@ __all__ = [
     "raw_mode",
     "read_size",
     "set_size",
+    "is_locked",
     "lock_terminal",
     "terminal_session",
+    "unlock_terminal",
     "is_canonical",
     "has_echo",
     "set_echo",
@@ -37,6 +39,7 @@ _PTY_MAJORS = range(136, 144)  # Source: linux/Documentation/admin-guide/devices
 _LARGEST = 10_000  # columns or rows of a WindowSize
 # asm-generic/ioctls.h; Python's termios lacks them
 _TIOCSPTLCK = 0x40045431
+_TIOCGPTLCK = 0x80045439
 _TIOCGSID = 0x5429
 _MIN, _TIME = termios.VMIN, termios.VTIME
 
@@ -162,6 +165,17 @@ def lock_terminal(master: int) -> None:
     Source: TIOCSPTLCK in ioctl_tty(2); ptmx_open in linux/drivers/tty/pty.c.
     """
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 1))
+
+
+def unlock_terminal(master: int) -> None:
+    """Undo `lock_terminal`; one that is not locked is no error."""
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+
+
+def is_locked(master: int) -> bool:
+    """Return whether a PTY is locked, as by `lock_terminal`."""
+    (locked,) = struct.unpack("i", fcntl.ioctl(master, _TIOCGPTLCK, bytes(4)))
+    return bool(locked)
 
 
 def terminal_session(master: int) -> int | None:

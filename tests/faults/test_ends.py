@@ -19,7 +19,7 @@ from ptymux.errors import LinkClosedError
 from tests.faults.laws import EventFollower
 from tests.faults.test_keeper_killed import kill_keeper
 from tests.processes import is_alive, kill
-from tests.serving import Serving
+from tests.serving import Serving, read_until
 from tests.timing import deadline_seconds, wait_until
 
 KEPT = {"PATH": os.environ["PATH"]}
@@ -234,35 +234,75 @@ import os, time
 import {module} as module
 plain = module.{owner}.{method}
 def deadly(self, slot, *rest):
+    if slot == 2 and not {after}:
+        {wait}
+        os.kill(os.getpid(), 9)
     result = plain(self, slot, *rest)
     if slot == 2:
-        time.sleep(0.1)  # in which the child ignores what it wants to
+        {wait}
         os.kill(os.getpid(), 9)
     return result
 module.{owner}.{method} = deadly
 """
 
 
-@pytest.mark.requirement("FR-008")
+@pytest.mark.requirement("FR-003")
 @pytest.mark.parametrize(
     ("module", "owner", "method"),
     [
-        ("ptymux.engine.engine", "Engine", "_enter"),  # before it wrote the child down
+        ("ptymux.keeper.pty_table", "PtyTable", "_enter"),  # before it wrote the child down
         ("ptymux.handover.state_file", "StateFile", "enter"),  # before it told of it
     ],
 )
-def test_child_that_no_keeper_told_of_is_ended_whatever_it_ignores(
-    no_server: Serving, monkeypatch: pytest.MonkeyPatch, module: str, owner: str, method: str
+def test_child_that_no_keeper_told_of_is_taken_over_and_not_started_twice(
+    no_server: Serving,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    module: str,
+    owner: str,
+    method: str,
 ) -> None:
-    code = DIES_AT_ITS_SECOND.format(module=module, owner=owner, method=method)
+    code = DIES_AT_ITS_SECOND.format(
+        module=module, owner=owner, method=method, after=method == "enter", wait="time.sleep(0.1)"
+    )
     monkeypatch.setattr(autostart, "_KEEPER", code + autostart._KEEPER)
     no_server.start()
     first = no_server.sh("sleep 3600")
-    with pytest.raises(LinkClosedError):
-        no_server.sh("trap '' HUP TERM; while :; do sleep 1; done")
-    assert no_server.get(first)["state"] == "active"
+
+    script = f"trap '' HUP; echo ran >> {tmp_path}/runs; echo out; read x; exit 3"
+    second = no_server.sh(script, plain_output=True)
+
+    assert no_server.get(first)["state"] == no_server.get(second)["state"] == "active"
+    wait_until(lambda: no_server.status()["keeper_replaced"] == 1)
+    with no_server.attach(second) as stream:
+        assert stream.lifeline is not None
+        assert read_until(stream, b"out\n") == b"out\n"
+        stream.lifeline.send_all(b"\n")
+        no_server.call("wait", pty=second["pty_id"], until="gone")
+    assert (tmp_path / "runs").read_text() == "ran\n"
     no_server.call("kill", ptys=[first["pty_id"]], grace=0.0)
     no_server.await_only_own()
+
+
+@pytest.mark.requirement("FR-003")
+def test_child_that_ended_before_any_keeper_told_of_it_is_not_started_again(
+    no_server: Serving, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = DIES_AT_ITS_SECOND.format(
+        module="ptymux.keeper.pty_table",
+        owner="PtyTable",
+        method="_enter",
+        after=False,
+        wait="os.waitid(os.P_PID, rest[0].pid, os.WEXITED | os.WNOWAIT)",
+    )
+    monkeypatch.setattr(autostart, "_KEEPER", code + autostart._KEEPER)
+    no_server.start()
+    no_server.sh("sleep 3600")
+
+    with pytest.raises(LinkClosedError, match="look, then try again"):
+        no_server.sh(f"echo ran >> {tmp_path}/runs")
+
+    assert (tmp_path / "runs").read_text() == "ran\n"
 
 
 @pytest.mark.requirement("FR-008")

@@ -93,6 +93,28 @@ def test_a_command_is_run_once_though_its_server_dies(
     assert len(own_server.call("list", all=True)["ptys"]) == 1
 
 
+@pytest.mark.requirement("FR-003")
+@pytest.mark.parametrize("options", [("-d",), ()])
+def test_a_command_is_run_once_though_the_keeper_dies(
+    own_server: Serving, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """It had not begun with it: the server has the next one do it."""
+    ran = tmp_path / "ran"
+    keeper = own_server.status()["keeper_pid"]
+    stop(keeper)
+    words = ("run", *options, "--name", "once", "-c", f"echo once >> {ran}; echo out")
+    run = own_server.world.start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_until(lambda: [pty["state"] for pty in own_server.call("list")["ptys"]] == ["spawning"])
+    kill(keeper)
+    out, error = run.communicate()
+
+    assert (run.returncode, error) == (0, b"")
+    assert out == b"out\n" or options
+    wait_until(ran.exists)
+    assert ran.read_text() == "once\n"
+    assert len(own_server.call("list", all=True)["ptys"]) == 1
+
+
 def test_one_to_be_forgotten_is_there_while_its_client_may_come_back(no_server: Serving) -> None:
     """Else that would start it again, or miss its end."""
     no_server.start(clients_return=deadline_seconds(10))
