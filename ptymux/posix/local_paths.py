@@ -16,6 +16,7 @@ import os
 import select
 import stat
 import struct
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -34,6 +35,8 @@ _OPENAT2: Final = 437  # the number of openat2(2), Linux 5.6
 _RESOLVE_CACHED: Final = 0x20  # Linux 5.12
 _HOW: Final = struct.Struct("QQQ")  # flags, mode, resolve
 _HEAD: Final = 4096  # bytes at the start of a file, which name its interpreter
+_FAST_SECONDS: Final = 1.0  # a link is rarely made to lead elsewhere between two starts
+_MOST_FAST: Final = 256
 _INTERPRETERS: Final = 5  # more in a row the kernel refuses
 # That a path cannot be executed, which needs no waiting to be found out again.
 _FAST: Final = frozenset(
@@ -54,6 +57,7 @@ class LocalPaths:
         self._syscall.restype = ctypes.c_long
         self._mounts = -1  # an fd that polls as changed when something was mounted
         self._types: dict[int, str] = {}  # by mount id
+        self._fast: dict[tuple[str, str], float] = {}  # commands that were fast, and until when
         with suppress(OSError):  # /proc is not mounted; then every command counts as slow
             self._read_mounts()
 
@@ -71,13 +75,24 @@ class LocalPaths:
         try:
             if not self._is_local(directory):
                 return True
-            for path in search_paths(argv[0], search_path):
-                if not self._is_fast(path, directory):
-                    continue
+            command = (argv[0], search_path)
+            if time.monotonic() < self._fast.get(command, 0.0):
                 return False
+            depends_on_directory = False
+            for path in search_paths(argv[0], search_path):
+                depends_on_directory = depends_on_directory or not path.startswith("/")
+                if self._is_fast(path, directory):
+                    if not depends_on_directory:
+                        self._note_fast(command)
+                    return False
         except (_UnsureError, OSError, ValueError):
             return True
         return False
+
+    def _note_fast(self, command: tuple[str, str]) -> None:
+        if len(self._fast) >= _MOST_FAST:
+            self._fast.clear()
+        self._fast[command] = time.monotonic() + _FAST_SECONDS
 
     def _is_fast(self, path: str, directory: int) -> bool:
         """Return True for a program whose interpreters are all local, False where there is none.
@@ -149,6 +164,7 @@ class LocalPaths:
         self.close()
         self._mounts = fresh
         self._types = {}
+        self._fast = {}
         with open(fresh, closefd=False, errors="replace") as mounts:
             for line in mounts:
                 before, _, after = line.partition(" - ")
