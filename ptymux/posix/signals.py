@@ -62,6 +62,11 @@ class SignalInbox:
         self._read.close()
         self._write.close()
 
+    def ignore_afterwards(self, signum: int) -> None:
+        """Ignore a signal once this is closed: what it would say is known already."""
+        if signum in self._before:
+            self._before[signum] = signal.SIG_IGN
+
     def fileno(self) -> int:
         """Return the fd that is readable while there is a signal."""
         return self._read.fileno()

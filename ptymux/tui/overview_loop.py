@@ -157,8 +157,13 @@ class OverviewLoop:
         except OSError:  # EIO: the terminal hung up
             data = b""
         if not data:
-            self._status = 128 + signal.SIGHUP
+            self._note_hang_up()
         return data
+
+    def _note_hang_up(self) -> None:
+        """End as the signal for it would have us; that may come later, and must not kill us."""
+        self._status = 128 + signal.SIGHUP
+        self._inbox.ignore_afterwards(signal.SIGHUP)
 
     def _press(self, keys: list[str]) -> None:
         for key in keys:
@@ -262,8 +267,8 @@ class OverviewLoop:
                 self._pending = self._pending[os.write(self._out, self._pending) :]
         except BlockingIOError:
             pass
-        except OSError:  # it hung up
-            self._status = 128 + signal.SIGHUP
+        except OSError:
+            self._note_hang_up()
             self._pending = b""
         self._wait_for_room(bool(self._pending))
 

@@ -304,8 +304,8 @@ class Viewer:
             return
         try:
             taken = self._outlet.offer(self._output)
-        except (BrokenPipeError, ClosedOutputError):  # the terminal hung up
-            self._ended_by = self._ended_by or signal.SIGHUP
+        except (BrokenPipeError, ClosedOutputError):
+            self._note_hang_up()
             return
         if not taken:
             return
@@ -317,6 +317,11 @@ class Viewer:
             shown, self._output = whole[:taken], whole[taken:]
         self._modes.see(shown)
         self._at_line_start = shown[-1] == _NEWLINE
+
+    def _note_hang_up(self) -> None:
+        """End as the signal for it would have us; that may come later, and must not kill us."""
+        self._ended_by = self._ended_by or signal.SIGHUP
+        self._inbox.ignore_afterwards(signal.SIGHUP)
 
     def _repaint(self) -> None:
         """Have the program draw itself again, unless it has just been asked to."""
@@ -336,7 +341,7 @@ class Viewer:
         except OSError:  # EIO: the terminal hung up
             data = b""
         if not data:
-            self._ended_by = self._ended_by or signal.SIGHUP
+            self._note_hang_up()
             return False
         keys, detaches, rings, self._stops = self._keys.feed(data)
         self._is_detached = self._is_detached or detaches
