@@ -26,7 +26,7 @@ HABITS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("clean", "cleanup", "prune", "purge"), _CLEAN),
     **dict.fromkeys(("create", "new", "new-session", "new-window", "neww", "spawn"), _NEW),
     **dict.fromkeys(("del", "delete", "forget", "remove"), "`ptymux rm PTY` forgets one"),
-    **dict.fromkeys(("detach", "detach-client"), _DETACH),
+    "detach-client": "`ptymux detach PTY` detaches the terminals of a PTY",
     **dict.fromkeys(("end", "kill-pane", "kill-session", "kill-window", "terminate"), _KILL),
     **dict.fromkeys(("exec", "input", "send-keys", "stuff", "type"), _SEND),
     **dict.fromkeys(("exit", "quit"), _DETACH),

@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "ptymux.cli.commands.attach:attach",
         "Show a PTY on this terminal, and type into it.",
     ),
+    "detach": ("ptymux.cli.commands.detach:detach", "Detach the terminals of PTYs, which go on."),
     "logs": ("ptymux.cli.commands.logs:logs", "Print the output that a PTY keeps."),
     "send": ("ptymux.cli.commands.send:send", "Type into a PTY."),
     "wait": ("ptymux.cli.commands.wait:wait", "Wait until a PTY has said or done something."),

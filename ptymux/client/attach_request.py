@@ -32,6 +32,7 @@ class AttachRequest:
     line: int | None = None  # number of the lifeline that an attachment has which comes back
     received_from: int | None = None  # all output from here to `offset` was received before
     inside: str | None = None  # the id of the PTY in which the output is shown
+    only: bool = False  # other terminals are detached
     hangup: bool = False  # the end of the lifeline hangs the PTY up, unless we detached before
 
     @classmethod
@@ -50,7 +51,9 @@ class AttachRequest:
 
     def going_on(self, offset: int, received_from: int) -> AttachRequest:
         """Return how to attach to the next server: where it was, in the size that the PTY has."""
-        return replace(self, offset=offset, received_from=received_from, cols=None, rows=None)
+        return replace(
+            self, offset=offset, received_from=received_from, cols=None, rows=None, only=False
+        )
 
     def living_by(self, line: int | None) -> AttachRequest:
         """Return how to attach with the lifeline of that number, or without: not with a new one."""
@@ -70,5 +73,6 @@ class AttachRequest:
             "line": self.line,
             "received_from": self.received_from,
             "hangup": self.hangup or None,
+            "only": self.only or None,
             "inside": self.inside,
         }

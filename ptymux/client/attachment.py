@@ -124,6 +124,7 @@ class Attachment:
         return replace(
             self._followed.request,
             offset=self.offset,
+            only=False,
             wants_input=living is None and self._request.wants_input,
             lifeline=living is None and self._request.hangup,
             line=None if living is None else living.number,

@@ -269,7 +269,10 @@ def child_environment(
     if not (options.keep_term or (options.plain_output and env.get("TERM") == "dumb")):
         env |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
     env |= {"PTYMUX": "1", "PTYMUX_ID": pty_id, "PTYMUX_LANE": options.lane}
-    env.pop("PTYMUX_SOCKET", None)
+    for name in ("PTYMUX_SOCKET", "PTYMUX_NAME"):
+        env.pop(name, None)
+    if options.name is not None:
+        env["PTYMUX_NAME"] = options.name
     if socket is not None:
         env["PTYMUX_SOCKET"] = socket
     return env | dict(options.overrides)

@@ -7,8 +7,9 @@ and reads on. Until then its attachment has no reader here, and its reader is *e
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ptymux.core.model import Limits, WindowSize
@@ -49,6 +50,7 @@ class LifelineAttachment:
     pid: int = 0  # of its client; 0 if unknown
     size: WindowSize | None = None  # of the terminal that shows it, if there is one
     sized: int = 0  # grows with each size that somebody gives the PTY, as by typing
+    sent_away: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Attachments:
@@ -135,6 +137,18 @@ class Attachments:
             self.expect_readers()
             self._on_change()
         return is_owner
+
+    def sent_away(self, line: int | None) -> asyncio.Event:
+        """Return what is set once the client with this lifeline is to detach."""
+        attachment = None if line is None else self._by_line.get(line)
+        return asyncio.Event() if attachment is None else attachment.sent_away
+
+    def send_away(self, but: int | None = None) -> int:
+        """Have all terminals detach but the one with that lifeline; return how many they are."""
+        chosen = [a for line, a in self._by_line.items() if a.sized and line != but]
+        for each in chosen:
+            each.sent_away.set()
+        return len(chosen)
 
     def note_size(self, line: int, size: WindowSize) -> None:
         """Note the size of the terminal of an attachment, which it gives the PTY."""

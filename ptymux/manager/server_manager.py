@@ -279,6 +279,14 @@ class ServerManager(PtyManager):
         """Add a reader to the attachment of a lifeline; return the lifeline if there is one."""
         return self._roster.get(pty_id).attachments.come_back(line)
 
+    def sent_away(self, pty_id: PtyId, line: int | None) -> asyncio.Event:
+        """Return what is set once somebody wants the client with this lifeline to detach."""
+        return self._roster.get(pty_id).attachments.sent_away(line)
+
+    def send_away(self, pty_id: PtyId, but: int | None = None) -> int:
+        """Have the terminals of a PTY detach, but for one; return how many they are."""
+        return self._roster.get(pty_id).attachments.send_away(but)
+
     def go_away(self, pty_id: PtyId, line: int) -> None:
         """Note that a reader lost its connection; its client may come back."""
         if self.knows(pty_id):

@@ -44,6 +44,8 @@ async def attach(call: MethodCall, record: PtyRecord) -> MethodReply:
         if cols is not None and rows is not None:
             with contextlib.suppress(InvalidStateError):
                 await call.manager.show(record.pty_id, WindowSize(cols, rows), line)
+            if params.flag("only"):
+                call.manager.send_away(record.pty_id, but=line)
         elif params.flag("echo"):  # a terminal that the PTY was made for
             call.manager.note_size(record.pty_id, line)
         describe_end = call.manager.describer(record.pty_id)
@@ -142,6 +144,7 @@ async def _carry(
         listening := asyncio.create_task(_listen(call, reader.pty_id, line)),
         asyncio.create_task(pump(reader, connection.offer, describe_end)),
         asyncio.create_task(connection.gone.wait()),
+        asyncio.create_task(manager.sent_away(reader.pty_id, line).wait()),
     ]
     try:
         with reader:
@@ -153,7 +156,7 @@ async def _carry(
         for task in tasks:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        has_detached = results[0] is True
+        has_detached = results[0] is True or results[-1] is True
         if has_detached:
             manager.detach(reader.pty_id, line)
         elif line is not None:

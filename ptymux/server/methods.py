@@ -240,6 +240,12 @@ async def remove(call: MethodCall) -> Mapping[str, Any]:
     return {"removed": [record.pty_id for record in records]}
 
 
+async def detach(call: MethodCall) -> Mapping[str, Any]:
+    """Have the terminals of PTYs detach; return how many they are."""
+    records = await _several(call, live_only=True)
+    return {"detached": sum(call.manager.send_away(record.pty_id) for record in records)}
+
+
 async def rename(call: MethodCall) -> Mapping[str, Any]:
     """Give a live PTY another name."""
     record = call.manager.rename(_named(call).pty_id, call.params.text("name"))
@@ -382,6 +388,7 @@ METHODS: Final[Mapping[str, Method]] = {
     "signal": signal,
     "kill": kill,
     "remove": remove,
+    "detach": detach,
     "rename": rename,
     "set": set_,
     "clear": clear,

@@ -18,7 +18,6 @@ TYPED = [
     "start",
     "restart",
     "kill-server",
-    "detach",
     "has",
     "exec",
 ]

@@ -27,6 +27,7 @@ def test_everything_that_is_asked_for_is_sent_by_the_names_of_the_protocol() -> 
         line=7,
         received_from=3,
         inside="pty_1",
+        only=True,
         hangup=True,
     )
 
@@ -42,6 +43,7 @@ def test_everything_that_is_asked_for_is_sent_by_the_names_of_the_protocol() -> 
         "line": 7,
         "received_from": 3,
         "hangup": True,
+        "only": True,
         "inside": "pty_1",
     }
 

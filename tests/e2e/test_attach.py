@@ -463,3 +463,30 @@ def test_run_attach_comes_back_to_the_one_of_that_name(server: Serving, tty: Tty
 
     assert tty.wait() == 0
     assert [each["pty_id"] for each in server.live()] == [pty["pty_id"]]
+
+
+def test_others_can_be_detached(server: Serving, tty: Tty, second: Tty) -> None:
+    server.sh(ECHOES, name="e")
+    attach(tty, "e")
+    attach(second, "e", "--only")
+
+    assert tty.wait() == 0
+    assert b"[detached from " in tty.shown
+    assert server.world.run("detach", "e", "nope").returncode == 1
+    assert second.wait() == 0
+    assert restored(second)
+    assert server.get("e")["shown"] == "running"
+    assert "0 terminals detached" in server.world.run("detach", "--all").stderr.decode()
+
+
+def test_without_a_name_it_is_the_newest(server: Serving, tty: Tty) -> None:
+    server.sh("sleep 100", name="old")
+    server.sh("echo $PTYMUX_NAME; " + ECHOES, name="new")
+    tty.run("attach")
+
+    tty.wait_for(b"(new); ")
+    tty.wait_raw()
+    server.await_text("new", "^new")
+
+    tty.type(b"\x1cd")
+    assert tty.wait() == 0

@@ -18,6 +18,8 @@ __all__ = ["attach", "attach_to"]
 _EPILOG: Final = """\b
 Examples:
   ptymux attach 3                        keys in, output out; C-\\ d detaches
+  ptymux attach                          the newest
+  ptymux attach --only web               and throw others out
   ptymux attach --read-only web          only look
   ptymux attach --detach-keys 'C-a d' 3  where C-\\ has other work
   ptymux attach --detach-keys C-] 3      one key that detaches alone; or none
@@ -27,7 +29,8 @@ Exit status: 0 after a detach, that of the command if it ended meanwhile; 128+N 
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("pty", type=PTY)
+@click.argument("pty", type=PTY, required=False)
+@click.option("--only", is_flag=True, help="Detach all others that are attached with keys.")
 @click.option("--raw", is_flag=True, help="Pass everything through as it is; so far the only way.")
 @click.option("--read-only", is_flag=True, help="Send no keys, and leave the size as it is.")
 @click.option(
@@ -37,19 +40,37 @@ Exit status: 0 after a detach, that of the command if it ended meanwhile; 128+N 
     metavar="KEYS",
     help=DETACH_KEYS_HELP,
 )
-def attach(pty: str, raw: bool, read_only: bool, detach_keys: str) -> int:
-    """Show PTY on this terminal, and type into it.
+def attach(pty: str | None, only: bool, raw: bool, read_only: bool, detach_keys: str) -> int:
+    """Show PTY on this terminal, and type into it; without one, the newest that lives.
 
     It goes on after a detach. Several can be attached at once; who types gives it the size.
     """
+    if only and read_only:
+        raise click.UsageError("--only and --read-only exclude each other")
     keys = DetachKeys(detach_keys)
     for fd, name in enumerate(("stdin", "stdout")):
         if not os.isatty(fd):
             raise NotATerminalError(f"{name}, which attach needs (`ptymux logs -f` does not),")
-    return attach_to(pty, keys, read_only=read_only)
+    return attach_to(_newest() if pty is None else pty, keys, read_only=read_only, only=only)
 
 
-def attach_to(pty: str, keys: DetachKeys, *, read_only: bool = False) -> int:
+def _newest() -> str:
+    """Return the id of the live PTY that was started last, and is not the one that we run in.
+
+    Raises:
+        PtymuxError: there is none.
+    """
+    from ptymux.client.listing import list_ptys
+
+    own = os.environ.get("PTYMUX_ID")
+    with connect() as connection:
+        ids = [pty["pty_id"] for pty in list_ptys(connection.call).ptys if pty["pty_id"] != own]
+    if not ids:
+        raise PtymuxError("no PTY to attach to; `ptymux run` starts one")
+    return str(ids[-1])
+
+
+def attach_to(pty: str, keys: DetachKeys, *, read_only: bool = False, only: bool = False) -> int:
     """Show a PTY on the terminal at stdin and stdout; return the exit code to end with.
 
     Raises:
@@ -79,6 +100,7 @@ def attach_to(pty: str, keys: DetachKeys, *, read_only: bool = False) -> int:
             offset="now",
             wants_input=not read_only,
             echo=not read_only,
+            only=only,
             inside=home(),
             cols=None if size is None else size.cols,
             rows=None if size is None else size.rows,

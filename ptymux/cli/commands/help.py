@@ -20,6 +20,8 @@ _TMUX: Final = (
     ("tmux ls", "C-b s", "ptymux ls", "ls"),
     ("tmux ls -F FORMAT", "", "ptymux ls --format TEMPLATE", "ls"),
     ("tmux attach -t web", "", "ptymux attach web", "attach"),
+    ("tmux attach -d -t web", "", "ptymux attach --only web", "attach"),
+    ("tmux detach-client -s web", "", "ptymux detach web", "detach"),
     ("tmux choose-tree", "C-b w", "ptymux dashboard", "dashboard"),
     ("tmux send-keys -t web make Enter", "", "ptymux send --enter web make", "send"),
     ("tmux send-keys -t web C-c", "", "ptymux send web --key C-c", "send"),
