@@ -246,15 +246,6 @@ class LinkClosedError(PtymuxError):
     code = "link-closed"
 
 
-class ServerStoppingError(PtymuxError):
-    """The server is about to end; it starts nothing any more."""
-
-    code = "server-stopping"
-
-    def __init__(self, message: str = "the server is about to end; try again in a moment") -> None:
-        super().__init__(message)
-
-
 class ClosedOutputError(PtymuxError):
     """Standard output is closed."""
 
@@ -442,6 +433,15 @@ class ConnectionClosedError(PtymuxError):
     """The other side closed the connection too early."""
 
     code = "connection-closed"
+
+
+class ServerStoppingError(ConnectionClosedError):
+    """The server is about to end; it starts nothing any more."""
+
+    code = "server-stopping"
+
+    def __init__(self, message: str = "the server is about to end; try again in a moment") -> None:
+        super().__init__(message)
 
 
 class WaitTimeoutError(PtymuxError, TimeoutError):

@@ -14,10 +14,10 @@ Words are in native order: the file never leaves the machine.
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -97,18 +97,23 @@ class NoChildRecords:
 
 
 class StateFile:
-    """One keeper's state file, mapped into memory; the keeper's lock makes it the only writer.
+    """One keeper's state file; the keeper's lock makes it the only writer.
+
+    It is also in memory. It is not mapped: if somebody cuts a mapped file short, the next access
+    kills the process. A write into a file that was cut makes it longer again.
 
     Children that an earlier keeper has entered stay in `left` until `forget_left`.
     """
 
     def __init__(self, path: str | None, slots: int) -> None:
-        """Map the file at `path`; None: plain memory, while the file cannot be used."""
+        """Open the file at `path`; None: memory only, while the file cannot be used."""
         size = slots * _SLOT.size
-        self._map = mmap.mmap(-1, size) if path is None else _map_file(path, size)
+        self._fd = -1 if path is None else _open_file(path, size)
+        found = b"" if path is None else os.pread(self._fd, size, 0)
+        self._content = bytearray(found.ljust(size, b"\0"))
         self._boot_id = boot_id()
         self._slots: dict[int, int] = {}  # the slot of each PTY number
-        self._left = {at: proof for at, proof in _read(self._map) if proof.pid}
+        self._left = {at: proof for at, proof in _read(self._content) if proof.pid}
         self._free = [at for at in range(slots - 1, -1, -1) if at not in self._left]
 
     @property
@@ -118,7 +123,7 @@ class StateFile:
 
     def copy_from(self, before: StateFile) -> None:
         """Copy all children of another state file and close it; this one is empty before."""
-        for old, proof in _read(before._map):
+        for old, proof in _read(before._content):
             if proof.pid:
                 at = self._free.pop()
                 self._write(at, proof)
@@ -141,7 +146,7 @@ class StateFile:
     def forget_left(self) -> None:
         """Remove the children in `left`: they have been handled."""
         for at in self._left:
-            _SLOT.pack_into(self._map, at * _SLOT.size, 0, 0, 0, b"")
+            self._clear(at)
             self._free.append(at)
         self._left.clear()
 
@@ -158,29 +163,47 @@ class StateFile:
 
     def _write(self, at: int, proof: ChildProof) -> None:
         words = (proof.pid, proof.start_time, proof.number, proof.boot_id.encode())
-        _SLOT.pack_into(self._map, at * _SLOT.size, *words)
+        self._put(at, _SLOT.pack(*words))
+
+    def _clear(self, at: int) -> None:
+        self._put(at, bytes(_SLOT.size))
+
+    def _put(self, at: int, slot: bytes) -> None:
+        self._content[at * _SLOT.size : (at + 1) * _SLOT.size] = slot
+        if self._fd >= 0:
+            with suppress(OSError):  # it was cut short, and the disk is full
+                os.pwrite(self._fd, slot, at * _SLOT.size)
+
+    def mend(self) -> None:
+        """Write the whole file again if somebody has cut it short."""
+        if self._fd >= 0 and os.fstat(self._fd).st_size < len(self._content):
+            with suppress(OSError):
+                os.pwrite(self._fd, self._content, 0)
 
     def leave(self, number: int) -> None:
         """Free the slot of a child that has ended; a second call does nothing."""
         at = self._slots.pop(number, None)
         if at is not None:
-            _SLOT.pack_into(self._map, at * _SLOT.size, 0, 0, 0, b"")
+            self._clear(at)
             self._free.append(at)
 
     def close(self) -> None:
-        """Unmap the file."""
-        self._map.close()
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
-def _map_file(path: str, size: int) -> mmap.mmap:
+def _open_file(path: str, size: int) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         fd = os.open(path, flags, 0o600)
         try:
             os.posix_fallocate(fd, 0, max(size, os.fstat(fd).st_size))
-            return mmap.mmap(fd, size)
-        finally:
+        except BaseException:
             os.close(fd)
+            raise
+        return fd
     except OSError as error:
         raise UnsafeDirectoryError(path, error.strerror or "it cannot be written") from error
 
@@ -194,7 +217,7 @@ def read_proofs(path: str) -> list[ChildProof]:
         return []
 
 
-def _read(content: mmap.mmap | bytes) -> Iterator[tuple[int, ChildProof]]:
+def _read(content: bytes | bytearray) -> Iterator[tuple[int, ChildProof]]:
     for at in range(len(content) // _SLOT.size):
         pid, started, number, boot = _SLOT.unpack_from(content, at * _SLOT.size)
         yield at, ChildProof(pid, started, number, boot.rstrip(b"\0").decode(errors="replace"))

@@ -39,6 +39,7 @@ from ptymux.keeper.supervisor import Supervisor, introduced, log
 from ptymux.keeper.zygote_client import Zygote
 from ptymux.posix.memory import create_ring_memory
 from ptymux.posix.reserve_fds import released_reserve
+from ptymux.posix.runtime import follow_log, state_path
 
 __all__ = ["ServerKeeper"]
 
@@ -57,6 +58,7 @@ class ServerKeeper(KeeperService):
         super().__init__(PtyTable(socket_lock.state, windows))
         self.on_ready: Callable[[], None] = lambda: None  # called when a server serves
         self._socket_lock = socket_lock
+        self._log_path = state_path(path, "log")
         self._log = event_log
         self._server = Supervisor(path, windows, zygote)
         self._pending_link: socket.socket | None = None  # to a server that was requested
@@ -127,6 +129,7 @@ class ServerKeeper(KeeperService):
             now = time.monotonic()
             if now >= next_check:
                 self._check_socket()
+                follow_log(self._log_path)
                 self._engine.check_stopped()  # there is no signal for children that are not ours
                 next_check = now + check
             self._do_what_is_due(now)

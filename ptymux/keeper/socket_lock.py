@@ -73,6 +73,7 @@ class SocketLock:
         if not os.path.lexists(state_path(self._path, "state")):
             before, self.state = self.state, StateFile(state_path(self._path, "state"), _SLOTS)
             self.state.copy_from(before)
+        self.state.mend()
         if self._is_bound():
             return is_new
         listener = listen(self._path)

@@ -24,7 +24,7 @@ from ptymux.core.model import (
     check_name,
 )
 from ptymux.core.windows import Windows
-from ptymux.errors import PtymuxError
+from ptymux.errors import PtymuxError, ServerStoppingError
 from ptymux.handover.snapshot import Greeting, RestoredPty
 from ptymux.link.server_link import ServerLink
 from ptymux.manager.attachments import LifelineAttachment, NoOwner, OwnedBy, OwnerExpected
@@ -74,6 +74,10 @@ class ServerManager(PtyManager):
         self.shows = Shows()
         link.on_keeper_replaced = self._on_keeper_replaced
         self.on_keeper_replaced: Callable[[Greeting], None] = lambda _greeting: None
+
+    def _check_open(self) -> None:
+        if self._closing is not None:
+            raise ServerStoppingError
 
     @property
     def epoch(self) -> str:

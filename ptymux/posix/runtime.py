@@ -19,6 +19,7 @@ __all__ = [
     "become_subreaper",
     "check_is_socket",
     "end_with_parent",
+    "follow_log",
     "ensure_directory",
     "is_at",
     "listen",
@@ -159,6 +160,17 @@ def become_subreaper() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def follow_log(path: str) -> None:
+    """Have stderr be the log at `path` again, if it was one and others have moved or removed it."""
+    with suppress(OSError):
+        if not stat.S_ISREG(os.fstat(2).st_mode) or is_at(2, path):
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(path, flags, 0o600)
+        os.dup2(fd, 2)
+        os.close(fd)
+
+
 def end_with_parent() -> None:
     """Have this process killed when its parent ends, also while a signal has stopped it."""
     import ctypes
@@ -167,8 +179,12 @@ def end_with_parent() -> None:
 
 
 def state_path(socket_path: str, what: str) -> str:
-    """Return the path of a file beside a socket: its lock, its log or its state file."""
-    return f"{socket_path.removesuffix('.sock')}.{what}"
+    """Return the path of a file beside a socket: its lock, its log or its state file.
+
+    That of `q.sock` is `q.lock`, that of `q` is `q-lock`: no two sockets share one.
+    """
+    stem = socket_path.removesuffix(".sock")
+    return f"{socket_path}-{what}" if stem == socket_path else f"{stem}.{what}"
 
 
 def start_code(folder: str, main: str) -> str:

@@ -34,7 +34,7 @@ from ptymux.manager.server_manager import ServerManager
 from ptymux.posix.caller import free_ourselves
 from ptymux.posix.memory import map_ring_memory
 from ptymux.posix.reserve_fds import keep_reserve
-from ptymux.posix.runtime import end_with_parent, state_path
+from ptymux.posix.runtime import end_with_parent, follow_log, is_at, state_path
 from ptymux.server.app import App
 from ptymux.server.keeper_fork import fork_keeper
 from ptymux.server.orphan_cleanup import reconcile
@@ -102,7 +102,8 @@ def _introduce(link: socket.socket) -> bool:
 def _run(path: str, link: socket.socket, listener: socket.socket) -> None:
     """Run the server at `path`, with a link to its keeper and the socket that listens there."""
     os.umask(0o077)
-    _log.addHandler(_log_handler(state_path(path, "log")))
+    follow_log(log := state_path(path, "log"))  # the zygote has it open since its own start
+    _log.addHandler(_log_handler(log))
     _log.setLevel(logging.INFO)
     free_ourselves()
     keep_reserve()
@@ -159,6 +160,19 @@ def _open_event_log(memory: int) -> EventLog:
         return EventLog(mapped, epoch=os.urandom(8).hex())
 
 
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """A log that is made again if others have moved or removed it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, to the file that is at the path now."""
+        if self.stream is not None and not is_at(self.stream.fileno(), self.baseFilename):
+            follow_log(self.baseFilename)
+            with contextlib.suppress(OSError):
+                before, self.stream = self.stream, self._open()
+                before.close()
+        super().emit(record)
+
+
 def _log_handler(path: str) -> logging.Handler:
     """Return a handler that writes to the file at `path`, or to stderr if it cannot be opened.
 
@@ -166,7 +180,7 @@ def _log_handler(path: str) -> logging.Handler:
     """
     logging.raiseExceptions = False  # if the disk is full, do not write about that
     try:
-        file = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1)
+        file = _LogFile(path, maxBytes=_LOG_BYTES, backupCount=1)
     except OSError:
         handler: logging.Handler = logging.StreamHandler()
     else:

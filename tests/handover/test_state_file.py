@@ -97,3 +97,18 @@ def test_of_two_with_one_number_one_is_claimed_and_the_other_left(tmp_path: Path
 
     assert read_proofs(str(tmp_path / "s")) == []
     second.close()
+
+
+def test_one_that_was_cut_short_is_used_on_and_mended(tmp_path: Path) -> None:
+    path = str(tmp_path / "state")
+    file = StateFile(path, slots=4)
+    file.enter(7, os.getpid(), 1)
+    os.truncate(path, 0)
+
+    file.enter(8, os.getpid(), 2)
+
+    assert [proof.number for proof in read_proofs(path)] == [8]
+    file.mend()
+    assert {proof.number for proof in read_proofs(path)} == {7, 8}
+    assert os.path.getsize(path) == 4 * 64
+    file.close()

@@ -106,3 +106,10 @@ def test_a_file_in_the_sockets_place_is_left_alone(tmp_path: Path) -> None:
 
 def test_the_files_of_a_socket_are_named_after_it() -> None:
     assert state_path("/run/x/default.sock", "log") == "/run/x/default.log"
+
+
+def test_no_two_sockets_share_a_file() -> None:
+    paths = ["/r/q", "/r/q.sock", "/r/q.lock", "/r/q.sock.sock"]
+
+    assert len({state_path(path, what) for path in paths for what in ("lock", "log")}) == 8
+    assert state_path("/r/q.sock", "lock") == "/r/q.lock"  # as a server that runs has it

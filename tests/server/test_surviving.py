@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,7 +18,12 @@ from pathlib import Path
 import pytest
 
 from ptymux.client import autostart, stream
-from ptymux.errors import ConnectionClosedError, PtymuxError, UnsafeDirectoryError
+from ptymux.errors import (
+    ConnectionClosedError,
+    PtymuxError,
+    ServerStoppingError,
+    UnsafeDirectoryError,
+)
 from ptymux.protocol.framing import Exit, Gap, Out
 from tests.gate import Gate, gate
 from tests.processes import children_of, fd_count, is_alive, kill, kill_at_once, memory_of, stop
@@ -330,6 +336,22 @@ def test_a_second_term_does_not_wait_for_a_server_that_hangs(own_server: Serving
 
     wait_until(is_gone_after_another)
     wait_until(lambda: not own_server.processes())
+
+
+def test_a_run_that_comes_while_the_server_stops_has_the_next_one(no_server: Serving) -> None:
+    no_server.start()
+    first = no_server.status()["keeper_pid"]
+    pty = no_server.sh("trap '' TERM HUP; echo ready; while :; do read x; done", grace_seconds=1e4)
+    no_server.await_text(pty["pty_id"], "ready")
+    no_server.call("shutdown", force=True)
+    with pytest.raises(ServerStoppingError, match="try again in a moment"):
+        no_server.sh("true")
+
+    run = no_server.world.start("run", "-c", "echo out", stdout=subprocess.PIPE)
+    os.kill(pty["pid"], signal.SIGKILL)
+
+    assert run.communicate()[0] == b"out\n"
+    assert no_server.status()["keeper_pid"] != first
 
 
 def test_two_starts_at_once_make_one_keeper(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from ptymux.server.zygote import _copy_and_empty
 from tests.processes import kill
 from tests.serving import Serving
@@ -25,6 +27,28 @@ def test_the_log_is_rotated_under_those_who_have_it_open(own_server: Serving) ->
     assert log.stat().st_ino == before
     assert {os.stat(f"/proc/{pid}/fd/2").st_ino for pid in (keeper, server)} == {before}
     assert Path(own_server.folder, "s.log.1").read_text().count("old\n") == 300_000
+
+
+@pytest.mark.parametrize("how", ["removed", "moved"])
+def test_a_log_that_others_took_away_is_made_again(no_server: Serving, how: str) -> None:
+    no_server.start(check=0.05)
+    log = Path(no_server.folder, "s.log")
+    log.touch()
+    if how == "moved":
+        log.rename(log.with_suffix(".log.1"))
+    else:
+        log.unlink()
+    keeper = no_server.status()["keeper_pid"]
+    wait_until(lambda: log.exists() and os.path.samefile(f"/proc/{keeper}/fd/2", log))
+
+    no_server.kill_server()
+    kill(keeper)
+    wait_until(lambda: no_server.status()["keeper_replaced"] == 1)
+
+    assert "keeper: the server is gone" in log.read_text()
+    assert "server: the keeper is gone" in log.read_text()
+    for pid in (no_server.status()["pid"], no_server.status()["keeper_pid"]):
+        wait_until(lambda pid=pid: os.path.samefile(f"/proc/{pid}/fd/2", log))  # type: ignore[misc]
 
 
 def test_a_log_that_cannot_be_copied_is_not_emptied(tmp_path: Path) -> None:
