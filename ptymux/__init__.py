@@ -73,6 +73,9 @@ if TYPE_CHECKING:
         BadDirectoryError as BadDirectoryError,
     )
     from ptymux.errors import (
+        CircleError as CircleError,
+    )
+    from ptymux.errors import (
         ClosedOutputError as ClosedOutputError,
     )
     from ptymux.errors import (
@@ -200,6 +203,7 @@ _ERRORS = (
     "AmbiguousPtyError",
     "ArgumentsTooLongError",
     "BadDirectoryError",
+    "CircleError",
     "ClosedOutputError",
     "CommandNotFoundError",
     "ConfigError",

@@ -6,33 +6,30 @@ events go on where they were.
 
 from __future__ import annotations
 
-import builtins
-import logging
 import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, Final, Literal, Unpack, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, Unpack, cast
 
-from ptymux.client.answers import Pty, PtyRef, PtyStats, SignalDelivery, Status
+from ptymux.client.answers import Pty, PtyRef
 from ptymux.client.attach_request import AttachRequest
 from ptymux.client.autostart import start_server
 from ptymux.client.closing import Closing
+from ptymux.client.control import Control, word_for
 from ptymux.client.cut_lines import Lines
 from ptymux.client.event_follower import EventFollower
-from ptymux.client.listing import list_ptys
 from ptymux.client.matching import Found, Matcher, search
 from ptymux.client.pty_reader import PtyReader
 from ptymux.client.reconnect import RETRY_POLICY, RetryPolicy, ServerReconnect, repeat
-from ptymux.client.requests import Requests
 from ptymux.client.run_options import RunOptions, spawn_options
 from ptymux.client.server_connection import ServerConnection, socket_path
 from ptymux.client.spawn_request import new_request
 from ptymux.client.stream import Lifeline, open_input, spawn_and_attach, write_all
 from ptymux.client.text_decoder import check_encoding
+from ptymux.client.watches import InputWatch, PromptWatch, Silence, TimeIsUpError, Watch, observe
 from ptymux.core import given_values as given
 from ptymux.core import model
 from ptymux.core.key_names import key_bytes
@@ -41,20 +38,17 @@ from ptymux.core.ring import Part
 from ptymux.core.terminal_modes import TerminalModes
 from ptymux.core.tty_lines import LONGEST_LINE
 from ptymux.errors import (
-    InvalidValueError,
     NoServerError,
-    UnknownPtyError,
     UnreachableError,
     WaitTimeoutError,
 )
 from ptymux.posix.runtime import check_is_socket
+from ptymux.protocol.framing import Exit
 
 if TYPE_CHECKING:
     from ptymux.client.expect import PtyExpect
 
 __all__ = ["Client", "connect"]
-
-_log: Final = logging.getLogger(__name__)
 
 
 def connect(path: str | os.PathLike[str] | None = None, *, start: bool = True) -> Client:
@@ -82,7 +76,7 @@ def connect(path: str | os.PathLike[str] | None = None, *, start: bool = True) -
     return Client(ServerReconnect(chosen).wait())
 
 
-class Client(Closing):
+class Client(Control):
     """A connection to a server, with a method for each of its requests; made by `connect`.
 
     A PTY is named by its id, its number, its name, or the dict that another method returned for it.
@@ -100,16 +94,13 @@ class Client(Closing):
 
     def __init__(self, connection: ServerConnection, policy: RetryPolicy = RETRY_POLICY) -> None:
         """Take over `connection`; `policy`: for how long a server may be away."""
-        self.path = connection.path
-        self._policy = policy
-        self._requests = Requests(connection, policy)
-        self._ask = self._requests.ask
+        super().__init__(connection, policy)
         self._made: weakref.WeakSet[Closing | PtyExpect] = weakref.WeakSet()
         self._made_lock = threading.Lock()
 
     def close(self) -> None:
-        """End the connection and all readers, events and dialogues; again is no error."""
-        self._requests.close()
+        """End the connections and all readers, events and dialogues; again is no error."""
+        super().close()
         with self._made_lock:
             made = tuple(self._made)
         for each in made:
@@ -170,36 +161,6 @@ class Client(Closing):
         )
         return cast(Pty, self._requests.repeating(spawn)["pty"])
 
-    def list(
-        self, *, lane: str | None = None, session: str | None = None, all: bool = False
-    ) -> builtins.list[Pty]:
-        """Return the live PTYs, with `all` also those that have ended, oldest first."""
-        listing = list_ptys(self._ask, lane=lane, session=session, all=all)
-        return cast("builtins.list[Pty]", listing.ptys)
-
-    def get(self, pty: PtyRef) -> Pty:
-        """Return a PTY as it is now.
-
-        The beginning of its id or name will do if no other PTY's begins so.
-
-        Raises:
-            UnknownPtyError: there is none, or it was forgotten.
-            AmbiguousPtyError: several begin so.
-        """
-        return cast(Pty, self._ask("get", pty=_word(pty))["pty"])
-
-    def stats(self, pty: PtyRef) -> PtyStats:
-        """Return a PTY as `get` does, with its history and the signals that it got.
-
-        Raises:
-            UnknownPtyError, AmbiguousPtyError: as `get`.
-        """
-        return cast(PtyStats, self._ask("stats", pty=_word(pty))["pty"])
-
-    def status(self) -> Status:
-        """Return the server's version, processes, age, limits and memory."""
-        return cast(Status, self._ask("status"))
-
     def read(self, pty: PtyRef, from_offset: int | None = None) -> Part:
         """Return the output that is kept, at once, from an offset on if one is given.
 
@@ -212,7 +173,7 @@ class Client(Closing):
             LimitReachedError: the PTY has as many readers as may be.
         """
         start = "oldest" if from_offset is None else from_offset
-        request = AttachRequest.to_read(_word(pty), "one-shot", start)
+        request = AttachRequest.to_read(word_for(pty), "one-shot", start)
         with PtyReader(self.path, request, self._policy) as reader:
             return _read_kept(reader)
 
@@ -232,7 +193,7 @@ class Client(Closing):
             InvalidValueError: there is no such offset or kind.
             LimitReachedError: the PTY has as many readers as may be.
         """
-        request = AttachRequest.to_read(_word(pty), kind, offset)
+        request = AttachRequest.to_read(word_for(pty), kind, offset)
         reader = PtyReader(self.path, request, self._policy)
         self._keep(reader)
         return reader
@@ -259,7 +220,7 @@ class Client(Closing):
             self.path,
             since=since,
             topics=topics,
-            pty=None if pty is None else _word(pty),
+            pty=None if pty is None else word_for(pty),
             follow=follow,
             policy=self._policy,
         )
@@ -404,14 +365,15 @@ class Client(Closing):
         self._keep(dialogue)
         return dialogue
 
-    def wait(self, pty: PtyRef, timeout: float | None = None) -> Pty:
+    def wait(self, pty: PtyRef, timeout: float | str | None = None) -> Pty:
         """Return the PTY once its command has exited and its own output is complete.
 
         Raises:
             WaitTimeoutError: that took more than `timeout` seconds.
             UnknownPtyError, AmbiguousPtyError: as `get`.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        limit = _seconds(timeout)
+        deadline = None if limit is None else time.monotonic() + limit
 
         def wait(connection: ServerConnection) -> Mapping[str, Any]:
             if deadline is not None:
@@ -419,7 +381,7 @@ class Client(Closing):
             try:
                 return connection.call("wait", pty=pty_id, until="exit")
             except UnreachableError:
-                raise WaitTimeoutError(f"PTY {_word(pty)} has not exited", timeout or 0) from None
+                raise WaitTimeoutError(f"PTY {word_for(pty)} has not exited", limit or 0) from None
             finally:
                 connection.patience = None
 
@@ -431,7 +393,7 @@ class Client(Closing):
         pty: PtyRef,
         regex: str,
         from_offset: int | Literal["oldest", "now"] = "oldest",
-        timeout: float | None = None,
+        timeout: float | str | None = None,
     ) -> Found | None:
         """Return the first match in the output without escape codes; None if the PTY ends before.
 
@@ -440,120 +402,100 @@ class Client(Closing):
             WaitTimeoutError: there was none within `timeout` seconds.
             UnknownPtyError, AmbiguousPtyError: as `get`.
         """
-        matcher = Matcher(regex)
+        matcher, limit = Matcher(regex), _seconds(timeout)
         with self.follow(pty, from_offset, "observer") as reader:
-            return search(reader, matcher, timeout)
+            return search(reader, matcher, limit)
 
-    def kill(self, pty: PtyRef, grace_seconds: float | None = None) -> Pty:
-        """End a PTY with all its session; return it once it is gone and its name is free.
+    def wait_quiet(
+        self, pty: PtyRef, seconds: float | str, timeout: float | str | None = None
+    ) -> int | None:
+        """Return once nothing was written for `seconds`, from now on; None if the PTY ends before.
 
-        Its processes get TERM, and KILL after the grace, by default the PTY's own. Those that could
-        not be ended, as they run as another user, are logged as a warning.
-
-        Raises:
-            UnknownPtyError: there is no such PTY; the beginning of a name is not enough.
-            InvalidValueError: the grace is no time of 0 or more.
-        """
-        grace = None if grace_seconds is None else given.seconds("grace", grace_seconds)
-        answer = self._ask("kill", ptys=[self._id_of(pty)], grace=grace)
-        for survivor in answer.get("survivors", ()):
-            for left in survivor["left"]:
-                facts = (left["pid"], survivor["number"], left["error"])
-                _log.warning("process %d of PTY %d lives on: %s", *facts)
-        return cast(Pty, answer["ptys"][0])
-
-    def signal(
-        self, pty: PtyRef, signal: int | str, *, session: bool = False
-    ) -> builtins.list[SignalDelivery]:
-        """Send a signal, by name or number, to a PTY's processes; return what became of it.
-
-        INT, QUIT and TSTP go to what is in the foreground, others to the first process's group,
-        with `session` to the whole session.
+        What is returned is the offset at which the output ends.
 
         Raises:
-            UnknownPtyError: as `kill`.
-            UnknownSignalError: there is no such signal.
-            ConnectionClosedError: the server died meanwhile, so that nobody knows if it was sent.
+            WaitTimeoutError: it was not quiet within `timeout` seconds.
+            InvalidValueError: a time is none.
+            UnknownPtyError, AmbiguousPtyError: as `get`.
         """
-        name = signal if isinstance(signal, str) else str(int(signal))
-        answer = self._requests.once(
-            lambda connection: connection.call(
-                "signal", pty=_word(pty), signal=name, session=session
-            )
+        length = given.seconds("seconds", seconds)
+        return self._watch(
+            pty,
+            None,
+            timeout,
+            "was not quiet",
+            lambda offset, _pid, until: Silence(length, offset, until),
         )
-        return cast("builtins.list[SignalDelivery]", answer["envelopes"])
 
-    def remove(self, pty: PtyRef) -> None:
-        """Forget a PTY that has ended, with its output.
+    def wait_prompt(
+        self, pty: PtyRef, from_offset: int | None = None, timeout: float | str | None = None
+    ) -> int | None:
+        """Return once the PTY's shell waits at its prompt for a command; None if it ends before.
 
-        Raises:
-            InvalidStateError: it has not ended.
-            UnknownPtyError: as `kill`.
-        """
-        pty_id = self.get(self._id_of(pty))["pty_id"]
-        with suppress(UnknownPtyError):  # the server died after it had done it
-            self._ask("remove", ptys=[pty_id])
-
-    def rename(self, pty: PtyRef, name: str) -> Pty:
-        """Give a live PTY another name.
+        With `from_offset` it has to write something from there on first: what `send` returned, so
+        that the prompt is the one after what was sent. What is returned is the offset at which the
+        output ends. Nothing has to be set up in the shell.
 
         Raises:
-            UnknownPtyError: as `kill`.
-            InvalidStateError: it has ended.
-            InvalidValueError: no PTY can have that name.
-            NameTakenError: another live PTY has it.
+            WaitTimeoutError: it was not back within `timeout` seconds.
+            InvalidValueError: the timeout or the offset is none.
+            UnknownPtyError, AmbiguousPtyError: as `get`.
         """
-        given.a_text("name", name)
-        return cast(Pty, self._ask("rename", pty=self._id_of(pty), name=name)["pty"])
+        needs = from_offset is not None
+        return self._watch(
+            pty,
+            from_offset,
+            timeout,
+            "was not at its prompt",
+            lambda offset, pid, until: PromptWatch(pid, offset, needs_output=needs, until=until),
+        )
 
-    def resize(self, pty: PtyRef, cols: int, rows: int) -> Pty:
-        """Give a PTY's terminal another size.
+    def wait_input(
+        self, pty: PtyRef, from_offset: int | None = None, timeout: float | str | None = None
+    ) -> int | None:
+        """Return once any program reads the terminal and waits, as one that asks a question.
+
+        All else is as with `wait_prompt`, which is for shells.
 
         Raises:
-            InvalidValueError, InvalidDimensionsError: both must be whole numbers, 1 to 10000.
-            UnknownPtyError: as `kill`.
-            InvalidStateError: it has ended.
+            WaitTimeoutError, InvalidValueError, UnknownPtyError, AmbiguousPtyError: as there.
         """
-        WindowSize(cols, rows)
-        answer = self._ask("resize", pty=self._id_of(pty), cols=cols, rows=rows)
-        return cast(Pty, answer["pty"])
+        needs = from_offset is not None
+        return self._watch(
+            pty,
+            from_offset,
+            timeout,
+            "did not wait for input",
+            lambda offset, pid, until: InputWatch(pid, offset, needs_output=needs, until=until),
+        )
 
-    def set_on_full(self, pty: PtyRef, on_full: OnFull | Literal["drop", "block"]) -> int:
-        """Change what happens when the buffer is full; return the output's offset at the change.
-
-        Raises:
-            InvalidValueError: it is neither "drop" nor "block", or the PTY has no buffer.
-            UnknownPtyError: as `kill`.
-        """
-        chosen = OnFull.of(on_full).value
-        return int(self._ask("set", pty=self._id_of(pty), on_full=chosen)["offset"])
-
-    def clear(self, pty: PtyRef) -> Pty:
-        """Throw away the output that is kept; bytes that nobody had read count as dropped.
-
-        Raises:
-            UnknownPtyError: as `kill`.
-        """
-        return cast(Pty, self._ask("clear", pty=self._id_of(pty))["pty"])
+    def _watch(
+        self,
+        pty: PtyRef,
+        start: int | None,
+        timeout: float | str | None,
+        failure: str,
+        begin: Callable[[int, int | None, float | None], Watch],
+    ) -> int | None:
+        found = self.get(pty)
+        seconds = _seconds(timeout)
+        until = None if seconds is None else time.monotonic() + seconds
+        try:
+            watch, sight = observe(
+                self.path,
+                found["pty_id"],
+                "now" if start is None else start,
+                lambda offset: begin(offset, found["pid"], until),
+                self._policy,
+            )
+        except TimeIsUpError:
+            raise WaitTimeoutError(f"PTY {word_for(pty)} {failure}", seconds or 0) from None
+        return None if isinstance(sight, Exit) else watch.offset
 
     def _keep(self, made: Closing | PtyExpect) -> None:
         """Have `made` closed with this client."""
         with self._made_lock:
             self._made.add(made)
-
-    def _id_of(self, pty: PtyRef) -> str:
-        """Return a PTY's id; its name may be another's by the time that a request is repeated.
-
-        Raises:
-            UnknownPtyError: none has this name; its beginning is not enough to change something.
-        """
-        word = _word(pty)
-        if not isinstance(pty, str | int):
-            return word
-        found = self.get(pty)
-        if word not in (found["pty_id"], found["name"], str(found["number"])):
-            raise UnknownPtyError(word)
-        return found["pty_id"]
 
 
 def _read_kept(reader: PtyReader) -> Part:
@@ -570,10 +512,5 @@ def _read_kept(reader: PtyReader) -> Part:
     return Part(offset, skipped, b"".join(pieces)[: max(0, last - offset)])
 
 
-def _word(pty: PtyRef) -> str:
-    """Return what a request calls a PTY."""
-    if isinstance(pty, str | int) and not isinstance(pty, bool):
-        return str(pty)
-    if isinstance(pty, Mapping) and isinstance(pty.get("pty_id"), str):
-        return pty["pty_id"]
-    raise InvalidValueError("the PTY", pty, "a name, a number, an id, or what `run` returned")
+def _seconds(timeout: float | str | None) -> float | None:
+    return None if timeout is None else given.seconds("timeout", timeout)

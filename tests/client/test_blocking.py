@@ -395,6 +395,40 @@ def test_text_is_waited_for_until_the_end(client: Client) -> None:
     assert client.wait_text(pty, "never") is None
 
 
+def test_silence_is_waited_for(client: Client) -> None:
+    pty = client.run("printf 123; read x; printf 4")
+    client.wait_text(pty, "3", timeout=deadline_seconds())
+
+    assert client.wait_quiet(pty, "10ms", timeout=deadline_seconds()) == 3
+    with pytest.raises(WaitTimeoutError, match=r"was not quiet within 0\.02 s"):
+        client.wait_quiet(pty, 1000, timeout="20ms")
+    client.send(pty, keys="Enter")
+    assert client.wait_quiet(pty, 1000) is None
+
+
+def test_a_prompt_is_waited_for(client: Client) -> None:
+    env = {"PATH": os.environ["PATH"], "PS1": "$ ", "ENV": ""}
+    pty = client.run(["sh"], env=env, echo=False)
+    assert client.wait_prompt(pty, from_offset=0, timeout=deadline_seconds()) is not None
+    assert client.wait_prompt(pty) == client.get(pty)["buffer"]["total_written"]
+
+    sent = client.send(pty, "exec sleep 1000", keys="Enter")
+    with pytest.raises(WaitTimeoutError, match="was not at its prompt"):
+        client.wait_prompt(pty, from_offset=sent, timeout=0.02)
+    client.kill(pty)
+    assert client.wait_prompt(pty) is None
+
+
+def test_a_question_is_waited_for(client: Client) -> None:
+    pty = client.run("sh -c 'printf \"name? \"; read x; sleep 1000'")
+
+    assert client.wait_input(pty, from_offset=0, timeout=deadline_seconds()) == 6
+    sent = client.send(pty, keys="Enter")
+    client.wait_text(pty, "\n", from_offset=sent)
+    with pytest.raises(WaitTimeoutError, match="did not wait for input"):
+        client.wait_input(pty, timeout=0.02)
+
+
 def test_a_pty_is_changed_and_ended(client: Client) -> None:
     pty = client.run("trap '' TERM HUP; printf x; while :; do sleep 0.1; done", name="a")
     wait_until(lambda: client.get("a")["buffer"]["total_written"] == 1)
@@ -703,6 +737,12 @@ def test_a_server_that_was_stopped_is_not_waited_for_long(no_server: Serving) ->
         ("wait_text", lambda c, _p: c.wait_text("none", "x")),
         ("wait_text", lambda c, p: c.wait_text(p, "(")),
         ("wait_text", lambda c, p: c.wait_text(p, "x", timeout=0)),
+        ("wait_quiet", lambda c, _p: c.wait_quiet("none", 1)),
+        ("wait_quiet", lambda c, p: c.wait_quiet(p, "soon")),
+        ("wait_quiet", lambda c, p: c.wait_quiet(p, 5, timeout=0)),
+        ("wait_prompt", lambda c, _p: c.wait_prompt("none")),
+        ("wait_prompt", lambda c, p: c.wait_prompt(p, timeout=0)),
+        ("wait_input", lambda c, p: c.wait_input(p, from_offset=-1)),
         ("kill", lambda c, _p: c.kill("none")),
         ("kill", lambda c, p: c.kill(p, grace_seconds=-1)),
         ("signal", lambda c, _p: c.signal("none", "TERM")),

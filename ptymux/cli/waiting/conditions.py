@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import select
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 from ptymux.cli.output.exit_summary import exit_code
 from ptymux.cli.output.log_printer import follow
 from ptymux.cli.server_lookup import chosen_path
-from ptymux.client.attach_request import AttachRequest
-from ptymux.client.followed_stream import FollowedStream
 from ptymux.client.matching import Matcher
 from ptymux.client.reconnect import ServerReconnect
 from ptymux.client.server_connection import ServerConnection
-from ptymux.client.stream import Stream
+from ptymux.client.watches import Silence, observe
 from ptymux.core.units import printable
 from ptymux.errors import InvalidStateError
 from ptymux.protocol.framing import Exit, Gap
@@ -29,12 +25,10 @@ __all__ = [
     "for_quiet",
     "for_state",
     "for_text",
-    "observe",
 ]
 
 # A line for people, None if the PTY ended before it came true, and the same as JSON values.
 Outcome: TypeAlias = tuple[str | None, dict[str, Any]]
-Sight = TypeVar("Sight", covariant=True)
 
 _LOOK_SECONDS: Final = 1.0
 
@@ -111,65 +105,12 @@ def for_text(pty: Mapping[str, Any], matcher: Matcher, start: int | str) -> Outc
 
 def for_quiet(pty: Mapping[str, Any], seconds: float) -> Outcome:
     """Return once nothing was written for `seconds`, from now on."""
-    silence, end = observe(pty["pty_id"], "now", lambda offset: _Silence(seconds, offset))
-    if end is not None:
-        return None, facts_of("quiet", end.pty, came_true=False)
+    silence, found = observe(
+        chosen_path(), pty["pty_id"], "now", lambda offset: Silence(seconds, offset)
+    )
+    if isinstance(found, Exit):
+        return None, facts_of("quiet", found.pty, came_true=False)
     return str(silence.offset), facts_of("quiet", pty) | {"offset": silence.offset}
-
-
-class Watch(Protocol[Sight]):
-    """One condition on a PTY's output; `offset` is up to where it has looked at the output."""
-
-    offset: int
-
-    def wait(self, stream: Stream) -> Sight:
-        """Return what was found; raises ConnectionClosedError when the server died."""
-        ...
-
-
-def observe(
-    pty_id: str, start: int | str, begin: Callable[[int], Watch[Sight]]
-) -> tuple[Watch[Sight], Sight]:
-    """Show a PTY's output from `start` on to a watch; return the watch and what it saw.
-
-    `begin` makes the watch, from the offset at which it begins. After the server was replaced it
-    goes on where it was.
-    """
-    request = AttachRequest.to_read(pty_id, "observer", start)
-    with FollowedStream(chosen_path(), request) as followed:
-        watch = begin(followed.wait().offset)
-        return watch, followed.run(watch.wait)
-
-
-_LONGEST_POLL: Final = 1e9  # milliseconds
-
-
-class _Silence:
-    """Silence since the last byte of output; it lasts while a server is replaced."""
-
-    def __init__(self, seconds: float, offset: int) -> None:
-        self.offset = offset
-        self._seconds = seconds
-        self._until = time.monotonic() + seconds
-
-    def wait(self, stream: Stream) -> Exit | None:
-        """Return None once it lasted long enough, or the end of the PTY if that came before."""
-        poll = select.poll()
-        poll.register(stream, select.POLLIN)
-        frames = stream.pending()
-        while True:
-            if stream.is_over:
-                return next((frame for frame in frames if isinstance(frame, Exit)), None)
-            if stream.offset != self.offset:
-                self.offset = stream.offset
-                self._until = time.monotonic() + self._seconds
-            left = max(0.0, self._until - time.monotonic())
-            if not poll.poll(min(1000 * left, _LONGEST_POLL)):
-                if 1000 * left <= _LONGEST_POLL:
-                    return None
-                continue
-            # Something came, if we were late to look for it.
-            frames = stream.receive()
 
 
 def _ask(pty: Mapping[str, Any], **wanted: str) -> dict[str, Any]:
