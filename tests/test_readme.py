@@ -15,11 +15,17 @@ from tests.timing import deadline_seconds
 README = Path(__file__).parent.parent / "README.md"
 
 
-@pytest.mark.parametrize("section", ["From Python", "Library"])
-def test_the_example_runs_as_shown(section: str, no_server: Serving) -> None:
-    text = README.read_text().split(f"## {section}\n")[1].split("\n## ")[0]
-    program, shown = re.findall(r"```(?:python)?\n(.*?)```", text, re.DOTALL)
+EXAMPLES = re.findall(
+    r"```python\n(.*?)```\n\nprints\n\n```\n(.*?)```", README.read_text(), re.DOTALL
+)
 
+
+def test_every_program_is_tried() -> None:
+    assert len(EXAMPLES) == README.read_text().count("```python") == 3
+
+
+@pytest.mark.parametrize(("program", "shown"), EXAMPLES, ids=range(len(EXAMPLES)))
+def test_the_example_runs_as_shown(program: str, shown: str, no_server: Serving) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         capture_output=True,

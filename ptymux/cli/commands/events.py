@@ -32,9 +32,9 @@ __all__ = ["describe_event", "events"]
 
 _EPILOG: Final = """\b
 Examples:
-  ptymux events                                 those that are kept
-  ptymux events -f --pty web                    those to come, of one PTY
-  ptymux events -f --since 0                    both
+  ptymux events                                 what happened
+  ptymux events -f --pty web                    what happens to one PTY
+  ptymux events -f --since 0                    what happened, and what happens
   ptymux events -f --topic pty.buffer.overflow  who is losing output
   ptymux events --json | jq 'select(.topic == "pty.stopped")'
 
@@ -48,22 +48,30 @@ _HIDDEN: Final = frozenset({"statistics", "at", "pty_id"})  # from people
 
 
 @click.command(epilog=_EPILOG)
-@click.option("-f", "--follow", is_flag=True, help="Go on with those to come.")
+@click.option("-f", "--follow", is_flag=True, help="Show what happens from now on.")
 @click.option(
     "--topic",
     "topics",
     multiple=True,
     type=OneOf("topic", [topic.value for topic in Topic]),
     metavar="TOPIC",
-    help="Those of a topic, such as pty.stopped; may be repeated.",
+    help="Only this kind, such as pty.stopped; may be repeated.",
 )
-@click.option("--pty", type=PTY, help="Those of one PTY.")
-@click.option("--since", type=COUNT, metavar="SEQ", help="Those after a seq.")
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each.")
+@click.option("--pty", type=PTY, help="Only of this PTY.")
+@click.option(
+    "--since",
+    type=COUNT,
+    metavar="SEQ",
+    help="Only after the event of this number (seq in --json); 0 for all.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each event.")
 def events(
     follow: bool, topics: tuple[str, ...], pty: str | None, since: int | None, as_json: bool
 ) -> None:
-    """Show the events that are kept, or with -f those to come."""
+    """Show what happened to your PTYs: starts, ends, lost output, and more.
+
+    Some thousand past events are kept. With -f it shows what happens from now on, until ^C.
+    """
     names: dict[str, str] = {}
     with connect() as connection:
         if connection.fileno() < 0:  # no server runs, so there are none; or it says what is wrong

@@ -72,40 +72,49 @@ ptymux itself failed, 2 for a bad option, 141 when the output was closed.
 )
 @click.option("--replace", is_flag=True, help="End the live PTY that has the name first.")
 @click.option(
-    "--lane", type=LANE, default=DEFAULT_LANE, show_default=True, help="The line of work."
+    "--lane",
+    type=LANE,
+    default=DEFAULT_LANE,
+    show_default=True,
+    help="A label to list PTYs by: a branch, a task.",
 )
-@click.option("--session", help="The group of PTYs in that lane.")
+@click.option("--session", help="A label for some PTYs of that lane.")
 @click.option("--cwd", metavar="DIR", help="Where to run; by default here.")
 @click.option("-e", "--env", "variables", type=VARIABLE, multiple=True, help="Set a variable.")
 @click.option("--size", type=WINDOW_SIZE, help="The terminal's size; by default yours, or 80x24.")
 @click.option(
-    "--buffer-size", type=SIZE, default="4M", show_default=True, help="Output that is kept."
+    "--buffer-size",
+    type=SIZE,
+    default="4M",
+    show_default=True,
+    help="How much output is kept; the oldest goes first.",
 )
 @click.option(
     "--threshold",
     type=float,
     default=0.75,
     show_default=True,
-    help="Share of the buffer waiting to be read at which backpressure is reported.",
+    help="A reader counts as too slow when so much of the buffer waits for it.",
 )
 @click.option(
     "--on-full",
     type=ON_FULL,
-    help="Drop the oldest output or block the command; by default block in a pipe, else drop.",
+    help="When a reader is too slow: drop the oldest output, or have the command wait (block); "
+    "by default block in a pipe, else drop.",
 )
 @click.option(
     "--idle-timeout",
     type=DURATION,
     default="300s",
     show_default=True,
-    help="Silence after which the PTY is shown as quiet; 0 for never.",
+    help="Show it as quiet when it wrote nothing for so long; 0 for never.",
 )
 @click.option(
     "--grace",
     type=DURATION,
     default="5s",
     show_default=True,
-    help="Time between TERM and KILL when it has to end.",
+    help="When it is to end: how long it has from TERM on, before KILL.",
 )
 @click.option("-d", "--detach", is_flag=True, help="Only start it, and print its id.")
 @click.option("--rm", "remove", is_flag=True, help="Forget the PTY, with its output, at its end.")
@@ -157,11 +166,11 @@ def run(
     summary: bool,
     as_json: bool,
 ) -> int:
-    """Run COMMAND in a PTY of its own, in the foreground; without one, your shell.
+    """Run COMMAND in a terminal of its own (a PTY); without one, your shell.
 
-    The server runs it and keeps its output for `ptymux logs`. On a terminal keys and output pass
-    through as they are, and it can be detached from. When stdin or stdout is something else, the
-    output is exactly what the command wrote, nothing of it is lost, and stdin is passed on.
+    On a terminal it looks as if run by itself. You can leave it running (detach) and come back with
+    `ptymux attach`; its output is kept for `ptymux logs`. In a pipe the output is exactly
+    what the command wrote, nothing of it is lost, and stdin is passed on.
 
     On a terminal ^Z stops it as a job of your shell, for fg and bg, where it would stop such a job.
     When the terminal goes away it is detached.
