@@ -14,6 +14,7 @@ from ptymux.core.windows import Windows
 from ptymux.errors import (
     AlreadyRunningError,
     NoServerError,
+    OutOfResourcesError,
     UnsafeDirectoryError,
     error_from_wire,
 )
@@ -26,6 +27,7 @@ _FLAGS = "-ISE"  # of the interpreter: nothing from the user's environment or si
 _KEEPER: Final = "from ptymux.keeper.daemon import main; main()"
 _OTHER_SECONDS: Final = 2.0  # for somebody else's server to be there
 _LOOK_SECONDS: Final = 0.01
+_FEWEST_FILES: Final = 64  # Source: with 48 a server starts, and no PTY does; with 56 one does
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PTYMUX_LEAVE_SECONDS", "PTYMUX_WINDOWS")
 
 
@@ -41,6 +43,7 @@ def start_server(path: str, *, leave_seconds: float | None = None) -> bool:
         OutOfResourcesError: too few open files or processes, or too little memory.
     """
     windows = Windows.from_environment(os.environ)
+    _check_limit()
     ensure_directory(os.path.dirname(path))
     log = state_path(path, "log")
     try:
@@ -59,6 +62,16 @@ def start_server(path: str, *, leave_seconds: float | None = None) -> bool:
     if code == UnsafeDirectoryError.code:
         raise error_from_wire(code, message, UnsafeDirectoryError.exit_code)
     raise NoServerError(f"the server did not start: {word or 'it ended at once'}; see {log}")
+
+
+def _check_limit() -> None:
+    """Refuse to start a server that could not open the files that it needs itself."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if 0 <= hard < _FEWEST_FILES:
+        remedy = f"a server needs {_FEWEST_FILES}, and may have {hard}: raise `ulimit -Hn`"
+        raise OutOfResourcesError("open files", remedy)
 
 
 def _environment(leave_seconds: float | None) -> dict[str, str]:

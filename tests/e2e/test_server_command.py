@@ -7,10 +7,13 @@ import socket
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 import ptymux
 from ptymux import __version__
 from tests.serving import Serving
 from tests.timing import wait_until
+from tests.world import PTYMUX
 
 FOLDER: Final = str(Path(ptymux.__file__).parent.parent)
 
@@ -24,6 +27,21 @@ def test_start_starts_one_and_again_changes_nothing(no_server: Serving) -> None:
     assert no_server.json("server", "status")["pid"] == first["pid"]
     assert no_server.json("server", "start")["keeper_pid"] == first["keeper_pid"]
     assert first["socket"] == no_server.path
+
+
+@pytest.mark.parametrize("files", [16, 40])
+def test_a_server_that_could_not_open_its_files_is_not_started(
+    no_server: Serving, files: int
+) -> None:
+    script = f"ulimit -n {files} && exec {PTYMUX} run -d true"
+
+    status, text = no_server.refused("/bin/sh", "-c", script)
+
+    assert status == 125
+    assert text == (
+        f"ptymux: out of open files; a server needs 64, and may have {files}: raise `ulimit -Hn`\n"
+    )
+    assert os.listdir(no_server.folder) == []
 
 
 def test_status_tells_people_and_programs(no_server: Serving) -> None:
