@@ -13,6 +13,7 @@ and ends only when the next one has all that it had; if that dies before, it goe
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import select
@@ -37,6 +38,7 @@ from ptymux.keeper.service import KeeperService, receive_handover
 from ptymux.keeper.socket_lock import SocketLock
 from ptymux.keeper.supervisor import Supervisor, introduced, log
 from ptymux.keeper.zygote_client import Zygote
+from ptymux.posix.directory_watch import DirectoryWatch
 from ptymux.posix.memory import create_ring_memory
 from ptymux.posix.reserve_fds import released_reserve
 from ptymux.posix.runtime import follow_log, state_path
@@ -45,6 +47,7 @@ __all__ = ["ServerKeeper"]
 
 # In windows for a restart: longer than a server waits for the keeper that it hands over to.
 _FROZEN: Final = 2.0
+_REMOVAL_SECONDS: Final = 0.02  # for whoever removes our files to remove all of them
 
 
 class ServerKeeper(KeeperService):
@@ -62,6 +65,8 @@ class ServerKeeper(KeeperService):
         self._log = event_log
         self._server = Supervisor(path, windows, zygote)
         self._pending_link: socket.socket | None = None  # to a server that was requested
+        self._watch: DirectoryWatch | None = None  # for files that are removed
+        self._next_check = math.inf  # on time.monotonic
         self._replacement: Replacement | None = None  # of the server that serves
         self._frozen = -1  # the token of a handover to another keeper
         self._is_stopping = False
@@ -115,6 +120,7 @@ class ServerKeeper(KeeperService):
         """Serve until the server asks to stop, or no server comes up and there are no PTYs."""
         signal.signal(signal.SIGTERM, lambda *_: self._stop())
         self._watch_signals()
+        self._watch_files()
         if self._server.is_there:
             if self._link is not None:
                 self._greet(self._link, with_ptys=False)
@@ -122,16 +128,18 @@ class ServerKeeper(KeeperService):
         else:
             self._start_server()
         check = self._engine.windows.check
-        next_check = time.monotonic() + check
+        self._next_check = min(self._next_check, time.monotonic() + check)
         while self._server.is_there or not self._is_stopping:
             replacement = self._replacement.due if self._replacement else None
-            self._turn(next_check, self._server.due, self._server.zygote.due, replacement)
+            self._turn(self._next_check, self._server.due, self._server.zygote.due, replacement)
             now = time.monotonic()
-            if now >= next_check:
+            if now >= self._next_check:
                 self._check_socket()
                 follow_log(self._log_path)
                 self._engine.check_stopped()  # there is no signal for children that are not ours
-                next_check = now + check
+                self._next_check = now + check
+                if self._watch is not None:
+                    self._watch.renew()  # the directory may have been made again
             self._do_what_is_due(now)
         self._close()
 
@@ -142,6 +150,9 @@ class ServerKeeper(KeeperService):
             self._replacement.kill()
         self._drop_replacement()
         self._server.zygote.close()
+        if self._watch is not None:
+            self._unwatch(self._watch.fileno())
+            self._watch.close()
         with released_reserve():  # sessions are left if the server was killed while it ended them
             end_sessions(self._table.leaders, super()._close, self._engine.windows)
         self._socket_lock.close()  # last: until then the state file lists these sessions
@@ -149,6 +160,18 @@ class ServerKeeper(KeeperService):
 
     def _write_log(self, text: str) -> None:
         log(text)
+
+    def _watch_files(self) -> None:
+        """Notice at once that files were removed: a client may come and start another keeper."""
+        with contextlib.suppress(OSError):  # each check looks for that, too
+            self._watch = DirectoryWatch(os.path.dirname(self._log_path))
+            self._engine.watch(self._watch.fileno(), select.EPOLLIN, self._on_removal)
+
+    def _on_removal(self, _events: int) -> None:
+        assert self._watch is not None
+        self._watch.renew()
+        # A moment later: whoever removes a whole directory must not find new files in it.
+        self._next_check = min(self._next_check, time.monotonic() + _REMOVAL_SECONDS)
 
     def _check_socket(self) -> None:
         """Make the socket and its files again if somebody has removed them."""

@@ -387,11 +387,17 @@ def test_a_socket_and_a_lock_that_the_dead_left_are_taken_over(no_server: Servin
     assert no_server.status()["keeper_pid"] != first["keeper_pid"]
 
 
+def remove_at_once(folder: str) -> None:
+    """Remove a folder whose files are made again as soon as that is noticed."""
+    os.rename(folder, f"{folder}-away")
+    shutil.rmtree(f"{folder}-away")
+
+
 def test_a_socket_that_was_removed_is_bound_again(no_server: Serving) -> None:
     no_server.start(check=0.05)
     pty = no_server.sh("sleep 60")
     before = no_server.status()
-    shutil.rmtree(no_server.folder)
+    remove_at_once(no_server.folder)
 
     wait_until(lambda: os.path.exists(no_server.path))
 
@@ -401,6 +407,27 @@ def test_a_socket_that_was_removed_is_bound_again(no_server: Serving) -> None:
     assert not autostart.start_server(no_server.path)
     assert stat.S_IMODE(os.stat(no_server.path).st_mode) == 0o600
     assert stat.S_IMODE(os.stat(no_server.folder).st_mode) == 0o700
+
+
+@pytest.mark.parametrize("how", ["emptied", "removed"])
+def test_whoever_comes_after_its_files_were_removed_finds_the_same_server(
+    no_server: Serving, how: str
+) -> None:
+    no_server.start(check=deadline_seconds(10))
+    pty = no_server.sh("sleep 60", name="old")
+    keeper = no_server.status()["keeper_pid"]
+    for _ in range(3):
+        if how == "removed":
+            remove_at_once(no_server.folder)
+        else:
+            for name in os.listdir(no_server.folder):
+                os.unlink(f"{no_server.folder}/{name}")
+        wait_until(lambda: os.path.exists(no_server.path))
+
+    assert "old" in no_server.ok("ls")
+    assert no_server.get(pty)["state"] == "active"
+    assert no_server.status()["keeper_pid"] == keeper
+    assert not autostart.start_server(no_server.path)
 
 
 def test_it_leaves_after_a_while_without_anything_to_do(
