@@ -47,6 +47,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "ptymux.cli.commands.server:server",
         "Start, stop or restart the server, or look at it.",
     ),
+    "env": (
+        "ptymux.cli.commands.env:env",
+        "Show variables as the terminal has them that attached last.",
+    ),
     "doctor": ("ptymux.cli.commands.doctor:doctor", "Check this machine, and say what to do."),
     "stress": (
         "ptymux.cli.commands.stress:stress",

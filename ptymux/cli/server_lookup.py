@@ -21,15 +21,23 @@ from ptymux.posix.runtime import check_is_socket, state_path
 from ptymux.protocol.messages import Notification, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["change_pty", "chosen_path", "connect", "reach", "repeating"]
+__all__ = ["change_pty", "chosen_path", "connect", "reach", "renewed_links", "repeating"]
 
 _T = TypeVar("_T")
 
 _COME_UP_SECONDS: Final = 5.0  # for a server that somebody else is starting just now
 _HELLO_SECONDS: Final = 1.8  # so that with our own start a silent server costs 2 s
 _RETRY_SECONDS: Final = 0.01
+
+
+def renewed_links(env: Mapping[str, str]) -> dict[str, str]:
+    """Let the links beside the socket lead to what `env` has, for detached shells; return them."""
+    from ptymux.cli.options.config import refresh_env
+    from ptymux.posix.renewed_env import renew
+
+    return renew(chosen_path(), refresh_env(), env)
 
 
 def chosen_path(context: click.Context | None = None) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 from ptymux.core.model import Limits
 from ptymux.errors import PtymuxError, UnsafeDirectoryError
 from ptymux.handover.state_file import StateFile
+from ptymux.posix.renewed_env import remove_links
 from ptymux.posix.runtime import ensure_directory, is_at, listen, lock, state_path
 
 __all__ = ["SocketLock"]
@@ -100,6 +101,7 @@ class SocketLock:
         path = state_path(self._path, "lock")
         if is_at(self.lock, path):
             _remove(state_path(self._path, "state"))
+            remove_links(self._path)
             _remove(path)
         os.close(self.lock)
 

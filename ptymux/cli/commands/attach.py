@@ -10,7 +10,7 @@ import click
 from ptymux.cli.options.detach_keys import DEFAULT_DETACH, DETACH_KEYS_HELP, DetachKeys
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.printing import print_message
-from ptymux.cli.server_lookup import chosen_path, connect, home
+from ptymux.cli.server_lookup import chosen_path, connect, home, renewed_links
 from ptymux.errors import NotATerminalError, PtymuxError
 
 __all__ = ["attach", "attach_to"]
@@ -87,6 +87,7 @@ def attach_to(pty: str, keys: DetachKeys, *, read_only: bool = False, only: bool
 
     windows = Windows.from_environment(os.environ)
     connection = connect()
+    renewed_links(os.environ)
     with connection:
         found: dict[str, Any] = connection.call("get", pty=pty, look=True)["pty"]
         if found["pty_id"] == os.environ.get("PTYMUX_ID"):

@@ -34,7 +34,7 @@ _EPILOG: Final = """\b
 Examples:
   ptymux events                                 what happened
   ptymux events -f --pty web                    what happens to one PTY
-  ptymux events -f --since 0                    what happened, and what happens
+  ptymux events -f --since 0                    both
   ptymux events -f --topic pty.buffer.overflow  who is losing output
   ptymux events --json | jq 'select(.topic == "pty.stopped")'
 

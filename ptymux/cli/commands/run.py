@@ -188,7 +188,7 @@ def run(
         on_full = (OnFull.BLOCK if in_pipe and buffer_size else OnFull.DROP).value
     options = SpawnOptions(
         argv=_argv(command, line),
-        env=_environment(),
+        env=_environment(renews=on_terminal or detach),
         overrides=dict(variables),
         cwd=cwd,
         size=size
@@ -309,13 +309,20 @@ def _argv(command: tuple[str, ...], line: str | None) -> tuple[str, ...]:
     return command or (shell,)
 
 
-def _environment() -> dict[str, str]:
-    """Return our environment without the LC_CTYPE that Python may have set for itself (PEP 538)."""
+def _environment(*, renews: bool) -> dict[str, str]:
+    """Return our environment without the LC_CTYPE that Python may have set for itself (PEP 538).
+
+    If others may attach later, it has links in place of the paths that each attach renews.
+    """
     env = {key: value for key, value in os.environ.items() if key}
     with open("/proc/self/environ", "rb") as given:
         if b"\0LC_CTYPE=" not in b"\0" + given.read():
             env.pop("LC_CTYPE", None)
-    return env
+    if not renews:
+        return env
+    from ptymux.cli.server_lookup import renewed_links
+
+    return env | renewed_links(env)
 
 
 def _is_writable(fd: int) -> bool:

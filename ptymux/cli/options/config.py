@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 from ptymux.errors import ConfigError, InvalidValueError
+from ptymux.posix.renewed_env import RENEWED
 
-__all__ = ["KEYS", "config_path", "defaults_for", "leave_after", "load"]
+__all__ = ["KEYS", "config_path", "defaults_for", "leave_after", "load", "refresh_env"]
 
 _MOST_BYTES: Final = 64 * 1024
 
@@ -60,6 +61,13 @@ def _lane(text: str) -> str:
     return check_label("lane", text)
 
 
+def _variables(text: str) -> tuple[str, ...]:
+    names = tuple(text.split())
+    if not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name) for name in names):
+        raise InvalidValueError("refresh-env", text, "names such as SSH_AUTH_SOCK DISPLAY")
+    return names
+
+
 def _keys(text: str) -> str:
     from ptymux.cli.options.detach_keys import DetachKeys
 
@@ -84,6 +92,7 @@ KEYS: Final[Mapping[str, tuple[Parse, tuple[str, ...]]]] = {
     "lane": (_lane, ("run",)),
     "hangup": (_switch, ("run",)),
     "leave-after": (_duration, ()),
+    "refresh-env": (_variables, ()),
 }
 _SWITCHES: Final = ("hangup",)
 _NUMBERS: Final = ("buffer-size", "threshold", "idle-timeout", "grace", "leave-after")
@@ -137,6 +146,15 @@ def leave_after() -> float | None:
     """
     text = load().get("leave-after")
     return None if text is None else _duration(text)
+
+
+def refresh_env() -> tuple[str, ...]:
+    """Return the names of the variables that each attach renews; with a wrong file, the usual."""
+    try:
+        text = load().get("refresh-env")
+    except ConfigError:
+        text = None
+    return RENEWED if text is None else _variables(text)
 
 
 def _parameter(key: str) -> str:

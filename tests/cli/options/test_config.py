@@ -50,6 +50,7 @@ def test_every_key_is_taken_as_its_option_takes_it(home: Path) -> None:
         lane = "ci"
         hangup = true
         leave-after = 0
+        refresh-env = "SSH_AUTH_SOCK DISPLAY"
         """,
     )
 
@@ -63,6 +64,7 @@ def test_every_key_is_taken_as_its_option_takes_it(home: Path) -> None:
         "lane": "ci",
         "hangup": "true",
         "leave-after": "0",
+        "refresh-env": "SSH_AUTH_SOCK DISPLAY",
     }
     assert load().keys() == KEYS.keys()
     assert leave_after() == 0.0
