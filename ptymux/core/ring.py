@@ -272,6 +272,8 @@ class RingBuffer(Header):
         """
         words, data, ring, pattern = self._words, self._data, self._size, self._pattern.bytes
         total = words[TOTAL]
+        if not total:
+            self.mark_ahead(SLACK)
         room = SLACK
         got = 0
         try:
@@ -307,11 +309,16 @@ class RingBuffer(Header):
         return got
 
     def begin_marks(self, pattern: Pattern) -> None:
-        """Have this engine's pattern ahead of the newest byte from now on."""
+        """Have this engine's pattern ahead of the newest byte from now on.
+
+        Before the first byte it is not written yet: `drain` does so. A PTY that says nothing, as
+        most do in a crowd, has no memory for its output then.
+        """
         self._pattern = pattern
         for index, word in enumerate(memoryview(pattern.key).cast("Q")):
             self._words[PATTERN + index] = word
-        self.mark_ahead(SLACK)
+        if self._words[TOTAL]:
+            self.mark_ahead(SLACK)
 
     def mark_ahead(self, size: int) -> None:
         """Write the last `size` of the SLACK bytes behind `total`, after a commit of `size` bytes.

@@ -49,6 +49,8 @@ def marked(capacity: int, total: int = 0) -> RingBuffer:
     """Return a ring as an engine leaves it, with TEXT up to `total`."""
     ring = filled(capacity, total)
     ring.begin_marks(PATTERN)
+    if not total:
+        ring.mark_ahead(SLACK)  # as before the first read
     return ring
 
 
@@ -878,3 +880,13 @@ def test_end_less_start_is_delivered_skipped_and_backlog(
 
         assert ring.total - start == reader.delivered + reader.skipped + reader.backlog
         assert reader.backlog >= 0
+
+
+def test_a_ring_without_output_uses_no_memory_for_it() -> None:
+    ring = RingBuffer(MIB)
+
+    ring.begin_marks(PATTERN)
+    assert not any(ring.copy(0, SLACK))
+
+    assert ring.drain(0, lambda _fd, _pieces: 0, 1) == 0
+    assert ring.copy(0, SLACK) == known_ahead(ring)
