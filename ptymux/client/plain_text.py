@@ -30,6 +30,7 @@ _OTHER_LINE: Final = frozenset(b"ABEFHLMSTdefkr")  # finals of CSI that move to 
 _SCREENS: Final = re.compile(rb"\x1b\[\?[0-9;]*(?:47|1047|1049)[0-9;]*[hl]")
 _LONGEST_PEN: Final = 256  # bytes
 _LEAD: Final = b"\xc2"  # of a C1 control in UTF-8
+_FOLLOWS_LEAD: Final = bytes(range(0x80, 0xA0))
 _NO_COLOUR: Final = b"\x1b[0m"
 
 
@@ -282,8 +283,10 @@ def _apart(pieces: Iterable[Piece]) -> Iterator[Piece]:
     """Yield pieces that were apart in the output, without bytes that together are a control."""
     last = b""
     for piece in pieces:
-        if last == _LEAD and 0x80 <= piece.data[0] <= 0x9F:
-            piece = piece._replace(data=piece.data[1:], offset=piece.offset + 1)
+        if last == _LEAD:
+            kept = piece.data.lstrip(_FOLLOWS_LEAD)
+            offset = piece.offset + len(piece.data) - len(kept)
+            piece = piece._replace(data=kept, offset=offset)
         if piece.data:
             last = piece.data[-1:]
             yield piece

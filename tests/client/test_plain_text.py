@@ -180,6 +180,7 @@ def test_pieces_do_not_matter(data: bytes, colours: bool, seed: int) -> None:
 
 @settings(max_examples=400)
 @given(NOISE)
+@example(b"\xc2\x00\x80\x80")
 def test_nothing_is_left_that_acts(data: bytes) -> None:
     kept = plain(data)
 
