@@ -195,8 +195,13 @@ class Serving:
         return self.spawn("/bin/sh", "-c", script, **options)
 
     def attach(self, pty: Mapping[str, Any], **options: Any) -> Stream:
-        with self.connect() as connection:
-            return attach(connection, AttachRequest(pty["pty_id"], **options))
+        """Attach, trying again if the server is replaced meanwhile."""
+
+        def begin() -> Stream:
+            with self.connect() as connection:
+                return attach(connection, AttachRequest(pty["pty_id"], **options))
+
+        return wait_until(begin, "an attachment", ignoring=ConnectionClosedError)
 
     def output(self, pty: Mapping[str, Any], **options: Any) -> tuple[bytes, int, dict[str, Any]]:
         """Return all output of a PTY until its end, how much was missed, and how it ended."""

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ptymux.core.model import Limits
+from ptymux.errors import ConnectionClosedError
 from tests.serving import Serving
+from tests.timing import wait_until
 
 __all__ = ["EventFollower", "Watch", "memfds_of"]
 
@@ -56,10 +58,15 @@ class EventFollower:
     """The event log of a server, as told from its beginning."""
 
     def __init__(self, server: Serving) -> None:
-        with server.connect() as connection:
-            reply = connection.call("events", since=0)
-            told = [note.params for note in connection.notifications() if note.method == "event"]
-        self.missed = reply["missed"]
+        """Read the log; again from its beginning if the server is replaced meanwhile."""
+
+        def read() -> tuple[int, list[dict[str, Any]]]:
+            with server.connect() as connection:
+                reply = connection.call("events", since=0)
+                notes = list(connection.notifications())
+            return reply["missed"], [note.params for note in notes if note.method == "event"]
+
+        self.missed, told = wait_until(read, "the events", ignoring=ConnectionClosedError)
         self.all = told
         self.of: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for event in told:
