@@ -14,13 +14,13 @@ from tests.serving import Serving
 from tests.timing import wait_until
 from tests.world import PTYMUX, World
 
-COLOURED = r"printf 'one\n\033[31mtwo\033[0m\033[6n\033]0;title\007\nthree'"
+COLOURED = r"printf 'one\n\033[31mtwo\033[0m\033[?25h\033]0;title\007\nthree'"
 
 
 def test_bytes_as_they_were_or_without_what_the_terminal_added(server: Serving) -> None:
     pty = server.sh(COLOURED, name="a")["pty_id"]
     server.call("wait", pty=pty)
-    whole = "one\r\n\x1b[31mtwo\x1b[0m\x1b[6n\x1b]0;title\x07\r\nthree"
+    whole = "one\r\n\x1b[31mtwo\x1b[0m\x1b[?25h\x1b]0;title\x07\r\nthree"
 
     assert server.world.run("logs", "--raw", pty).stdout.decode() == whole
     assert server.world.run("logs", pty).stdout.decode() == whole.replace("\r\n", "\n")
