@@ -254,6 +254,7 @@ class KeeperService:
     def _op_foreground(
         self, body: Mapping[str, Any], _message: Message, _fds: list[int]
     ) -> dict[str, Any]:
+        # Only a server of an older version asks; ours signals through its own master.
         return {"group": self._engine.signal_foreground(body["slot"], body["signal"])}
 
     def _op_canonical(

@@ -295,10 +295,6 @@ class ProcessLink:
         self._linked.set()
         await self._release_keeper()
 
-    async def linked(self) -> None:
-        """Wait until there is a keeper, or none can be started any more."""
-        await self._linked.wait()
-
     # Messages --------------------------------------------------------------------------------
 
     def _post(self, body: Mapping[str, Any], data: bytes = b"") -> None:
