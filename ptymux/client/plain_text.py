@@ -60,7 +60,8 @@ class Plain:
         self._is_begun = False  # the line was too long, and its beginning was returned
         self._is_version_due = False
         self._saved: int | None = None  # a column of this line
-        self._last = b""  # character, for what repeats it
+        self._last = b""  # characters, for what repeats the last of them
+        self._last_end = 0  # the offset behind them
         self._pen = self._shown = b""  # for what is written, and what was returned last
         self._done: list[Run] = []
 
@@ -104,6 +105,7 @@ class Plain:
 
     def lines(self, offset: int, data: bytes) -> None:
         """Take whole lines."""
+        self._last = b""
         self._change_colours(offset, self._pen)
         at = 0
         for found in (_NOT_SHOWN if self._colours else _NOT_TEXT).finditer(data):
@@ -120,11 +122,12 @@ class Plain:
         """Write characters into the line."""
         self._return_version(offset)
         self._line.write(offset, data, self._pen)
-        self._last = data
+        self._last, self._last_end = data, offset + len(data)
         self._note_change()
 
     def control(self, offset: int, byte: int) -> None:
         """Do what a control character says."""
+        self._last = b""  # as in tmux: only what stands right before a repetition is repeated
         if byte in _NEW_LINE:
             self._end_line(offset)
         elif byte == 0x0D:
@@ -189,7 +192,7 @@ class Plain:
         elif final == b"@":
             line.insert(offset, count)
         else:
-            self._repeat(offset, count)
+            self._repeat(count)
 
     def _erase(self, offset: int, part: int) -> None:
         line = self._line
@@ -199,10 +202,11 @@ class Plain:
             line.erase(offset, 0 if part == 2 else line.column, line.width)
             self._is_version_due = self._is_version_due and line.width > 0
 
-    def _repeat(self, offset: int, count: int) -> None:
+    def _repeat(self, count: int) -> None:
+        """Write the last character again; its bytes are those at its own offset."""
         last = self._last.decode(errors="surrogateescape")[-1:].encode(errors="surrogateescape")
         for _ in range(count if last else 0):
-            self._line.write(offset, last, self._pen)
+            self._line.write(self._last_end - len(last), last, self._pen)
 
     def _restore(self, offset: int) -> None:
         if self._saved is None:

@@ -166,6 +166,7 @@ def test_offset_goes_on_behind_a_gap() -> None:
 @given(NOISE, st.booleans(), st.integers(0, 1 << 32))
 @example(b"\x1b[" + b"1" * 300 + b"mx", False, 0)
 @example(b"\x1b" + b" " * 20 + b"x", False, 1)
+@example(b"\x00\x00\x00 \n\x1b[b", False, 0)
 def test_pieces_do_not_matter(data: bytes, colours: bool, seed: int) -> None:
     whole, cut = Plain(7, colours=colours), Plain(7, colours=colours)
     chance = random.Random(seed)
@@ -189,6 +190,8 @@ def test_nothing_is_left_that_acts(data: bytes) -> None:
 
 @settings(max_examples=400)
 @given(NOISE)
+@example(b" \x1b[b")
+@example("a\u00e9\x1b[3bc".encode())
 def test_every_byte_kept_is_that_at_its_offset(data: bytes) -> None:
     machine = Plain(3)
 
