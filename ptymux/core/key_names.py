@@ -11,7 +11,7 @@ from ptymux.errors import InvalidValueError
 if TYPE_CHECKING:
     from ptymux.core.terminal_modes import TerminalModes
 
-__all__ = ["key_bytes"]
+__all__ = ["is_key_word", "key_bytes"]
 
 _PLAIN: Final = {
     "enter": b"\r",
@@ -75,6 +75,9 @@ _KITTY: Final = {
     "bspace": 127,
 }
 
+_WORDS: Final = (*_PLAIN, *_LETTERS, *_NUMBERS, *_FUNCTIONS)
+_NEARLY: Final = 0.8  # as difflib measures it: `name` is not `npage`
+
 _SHIFT, _ALT, _CONTROL = 1, 2, 4  # as terminals count modifiers
 _MODIFIERS: Final = {
     **dict.fromkeys(("s", "shift"), _SHIFT),
@@ -102,6 +105,16 @@ def key_bytes(name: str, modes: TerminalModes | None = None) -> bytes:
     return found if modes is None else _encoded(found, base, modifiers, modes)
 
 
+def is_key_word(name: str) -> bool:
+    """Whether this names a key, or nearly so: `Up`, `C-c` or `Entr`, and no lone character."""
+    base = _parsed(name)[1].lower()
+    if len(name) < 2 or _special(base, 0) or _character(base, 0):
+        return len(name) > 1
+    from difflib import get_close_matches  # takes 5 ms, and few need it
+
+    return bool(get_close_matches(base, _WORDS, 1, cutoff=_NEARLY))
+
+
 def _parsed(name: str) -> tuple[int, str]:
     """Return the modifiers of a key and what is left, without underscores as in `KP_Enter`."""
     if len(name) == 2 and name[0] == "^":
@@ -113,7 +126,7 @@ def _parsed(name: str) -> tuple[int, str]:
 
 
 def _expected(base: str) -> str:
-    meant = closest(base, (*_PLAIN, *_LETTERS, *_NUMBERS, *_FUNCTIONS)) if len(base) > 1 else None
+    meant = closest(base, _WORDS) if len(base) > 1 else None
     return _EXPECTED if meant is None else f"{_EXPECTED} (did you mean {meant!r}?)"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ptymux.core.key_names import key_bytes
+from ptymux.core.key_names import is_key_word, key_bytes
 from ptymux.core.terminal_modes import TerminalModes
 from ptymux.errors import InvalidValueError
 
@@ -109,3 +109,13 @@ def test_keys_without_a_byte_of_their_own_are_sent_as_xterm_does() -> None:
 def test_a_key_that_is_nearly_one_is_understood(name: str, meant: str) -> None:
     with pytest.raises(InvalidValueError, match=f"did you mean '{meant}'"):
         key_bytes(name)
+
+
+@pytest.mark.parametrize("word", ["Up", "C-c", "^C", "Ctrl-C", "KP_Enter", "F5", "M-x", "Entr"])
+def test_a_word_that_names_a_key_is_told_from_others(word: str) -> None:
+    assert is_key_word(word)
+
+
+@pytest.mark.parametrize("word", ["", "x", "2", "-", "^", "name", "1,2", "--key", "file.txt"])
+def test_a_word_that_names_no_key_is_told_from_those_that_do(word: str) -> None:
+    assert not is_key_word(word)

@@ -124,20 +124,25 @@ def test_options_end_where_the_text_begins(server: Serving) -> None:
 
     server.ok("send", "a", "ls", "-la", "--color", "--enter")
     server.ok("send", "a", "--enter", "--", "-x", "--enter")
+    server.ok("send", "a", "sort", "--key", "2", "--json", "--key", "Enter")
 
     server.ok("wait", "a", "--text", "^got ls -la --color$")
     server.ok("wait", "a", "--text", "^got -x --enter$")
+    server.ok("wait", "a", "--text", "^got sort --key 2 --json$")
     for words in (("a", "--entr"), ("a", "-x"), ("--entr", "a", "x")):
         assert server.refused("send", *words)[0] == 2
 
 
-def test_on_a_terminal_the_number_of_send_says_what_it_is(server: Serving, tty: Tty) -> None:
+def test_on_a_terminal_send_says_what_its_number_is_and_what_was_text(
+    server: Serving, tty: Tty
+) -> None:
     server.sh("sleep 1000", name="a")
 
-    tty.run("send", "a", "x")
+    tty.run("send", "a", "x", "--paste")
 
     assert tty.wait() == 0
     assert tty.shown.startswith(b"0\r\n[the offset of the output before it, for `ptymux wait a")
+    assert b"[--paste was typed as text; options stand before it]" in tty.shown
 
 
 def test_nothing_to_send_is_a_usage_error(world: World) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ptymux.cli.options.pty_names import PTY, check_exact
+from ptymux.cli.options.typed_text import TypingCommand
 from ptymux.cli.output.exit_summary import title
 from ptymux.cli.output.printing import print_json, print_message, print_text
 from ptymux.cli.server_lookup import connect
+from ptymux.core.words import closest
 from ptymux.errors import InputCutError, LineTooLongError, PtymuxError
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ __all__ = ["send"]
 _EPILOG: Final = """\b
 Examples:
   ptymux send 3 make test --enter        the text, then Enter
-  ptymux send 3 --enter ls -la           unknown options are text
+  ptymux send 3 ls --json --enter        --json is text: it stands behind ls
+  ptymux send 3 --enter -- -x --enter    all behind -- is text
   ptymux send 3 --key C-c --key Up       keys by name: Tab, F5, M-x, S-Tab, ^C
   ptymux send web --stdin < commands     what stdin has
   ptymux send ed --paste --stdin < file  as a paste
@@ -36,7 +38,7 @@ _PASTE: Final = b"\x1b[200~"
 _PASTE_END: Final = b"\x1b[201~"
 
 
-@click.command(epilog=_EPILOG, context_settings={"ignore_unknown_options": True})
+@click.command(cls=TypingCommand, epilog=_EPILOG)
 @click.argument("pty", type=PTY)
 @click.argument("text", nargs=-1)
 @click.option("--enter", is_flag=True, help="Enter at the end.")
@@ -59,12 +61,13 @@ def send(
     raw: bool,
     as_json: bool,
 ) -> None:
-    """Type TEXT, words joined by blanks, into PTY; a dash in it begins no unknown option.
+    """Type TEXT, words joined by blanks, into PTY.
 
+    Options stand before TEXT, and all behind its first word is text; but --stdin, --enter and
+    --key with a key's name may stand at its end, where they are typed.
     Keys and pastes are sent as a terminal would that is in the modes which the program switched on.
     Returns when the PTY took it all, and prints the offset of its output before that.
     """
-    _check_options(pty, text)
     if not (text or enter or keys or from_stdin):
         raise click.UsageError("nothing to send: give TEXT, --enter, --key or --stdin")
     from ptymux.core.key_names import key_bytes
@@ -90,14 +93,16 @@ def send(
         if os.isatty(1):
             told = f"of the output before it, for `ptymux wait {pty} --from {offset} --text REGEX`"
             print_message(f"[the offset {told}]", prefix="")
+            _tell_options(text)
 
 
-def _check_options(pty: str, text: tuple[str, ...]) -> None:
-    """Refuse a mistyped option before the text, which would be typed into the PTY."""
-    for word in (pty, *text[:1]):
-        if len(word) > 1 and word.startswith("-") and "--" not in sys.argv:
-            known = [name for param in send.params for name in param.opts if name[:1] == "-"]
-            raise click.NoSuchOption(word, possibilities=known)
+def _tell_options(text: tuple[str, ...]) -> None:
+    """Say on a terminal which word of the text may have been meant as an option."""
+    known = [name for param in send.params for name in param.opts if name[:1] == "-"]
+    for word in text[1:]:
+        if word[:2] == "--" and (word in known or closest(word, known)):
+            print_message(f"[{word} was typed as text; options stand before it]", prefix="")
+            return
 
 
 class _Typist:
