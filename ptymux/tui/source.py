@@ -7,6 +7,7 @@ long: one for samples, one for events, one for each action.
 from __future__ import annotations
 
 import selectors
+import shlex
 import socket
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from ptymux.client.listing import Listing
-from ptymux.client.server_connection import HELLO_SECONDS, ServerConnection
+from ptymux.client.server_connection import HELLO_SECONDS, ServerConnection, socket_path
 from ptymux.core.windows import Windows
 from ptymux.errors import (
     ConnectionClosedError,
@@ -135,8 +136,12 @@ class Source:
     def hint(self) -> str:
         """What to do when there are no PTYs."""
         if self.trouble == "no server":
-            return f"no server runs at {self._path}; `ptymux run -d COMMAND` starts one"
-        return "" if self.trouble else NO_PTYS
+            no_ptys = f"no server runs at {self._path}; {NO_PTYS.partition('; ')[2]}"
+        else:
+            no_ptys = "" if self.trouble else NO_PTYS
+        if self._path == socket_path():
+            return no_ptys
+        return no_ptys.replace("`ptymux ", f"`ptymux --socket {shlex.quote(self._path)} ")
 
     def tick(self) -> None:
         """Ask for the next sample, of another server if need be."""

@@ -12,6 +12,7 @@ import click
 from ptymux.cli.options.param_types import OneOf
 from ptymux.cli.options.pty_names import LANE
 from ptymux.cli.output.printing import columns, print_json, print_message, print_text, takes_blocks
+from ptymux.cli.output.proposals import with_socket
 from ptymux.cli.server_lookup import chosen_path, connect
 from ptymux.client.listing import list_ptys
 from ptymux.core.model import ENDED_STATES
@@ -148,11 +149,11 @@ def _sample(overview: Overview) -> None:
     before, after, seconds = _two_samples()
     overview.model.take(before, 0.0)
     overview.model.take(after, seconds)
-    overview.hint = NO_PTYS
+    overview.hint = with_socket(NO_PTYS)
     try:
         last_events(chosen_path(), _PAST_EVENTS, overview.news)
     except NoServerError:
-        overview.hint = f"no server runs; {NO_PTYS.partition('; ')[2]}"
+        overview.hint = with_socket(f"no server runs; {NO_PTYS.partition('; ')[2]}")
     overview.choice.update(overview.model.rows, seconds)
 
 

@@ -11,6 +11,7 @@ import click
 
 from ptymux.cli.options.param_types import JSON_OPTION
 from ptymux.cli.output.printing import has_colour, paint, print_json, print_text, wrap
+from ptymux.cli.output.proposals import with_socket
 from ptymux.cli.server_lookup import chosen_path
 from ptymux.core.units import printable
 
@@ -89,6 +90,7 @@ def _lines(checks: list[Check]) -> Iterator[str]:
         room = max(os.get_terminal_size(sys.stdout.fileno()).columns - _LABEL, 20)
     for check in checks:
         text = f"{check.text}; {check.remedy}" if check.remedy else check.text
+        text = with_socket(text)
         first, *more = [text] if room is None else wrap(text, room)
         status = paint(f"{check.status:<9}", _STYLES[check.status], colour=colour)
         yield f"{status}{check.name:<{_LABEL - 9}}{first}"

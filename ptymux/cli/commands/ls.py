@@ -21,6 +21,7 @@ from ptymux.cli.output.printing import (
     print_json,
     print_text,
 )
+from ptymux.cli.output.proposals import with_socket
 from ptymux.cli.server_lookup import repeating
 from ptymux.client.listing import Listing, list_ptys
 from ptymux.core.units import printable
@@ -207,5 +208,5 @@ def _notes(ptys: list[dict[str, Any]], ended: int) -> list[str]:
     if ended:
         notes.append(f"{ended} ended, ls -a")
     if not ptys and not ended:
-        notes.append("no PTYs; `ptymux run -d COMMAND` starts one")
+        notes.append(with_socket("no PTYs; `ptymux run -d COMMAND` starts one"))
     return notes

@@ -8,6 +8,8 @@ import os
 import select
 import sys
 
+from ptymux.cli.output.proposals import with_socket
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,9 +58,11 @@ def print_text(text: str) -> None:
 def print_message(text: str, prefix: str = "ptymux") -> None:
     """Print one line on stderr, after `prefix` and a colon; leave it out if stderr takes nothing.
 
-    What a terminal would act upon is taken out, so that a name cannot draw.
+    What a terminal would act upon is taken out, so that a name cannot draw. Commands in it go to the
+    server that `--socket` named.
     """
-    words = "".join(char for char in " ".join(text.split()) if char.isprintable())
+    text = with_socket(" ".join(text.split()))
+    words = "".join(char for char in text if char.isprintable())
     if len(words) > 2 * _HALF:
         words = f"{words[:_HALF]} ... {words[-_HALF:]}"
     line = f"{prefix}: {words}\n" if prefix else f"{words}\n"
