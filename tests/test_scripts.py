@@ -81,3 +81,19 @@ def test_a_script_can_be_called_by_a_link_to_it(tmp_path: Path, script: str) -> 
     done = subprocess.run([tmp_path / "second"], capture_output=True, text=True)
 
     assert done.stdout.startswith("found "), done.stderr
+
+
+@pytest.mark.parametrize("fd", [0, 1, 2])
+def test_a_standard_fd_that_is_a_directory_is_told_in_a_line(tmp_path: Path, fd: int) -> None:
+    shutil.copy(BENCH.parent / "ptymux", tmp_path)
+    (tmp_path / "venv.sh").write_text("use_venv() { echo 'too late'; exit 9; }")
+    line = f'exec "$0" ls {fd}<"$1"'
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", line, tmp_path / "ptymux", tmp_path],
+        capture_output=True, stdin=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+
+    name = ("stdin", "stdout", "stderr")[fd]
+    told = f"ptymux: {name} is a directory; give it a file, or /dev/null\n"
+    assert (done.returncode, done.stdout, done.stderr) == (125, "", told if fd < 2 else "")

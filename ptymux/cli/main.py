@@ -141,6 +141,9 @@ def _reserve_standard_fds() -> None:
     """Open those of stdin, stdout and stderr that our caller closed, so that no file gets their fd.
 
     They read as empty and refuse to be written, as a closed one does.
+
+    Limit: if one of them is a directory, Python ends with a dump before any of our code runs.
+    `scripts/ptymux` looks first; what pip installs is a program of Python's, and cannot.
     """
     for fd in range(3):
         try:

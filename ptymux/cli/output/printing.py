@@ -58,8 +58,8 @@ def print_text(text: str) -> None:
 def print_message(text: str, prefix: str = "ptymux") -> None:
     """Print one line on stderr, after `prefix` and a colon; leave it out if stderr takes nothing.
 
-    What a terminal would act upon is taken out, so that a name cannot draw. Commands in it go to the
-    server that `--socket` named.
+    What a terminal would act upon is taken out, so that a name cannot draw. Commands in it go to
+    the server that `--socket` named.
     """
     text = with_socket(" ".join(text.split()))
     words = "".join(char for char in text if char.isprintable())
