@@ -64,6 +64,7 @@ BUILT = [
     "BLOCK",
     "STATS",
     "EVENTS",
+    "EVENTS-CLIENTS",
     "EVENT-LOG",
 ]
 

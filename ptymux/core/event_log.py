@@ -8,7 +8,7 @@ in native order and is written by one aligned store. Each record is one line of 
 newline; records stand in the order of their seq. The byte at offset `o` lies at `o % capacity`.
 
     word  name        meaning
-       0  MAGIC       "ptymux", a zero byte, the version; a topic more or less is another version
+       0  MAGIC       "ptymux", a zero byte, the version
        1  CAPACITY    size of the area in bytes
        2  START       offset of the oldest record; only grows
        3  END         offset behind the newest record; only grows
@@ -20,6 +20,10 @@ An append writes in this order: START, beyond the records that are overwritten; 
 END; END, and now the record counts; the topic's word. So after a kill at any moment, [START, END)
 contains whole records, and only the newest one can be missing from its topic's word. All kept
 topics share one seq, which starts at 1. So the last seq is the sum of the topics' sequences.
+
+A new topic comes last in `Topic`: in a log of an older version its word is 0, so that such a log is
+continued. An older version that gets a log with events of topics that it does not know finds that
+the sum is wrong, and begins another log.
 """
 
 from __future__ import annotations
@@ -74,6 +78,9 @@ class Topic(enum.StrEnum):
     BUFFER_OVERFLOW = "pty.buffer.overflow"
     READER_SKIPPED = "pty.reader.skipped"
     RECONCILED = "pty.reconciled"
+    ATTACHED = "pty.attached"
+    DETACHED = "pty.detached"
+    RENAMED = "pty.renamed"
 
 
 KEPT = frozenset(Topic) - {Topic.OUTPUT}  # these have a seq and are written to the log
@@ -152,7 +159,7 @@ class EventLog:
         if len(epoch) > 32 or not epoch.isascii():
             raise InvalidValueError("epoch", epoch, "at most 32 ASCII characters")
         self._map(bytearray(HEADER_SIZE + memory) if isinstance(memory, int) else memory)
-        for word in (*range(_EPOCH.stop // 8 + len(Topic)), _CHECKPOINT):
+        for word in range(_CHECKPOINT + 1):
             self._store(word, 0)  # MAGIC first: a half-formatted log must not look like one
         self._bytes[_EPOCH] = epoch.encode().ljust(32, b"\0")
         self._store(_CAPACITY, self.capacity)

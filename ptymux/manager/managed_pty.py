@@ -36,7 +36,7 @@ from ptymux.errors import InvalidStateError
 from ptymux.link.interface import Link
 from ptymux.manager.attachments import Attachments
 from ptymux.manager.flow import Flow
-from ptymux.manager.publisher import Json, Publisher
+from ptymux.manager.publisher import Json, Publisher, cause_of
 from ptymux.posix.process import SessionMember
 
 __all__ = ["ManagedPty", "PtyHost"]
@@ -89,7 +89,7 @@ class ManagedPty:
         self.envelopes = EnvelopeLog()
         self.flow = Flow(host.link, self.slot, self)
         self.attachments = Attachments(
-            self.flow, self.note_change, lambda size: host.on_size(self, size)
+            self.flow, self.note_change, lambda size: host.on_size(self, size), self._on_attachment
         )
         self.milestones = Milestones()
         self.input_lock = asyncio.Lock()  # one writer at a time, first come first served
@@ -223,6 +223,23 @@ class ManagedPty:
         self.publish(Topic.STATE_CHANGED, dict(taken.as_json()), cause)
         self.note_change()
 
+    def rename(self, name: str) -> None:
+        """Give it another name, and publish that.
+
+        Raises:
+            NameTakenError: another live one has it.
+        """
+        old = self.record.name
+        if name != old:
+            self.update(name=name)
+            self.publish(Topic.RENAMED, {"old": old, "new": name}, cause_of(None))
+            self.note_change()
+
+    def _on_attachment(
+        self, topic: Topic, payload: Mapping[str, Json], cause: CorrelationId | None
+    ) -> None:
+        self.publish(topic, payload, cause or self.end.cause)
+
     def note_looked_at(self) -> None:
         """Note that somebody looks at it, who sees how it ended if it has."""
         if not self.is_live and not self.is_end_seen:
@@ -298,7 +315,8 @@ class ManagedPty:
             case Closed():
                 self._close()
             case LifelineEnded(_, line, by_client):
-                if self.attachments.end(line) and by_client and self.is_live:
+                is_owner = self.attachments.end(line, by_client=by_client)
+                if is_owner and by_client and self.is_live:
                     self._host.on_orphaned(self)
 
     def _exit(self, report: Exited) -> None:
@@ -362,10 +380,10 @@ class ManagedPty:
             "total_written": stats.total_written,
             "total_dropped": stats.total_dropped,
         }
+        self.attachments.end_all()
         if Topic.STOPPED not in self.published_before:
             self.publish(Topic.STOPPED, payload, self.end.cause)
         self.milestones.gone.set()
-        self.attachments.clear()
         self.note_change()
         self.flow.wake()
         self._host.on_gone(self)

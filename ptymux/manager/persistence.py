@@ -7,6 +7,7 @@ it after every change, and publishes the change as an event before. After a kill
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -25,7 +26,14 @@ from ptymux.core.model import (
     WindowSize,
 )
 from ptymux.core.reader import ReaderKind
-from ptymux.manager.attachments import NoOwner, OwnedBy, Owner, OwnerExpected
+from ptymux.errors import PtymuxError
+from ptymux.manager.attachments import (
+    LifelineAttachment,
+    NoOwner,
+    OwnedBy,
+    Owner,
+    OwnerExpected,
+)
 from ptymux.manager.description import shown_command
 from ptymux.manager.managed_pty import ManagedPty
 
@@ -90,7 +98,10 @@ def pty_as_json(pty: ManagedPty) -> dict[str, Any]:
         "gone": pty.is_gone,
         "removes": pty.is_removed_at_end,
         "seen": pty.is_end_seen,
-        "attached": [[line, kind.value] for line, kind in pty.attachments.kinds.items()],
+        "attached": [[line, each.kind.value] for line, each in pty.attachments.all.items()],
+        "attached_by": {
+            str(line): [each.pid, each.is_terminal] for line, each in pty.attachments.all.items()
+        },
         "owner": owner,
         "owner_told": is_owner_notified,
     }
@@ -148,10 +159,8 @@ def restore_state(pty: ManagedPty, values: Mapping[str, Any], open_lines: Iterab
         escaped=tuple(values["escaped"]),
         left={int(pid): reason for pid, reason in values.get("left", {}).items()},
     )
-    lines = set(open_lines)
-    kinds = {line: ReaderKind(kind) for line, kind in values["attached"] if line in lines}
     owner = _owner_from_json(values["owner"], values.get("owner_told", True))
-    pty.attachments.restore(kinds, owner)
+    pty.attachments.restore(_attached_from_json(values, set(open_lines)), owner)
 
 
 def restore_modes(pty: ManagedPty, values: Mapping[str, Any]) -> None:
@@ -164,6 +173,20 @@ def restore_modes(pty: ManagedPty, values: Mapping[str, Any]) -> None:
 def _modes_as_json(pty: ManagedPty) -> tuple[int, str]:
     offset, redo = pty.flow.known_modes
     return offset, redo.decode("latin-1")
+
+
+def _attached_from_json(
+    values: Mapping[str, Any], open_lines: set[int]
+) -> dict[int, LifelineAttachment]:
+    by = values.get("attached_by", {})  # older servers did not say
+    attached = {}
+    for line, kind in values["attached"]:
+        pid, is_terminal = by.get(str(line), (0, False))
+        is_ended = line not in open_lines
+        attached[line] = LifelineAttachment(
+            ReaderKind(kind), pid=pid, is_terminal=is_terminal, is_ended=is_ended
+        )
+    return attached
 
 
 def _owner_as_json(owner: Owner) -> tuple[int | None, bool]:
@@ -196,6 +219,11 @@ def apply_published(pty: ManagedPty, event: EventEnvelope) -> None:
             pty.envelopes.append(_envelope(payload))
         case Topic.RESIZED:
             pty.update(size=WindowSize(payload["new"]["cols"], payload["new"]["rows"]))
+        case Topic.RENAMED:
+            with contextlib.suppress(PtymuxError):  # another one has it by now
+                pty.update(name=payload["new"])
+        case Topic.ATTACHED | Topic.DETACHED:
+            pty.attachments.apply_published(payload)
         case Topic.TERMINATING:
             pty.end.is_terminating = True
             pty.end.cause = event.correlation_id

@@ -183,8 +183,7 @@ class ServerManager(PtyManager):
             InvalidStateError: it has ended; an ended one has no name to give.
         """
         pty = self._live(pty_id, "only a live one has a name")
-        pty.update(name=check_name(name))
-        pty.note_change()
+        pty.rename(check_name(name))
         return pty.record
 
     def set_on_full(self, pty_id: PtyId, on_full: OnFull) -> int:
@@ -287,9 +286,12 @@ class ServerManager(PtyManager):
         """Return what is set once somebody wants the client with this lifeline to detach."""
         return self._roster.get(pty_id).attachments.sent_away(line)
 
-    def send_away(self, pty_id: PtyId, but: int | None = None) -> int:
-        """Have the terminals of a PTY detach, but for one; return how many they are."""
-        return self._roster.get(pty_id).attachments.send_away(but)
+    def send_away(self, pty_id: PtyId, but: int | None = None, by: int | None = None) -> int:
+        """Have the terminals of a PTY detach, but for one; return how many they are.
+
+        `by` is the pid of who wants that.
+        """
+        return self._roster.get(pty_id).attachments.send_away(but, by)
 
     def go_away(self, pty_id: PtyId, line: int) -> None:
         """Note that a reader lost its connection; its client may come back."""
@@ -433,6 +435,7 @@ class ServerManager(PtyManager):
         self._complete_spawn(pty)
         if pty.is_gone:
             return
+        pty.attachments.end_lost(restored.lines)
         seconds = self.windows.clients_return
         pty.attachments.expect_readers(until=time.monotonic() + seconds)
         asyncio.get_running_loop().call_later(seconds, self._hang_up_if_unowned, pty)

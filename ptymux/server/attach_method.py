@@ -45,7 +45,7 @@ async def attach(call: MethodCall, record: PtyRecord) -> MethodReply:
             with contextlib.suppress(InvalidStateError):
                 await call.manager.show(record.pty_id, WindowSize(cols, rows), line)
             if params.flag("only"):
-                call.manager.send_away(record.pty_id, but=line)
+                call.manager.send_away(record.pty_id, but=line, by=call.connection.pid)
         elif params.flag("echo"):  # a terminal that the PTY was made for
             call.manager.note_size(record.pty_id, line)
         describe_end = call.manager.describer(record.pty_id)
@@ -62,6 +62,8 @@ async def attach(call: MethodCall, record: PtyRecord) -> MethodReply:
     def undo_all() -> None:
         reader.close()
         end_show()
+        if line is not None:
+            call.manager.go_away(record.pty_id, line)
 
     return MethodReply(
         result,
@@ -99,7 +101,12 @@ async def _line(call: MethodCall, reader: OutputReader) -> tuple[int | None, int
         line = params.optional_number("line", 1, 1 << 62)
         return call.manager.come_back(reader.pty_id, line), None
     hangs_up = params.flag("hangup")
-    attachment = LifelineAttachment(reader.kind, readers=1, pid=call.connection.pid)
+    attachment = LifelineAttachment(
+        reader.kind,
+        readers=1,
+        pid=call.connection.pid,
+        is_terminal=params.has("cols") or params.flag("echo"),
+    )
     try:
         number, sock = await call.manager.open_line(
             reader.pty_id, attachment, types=types, echoes=params.flag("echo"), hangs_up=hangs_up

@@ -243,7 +243,8 @@ async def remove(call: MethodCall) -> Mapping[str, Any]:
 async def detach(call: MethodCall) -> Mapping[str, Any]:
     """Have the terminals of PTYs detach; return how many they are."""
     records = await _several(call, live_only=True)
-    return {"detached": sum(call.manager.send_away(record.pty_id) for record in records)}
+    send_away, by = call.manager.send_away, call.connection.pid
+    return {"detached": sum(send_away(record.pty_id, by=by) for record in records)}
 
 
 async def rename(call: MethodCall) -> Mapping[str, Any]:

@@ -132,6 +132,24 @@ def _delivered(payload: Mapping[str, Any]) -> _Words:
     return f"signal {_signal(payload['signal'])}{outcome}{reason}", WARN if failed else NONE
 
 
+def _attached(payload: Mapping[str, Any]) -> _Words | None:
+    return (f"a terminal attached{_by(payload['pid'])}", NONE) if payload["terminal"] else None
+
+
+def _detached(payload: Mapping[str, Any]) -> _Words | None:
+    if not payload["terminal"] or payload["reason"] == "pty-ended":
+        return None  # `stopped` says it, too
+    if payload["reason"] == "sent-away":
+        return f"a terminal was detached{_by(payload['by'])}", NONE
+    if payload["reason"] == "client-ended":
+        return f"a terminal is gone{_by(payload['pid'])}", WARN
+    return f"a terminal detached{_by(payload['pid'])}", NONE
+
+
+def _by(pid: object) -> str:
+    return "" if pid is None else f", pid {pid}"
+
+
 def _signal(signal: object) -> str:
     return signal_name(signal) if isinstance(signal, int) else str(signal)
 
@@ -167,6 +185,9 @@ _WORDS: Final[Mapping[Topic, Callable[[Mapping[str, Any]], _Words | None]]] = {
         WARN,
     ),
     Topic.RECONCILED: _reconciled,
+    Topic.ATTACHED: _attached,
+    Topic.DETACHED: _detached,
+    Topic.RENAMED: lambda payload: (f"renamed to {payload['new']}", NONE),
 }
 
 

@@ -8,11 +8,13 @@ import logging
 import mmap
 from collections import Counter
 from typing import cast
+from unittest import mock
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ptymux.core import event_log
 from ptymux.core.bus import Bus, MissedEvents, Subscription
 from ptymux.core.event_log import HEADER_SIZE, KEPT, EventEnvelope, EventLog, Topic
 from ptymux.core.model import CorrelationId, LaneId, Limits, PtyId, SessionId, TerminalId
@@ -60,7 +62,7 @@ def test_the_topics_are_those_of_the_specification() -> None:
         "pty.spawned pty.state.changed pty.output pty.error pty.stopped pty.resized "
         "pty.signal.delivered pty.terminating pty.force_killed pty.idle_timeout "
         "pty.backpressure.on pty.backpressure.off pty.buffer.overflow pty.reader.skipped "
-        "pty.reconciled"
+        "pty.reconciled pty.attached pty.detached pty.renamed"
     )
 
     assert {topic.value for topic in Topic} == set(names.split())
@@ -295,6 +297,19 @@ def test_a_log_without_any_record_left_still_knows_its_numbers() -> None:
     assert log.since(0) == (2, [])
     assert log.sequences[Topic.SPAWNED] == 2
     assert publish(Bus(EPOCH, log)).seq == 3
+
+
+@pytest.mark.requirement("EVENT-LOG")
+def test_log_of_a_version_with_fewer_topics_is_continued() -> None:
+    memory = bytearray(HEADER_SIZE + 1000)
+    with mock.patch.object(event_log, "_WORDS", dict(list(event_log._WORDS.items())[:15])):
+        publish(Bus(EPOCH, EventLog(memory, epoch=EPOCH)))
+
+    bus = Bus(EPOCH, EventLog.recover(memory))
+
+    event = publish(bus, Topic.RENAMED)
+    assert (event.seq, event.sequence) == (2, 1)
+    assert EventLog.recover(memory).last_seq == 2
 
 
 @pytest.mark.requirement("EVENT-LOG")

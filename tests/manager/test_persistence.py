@@ -120,6 +120,31 @@ async def test_only_attachments_whose_lifeline_is_open_are_restored(engine: Fake
 
 
 @asynchronous
+@pytest.mark.requirement("EVENTS-CLIENTS")
+async def test_who_attached_and_left_without_being_written_is_known_all_the_same(
+    engine: FakeEngine,
+) -> None:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
+        events = Events(manager)
+        pty = await _spawned(manager)
+        for line in (1, 2):
+            attachment = LifelineAttachment(ReaderKind.CONSUMER, pid=40 + line, is_terminal=True)
+            pty.attachments.add(line, attachment, hangs_up=False)
+        written = pty_as_json(pty)
+        pty.attachments.detach(1)
+        pty.attachments.add(3, LifelineAttachment(ReaderKind.LOSSLESS, pid=43), hangs_up=False)
+        pty.rename("other")
+        restored = _restored(written, 1, 2, 3)
+
+        for event in [each for each in events.all if each.seq is not None][-3:]:
+            apply_published(restored, event)
+
+        assert restored.record.name == "other"
+        assert restored.attachments.kinds == {2: ReaderKind.CONSUMER, 3: ReaderKind.LOSSLESS}
+        assert [each.pid for each in restored.attachments.all.values()] == [42, 43]
+
+
+@asynchronous
 async def test_an_event_that_was_published_and_not_written_is_applied_once(
     engine: FakeEngine,
 ) -> None:

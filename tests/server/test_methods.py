@@ -415,6 +415,50 @@ def test_events_are_told_since_a_number_of_a_topic_and_as_they_come(own_server: 
         own_server.call("events", topics=["pty.nonsense"])
 
 
+@pytest.mark.requirement("EVENTS-CLIENTS")
+def test_each_attach_and_its_end_is_one_event(own_server: Serving) -> None:
+    pty = own_server.sh("read x")
+    seen: list[dict[str, Any]] = []
+
+    def told(count: int) -> list[tuple[str, str | None]]:
+        def ask() -> bool:
+            with own_server.connect() as connection:
+                connection.call("events", since=0, topics=["pty.attached", "pty.detached"])
+                seen[:] = [note.params for note in connection.notifications()]
+            return len(seen) == count
+
+        wait_until(ask)
+        return [(each["topic"], each["payload"].get("reason")) for each in seen]
+
+    with own_server.attach(pty, echo=True) as stream:
+        stream.detach()
+        assert told(2) == [("pty.attached", None), ("pty.detached", "detached")]
+    with own_server.attach(pty, cols=80, rows=24) as stream:
+        told(3)
+        own_server.call("detach", ptys=[pty["pty_id"]])
+        assert told(4)[3:] == [("pty.detached", "sent-away")]
+    with own_server.attach(pty):
+        told(5)
+    assert told(6)[5:] == [("pty.detached", "client-ended")]
+    stream = own_server.attach(pty, wants_input=False, lifeline=True)
+    told(7)
+    own_server.kill_server()
+    stream.close()
+    assert told(8)[7:] == [("pty.detached", "client-ended")]
+    with own_server.attach(pty):
+        own_server.call("kill", ptys=[pty["pty_id"]])
+        assert told(10)[9:] == [("pty.detached", "pty-ended")]
+    assert {each["payload"]["pid"] for each in seen} == {os.getpid()}
+    lines = [each["payload"]["line"] for each in seen]
+    assert lines[::2] == lines[1::2]
+    assert len(set(lines)) == 5
+    own_server.call("rename", pty=own_server.sh("read x")["pty_id"], name="one")
+    with own_server.connect() as connection:
+        connection.call("events", since=0, topics=["pty.renamed"])
+        (renamed,) = [note.params["payload"] for note in connection.notifications()]
+    assert renamed == {"old": None, "new": "one"}
+
+
 def test_streams_of_clients_that_left_are_given_back(server: Serving) -> None:
     for _ in range(300):  # more than may subscribe at once
         with server.connect() as connection:

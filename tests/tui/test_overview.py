@@ -277,6 +277,24 @@ def test_an_event_that_is_not_understood_is_skipped(odd: dict[str, object]) -> N
     assert news.items == []
 
 
+def test_who_came_and_left_is_told_of_terminals() -> None:
+    news = News()
+    who = {"pid": 7, "terminal": True, "by": 8}
+    news.take(event("pty.attached", 1, who))
+    news.take(event("pty.attached", 1, who | {"terminal": False}))
+    for seq, reason in enumerate(("detached", "sent-away", "client-ended", "pty-ended")):
+        news.take(event("pty.detached", seq, who | {"reason": reason}))
+    news.take(event("pty.renamed", 9, {"old": None, "new": "web"}))
+
+    assert [item.text for item in reversed(news.items)] == [
+        "a terminal attached, pid 7",
+        "a terminal detached, pid 7",
+        "a terminal was detached, pid 8",
+        "a terminal is gone, pid 7",
+        "renamed to web",
+    ]
+
+
 def test_an_error_with_escape_codes_cannot_draw() -> None:
     news = News()
     payload = {"error": "no \x1b[2J\x07 such", "exit_code": None, "signal": None}

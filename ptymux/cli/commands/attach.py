@@ -100,6 +100,7 @@ def attach_to(pty: str, keys: DetachKeys, *, read_only: bool = False, only: bool
             found["pty_id"],
             offset="now",
             wants_input=not read_only,
+            lifeline=True,
             echo=not read_only,
             only=only,
             inside=home(),

@@ -36,6 +36,8 @@ Examples:
   ptymux events -f --pty web                    what happens to one PTY
   ptymux events -f --since 0                    both
   ptymux events -f --topic pty.buffer.overflow  who is losing output
+  ptymux events --topic pty.attached --topic pty.detached
+                                                who came and left, and why
   ptymux events --json | jq 'select(.topic == "pty.stopped")'
 
 With --json each line is one event; its seq is what --since takes, after which the next begin.
@@ -68,7 +70,7 @@ _HIDDEN: Final = frozenset({"statistics", "at", "pty_id"})  # from people
 def events(
     follow: bool, topics: tuple[str, ...], pty: str | None, since: int | None, as_json: bool
 ) -> None:
-    """Show what happened to your PTYs: starts, ends, lost output, and more.
+    """Show what happened to your PTYs: starts, ends, who came and left, lost output, and more.
 
     Some thousand past events are kept. With -f it shows what happens from now on, until ^C.
     """
