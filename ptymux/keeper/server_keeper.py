@@ -134,12 +134,9 @@ class ServerKeeper(KeeperService):
             self._turn(self._next_check, self._server.due, self._server.zygote.due, replacement)
             now = time.monotonic()
             if now >= self._next_check:
-                self._check_socket()
-                follow_log(self._log_path)
-                self._engine.check_stopped()  # there is no signal for children that are not ours
                 self._next_check = now + check
-                if self._watch is not None:
-                    self._watch.renew()  # the directory may have been made again
+                self._check_files()
+                self._engine.check_stopped()  # there is no signal for children that are not ours
             self._do_what_is_due(now)
         self._close()
 
@@ -169,9 +166,21 @@ class ServerKeeper(KeeperService):
 
     def _on_removal(self, _events: int) -> None:
         assert self._watch is not None
-        self._watch.renew()
+        self._watch.forget()
+        self._check_soon()
+
+    def _check_soon(self) -> None:
         # A moment later: whoever removes a whole directory must not find new files in it.
         self._next_check = min(self._next_check, time.monotonic() + _REMOVAL_SECONDS)
+
+    def _check_files(self) -> None:
+        """Look for files that were removed; a removal during the look is noticed, too."""
+        if self._watch is not None:
+            self._watch.forget()
+        self._check_socket()
+        follow_log(self._log_path)
+        if self._watch is not None and self._watch.follow():
+            self._check_soon()
 
     def _check_socket(self) -> None:
         """Make the socket and its files again if somebody has removed them."""

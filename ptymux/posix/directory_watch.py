@@ -21,6 +21,9 @@ _READ: Final = 64 * 1024
 class DirectoryWatch:
     """An fd that is readable once something was removed.
 
+    Call `forget` before a look at the directory and `follow` after it: no removal is missed then,
+    whenever it happens.
+
     Raises:
         OSError: open files; or this user has too many such watches.
     """
@@ -31,18 +34,27 @@ class DirectoryWatch:
         self._fd = int(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "no watch")
-        self.renew()
+        self._watch = -1  # the kernel's number for a directory and a path to it
+        self.follow()
 
     def fileno(self) -> int:
         """Return the fd."""
         return self._fd
 
-    def renew(self) -> None:
-        """Forget what has happened, and watch the directory that is at the path now, if any."""
+    def forget(self) -> None:
+        """Forget what was removed until now."""
         with suppress(BlockingIOError):
             while os.read(self._fd, _READ):
                 pass
-        self._libc.inotify_add_watch(self._fd, self._path, _REMOVALS)
+
+    def follow(self) -> bool:
+        """Watch the directory that is at the path now, if any; return whether it is another one.
+
+        Removals from another one were not seen until now.
+        """
+        before = self._watch
+        self._watch = int(self._libc.inotify_add_watch(self._fd, self._path, _REMOVALS))
+        return self._watch not in (before, -1)
 
     def close(self) -> None:
         """Close the fd."""
