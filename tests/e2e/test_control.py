@@ -145,9 +145,11 @@ def test_which_ones_has_to_be_said(server: Serving, words: list[str]) -> None:
 )
 def test_without_a_server_every_pty_is_unknown(no_server: Serving, words: list[str]) -> None:
     status = 1 if words[0] in ("kill", "rm") else 125
-    expected = (status, "ptymux: no PTY 'x'; `ptymux ls -a` lists them all\n")
-    assert no_server.refused(*words) == expected
-    assert no_server.refused("--socket", f"{no_server.folder}/other", *words) == expected
+    other = f"{no_server.folder}/other"
+    told = "ptymux: no PTY 'x'; `ptymux{} ls -a` lists them all\n"
+    assert no_server.refused(*words) == (status, told.format(""))
+    there = no_server.refused("--socket", other, *words)
+    assert there == (status, told.format(f" --socket {other}"))
 
     assert no_server.processes() == {}
 
