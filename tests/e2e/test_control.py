@@ -266,3 +266,30 @@ def test_clear_throws_output_away_and_says_so(server: Serving) -> None:
 
     buffer = server.get("x")["buffer"]
     assert (buffer["retained"], buffer["total_dropped"]) == (0, len("ready\r\n"))
+
+
+def test_inside_a_pty_that_one_is_meant_if_none_is_named(server: Serving) -> None:
+    own = server.spawn("sh", "-c", READY, name="a")
+    ready(server, "a")
+    server.spawn("sleep", "1000", name="other")
+    server.world.env["PTYMUX_ID"] = own["pty_id"]
+
+    assert server.json("stats")["pty"]["name"] == "a"
+    assert server.ok("logs") == "ready\n"
+    for words in (["rename", "b"], ["resize", "90x20"], ["set", "--on-full", "block"], ["clear"]):
+        assert server.ok(*words) == ""
+    assert server.world.run("detach").returncode == 0
+
+    found = server.get("b")
+    assert (found["pty_id"], found["cols"], found["on_full"]) == (own["pty_id"], 90, "block")
+    assert found["buffer"]["retained"] == 0
+
+
+def test_inside_a_pty_nothing_ends_that_is_not_named(server: Serving) -> None:
+    server.world.env["PTYMUX_ID"] = server.spawn("sleep", "1000")["pty_id"]
+
+    for words in (["kill"], ["signal", "TERM"], ["rm"], ["send"], ["wait"], ["logs", "-f"]):
+        status, _text = server.refused(*words)
+        assert status == (125 if words[0] == "logs" else 2)
+    assert 'this one is "$PTYMUX_ID"' in server.refused("kill")[1]
+    assert len(server.live()) == 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ptymux.cli.options.own_pty import own_pty
 from ptymux.cli.options.param_types import JSON_OPTION
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.printing import count_of, print_json, print_message
@@ -24,6 +25,7 @@ __all__ = ["detach"]
     epilog="""\b
 Examples:
   ptymux detach web   whoever is attached to it gets their own screen back
+  ptymux detach       in a PTY, whoever is attached to that
   ptymux detach --all
 
 Those that only look (attach --read-only, logs -f) stay. Your own attachment: C-\\ d.
@@ -33,7 +35,12 @@ Those that only look (attach --read-only, logs -f) stay. Your own attachment: C-
 @click.option("--all", "everything", is_flag=True, help="The terminals of every live PTY.")
 @JSON_OPTION
 def detach(ptys: tuple[str, ...], everything: bool, as_json: bool) -> int:
-    """Detach the terminals that are attached to PTYs, also those of others; the PTYs go on."""
+    """Detach the terminals that are attached to PTYs, also those of others; the PTYs go on.
+
+    Inside a PTY, that one is meant if none is named.
+    """
+    own = None if ptys or everything else own_pty()
+    ptys = ptys if own is None else (own,)
     if bool(ptys) == everything:
         raise click.UsageError("which ones? Name them, or give --all")
     refusals = Refusals()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ptymux.cli.options.own_pty import own_pty
 from ptymux.cli.options.param_types import DURATION, JSON_OPTION
 from ptymux.cli.options.pty_names import LANE, PTY, check_exact
 from ptymux.cli.output.printing import count_of, print_json, print_message
@@ -44,7 +45,8 @@ def kill(
 ) -> int:
     """End PTYs; return once they are gone and their names are free."""
     if (bool(ptys), lane is not None, everything).count(True) != 1:
-        raise click.UsageError("which ones? Name them, or give --lane, or --all")
+        own = '; this one is "$PTYMUX_ID"' if own_pty() and not ptys else ""
+        raise click.UsageError(f"which ones? Name them, or give --lane, or --all{own}")
     refusals = Refusals()
     if ptys:
         result = _end_named(ptys, grace, refusals)

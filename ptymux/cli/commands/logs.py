@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ptymux.cli.options.own_pty import own_pty_argument
 from ptymux.cli.options.param_types import COUNT
-from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.gaps import uncertain_text
 from ptymux.cli.output.printing import print_message
 from ptymux.cli.server_lookup import chosen_path, connect, home
@@ -31,7 +31,7 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("pty", type=PTY)
+@own_pty_argument()
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the PTY ends.")
 @click.option("--tail", type=COUNT, metavar="N", help="Only the last N lines.")
 @click.option("--from", "start", type=COUNT, metavar="OFFSET", help="Only from this byte on.")
@@ -61,7 +61,8 @@ def logs(
 
     On a terminal only text and colours, as replayed questions would make it type the answers. In a
     pipe or a file without what the terminal added to the ends of lines. What is missing is told: in
-    its place, or on stderr; the line that it cut is left out.
+    its place, or on stderr; the line that it cut is left out. Inside a PTY, that one is meant if
+    none is named.
     """
     if raw and plain:
         raise click.UsageError("--raw and --plain exclude each other")

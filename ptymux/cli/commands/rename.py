@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ptymux.cli.options.own_pty import pty_and
 from ptymux.cli.options.param_types import JSON_OPTION
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.server_lookup import change_pty
@@ -11,10 +12,19 @@ from ptymux.cli.server_lookup import change_pty
 __all__ = ["rename"]
 
 
-@click.command(epilog="Example: ptymux rename 3 web")
-@click.argument("pty", type=PTY)
-@click.argument("name")
+@click.command(
+    epilog="""\b
+Examples:
+  ptymux rename 3 web
+  ptymux rename web    in a PTY, that one
+"""
+)
+@click.argument("words", nargs=-1, type=PTY, metavar="[PTY] NAME")
 @JSON_OPTION
-def rename(pty: str, name: str, as_json: bool) -> None:
-    """Give a live PTY another name; digits only would be a number."""
+def rename(words: tuple[str, ...], as_json: bool) -> None:
+    """Give a live PTY another name; digits only would be a number.
+
+    Inside a PTY, that one is meant if none is named.
+    """
+    pty, name = pty_and(words, "NAME")
     change_pty("rename", as_json, pty=pty, name=name)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ptymux.cli.options.own_pty import pty_and
 from ptymux.cli.options.param_types import JSON_OPTION, WINDOW_SIZE
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.server_lookup import change_pty
@@ -17,9 +18,13 @@ __all__ = ["resize"]
 
 
 @click.command(epilog="Example: ptymux resize web 120x40")
-@click.argument("pty", type=PTY)
-@click.argument("size", type=WINDOW_SIZE)
+@click.argument("words", nargs=-1, type=PTY, metavar="[PTY] SIZE")
 @JSON_OPTION
-def resize(pty: str, size: WindowSize, as_json: bool) -> None:
-    """Change the size of a PTY's terminal: columns by rows."""
+def resize(words: tuple[str, ...], as_json: bool) -> None:
+    """Change the size of a PTY's terminal: columns by rows.
+
+    Inside a PTY, that one is meant if none is named.
+    """
+    pty, typed = pty_and(words, "SIZE")
+    size: WindowSize = WINDOW_SIZE.convert(typed, None, click.get_current_context())
     change_pty("resize", as_json, pty=pty, cols=size.cols, rows=size.rows)

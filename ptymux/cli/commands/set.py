@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ptymux.cli.options.own_pty import own_pty_argument
 from ptymux.cli.options.param_types import JSON_OPTION, ON_FULL
-from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.printing import print_json
 from ptymux.cli.server_lookup import connect
 
@@ -20,7 +20,7 @@ Examples:
   ptymux set web --on-full drop   it never waits
 """,
 )
-@click.argument("pty", type=PTY)
+@own_pty_argument()
 @click.option(
     "--on-full",
     type=ON_FULL,
@@ -29,7 +29,10 @@ Examples:
 )
 @JSON_OPTION
 def set_(pty: str, on_full: str, as_json: bool) -> None:
-    """Change what happens when a PTY's buffer is full."""
+    """Change what happens when a PTY's buffer is full.
+
+    Inside a PTY, that one is meant if none is named.
+    """
     with connect() as connection:
         offset = connection.call("set", pty=pty, on_full=on_full)["offset"]
     if as_json:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from ptymux.cli.options.own_pty import own_pty_argument
 from ptymux.cli.options.pty_names import ANY_PTY
 from ptymux.cli.output.printing import (
     SCHEMA,
@@ -36,11 +37,14 @@ _WATCH_SECONDS: Final = 1.0
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("pty", type=ANY_PTY)
+@own_pty_argument(ANY_PTY)
 @click.option("-w", "--watch", is_flag=True, help="Show them every second until the PTY ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(pty: str, watch: bool, as_json: bool) -> None:
-    """Show the numbers of one PTY, live or ended, with its history and signals."""
+    """Show the numbers of one PTY, live or ended, with its history and signals.
+
+    Inside a PTY, that one is meant if none is named.
+    """
     found = _ask(pty)
     if watch:
         _watch(found, as_json)
