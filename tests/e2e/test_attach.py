@@ -479,8 +479,7 @@ def test_others_can_be_detached(server: Serving, tty: Tty, second: Tty) -> None:
     assert "0 terminals detached" in server.world.run("detach", "--all").stderr.decode()
 
 
-def test_without_a_name_it_is_the_newest(server: Serving, tty: Tty) -> None:
-    server.sh("sleep 100", name="old")
+def test_without_a_name_it_is_the_only_one(server: Serving, tty: Tty) -> None:
     server.sh("echo $PTYMUX_NAME; " + ECHOES, name="new")
     tty.run("attach")
 
@@ -490,3 +489,34 @@ def test_without_a_name_it_is_the_newest(server: Serving, tty: Tty) -> None:
 
     tty.type(b"\x1cd")
     assert tty.wait() == 0
+
+
+def test_without_a_name_one_of_several_is_chosen(server: Serving, tty: Tty) -> None:
+    server.sh(ECHOES, name="old")
+    server.sh(ECHOES, name="new")
+    tty.resize(40, 10)
+    for answer, name in ((b"\r", b"(new); "), (b"ol\r", b"(old); ")):
+        tty.shown.clear()
+        tty.run("attach", env={"TERM": "dumb"})
+        tty.wait_for(b"the newest] ")
+        tty.type(answer)
+        tty.wait_for(name)
+        tty.wait_raw()
+        tty.type(b"\x1cd")
+        assert tty.wait() == 0
+
+
+@pytest.mark.parametrize("key", [b"\x03", b"\x04"])
+def test_no_choice_ends_as_an_interrupt(server: Serving, tty: Tty, key: bytes) -> None:
+    server.sh("sleep 100")
+    server.sh("sleep 100")
+    tty.run("attach")
+    tty.wait_for(b"the newest] ")
+
+    tty.type(b"nope\r")
+    tty.wait_for(b"no PTY 'nope'; a number or a name, ^C leaves")
+    tty.wait_for(b"newest] nope")
+    tty.type(key)
+
+    assert tty.wait() == 130
+    assert restored(tty)

@@ -18,7 +18,7 @@ __all__ = ["attach", "attach_to"]
 _EPILOG: Final = """\b
 Examples:
   ptymux attach 3                        keys in, output out; C-\\ d detaches
-  ptymux attach                          the newest
+  ptymux attach                          the only one, or one of a list
   ptymux attach --only web               and throw others out
   ptymux attach --read-only web          only look
   ptymux attach --detach-keys 'C-a d' 3  where C-\\ has other work
@@ -41,7 +41,7 @@ Exit status: 0 after a detach, that of the command if it ended meanwhile; 128+N 
     help=DETACH_KEYS_HELP,
 )
 def attach(pty: str | None, only: bool, raw: bool, read_only: bool, detach_keys: str) -> int:
-    """Show PTY on this terminal, and type into it; without one, the newest that lives.
+    """Show PTY on this terminal, and type into it; without one, choose from those that live.
 
     It goes on after a detach. Several can be attached at once; who types gives it the size.
     """
@@ -51,23 +51,28 @@ def attach(pty: str | None, only: bool, raw: bool, read_only: bool, detach_keys:
     for fd, name in enumerate(("stdin", "stdout")):
         if not os.isatty(fd):
             raise NotATerminalError(f"{name}, which attach needs (`ptymux logs -f` does not),")
-    return attach_to(_newest() if pty is None else pty, keys, read_only=read_only, only=only)
+    return attach_to(_choose() if pty is None else pty, keys, read_only=read_only, only=only)
 
 
-def _newest() -> str:
-    """Return the id of the live PTY that was started last, and is not the one that we run in.
+def _choose() -> str:
+    """Return the id of the only live PTY, not counting the one that we run in, or of that chosen.
 
     Raises:
         PtymuxError: there is none.
+        click.Abort: none was chosen.
     """
     from ptymux.client.listing import list_ptys
 
     own = os.environ.get("PTYMUX_ID")
     with connect() as connection:
-        ids = [pty["pty_id"] for pty in list_ptys(connection.call).ptys if pty["pty_id"] != own]
-    if not ids:
+        ptys = [pty for pty in list_ptys(connection.call).ptys if pty["pty_id"] != own]
+    if not ptys:
         raise PtymuxError("no PTY to attach to; `ptymux run` starts one")
-    return str(ids[-1])
+    if len(ptys) == 1:
+        return str(ptys[0]["pty_id"])
+    from ptymux.cli.terminal.chooser import choose
+
+    return str(choose(ptys)["pty_id"])
 
 
 def attach_to(pty: str, keys: DetachKeys, *, read_only: bool = False, only: bool = False) -> int:
