@@ -46,6 +46,7 @@ HABITS: Final[Mapping[str, str]] = {
     "start": "`ptymux run -d COMMAND` starts a command, `ptymux server start` the server",
     "status": "`ptymux ls` lists the PTYs, `ptymux server status` is about the server",
     "stop": "`ptymux kill PTY` ends a PTY, `ptymux server stop` the server",
+    "timeout": "`ptymux run --timeout 10m COMMAND` ends it after that time",
     "wait-for": "`ptymux wait PTY --text REGEX`",
     "watch": "`ptymux dashboard` watches all PTYs, `ptymux stats --watch PTY` one",
 }

@@ -74,6 +74,9 @@ class Pty(TypedDict):
     exit_code: int | None
     signal: int | None
     reason: str | None
+    timed_out: bool
+    timeout_seconds: float | None
+    ttl_seconds: float | None
     unseen: bool
     plain_output: bool
     on_full: str

@@ -122,6 +122,8 @@ class Client(Control):
         on_full: OnFull | Literal["drop", "block"] = OnFull.DROP,
         idle_timeout_seconds: float | str = model.DEFAULT_IDLE_SECONDS,
         grace_seconds: float | str = model.DEFAULT_GRACE_SECONDS,
+        timeout_seconds: float | str = 0.0,
+        ttl_seconds: float | str | None = None,
         echo: bool = True,
         remove: bool = False,
     ) -> Pty:
@@ -130,8 +132,9 @@ class Client(Control):
         A command that is a str is a line for /bin/sh. `env` is the whole environment, by default
         ours; `overrides` are variables to set besides, TERM among them. `size` is columns by rows:
         (80, 24) or "80x24"; sizes and times may be text such as "4M" and "5m", too. Without `echo`
-        the terminal does not show what is typed. With `remove` the PTY is forgotten once it has
-        ended. A server that dies meanwhile does not have the command started twice.
+        the terminal does not show what is typed. A command that has run for its timeout is ended,
+        and its PTY has `timed_out`. With `ttl_seconds` the PTY is forgotten so long after its end,
+        with `remove` at once. A server that dies meanwhile does not have the command started twice.
 
         Raises:
             SpawnError: it cannot be started: CommandNotFoundError, NotExecutableError,
@@ -154,6 +157,8 @@ class Client(Control):
             on_full=on_full,
             idle_timeout_seconds=idle_timeout_seconds,
             grace_seconds=grace_seconds,
+            timeout_seconds=timeout_seconds,
+            ttl_seconds=ttl_seconds,
             echo=echo,
         )
         spawn = partial(

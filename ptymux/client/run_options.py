@@ -26,6 +26,8 @@ class RunOptions(TypedDict, total=False):
     on_full: OnFull | Literal["drop", "block"] | None
     idle_timeout_seconds: float | str | None
     grace_seconds: float | str | None
+    timeout_seconds: float | str | None
+    ttl_seconds: float | str | None
     echo: bool | None
 
 

@@ -45,6 +45,8 @@ def spawn_params(options: SpawnOptions) -> dict[str, object]:
         "on_full": options.on_full.value,
         "idle_timeout": options.idle_timeout_seconds,
         "grace": options.grace_seconds,
+        "timeout": options.timeout_seconds or None,
+        "ttl": options.ttl_seconds,
         "plain_output": options.plain_output,
         "echo": None if options.echo else False,
         "keep_term": options.keep_term,

@@ -79,7 +79,8 @@ TABLE: Mapping[tuple[State, LifecycleEvent], State] = MappingProxyType(
 
 # What people see, then what machines do; `exited (1)` and `killed (KILL)` are words, too.
 STATE_WORDS = (
-    *("starting", "running", "quiet", "suspended", "exited", "killed", "failed to start"),
+    *("starting", "running", "quiet", "suspended", "exited", "killed", "timed out"),
+    "failed to start",
     *(state.value for state in State),
 )
 _ENDED_HOW = re.compile(r"exited \((?:[0-9]{1,3}|unknown)\)|killed \([A-Z0-9+-]{1,12}\)")
@@ -242,6 +243,7 @@ def shown(
     exit_code: int | None = None,
     signal: int | None = None,
     ran: bool = True,
+    timed_out: bool = False,
 ) -> str:
     """Return the word that people see for a PTY's state.
 
@@ -254,6 +256,8 @@ def shown(
         return _shown_alive(state, suspended)
     if not ran:
         return "failed to start"
+    if timed_out:
+        return "timed out"
     if signal is not None:
         return f"killed ({signal_name(signal)})"
     if exit_code is None:
@@ -269,6 +273,7 @@ def shown_of(record: PtyRecord) -> str:
         exit_code=record.exit_code,
         signal=record.signal,
         ran=record.pid is not None,
+        timed_out=record.timed_out,
     )
 
 

@@ -148,6 +148,8 @@ class SpawnOptions:
     on_full: OnFull = OnFull.DROP
     idle_timeout_seconds: float = DEFAULT_IDLE_SECONDS  # 0: never
     grace_seconds: float = DEFAULT_GRACE_SECONDS
+    timeout_seconds: float = 0.0  # that the command may run; 0: as long as it likes
+    ttl_seconds: float | None = None  # that the PTY stays after its end; None: until it ages out
     plain_output: bool = False
     echo: bool = True
     stdin_fd: int | None = None
@@ -194,6 +196,9 @@ class SpawnOptions:
         take("on_full", OnFull.of(self.on_full))
         take("idle_timeout_seconds", given.seconds("idle timeout", self.idle_timeout_seconds))
         take("grace_seconds", given.seconds("grace", self.grace_seconds))
+        take("timeout_seconds", given.seconds("timeout", self.timeout_seconds))
+        if self.ttl_seconds is not None:
+            take("ttl_seconds", given.seconds("ttl", self.ttl_seconds))
         for name in ("plain_output", "echo", "keep_term"):
             given.a_flag(name, getattr(self, name))
 
@@ -237,6 +242,7 @@ class PtyRecord:
     exit_code: int | None = None
     signal: int | None = None
     reason: str | None = None  # in words: why it is errored
+    timed_out: bool = False  # it was ended because it had run for its timeout
 
     @property
     def called(self) -> str:

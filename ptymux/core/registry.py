@@ -46,6 +46,7 @@ class Changes(TypedDict, total=False):
     exit_code: int | None
     signal: int | None
     reason: str | None
+    timed_out: bool
 
 
 class Registry:

@@ -20,9 +20,9 @@ from ptymux.core.lifecycle import (
     Lifecycle,
     LifecycleEvent,
     State,
-    shown,
     shown_of,
 )
+from ptymux.core.lifetime import Lifetime
 from ptymux.core.model import CorrelationId, OnFull, PtyId, PtyRecord, SpawnOptions, WindowSize
 from ptymux.core.notifications import BufferNotification
 from ptymux.core.output import OutputBuffer
@@ -38,6 +38,7 @@ from ptymux.manager.attachments import Attachments
 from ptymux.manager.flow import Flow
 from ptymux.manager.publisher import Json, Publisher, cause_of
 from ptymux.posix.process import SessionMember
+from ptymux.posix.procfs import boot_time
 
 __all__ = ["ManagedPty", "PtyHost"]
 
@@ -50,6 +51,8 @@ class PtyHost:
     link: Link
     publisher: Publisher
     on_gone: Callable[[ManagedPty], None]
+    on_begun: Callable[[ManagedPty], None] = lambda _pty: None  # its child runs
+    clock: Callable[[], float] = boot_time  # of lifetimes
     on_change: Callable[[ManagedPty], None] = lambda _pty: None
     on_orphaned: Callable[[ManagedPty], None] = lambda _pty: None  # its owner is gone
     # Types the answer to what a program asked its terminal, while there is none.
@@ -86,6 +89,7 @@ class ManagedPty:
         self.cause: Final = correlation_id  # of the spawn: of what the child does by itself
         self.lifecycle = Lifecycle(record.pty_id)
         self.end = EndContext()
+        self.lifetime = Lifetime(options.timeout_seconds, options.ttl_seconds)
         self.envelopes = EnvelopeLog()
         self.flow = Flow(host.link, self.slot, self)
         self.attachments = Attachments(
@@ -95,6 +99,7 @@ class ManagedPty:
         self.input_lock = asyncio.Lock()  # one writer at a time, first come first served
         self.leader_start: int | None = None  # clock ticks since boot
         self.is_removed_at_end = False
+        self.is_watched = False  # its client is about to attach, and must find it
         self.is_end_seen = False  # by a client that waited for it, or came later
         # Events that a server before this one published without keeping what they say.
         self.published_before: set[Topic] = set()
@@ -265,9 +270,11 @@ class ManagedPty:
         """Take what the engine answered to the spawn: the child runs."""
         self.flow.begin(spawned.ring, self.options)
         self.leader_start = spawned.start_time
+        self.lifetime.begin(self._host.clock())
         self.step(LifecycleEvent.SPAWNED, pid=spawned.pid, spawn_ms=spawn_ms)
         self.publish(Topic.SPAWNED, {"pid": spawned.pid, "spawn_ms": spawn_ms})
         self.milestones.settled.set()
+        self._host.on_begun(self)
         self.flow.refresh()
         early, self._early = self._early, []
         for report in early:
@@ -282,6 +289,7 @@ class ManagedPty:
             self.flow.end_idle()
             self.milestones.exited.set()
         if gone or ring is None:
+            self.lifetime.end(self._host.clock())  # if the manager before did not note when
             self.flow.is_over = True
             self.milestones.gone.set()
             self._host.on_gone(self)
@@ -333,7 +341,7 @@ class ManagedPty:
         self.flow.refresh()
         self.flow.end_idle()
         self.is_end_seen = self.output.attended or bool(self.output.readers)
-        event = self.end.exit_event(status.exit_code, status.signal)
+        event = self._end_event(self.end.exit_event(status.exit_code, status.signal))
         facts: Changes = {
             "exit_code": status.exit_code,
             "signal": status.signal,
@@ -352,14 +360,18 @@ class ManagedPty:
         forced = self.is_live
         if forced:
             self.flow.refresh()
-            self.step(LifecycleEvent.ENDED_WELL, reason="closed by force", suspended=False)
+            event = self._end_event(LifecycleEvent.ENDED_WELL)
+            self.step(event, reason="closed by force", suspended=False)
         self.update(tail_pending=False)
         self.flow.end()
         if self.state is State.ERRORED:
-            record = self.record
-            self.publish_error(shown(self.state, exit_code=record.exit_code, signal=record.signal))
+            self.publish_error(shown_of(self.record))
         self._forget_slot()
         self.publish_end(forced=forced)
+
+    def _end_event(self, event: LifecycleEvent) -> LifecycleEvent:
+        """Return what an end means: one after its timeout is bad, although we wanted it."""
+        return LifecycleEvent.ENDED_BADLY if self.record.timed_out else event
 
     def _forget_slot(self) -> None:
         """Have the engine forget the PTY, once all has ended and no replacement may ask for it."""
@@ -376,6 +388,7 @@ class ManagedPty:
             "exit_code": record.exit_code,
             "signal": record.signal,
             "forced": forced,
+            "timed_out": record.timed_out,
             "escaped": list(self.end.escaped),
             "total_written": stats.total_written,
             "total_dropped": stats.total_dropped,
@@ -383,6 +396,7 @@ class ManagedPty:
         self.attachments.end_all()
         if Topic.STOPPED not in self.published_before:
             self.publish(Topic.STOPPED, payload, self.end.cause)
+        self.lifetime.end(self._host.clock())
         self.milestones.gone.set()
         self.note_change()
         self.flow.wake()

@@ -36,6 +36,7 @@ from ptymux.link.interface import Link
 from ptymux.link.private_link import PrivateLink
 from ptymux.manager.event_stream import EventStream
 from ptymux.manager.input_writer import type_in
+from ptymux.manager.lifetimes import Lifetimes
 from ptymux.manager.managed_pty import ManagedPty
 from ptymux.manager.output_reader import OutputReader
 from ptymux.manager.publisher import Publisher, cause_of
@@ -79,6 +80,9 @@ class PtyManager:
         self.windows = windows or Windows.from_environment(os.environ)
         self._terminations = Terminations(self._link, self.windows)
         self._spawner = Spawner(self._roster, self._link, self._publisher, self._terminations)
+        self._lifetimes = Lifetimes(self._roster, self._terminations, self._spawner.host)
+        self._spawner.host.on_begun = self._lifetimes.note_begun
+        self._spawner.host.on_gone = self._on_gone
         self._streams: WeakSet[EventStream] = WeakSet()
         self._closing: asyncio.Task[None] | None = None
         self._link.start(self._on_report)
@@ -379,6 +383,7 @@ class PtyManager:
         await asyncio.shield(self._closing)
 
     async def _close(self, grace_seconds: float | None) -> None:
+        self._lifetimes.close()
         for pty in self._roster:
             if not pty.is_gone and self._terminations.of(pty) is None:
                 self._terminations.begin(pty, pty.options.grace_seconds, cause_of(None))
@@ -390,6 +395,10 @@ class PtyManager:
             pty.flow.release()
         for stream in list(self._streams):
             stream.close()
+
+    def _on_gone(self, pty: ManagedPty) -> None:
+        self._roster.note_end(pty)
+        self._lifetimes.note_gone(pty)
 
     def _on_report(self, report: Report) -> None:
         pty = self._roster.in_slot(report.slot)

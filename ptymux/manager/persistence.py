@@ -85,6 +85,11 @@ def pty_as_json(pty: ManagedPty) -> dict[str, Any]:
         "idle_timeout": options.idle_timeout_seconds,
         "grace": options.grace_seconds,
         "plain_output": options.plain_output,
+        "timeout": options.timeout_seconds,
+        "ttl": options.ttl_seconds,
+        "began_at": pty.lifetime.began_at,
+        "ended_at": pty.lifetime.ended_at,
+        "timed_out": record.timed_out,
         "history": [step.as_json() for step in pty.lifecycle.history],
         "signals": [envelope.as_json() for envelope in pty.envelopes],
         "asked": {str(number): cause for number, cause in end.asked_signals.items()},
@@ -121,6 +126,7 @@ def registration_from_json(
         size=WindowSize(values["cols"], values["rows"]),
         state=values["state"],
         env_names=tuple(values["env_names"]),
+        timed_out=values.get("timed_out", False),  # older servers know no timeout
     )
     options = SpawnOptions(
         argv=record.command,
@@ -136,6 +142,8 @@ def registration_from_json(
         on_full=OnFull(values["on_full"]),
         idle_timeout_seconds=values["idle_timeout"],
         grace_seconds=values["grace"],
+        timeout_seconds=values.get("timeout", 0.0),
+        ttl_seconds=values.get("ttl"),
         plain_output=values.get("plain_output", False),  # which older servers did not keep
     )
     return record, options, CorrelationId(values["correlation_id"])
@@ -148,6 +156,8 @@ def restore_state(pty: ManagedPty, values: Mapping[str, Any], open_lines: Iterab
     for envelope in values["signals"]:
         pty.envelopes.append(_envelope(envelope))
     pty.leader_start = values["start_time"]
+    pty.lifetime.began_at = values.get("began_at")
+    pty.lifetime.ended_at = values.get("ended_at")
     pty.is_removed_at_end = values["removes"]
     pty.is_end_seen = values.get("seen", values["exited"])  # older servers did not say
     cause = values["end_cause"]
@@ -227,6 +237,7 @@ def apply_published(pty: ManagedPty, event: EventEnvelope) -> None:
         case Topic.TERMINATING:
             pty.end.is_terminating = True
             pty.end.cause = event.correlation_id
+            pty.update(timed_out=bool(payload.get("timed_out")))
         case Topic.ERROR | Topic.STOPPED:
             pty.published_before.add(event.topic)
         case _ if pty.has_run:

@@ -362,6 +362,17 @@ class ServerManager(PtyManager):
         pty.note_change()
         self._in_background(self._remove_at_end(pty_id, until))
 
+    def keep_for(self, pty_id: PtyId, client: asyncio.Task[None]) -> None:
+        """Keep a PTY, whatever its time to live, until the task of a client is done."""
+        pty = self._roster.get(pty_id)
+        pty.is_watched = True
+
+        def let_go(_task: asyncio.Task[None]) -> None:
+            pty.is_watched = False
+            self._lifetimes.look_soon()
+
+        client.add_done_callback(let_go)
+
     async def _remove_at_end(self, pty_id: PtyId, until: asyncio.Task[None] | None = None) -> None:
         with contextlib.suppress(PtymuxError):  # somebody removed it before
             await self.wait_gone(pty_id)
@@ -410,6 +421,7 @@ class ServerManager(PtyManager):
         Called once, before anything else.
         """
         self._spawner.reserve(greeting.next_slot)
+        self._lifetimes.keep_all(self.windows.clients_return)
         replayed = self._log.after_checkpoint()
         # In the order in which they ended, in which they age out.
         for each in sorted(restored, key=lambda each: float(each.record["updated_at"])):
@@ -436,6 +448,9 @@ class ServerManager(PtyManager):
         if pty.is_gone:
             return
         pty.attachments.end_lost(restored.lines)
+        if pty.has_run:
+            pty.lifetime.begin(self._spawner.host.clock())  # if it came while there was no server
+            self._lifetimes.note_begun(pty)
         seconds = self.windows.clients_return
         pty.attachments.expect_readers(until=time.monotonic() + seconds)
         asyncio.get_running_loop().call_later(seconds, self._hang_up_if_unowned, pty)

@@ -24,6 +24,7 @@ from ptymux.engine.session_end import perform
 from ptymux.errors import OutOfResourcesError, ProcessGoneError, PtymuxError
 from ptymux.link.interface import Link
 from ptymux.manager.managed_pty import ManagedPty
+from ptymux.manager.publisher import Json
 from ptymux.posix.process import (
     ProcessId,
     SessionMember,
@@ -108,8 +109,11 @@ class Termination:
         grace_seconds: float,
         cause: CorrelationId,
         windows: Windows,
+        *,
+        timed_out: bool = False,
     ) -> None:
         self._pty = pty
+        self._timed_out = timed_out
         self._link = link
         self._scanner = scanner
         self._grace_seconds = grace_seconds
@@ -139,7 +143,14 @@ class Termination:
             return
         if not pty.end.is_terminating:  # else the server before this one published it
             pty.end.begin_termination(self._cause)
-            pty.publish(Topic.TERMINATING, {"grace_seconds": self._grace_seconds}, self._cause)
+            timed_out = self._timed_out and not pty.has_exited
+            payload: dict[str, Json] = {
+                "grace_seconds": self._grace_seconds,
+                "timed_out": timed_out,
+            }
+            pty.publish(Topic.TERMINATING, payload, self._cause)
+            if timed_out:
+                pty.update(timed_out=True)
             pty.note_change()
         self._plan = Escalation(time.monotonic(), self._grace_seconds)
         try:
@@ -277,10 +288,23 @@ class Terminations:
         """Return the termination of a PTY that is under way."""
         return self._running.get(pty.pty_id)
 
-    def begin(self, pty: ManagedPty, grace_seconds: float, cause: CorrelationId) -> Termination:
-        """Begin to end a PTY, once its spawn is over."""
+    def begin(
+        self,
+        pty: ManagedPty,
+        grace_seconds: float,
+        cause: CorrelationId,
+        *,
+        timed_out: bool = False,
+    ) -> Termination:
+        """Begin to end a PTY, once its spawn is over; `timed_out`: as it has run for too long."""
         termination = Termination(
-            pty, self._link, self._scanner, grace_seconds, cause, self._windows
+            pty,
+            self._link,
+            self._scanner,
+            grace_seconds,
+            cause,
+            self._windows,
+            timed_out=timed_out,
         )
         self._running[pty.pty_id] = termination
         termination.task.add_done_callback(lambda _task: self._running.pop(pty.pty_id))

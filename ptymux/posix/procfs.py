@@ -1,9 +1,10 @@
-"""Readers of /proc: a process's state, its start time, and scans of all processes."""
+"""Readers of /proc: a process's state, its start time, scans of all; and the time since boot."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ __all__ = [
     "scan",
     "start_time",
     "boot_id",
+    "boot_time",
     "ignores_term",
     "pid_behind",
 ]
@@ -33,6 +35,11 @@ class Stat(NamedTuple):
     sid: int
     start_time: int
     is_zombie: bool
+
+
+def boot_time() -> float:
+    """Return the seconds since the machine was started, those in which it slept included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def read(path: str) -> bytes | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from ptymux import __version__
@@ -53,6 +54,9 @@ async def spawn(call: MethodCall) -> Mapping[str, Any]:
     payload, fds = call.connection.take_payload(), call.connection.take_fds()
     try:
         options = _spawn_options(call, payload, fds)
+        removes = call.params.flag("remove") or options.ttl_seconds == 0
+        if removes:
+            options = replace(options, ttl_seconds=None)
         hangs_up, attaches = call.params.flag("hangup"), call.params.flag("attaches")
         record = await call.manager.spawn_once(
             _request(call.params),
@@ -64,7 +68,9 @@ async def spawn(call: MethodCall) -> Mapping[str, Any]:
         pty = call.manager.describe(record.pty_id)
         if hangs_up:
             call.connection.owned.add(record.pty_id)
-        if call.params.flag("remove"):
+        if attaches:
+            call.manager.keep_for(record.pty_id, call.connection.task)
+        if removes:
             # A PTY that ends at once must still be there when its client attaches.
             until = call.connection.task if attaches else None
             call.manager.remove_when_gone(record.pty_id, until)
@@ -115,6 +121,8 @@ def _spawn_options(call: MethodCall, payload: bytes, fds: Sequence[int]) -> Pass
         on_full=OnFull(params.choice("on_full", [o.value for o in OnFull], default="drop")),
         idle_timeout_seconds=params.real("idle_timeout", default=DEFAULT_IDLE_SECONDS),
         grace_seconds=params.real("grace", default=DEFAULT_GRACE_SECONDS),
+        timeout_seconds=params.real("timeout", default=0.0),
+        ttl_seconds=params.optional_real("ttl"),
         plain_output=params.flag("plain_output"),
         echo=params.flag("echo", default=True),
         keep_term=params.flag("keep_term"),

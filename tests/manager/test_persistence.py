@@ -172,3 +172,40 @@ async def test_an_event_that_was_published_and_not_written_is_applied_once(
         restored.publish_error("it failed")  # not again
         assert restored.published_before == set()
         assert restored._host.publisher.bus.last_seq == 0
+
+
+@asynchronous
+async def test_the_deadlines_of_a_pty_go_on_where_they_were(engine: FakeEngine) -> None:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
+        pty = await _spawned(manager, command("cat", timeout_seconds=60.0, ttl_seconds=7.0))
+        began = pty.lifetime.began_at
+        assert began is not None
+        pty.lifetime.ended_at = began + 5.0
+        written = pty_as_json(pty)
+
+        restored = _restored(written)
+
+        assert restored.lifetime == pty.lifetime
+        assert restored.lifetime.removal_at == began + 12.0
+        for name in ("timeout", "ttl", "began_at", "ended_at", "timed_out"):
+            del written[name]  # as an older server leaves it
+        older = _restored(written)
+        assert (older.lifetime.timeout_at, older.lifetime.removal_at) == (None, None)
+        assert not older.record.timed_out
+
+
+@asynchronous
+async def test_a_timeout_that_was_published_and_not_written_is_applied(engine: FakeEngine) -> None:
+    async with PtyManager(link=engine, windows=QUICK) as manager:
+        events = Events(manager)
+        pty = await _spawned(manager)
+        written = pty_as_json(pty)
+        payload = {"grace_seconds": 1.0, "timed_out": True}
+        pty.publish(Topic.TERMINATING, payload, CorrelationId("req_3"))
+        (event,) = (each for each in events.all if each.topic is Topic.TERMINATING)
+
+        restored = _restored(written)
+        apply_published(restored, event)
+
+        assert restored.record.timed_out
+        assert restored.end.is_terminating

@@ -45,7 +45,7 @@ Examples:
   ptymux run --summary -- ./build.sh     and a line that sums it up
 
 Exit status: that of the command; 128+N after signal N; 127 not found, 126 not executable, 125 when
-ptymux itself failed, 2 for a bad option, 141 when the output was closed.
+ptymux itself failed, 124 after --timeout, 2 for a bad option, 141 when the output was closed.
 """
 
 
@@ -116,8 +116,19 @@ ptymux itself failed, 2 for a bad option, 141 when the output was closed.
     show_default=True,
     help="When it is to end: how long it has from TERM on, before KILL.",
 )
+@click.option(
+    "--timeout",
+    type=DURATION,
+    default="0",
+    help="End it when it has run for so long, and exit with 124; by default never.",
+)
+@click.option(
+    "--ttl",
+    type=DURATION,
+    help="Forget the PTY so long after its end; by default once 100 others have ended since.",
+)
 @click.option("-d", "--detach", is_flag=True, help="Only start it, and print its id.")
-@click.option("--rm", "remove", is_flag=True, help="Forget the PTY, with its output, at its end.")
+@click.option("--rm", "remove", is_flag=True, help="Forget it at its end, as --ttl 0.")
 @click.option(
     "--keep", is_flag=True, help="In a pipe: let it go on if ptymux is killed or its reader leaves."
 )
@@ -157,6 +168,8 @@ def run(
     on_full: str | None,
     idle_timeout: float,
     grace: float,
+    timeout: float,
+    ttl: float | None,
     detach: bool,
     remove: bool,
     keep: bool,
@@ -177,6 +190,9 @@ def run(
     """
     if detach and (keep or summary):
         raise click.UsageError("--keep and --summary are for the foreground")
+    if remove and ttl is not None and _is_typed("ttl"):
+        raise click.UsageError("--rm is --ttl 0; give one of them")
+    remove, ttl = (True, None) if remove or ttl == 0 else (False, ttl)
     hangup = _hangs_up(hangup, keep=keep, detach=detach)
     on_terminal = os.isatty(0) and os.isatty(1)
     _check_name_options(name, attach_name, replace, on_terminal or detach)
@@ -202,6 +218,8 @@ def run(
         on_full=OnFull(on_full),
         idle_timeout_seconds=idle_timeout,
         grace_seconds=grace,
+        timeout_seconds=timeout,
+        ttl_seconds=ttl,
         plain_output=in_pipe,
         stdin_fd=0 if in_pipe else None,
         keep_term=on_terminal and not detach,

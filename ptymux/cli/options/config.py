@@ -89,13 +89,14 @@ KEYS: Final[Mapping[str, tuple[Parse, tuple[str, ...]]]] = {
     "threshold": (_threshold, ("run",)),
     "idle-timeout": (_duration, ("run",)),
     "grace": (_duration, ("run",)),
+    "ttl": (_duration, ("run",)),
     "lane": (_lane, ("run",)),
     "hangup": (_switch, ("run",)),
     "leave-after": (_duration, ()),
     "refresh-env": (_variables, ()),
 }
 _SWITCHES: Final = ("hangup",)
-_NUMBERS: Final = ("buffer-size", "threshold", "idle-timeout", "grace", "leave-after")
+_NUMBERS: Final = ("buffer-size", "threshold", "idle-timeout", "grace", "ttl", "leave-after")
 
 
 def config_path() -> str:

@@ -11,6 +11,7 @@ from ptymux.core.units import format_duration, format_size, printable
 __all__ = ["exit_code", "summary", "title"]
 
 _UNKNOWN: Final = 125
+_TIMED_OUT: Final = 124  # as of timeout(1)
 _NAME_LENGTH: Final = 40
 
 
@@ -27,6 +28,8 @@ def title(pty: Mapping[str, Any]) -> str:
 
 def exit_code(pty: Mapping[str, Any]) -> int:
     """Return the exit code of a command of ours that ran in the place of this PTY's command."""
+    if pty.get("timed_out"):
+        return _TIMED_OUT
     if pty.get("signal") is not None:
         return 128 + int(pty["signal"])
     return _UNKNOWN if pty.get("exit_code") is None else int(pty["exit_code"])
@@ -50,7 +53,7 @@ def _uncertain(pty: Mapping[str, Any]) -> str:
 
 
 def _end(pty: Mapping[str, Any]) -> str:
-    if pty.get("signal") is not None:
+    if pty.get("signal") is not None or pty.get("timed_out"):
         return str(pty["shown"])
     if pty.get("pid") is None:
         return "failed to start"

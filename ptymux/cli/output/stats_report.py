@@ -73,7 +73,22 @@ def _who(pty: Pty, now: float) -> Iterator[Row]:
     yield "state", _state(pty, now), state_style(pty)
     if pty.get("reason"):
         yield "", printable(pty["reason"]), ""
+    if limits := _limits(pty):
+        yield "time", limits, ""
     yield "terminal", f"{pty['cols']}x{pty['rows']}, {_clients(pty)}", ""
+
+
+def _limits(pty: Pty) -> str:
+    """Return how long it may run and how long it stays afterwards; nothing without limits."""
+    words = []
+    if pty.get("timeout_seconds") is not None:
+        words.append(f"ended after {format_duration(pty['timeout_seconds'])}")
+    ttl = pty.get("ttl_seconds")
+    if ttl is not None:
+        words.append(
+            f"forgotten {format_duration(ttl)} after its end" if ttl else "forgotten at its end"
+        )
+    return ", ".join(words)
 
 
 def _state(pty: Pty, now: float) -> str:

@@ -47,6 +47,7 @@ def test_every_key_is_taken_as_its_option_takes_it(home: Path) -> None:
         threshold = 0.5
         idle-timeout = "2m"
         grace = "500ms"
+        ttl = "1h"
         lane = "ci"
         hangup = true
         leave-after = 0
@@ -61,6 +62,7 @@ def test_every_key_is_taken_as_its_option_takes_it(home: Path) -> None:
         "threshold": "0.5",
         "idle-timeout": "2m",
         "grace": "500ms",
+        "ttl": "1h",
         "lane": "ci",
         "hangup": "true",
         "leave-after": "0",

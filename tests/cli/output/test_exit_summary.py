@@ -59,3 +59,13 @@ def test_the_exit_code_is_that_of_the_command(
     exited: int | None, signum: int | None, code: int
 ) -> None:
     assert exit_code({"exit_code": exited, "signal": signum}) == code
+
+
+@pytest.mark.parametrize(("exited", "signum"), [(0, None), (7, None), (None, 15), (None, 9)])
+def test_after_its_timeout_it_is_124_however_it_ended(
+    exited: int | None, signum: int | None
+) -> None:
+    pty = ended(exit_code=exited, signal=signum, shown="timed out", timed_out=True)
+
+    assert exit_code(pty) == 124
+    assert summary(pty).startswith("[make: timed out, ")
