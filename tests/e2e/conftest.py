@@ -103,8 +103,15 @@ class Tty:
             time.sleep(0.005)  # what a slow terminal is
 
     def wait_for(self, text: bytes) -> None:
+        searched = 0  # bytes: a flood that comes in small pieces is not searched from its start
+
+        def is_found() -> bool:
+            nonlocal searched
+            start, searched = max(0, searched - len(text)), len(self.shown)
+            return self.shown.find(text, start) >= 0
+
         def is_shown() -> bool:
-            return text in self.shown or (self.read() and text in self.shown)
+            return is_found() or (self.read() and is_found())
 
         try:
             wait_until(is_shown, f"{text!r} on the terminal")

@@ -396,7 +396,9 @@ def test_terminal_is_restored_when_all_is_gone(own_server: Serving, tty: Tty) ->
 def test_a_terminal_that_takes_nothing_blocks_nobody(
     server: Serving, tty: Tty, second: Tty
 ) -> None:
-    server.sh("read x; head -c 20000000 /dev/zero | tr '\\0' x; echo; echo done; read x", name="f")
+    # Far more than the ring and all buffers on the way to a terminal hold.
+    flood = "read x; head -c 3000000 /dev/zero | tr '\\0' x; echo; echo done; read x"
+    server.sh(flood, name="f", buffer_size=65536)
     attach(tty, "f")
     attach(second, "f")
 
