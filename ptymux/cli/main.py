@@ -27,6 +27,8 @@ EXIT_FAILED: Final = 125
 EXIT_INTERRUPTED: Final = 130
 EXIT_CLOSED_PIPE: Final = 141
 
+_ALIKE: Final = 0.65  # as difflib measures it: `--signal` is not `--all`
+
 _UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO)
 
 
@@ -112,15 +114,37 @@ def _print_usage(error: click.UsageError) -> int:
     from ptymux.cli.root import COMMANDS
 
     text = error.format_message().rstrip(". ")
-    if isinstance(error, click.NoSuchOption) and error.possibilities:
-        from difflib import get_close_matches
+    if isinstance(error, click.NoSuchOption):
+        text = _no_option(error)
+    elif error.ctx and "unexpected extra argument" in text:
+        from ptymux.cli.habits import EXTRA_HABITS
 
-        meant = get_close_matches(error.option_name, error.possibilities, 1, cutoff=0)[0]
-        text = f"no option {error.option_name!r}, did you mean {meant!r}"
+        text = "; ".join(filter(None, (text, EXTRA_HABITS.get(_name(error)))))
     # Of an option without its value click does not say whose it is.
     words = [word for word in sys.argv[1:2] if word in COMMANDS]
     command = error.ctx.command_path if error.ctx else " ".join(("ptymux", *words))
     return _print_line(f"{text}; see `{command} --help`", EXIT_USAGE, command)
+
+
+def _no_option(error: click.NoSuchOption) -> str:
+    """Return what to say of an option that a command does not have."""
+    from difflib import get_close_matches
+
+    from ptymux.cli.habits import OPTION_HABITS
+
+    text = f"no option {error.option_name!r}"
+    if told := OPTION_HABITS.get((_name(error), error.option_name)):
+        return f"{text}; {told}"
+    meant = get_close_matches(error.option_name, error.possibilities or (), 1, cutoff=_ALIKE)
+    return f"{text}, did you mean {meant[0]!r}" if meant else text
+
+
+def _name(error: click.UsageError) -> str:
+    """Return the name of the command that was not used right."""
+    from ptymux.cli.root import ALIASES
+
+    typed = (error.ctx and error.ctx.info_name) or ""
+    return ALIASES.get(typed, typed)
 
 
 def _print_unwritable(error: OSError) -> int:

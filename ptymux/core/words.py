@@ -7,6 +7,7 @@ from collections.abc import Iterable
 __all__ = ["alternatives", "closest"]
 
 _ALIKE = 0.65  # as difflib measures it: 1 is the same
+_ALIKE_FROM_START = 0.75  # if they begin otherwise: `search` is not `detach`
 _SHORT = 16  # words; a longer list is not shown where one of them was probably meant
 
 
@@ -21,7 +22,10 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     begun = [each for each in by_case if len(word) > 1 and each.startswith(word.lower())]
     if len(begun) == 1:
         return by_case[begun[0]]
-    found = get_close_matches(word.lower(), list(by_case), 1, cutoff=_ALIKE)
+    others = [each for each in by_case if each[:1] != word[:1].lower()]
+    same = [each for each in by_case if each not in others]
+    found = get_close_matches(word.lower(), same, 1, cutoff=_ALIKE)
+    found = found or get_close_matches(word.lower(), others, 1, cutoff=_ALIKE_FROM_START)
     return by_case[found[0]] if found else None
 
 

@@ -28,6 +28,12 @@ def test_the_only_word_that_begins_so_comes_before_those_that_are_alike() -> Non
     assert closest("sta", ("start", "stop", "status", "restart")) == "start"
 
 
+def test_a_word_that_begins_otherwise_has_to_be_more_alike() -> None:
+    assert closest("search", ("detach", "logs")) is None
+    assert closest("tart", ("start", "stop")) == "start"
+    assert closest("rnu", ("rename", "run")) == "run"
+
+
 @pytest.mark.parametrize("word", ["", "x", "zzzzzz", "\x1b[31m"])
 def test_nothing_is_meant_by_what_is_like_none(word: str) -> None:
     assert closest(word, STATES) is None

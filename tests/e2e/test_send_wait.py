@@ -138,11 +138,12 @@ def test_on_a_terminal_send_says_what_its_number_is_and_what_was_text(
 ) -> None:
     server.sh("sleep 1000", name="a")
 
-    tty.run("send", "a", "x", "--paste")
+    tty.run("send", "a", "x", "--paste", "Enter")
 
     assert tty.wait() == 0
     assert tty.shown.startswith(b"0\r\n[the offset of the output before it, for `ptymux wait a")
     assert b"[--paste was typed as text; options stand before it]" in tty.shown
+    assert b"[Enter was typed as text; --key Enter presses it]" in tty.shown
 
 
 def test_nothing_to_send_is_a_usage_error(world: World) -> None:

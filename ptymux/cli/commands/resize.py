@@ -25,6 +25,8 @@ def resize(words: tuple[str, ...], as_json: bool) -> None:
 
     Inside a PTY, that one is meant if none is named.
     """
+    if len(words) > 1 and all(word.isdecimal() for word in words[-2:]) and len(words) < 4:
+        raise click.UsageError(f"the size is one word: {'x'.join(words[-2:])}")
     pty, typed = pty_and(words, "SIZE")
     size: WindowSize = WINDOW_SIZE.convert(typed, None, click.get_current_context())
     change_pty("resize", as_json, pty=pty, cols=size.cols, rows=size.rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,8 @@ Examples:
   ptymux wait 3 --from $(ptymux send 3 make --enter) --text 'Error|done'
 """
 
+# As tmux's send-keys takes them among the text.
+_PRESSED: Final = re.compile(r"Enter|Escape|Space|Tab|BSpace|Up|Down|[CM]-.|\^[A-Za-z]")
 _CHUNK: Final = 64 * 1024
 _PASTE: Final = b"\x1b[200~"
 _PASTE_END: Final = b"\x1b[201~"
@@ -97,7 +100,9 @@ def send(
 
 
 def _tell_options(text: tuple[str, ...]) -> None:
-    """Say on a terminal which word of the text may have been meant as an option."""
+    """Say on a terminal which word of the text may have been meant as an option or as a key."""
+    if len(text) > 1 and _PRESSED.fullmatch(text[-1]):
+        print_message(f"[{text[-1]} was typed as text; --key {text[-1]} presses it]", prefix="")
     known = [name for param in send.params for name in param.opts if name[:1] == "-"]
     for word in text[1:]:
         if word[:2] == "--" and (word in known or closest(word, known)):

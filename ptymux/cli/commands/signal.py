@@ -10,7 +10,8 @@ from ptymux.cli.options.param_types import JSON_OPTION
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.printing import print_json, print_message
 from ptymux.cli.server_lookup import connect
-from ptymux.errors import SignalError
+from ptymux.core.escalation import parse_signal
+from ptymux.errors import SignalError, UnknownSignalError
 
 __all__ = ["signal"]
 
@@ -31,6 +32,8 @@ Exit status: 125 when it reached nobody.
 @JSON_OPTION
 def signal(pty: str, name: str, session: bool, as_json: bool) -> None:
     """Send a signal, by name or number, to what runs in a PTY."""
+    if _is_signal(pty) and not pty.isdecimal() and not _is_signal(name):
+        raise click.UsageError(f"the PTY stands first: `ptymux signal {name} {pty}`")
     with connect() as connection:
         envelopes: list[dict[str, Any]] = connection.call(
             "signal", pty=pty, signal=name, session=session or None
@@ -43,3 +46,10 @@ def signal(pty: str, name: str, session: bool, as_json: bool) -> None:
         raise SignalError(f"{name} reached nobody: {'; '.join(sorted(reasons)) or 'it has ended'}")
     for envelope in failed:
         print_message(f"{name} did not reach process {envelope['pid']}: {envelope['error']}")
+
+
+def _is_signal(word: str) -> bool:
+    try:
+        return bool(parse_signal(word))
+    except UnknownSignalError:
+        return False
