@@ -236,12 +236,15 @@ class Engine:
         directory: int,
         pty: PtyPair,
         world: CallerWorld | None,
+        *,
+        begin: Callable[[], None],
         on_end: Callable[[Callable[[], SpawnedPty]], None],
     ) -> None:
         """Start a child in the directory, an fd, that may have to wait for a file system.
 
-        It has what `world` says, as far as it may. `on_end` is called later, with a function that
-        returns or raises as `spawn` does. The process may have no other threads.
+        It has what `world` says, as far as it may. `begin` is called in the child before anything
+        else is done there; `on_end` here, later, with a function that returns or raises as `spawn`
+        does. The process may have no other threads.
 
         Raises:
             SpawnError, OutOfResourcesError: it cannot begin; `on_end` will not be called.
@@ -255,7 +258,9 @@ class Engine:
                 with undo:
                     on_end(lambda: self._finish(slot, child, made, undo))
 
-            self._pending[slot] = PendingSpawn(self, slot, options, env, directory, pty, world, end)
+            self._pending[slot] = PendingSpawn(
+                self, slot, options, env, directory, pty, world, begin=begin, on_end=end
+            )
             undo.push(stack.pop_all())
 
     def _finish(

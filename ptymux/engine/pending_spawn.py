@@ -43,6 +43,8 @@ class PendingSpawn:
         directory: int,
         pty: PtyPair,
         world: CallerWorld | None,
+        *,
+        begin: Callable[[], None],
         on_end: Callable[[SpawnedChild | PtymuxError], None],
     ) -> None:
         """Fork the child; raises as `Launch`."""
@@ -50,7 +52,7 @@ class PendingSpawn:
         self._slot = slot
         self._program: Final = options.argv[0]
         self._on_end = on_end
-        self._launch = Launch(options, env, directory, pty, world)
+        self._launch = Launch(options, env, directory, pty, world, begin=begin)
         self.pid = self._launch.pid
         try:
             host.watch(self._launch.fileno(), select.EPOLLIN, self._on_answer)

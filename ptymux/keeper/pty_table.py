@@ -9,8 +9,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
+from ptymux.core.model import SpawnOptions
 from ptymux.core.windows import Windows
 from ptymux.engine.engine import Engine, SpawnedPty
 from ptymux.engine.reports import Closed, Exited, Report, Suspended, report_as_json
@@ -21,6 +23,7 @@ from ptymux.handover.state_file import ChildRecords
 from ptymux.handover.wire import Message, options_from_json, unpack_strings
 from ptymux.posix.caller import CallerWorld, world_of
 from ptymux.posix.local_paths import LocalPaths
+from ptymux.posix.process import start_time
 from ptymux.posix.spawn import PtyPair
 from ptymux.posix.tty import unlock_terminal
 
@@ -92,27 +95,54 @@ class PtyTable:
         pty = PtyPair(message.fds[1], body["slave"])
         stdin = message.fds[2] if len(message.fds) > 2 else None
         options = options_from_json(body["options"], words[:argc], cwd=cwd, stdin=stdin)
-        unlock_terminal(pty.master)  # from here on a child may come to be
-        search_path = env.get("PATH", os.defpath)
+        self.state.intend(slot, env.get("PTYMUX_ID", ""))
+        with ExitStack() as undo:
+            undo.callback(self.state.leave, slot)
+            unlock_terminal(pty.master)  # from here on a child may come to be
+            spawned = self._start(body, options, env, message.fds[0], pty, answer)
+            undo.pop_all()
+        return spawned
+
+    def _start(
+        self,
+        body: Mapping[str, Any],
+        options: SpawnOptions,
+        env: Mapping[str, str],
+        directory: int,
+        pty: PtyPair,
+        answer: SpawnAnswer,
+    ) -> tuple[dict[str, Any], PtyFds] | None:
+        slot, search_path = body["slot"], env.get("PATH", os.defpath)
         given = body.get("caller")
         world = None if given is None else CallerWorld.from_json(given)
         is_other = world is not None and world != self._own_world()
-        if is_other or self._paths.may_wait(options.argv, search_path, message.fds[0]):
+        if is_other or self._paths.may_wait(options.argv, search_path, directory):
             self.engine.launch(
                 slot,
                 options,
                 env,
-                message.fds[0],
+                directory,
                 pty,
                 world if is_other else None,
-                lambda spawned: answer(lambda: self._enter(slot, spawned())),
+                begin=lambda: self.state.enter(slot, os.getpid(), start_time(os.getpid())),
+                on_end=lambda spawned: answer(lambda: self._enter_launched(slot, spawned)),
             )
             return None
         try:
             spawned = self.engine.spawn(slot, options, env, pty)
         except BadDirectoryError:
-            raise BadDirectoryError(os.readlink(cwd), "it cannot be entered") from None
+            path = os.readlink(f"/proc/self/fd/{directory}")
+            raise BadDirectoryError(path, "it cannot be entered") from None
         return self._enter(slot, spawned)
+
+    def _enter_launched(
+        self, slot: int, spawned: Callable[[], SpawnedPty]
+    ) -> tuple[dict[str, Any], PtyFds]:
+        try:
+            return self._enter(slot, spawned())
+        except BaseException:
+            self.state.leave(slot)
+            raise
 
     def _own_world(self) -> CallerWorld | None:
         """Return our limits and priorities as of a second ago at most; somebody may change them."""

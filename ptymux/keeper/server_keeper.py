@@ -109,6 +109,7 @@ class ServerKeeper(KeeperService):
         socket_lock = SocketLock.from_handover(path, lock, socket.socket(fileno=listener), bound)
         keeper = cls(path, socket_lock, event_log, zygote)
         keeper._restore(body, [PtySnapshot.of(message) for message in slots])
+        socket_lock.state.drop_intents()
         keeper._link = keeper._new_link(link, inbox)
         for message in others:
             keeper._serve(keeper._link, message)

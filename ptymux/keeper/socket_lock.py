@@ -10,6 +10,7 @@ from typing import Final
 from ptymux.core.model import Limits
 from ptymux.errors import PtymuxError, UnsafeDirectoryError
 from ptymux.handover.state_file import StateFile
+from ptymux.posix.orphans import identify
 from ptymux.posix.renewed_env import remove_links
 from ptymux.posix.runtime import ensure_directory, is_at, listen, lock, state_path
 
@@ -32,6 +33,7 @@ class SocketLock:
         self.lock = lock(state_path(path, "lock"))
         try:
             self.state = StateFile(state_path(path, "state"), _SLOTS)
+            self.state.settle_intents(identify)
             self.listener = listen(path)
         except PtymuxError:
             self._leave()

@@ -19,7 +19,7 @@ import resource
 import select
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from ptymux.core.model import SpawnOptions
@@ -53,10 +53,13 @@ class Launch:
         directory: int,
         pty: PtyPair,
         world: CallerWorld | None = None,
+        *,
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
         """Fork the child; it has duplicates of the fds, which stay the caller's.
 
-        If `world` is given, the child has that, as far as it may.
+        If `world` is given, the child has that, as far as it may. The child first calls `begin`, if
+        we live then.
 
         Raises:
             OutOfResourcesError: processes, memory or open files.
@@ -71,7 +74,7 @@ class Launch:
                 self.pid = os.fork()
                 if not self.pid:
                     try:
-                        _become(theirs, options, env, directory, pty.slave_name, world)
+                        _become(theirs, options, env, directory, pty.slave_name, world, begin)
                     finally:
                         os._exit(127)
             try:
@@ -122,6 +125,7 @@ def _become(
     directory: int,
     slave_name: str,
     world: CallerWorld | None,
+    begin: Callable[[], None],
 ) -> None:
     """Execute the command; returns only if that failed, which was said on the socket."""
     gc.disable()
@@ -130,6 +134,8 @@ def _become(
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     try:
+        _check_keeper(sock, options)
+        begin()
         _prepare_fds(options, slave_name, directory, sock.fileno())
         _set_limits(options)
         _enter(directory)
@@ -149,6 +155,18 @@ def _become(
         text = json.dumps(answer | short)
     with suppress(OSError):  # nobody waits any more
         sock.send(text.encode())
+
+
+def _check_keeper(sock: socket.socket, options: SpawnOptions) -> None:
+    """Raise an error, which nobody hears, if the keeper has ended.
+
+    Raises:
+        SpawnError: it has.
+    """
+    poll = select.poll()
+    poll.register(sock, 0)
+    if poll.poll(0):
+        raise SpawnError(f"{options.argv[0]}: the keeper has ended")
 
 
 def _prepare_fds(options: SpawnOptions, slave_name: str, directory: int, sock: int) -> None:
@@ -191,10 +209,7 @@ def _execute(
 ) -> None:
     argv = list(options.argv)
     program = find_program(options.argv, env.get("PATH", os.defpath), None)
-    poll = select.poll()
-    poll.register(sock, 0)
-    if poll.poll(0):
-        raise SpawnError(f"{argv[0]}: the keeper has ended")  # nobody hears this, nor waits
+    _check_keeper(sock, options)
     if world is not None:
         take_on(world)
     try:

@@ -5,6 +5,11 @@ The kernel reuses pids, and anybody may set an environment variable. So there ar
 - *Proven* ours: pid, start time and boot are as the keeper wrote them down. All processes of a
   proven leader's session are proven too, while that leader exists, be it as a zombie. Once the
   leader was reaped, its session proves nothing: its number may have been reused.
+- *Identified*: a keeper died as it started a child, and could not write down its pid. What it wrote
+  before is when that began, and the child's PTYMUX_ID, which no other has. The child is the first
+  process that leads a session with it, from that second: whatever has it too comes from the child.
+  Limit: if the child has ended by then, a daemon that it started in that second counts as the
+  child. The pid is written down within 0.1 ms, before a program has done its first instruction.
 - *Unproven*: only a marker in the environment says that the process came from a PTY. It may have
   left its PTY on purpose, as an agent does. People can look at it; ptymux never touches it. Values
   of its environment are compared here and never shown.
@@ -19,11 +24,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from ptymux.posix.process import ProcessId
 from ptymux.posix.procfs import Stat, boot_id, ignores_term, read, read_stat, scan
 
-__all__ = ["Findings", "Orphan", "find"]
+__all__ = ["Findings", "Orphan", "find", "identify"]
 
 _MARKER: Final = b"PTYMUX_ID="  # not PTYMUX_SOCKET: users set that themselves
+_START_SECONDS: Final = 1  # from the writing of an intent until the child is there
+_WRAP: Final = 1 << 14  # pids count up, and begin anew above 32,767 or later
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 _MOST: Final = 6 * 1024 * 1024  # the kernel's limit for arguments and environment
 
 
@@ -38,6 +47,17 @@ class ProcessProof(Protocol):
     def number(self) -> int: ...
     @property
     def boot_id(self) -> str: ...
+
+
+class StartIntent(Protocol):
+    """A child as its keeper wrote it to the state file before it started the child."""
+
+    @property
+    def not_before(self) -> int: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def mark(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +108,43 @@ def find(proofs: Iterable[ProcessProof], *, socket: str | None = None) -> Findin
     )
 
 
+def identify(intents: Iterable[StartIntent]) -> dict[int, ProcessId]:
+    """Return the living child of each start of this boot that a killed keeper had begun.
+
+    They are by PTY number. Ask this once, before the child may end: a process that has left the
+    child's session could be taken for it afterwards.
+
+    Raises:
+        OutOfResourcesError: no more open files.
+    """
+    wanted = list(intents)
+    first = min((intent.not_before for intent in wanted), default=0)
+    leaders = scan(lambda stat: stat.pid == stat.sid and stat.start_time >= first)
+    marks = {stat: _mark(stat.pid) for stat in leaders}
+    found = {}
+    for intent in wanted:
+        until = intent.not_before + _START_SECONDS * _TICKS
+        its = [
+            stat
+            for stat, mark in marks.items()
+            if intent.mark
+            and mark.endswith(intent.mark)
+            and intent.not_before <= stat.start_time <= until
+        ]
+        if (child := _first(its)) is not None:
+            found[intent.number] = ProcessId(child.pid, child.start_time)
+    return found
+
+
+def _first(stats: list[Stat]) -> Stat | None:
+    """Return the process that started before the others; None if that is not certain."""
+    start = min((stat.start_time for stat in stats), default=0)
+    first = sorted(stat for stat in stats if stat.start_time == start)  # by their pids
+    if not first or first[-1].pid - first[0].pid >= _WRAP:
+        return None
+    return first[0]
+
+
 def _leaders(proofs: Iterable[ProcessProof]) -> dict[int, int]:
     """Return the PTY number of each proven child that exists, be it as a zombie, by its pid."""
     boot = boot_id()
@@ -111,6 +168,14 @@ def _is_marked(pid: int, socket: str | None) -> bool:
     variables = _variables(pid)
     is_marked = any(variable.startswith(_MARKER) for variable in variables)
     return is_marked and (socket is None or _of_server(socket) in variables)
+
+
+def _mark(pid: int) -> bytes:
+    """Return the PTYMUX_ID of a process of this user, empty if it has none."""
+    for variable in _variables(pid):
+        if variable.startswith(_MARKER):
+            return variable.removeprefix(_MARKER)
+    return b""
 
 
 def _of_server(socket: str) -> bytes:

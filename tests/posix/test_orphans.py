@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from ptymux.errors import OutOfResourcesError
-from ptymux.handover.state_file import ChildProof
-from ptymux.posix.orphans import Findings, Orphan, find
+from ptymux.handover.state_file import ChildProof, SpawnIntent
+from ptymux.posix.orphans import Findings, Orphan, _first, find, identify
 from ptymux.posix.process import boot_id, send, session_members, start_time
-from ptymux.posix.procfs import read_stat
+from ptymux.posix.procfs import Stat, read_stat
 from tests.posix.conftest import Child, Start, not_root, soft_limit_of_open_files
 from tests.timing import wait_until
 
@@ -174,6 +174,68 @@ def test_slot_that_was_never_filled_in_proves_nothing(start: Start) -> None:
     assert find([ChildProof(1, start_time(1) or 0, 7, boot_id())], socket=SOCKET) == Findings(
         (), ()
     )
+
+
+# Children that were not written down
+
+
+def began(child: Child, *, later: int = 0, mark: bytes = b"secret") -> SpawnIntent:
+    """What a keeper wrote before it started this child, or so many clock ticks later."""
+    return SpawnIntent(proof(child).start_time + later, 7, mark)
+
+
+def test_child_is_identified_by_its_mark_and_when_it_began(start: Start) -> None:
+    child = start("sleep", "60", env=MARKED)
+    other = start("sleep", "60", env=MARKED | {"PTYMUX_ID": "pty_other"})
+
+    found = identify([began(child), began(other, mark=b"nobody")])
+
+    assert {(number, process.pid) for number, process in found.items()} == {(7, child.pid)}
+    assert proof(child).start_time == found[7].start_time
+    assert identify([]) == {}
+
+
+def test_what_has_left_the_session_is_not_taken_for_the_child(start: Start) -> None:
+    child = start("sh", "-c", "setsid sleep 60 & echo up; wait", env=MARKED)
+    child.read_until(b"up")
+    wait_until(lambda: any(o.name == "sleep" for o in find([], socket=SOCKET).unproven))
+
+    assert identify([began(child)])[7].pid == child.pid
+    (left,) = (o for o in find([], socket=SOCKET).unproven if o.name == "sleep")
+    send(left, signal.SIGKILL)
+    wait_until(lambda: read_stat(left.pid) is None)
+
+
+def test_what_leads_no_session_is_not_taken_for_the_child(start: Start) -> None:
+    child = start("sh", "-c", "PTYMUX_ID=pty_job sleep 60 & echo up; wait", env=MARKED)
+    child.read_until(b"up")
+
+    assert identify([began(child, mark=b"job")]) == {}
+
+
+def test_what_began_before_the_spawn_or_long_after_is_not_its_child(start: Start) -> None:
+    child = start("sleep", "60", env=MARKED)
+
+    assert identify([began(child, later=1)]) == {}
+    assert identify([began(child, later=-os.sysconf("SC_CLK_TCK") - 1)]) == {}
+    assert identify([began(child, mark=b"")]) == {}
+
+
+def test_of_two_that_began_at_once_it_is_the_first_unless_pids_began_anew() -> None:
+    def stat(pid: int) -> Stat:
+        return Stat(pid, "S", 1, pid, pid, 500, is_zombie=False)
+
+    assert _first([stat(302), stat(301)]) == stat(301)
+    assert _first([stat(302), stat(32_700)]) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sees what others' processes were given")
+def test_child_of_another_user_is_not_identified(start: Start) -> None:
+    child = start("sleep", "60", env=MARKED)
+    intent = began(child)
+
+    with not_root():
+        assert identify([intent]) == {}
 
 
 def test_whoever_asks_is_not_found(start: Start, tmp_path: Path) -> None:

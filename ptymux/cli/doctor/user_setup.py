@@ -19,8 +19,9 @@ from ptymux.cli.output.printing import count_of, times
 from ptymux.cli.server_lookup import reach
 from ptymux.core.units import format_duration, printable
 from ptymux.errors import ConfigError, NoServerError, PtymuxError, UnsafeDirectoryError
-from ptymux.handover.state_file import read_proofs
-from ptymux.posix.orphans import Findings, find
+from ptymux.handover.state_file import ChildProof, read_intents, read_proofs
+from ptymux.posix.orphans import Findings, find, identify
+from ptymux.posix.process import boot_id
 from ptymux.posix.runtime import ensure_directory, state_path
 
 __all__ = ["UserSetup"]
@@ -145,8 +146,13 @@ class UserSetup:
         return _holder(state_path(self._path, "lock"))
 
     def _left_behind(self) -> Check:
-        proofs = read_proofs(state_path(self._path, "state"))
-        self.left = found = find(proofs, socket=self._path)
+        state = state_path(self._path, "state")
+        begun = identify(read_intents(state))
+        children = [
+            ChildProof(child.pid, child.start_time, number, boot_id())
+            for number, child in begun.items()
+        ]
+        self.left = found = find([*read_proofs(state), *children], socket=self._path)
         if self._status is not None or self._keeper() is not None:
             # What is proven is not left behind but held, and what left its PTY did so by itself.
             self.left = Findings((), found.unproven)
