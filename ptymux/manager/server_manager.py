@@ -311,18 +311,24 @@ class ServerManager(PtyManager):
         owned: bool,
         watched: bool = False,
         replaces: bool = False,
+        removes: bool = False,
     ) -> PtyRecord:
         """Do as `spawn`; or return the PTY that a request with this id had spawned already.
 
         One that the request could not start is replaced by the one that it starts now. An `owned`
         one is hung up unless its client attaches and becomes its owner. The client of a `watched`
         one waits for it, so that a start that fails is no news to anybody. With `replaces` the
-        live PTY that has its name is ended first.
+        live PTY that has its name is ended first. One that `removes` is forgotten once it has
+        ended if the spawn fails or is cancelled, or the next server learns of it; else its caller
+        calls `remove_when_gone`.
         """
+        begun: list[PtyId] = []
 
         def prepare(pty: ManagedPty) -> None:
             pty.attachments.owner = OwnerExpected() if owned else NoOwner()
             pty.is_end_seen = watched
+            pty.is_removed_at_end = removes
+            begun.append(pty.pty_id)
 
         self._check_open()
         for pty in [each for each in self._roster if each.cause == request]:
@@ -334,7 +340,12 @@ class ServerManager(PtyManager):
         cause = cause_of(request)
         if replaces and options.name is not None:
             await self._free_name(options.name, cause)
-        return await self._spawner.spawn(options, cause, prepare)
+        try:
+            return await self._spawner.spawn(options, cause, prepare)
+        except BaseException:  # it may be cancelled
+            if removes and begun and self.knows(begun[0]):
+                self.remove_when_gone(begun[0])
+            raise
 
     async def _free_name(self, name: str, cause: CorrelationId) -> None:
         """End who has a name, and who has taken it meanwhile; it is free until we wait again."""

@@ -1,6 +1,6 @@
 """Orphans: processes that a killed keeper left behind, and the proof that they are ours.
 
-The kernel reuses pids, and anybody may set an environment variable. So there are three classes:
+The kernel reuses pids, and anybody may set an environment variable. So there are four classes:
 
 - *Proven* ours: pid, start time and boot are as the keeper wrote them down. All processes of a
   proven leader's session are proven too, while that leader exists, be it as a zombie. Once the
@@ -9,7 +9,7 @@ The kernel reuses pids, and anybody may set an environment variable. So there ar
   before is when that began, and the child's PTYMUX_ID, which no other has. The child is the first
   process that leads a session with it, from that second: whatever has it too comes from the child.
   Limit: if the child has ended by then, a daemon that it started in that second counts as the
-  child. The pid is written down within 0.1 ms, before a program has done its first instruction.
+  child. A pid is written down within some 0.1 ms, in which no program starts another.
 - *Unproven*: only a marker in the environment says that the process came from a PTY. It may have
   left its PTY on purpose, as an agent does. People can look at it; ptymux never touches it. Values
   of its environment are compared here and never shown.

@@ -64,6 +64,7 @@ async def spawn(call: MethodCall) -> Mapping[str, Any]:
             owned=hangs_up,
             watched=attaches,
             replaces=call.params.flag("replace"),
+            removes=removes,
         )
         pty = call.manager.describe(record.pty_id)
         if hangs_up:

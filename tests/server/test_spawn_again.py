@@ -132,6 +132,36 @@ def test_one_to_be_forgotten_is_there_while_its_client_may_come_back(no_server: 
     wait_until(lambda: not no_server.call("list", all=True)["ptys"])  # it asked once more for that
 
 
+@pytest.mark.parametrize("dies", ["server", "client alone"])
+@pytest.mark.parametrize("options", [("--rm",), ("-d", "--rm")])
+def test_one_to_be_forgotten_is_forgotten_though_its_client_was_never_answered(
+    no_server: Serving, tmp_path: Path, options: tuple[str, ...], dies: str
+) -> None:
+    no_server.start(clients_return=0.05)
+    status = no_server.status()
+    stop(status["keeper_pid"])
+    run = no_server.world.start("run", *options, "-c", f"echo > {tmp_path}/ran")
+    wait_until(lambda: [pty["state"] for pty in no_server.call("list")["ptys"]] == ["spawning"])
+    kill(run.pid)
+    if dies == "server":
+        kill(status["pid"])
+    os.kill(status["keeper_pid"], signal.SIGCONT)
+    run.wait()
+
+    wait_until(lambda: not no_server.call("list", all=True)["ptys"])
+    assert dies == "client alone" or (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("options", [("--rm",), ("-d", "--rm")])
+def test_one_to_be_forgotten_that_cannot_be_started_is_forgotten_at_once(
+    server: Serving, options: tuple[str, ...]
+) -> None:
+    status, told = server.refused("run", *options, "/nowhere")
+
+    assert (status, "/nowhere" in told) == (127, True)
+    wait_until(lambda: not server.call("list", all=True)["ptys"])
+
+
 @pytest.mark.parametrize("ends", ["while no server lives", "later"])
 def test_one_to_be_forgotten_is_forgotten_once_its_client_had_time_to_come_back(
     no_server: Serving, ends: str
