@@ -19,6 +19,7 @@ from ptymux.client.server_connection import HELLO_SECONDS, ServerConnection, soc
 from ptymux.core.windows import Windows
 from ptymux.errors import (
     ConnectionClosedError,
+    InvalidValueError,
     LimitReachedError,
     NoServerError,
     PtymuxError,
@@ -120,6 +121,7 @@ class Source:
         self._listing = Listing(all=True)  # the sample on its way
         self._asked_at: float | None = None  # when, if no answer came yet
         self._lost_at = float("-inf")
+        self._takes_all = False  # events, as the server is older and has fewer topics
         self._epoch = ""
         self.trouble = "connecting"  # what is wrong with the server; nothing when all is well
         self.samples_taken = 0
@@ -201,6 +203,7 @@ class Source:
             self._news.last_seq = max(0, last - _PAST)
         self._events = Channel(ServerConnection(self._path, self._windows.hello))
         self._watch(self._events, self._read_events)
+        self._takes_all = False
         self._events.ask("events", since=self._news.last_seq, topics=TOPICS, follow=True)
 
     def _lose(self, trouble: str) -> None:
@@ -272,10 +275,18 @@ class Source:
                 if isinstance(answer, Notification):
                     _take_news(answer, self._news)
                 elif isinstance(answer, Failure):
-                    self._do_without_events(answer.error)
+                    self._ask_again(channel, answer.error)
             self._on_change()
         except ConnectionClosedError:  # the other one says so, too, and then both begin again
             self._lose("no server")
+
+    def _ask_again(self, channel: Channel, error: PtymuxError) -> None:
+        """Ask a server for all its events if it does not know some that we asked for."""
+        if isinstance(error, InvalidValueError) and not self._takes_all:
+            self._takes_all = True
+            channel.ask("events", since=self._news.last_seq, follow=True)
+        else:
+            self._do_without_events(error)
 
     def _read_action(self, channel: Channel) -> None:
         try:
@@ -315,10 +326,18 @@ def last_events(path: str, count: int, news: News, timeout: float = HELLO_SECOND
         PtymuxError: as `ServerConnection`.
     """
     with ServerConnection(path, timeout, reply_timeout=timeout) as connection:
-        last = int(connection.call("events", topics=TOPICS, follow=False).get("last_seq", 0))
+        last = int(_ask_for_events(connection).get("last_seq", 0))
     if count:
         with ServerConnection(path, timeout, reply_timeout=timeout) as connection:
-            connection.call("events", topics=TOPICS, since=max(0, last - count), follow=False)
+            _ask_for_events(connection, since=max(0, last - count))
             for notification in connection.notifications():
                 _take_news(notification, news)
     return last
+
+
+def _ask_for_events(connection: ServerConnection, **params: object) -> dict[str, Any]:
+    """Return the answer to a request for past events; of an older server for all that it has."""
+    try:
+        return connection.call("events", topics=TOPICS, follow=False, **params)
+    except InvalidValueError:
+        return connection.call("events", follow=False, **params)

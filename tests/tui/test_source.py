@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ptymux.core.windows import Windows
-from ptymux.errors import LimitReachedError
+from ptymux.errors import InvalidValueError, LimitReachedError
 from ptymux.tui.pty_samples import Model
 from ptymux.tui.recent_events import News
-from ptymux.tui.source import Source
+from ptymux.tui.source import Source, last_events
 from tests.client.stub import Peer, StubServer
 from tests.timing import Wait, deadline_seconds
 
@@ -96,3 +96,29 @@ def test_where_too_many_listen_samples_go_on_without_events_and_that_is_told(
 
     assert seen.told == [f"no events: {REFUSAL}"]
     assert seen.source.trouble == ""
+
+
+def test_a_server_that_knows_fewer_topics_is_asked_for_all_events(tmp_path: Path) -> None:
+    asked: list[bool] = []
+
+    def serve(peer: Peer) -> None:
+        peer.greet()
+        while True:
+            request = peer.request()
+            if request.method == "list":
+                peer.reply(request, {"ptys": [], "ended": 0, "next": None})
+            elif "topics" in request.params:
+                peer.refuse(request, InvalidValueError("topics", "a list", "some of others"))
+            else:
+                asked.append(bool(request.params.get("follow")))
+                peer.reply(request, {"missed": 0, "epoch": "e1", "last_seq": 7})
+
+    path = str(tmp_path / "s")
+    seen = Seen(path)
+    with StubServer(path, serve):
+        assert last_events(path, 0, News(), deadline_seconds()) == 7
+        seen.turn_until(lambda: asked == [False, False, True] and seen.source.samples_taken > 2)
+        seen.source.close()
+    seen.selector.close()
+
+    assert (seen.told, seen.source.trouble) == ([], "")
