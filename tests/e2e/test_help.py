@@ -77,6 +77,7 @@ def test_commands_and_ptys_are_completed(server: Serving) -> None:
     assert complete(server, "ptymux stats w") == ["web", "worker"]
     assert complete(server, "ptymux kill web wo") == ["worker"]
     assert complete(server, "ptymux resize ") == ["web", "worker", str(unnamed["number"])]
+    assert complete(server, "ptymux rename web w") == []
     assert complete(server, "ptymux set web --on-full b") == ["block"]
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ptymux.cli.options.own_pty import pty_and
+from ptymux.cli.options.own_pty import complete_first, pty_and
 from ptymux.cli.options.param_types import JSON_OPTION
-from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.server_lookup import change_pty
 
 __all__ = ["rename"]
@@ -19,7 +18,7 @@ Examples:
   ptymux rename web    in a PTY, that one
 """
 )
-@click.argument("words", nargs=-1, type=PTY, metavar="[PTY] NAME")
+@click.argument("words", nargs=-1, metavar="[PTY] NAME", shell_complete=complete_first)
 @JSON_OPTION
 def rename(words: tuple[str, ...], as_json: bool) -> None:
     """Give a live PTY another name; digits only would be a number.

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ptymux.cli.options.own_pty import pty_and
+from ptymux.cli.options.own_pty import complete_first, pty_and
 from ptymux.cli.options.param_types import JSON_OPTION, WINDOW_SIZE
-from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.server_lookup import change_pty
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ __all__ = ["resize"]
 
 
 @click.command(epilog="Example: ptymux resize web 120x40")
-@click.argument("words", nargs=-1, type=PTY, metavar="[PTY] SIZE")
+@click.argument("words", nargs=-1, metavar="[PTY] SIZE", shell_complete=complete_first)
 @JSON_OPTION
 def resize(words: tuple[str, ...], as_json: bool) -> None:
     """Change the size of a PTY's terminal: columns by rows.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.server_lookup import chosen_path
 
-__all__ = ["own_pty", "own_pty_argument", "pty_and"]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = ["complete_first", "own_pty", "own_pty_argument", "pty_and"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -37,6 +40,14 @@ def _or_own(ctx: click.Context, _param: click.Parameter, value: str | None) -> s
         if value is None:
             raise click.UsageError("Missing argument 'PTY'", ctx)
     return value
+
+
+def complete_first(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the PTYs that begin with what is typed, if it is the first word."""
+    is_first = param.name is not None and not ctx.params.get(param.name)
+    return PTY.shell_complete(ctx, param, incomplete) if is_first else []
 
 
 def pty_and(words: tuple[str, ...], other: str) -> tuple[str, str]:
