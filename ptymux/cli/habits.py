@@ -7,6 +7,7 @@ from typing import Final
 
 __all__ = ["EXTRA_HABITS", "HABITS", "OPTION_HABITS"]
 
+_AGAIN: Final = "`ptymux again PTY` runs once more what a PTY ran"
 _ATTACH: Final = "`ptymux attach PTY`"
 _CLEAN: Final = "`ptymux rm --all` forgets what has ended"
 _CONFIG: Final = "defaults are set in ~/.config/ptymux/config.toml"
@@ -16,7 +17,7 @@ _KILL: Final = "`ptymux kill PTY` ends one"
 _LIST: Final = "`ptymux ls` lists them"
 _LOGS: Final = "`ptymux logs PTY` prints what one has written"
 _NEW: Final = "`ptymux run -d --name NAME COMMAND` starts one"
-_REPLACE: Final = "`ptymux run --replace --name NAME COMMAND` starts it anew"
+_REPLACE: Final = "`ptymux again --replace PTY` ends a PTY and runs the same"
 _RESUME: Final = "`ptymux signal --session PTY CONT` lets one go on"
 _SEND: Final = "`ptymux send PTY TEXT --enter` types into one"
 _SPLIT: Final = "there are no splits; `ptymux run -d COMMAND` starts another PTY"
@@ -49,8 +50,9 @@ HABITS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("rename-session", "rename-window", "title"), "`ptymux rename PTY NAME`"),
     **dict.fromkeys(("respawn", "respawn-pane", "respawn-window"), _REPLACE),
     "resize-pane": "`ptymux resize PTY 120x40`",
-    "restart": "`ptymux run --replace --name NAME COMMAND` starts a command anew, "
-    "`ptymux server restart` the server",
+    "restart": "`ptymux again --replace PTY` ends a PTY and runs the same, "
+    "`ptymux server restart` is about the server",
+    **dict.fromkeys(("relaunch", "repeat", "rerun", "retry"), _AGAIN),
     **dict.fromkeys(("split", "split-window", "splitw"), _SPLIT),
     "start": "`ptymux run -d COMMAND` starts a command, `ptymux server start` the server",
     "status": "`ptymux ls` lists the PTYs, `ptymux server status` is about the server",
@@ -73,7 +75,7 @@ OPTION_HABITS: Final[Mapping[tuple[str, str], str]] = {
     **{
         (command, "-t"): _PLAIN_PTY.format(command)
         for command in (
-            *("attach", "clear", "detach", "kill", "logs", "rename", "resize"),
+            *("again", "attach", "clear", "detach", "kill", "logs", "rename", "resize"),
             *("rm", "send", "set", "signal", "stats"),
         )
     },

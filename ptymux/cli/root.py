@@ -21,6 +21,7 @@ __all__ = ["ALIASES", "COMMANDS", "cli"]
 # Command: where it is, and what the list of commands says of it.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("ptymux.cli.commands.run:run", "Run a command in a PTY of its own."),
+    "again": ("ptymux.cli.commands.again:again", "Run once more what a PTY ran."),
     "attach": (
         "ptymux.cli.commands.attach:attach",
         "Show a PTY on this terminal, and type into it.",
@@ -65,7 +66,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 # Whose options can have other defaults; nobody else pays for a look at the file.
-_CONFIGURED: Final = ("run", "attach")
+_CONFIGURED: Final = ("run", "again", "attach")
 
 # What else a command answers to.
 ALIASES: Final[Mapping[str, str]] = {"ps": "ls", "list": "ls", "top": "dashboard"}

@@ -33,6 +33,7 @@ from ptymux.client.watches import InputWatch, PromptWatch, Silence, TimeIsUpErro
 from ptymux.core import given_values as given
 from ptymux.core import model
 from ptymux.core.key_names import key_bytes
+from ptymux.core.launch import options_from_launch
 from ptymux.core.model import OnFull, WindowSize
 from ptymux.core.ring import Part
 from ptymux.core.terminal_modes import TerminalModes
@@ -164,6 +165,24 @@ class Client(Control):
         spawn = partial(
             ServerConnection.spawn, options=options, remove=remove, request=new_request()
         )
+        return cast(Pty, self._requests.repeating(spawn)["pty"])
+
+    def again(self, pty: PtyRef, **changes: Unpack[RunOptions]) -> Pty:
+        """Start what a PTY ran once more, in a new PTY with its name, and return that.
+
+        The command, its environment, its directory, the size and all that `run` was told are the
+        same, but for `changes`, which are keyword arguments of `run`. Of a PTY that lives the name
+        is taken: end it first, or give another `name`.
+
+        Raises:
+            UnknownPtyError: there is no such PTY, or it was forgotten.
+            PtymuxError: how it was started is not kept.
+            NameTakenError, SpawnError, LimitReachedError, OutOfResourcesError: as `run`.
+        """
+        launch = self._ask("launch", pty=word_for(pty))["launch"]
+        given: dict[str, Any] = {name: v for name, v in changes.items() if v is not None}
+        options = options_from_launch(launch, **given)
+        spawn = partial(ServerConnection.spawn, options=options, request=new_request())
         return cast(Pty, self._requests.repeating(spawn)["pty"])
 
     def read(self, pty: PtyRef, from_offset: int | None = None) -> Part:

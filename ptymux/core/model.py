@@ -306,6 +306,7 @@ class Limits:
     CHUNK: ClassVar[int] = 64 * KIB  # one read or one copy, unless the caller asks for more
     LINE: ClassVar[int] = MIB  # one request or one reply, with its newline
     PAYLOAD: ClassVar[int] = 4 * MIB  # arguments and environment of one spawn
+    LAUNCH: ClassVar[int] = 128 * KIB  # how a PTY was started, with its environment, as JSON
     MEMORY_SHARE: ClassVar[float] = 0.90  # of the available memory, for rings in the worst case
     EVENT_PAGE: ClassVar[int] = 64  # past events that are read from the log at a time
 
@@ -336,6 +337,7 @@ class Limits:
             self.ptys * (ring + self._RECORD_BYTES + self.CHUNK)
             + self.ended_bytes
             + self.ended_ptys * self._RECORD_BYTES
+            + 2 * (self.ptys + self.ended_ptys) * self.LAUNCH  # in the keeper and in the server
             + self.event_log
             + self.connections * self.connection_bytes
             + self.subscribers * (self.subscriber_queue + self.EVENT_PAGE) * self.event_size

@@ -39,6 +39,7 @@ class RestoredPty:
     record: Mapping[str, Any]  # the state that the server before stored
     lines: tuple[int, ...]  # numbers of the open lifelines
     is_exiting: bool  # its child has exited
+    launch: bytes | None = None  # how it was started, if that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class SnapshotStore:
 
     def __init__(self) -> None:
         self._records: dict[int, bytes] = {}
+        self._launches: dict[int, bytes] = {}  # how each was started
         self._fds: dict[int, PtyFds] = {}
         self._lines: dict[int, dict[int, int]] = {}  # by slot and number
         self._ended_lines: dict[int, set[int]] = {}  # ended before their fds arrived
@@ -114,6 +116,19 @@ class SnapshotStore:
     def remember(self, slot: int, record: bytes) -> None:
         """Keep the record of a PTY."""
         self._records[slot] = record
+
+    def remember_launch(self, slot: int, launch: bytes) -> None:
+        """Keep how a PTY was started."""
+        self._launches[slot] = launch
+
+    def launch(self, slot: int) -> bytes | None:
+        """Return how a PTY was started, if that is known."""
+        return self._launches.get(slot)
+
+    def launch_messages(self) -> list[Message]:
+        """Return the messages that have how PTYs were started, the oldest first."""
+        known = sorted(self._launches.items())
+        return [Message({"op": "launch", "slot": slot}, launch) for slot, launch in known]
 
     def amend(self, slot: int, facts: Mapping[str, Any]) -> None:
         """Add facts to the record of a PTY, which need not be there yet."""
@@ -170,6 +185,7 @@ class SnapshotStore:
     def drop(self, slot: int) -> None:
         """Forget a PTY and close its fds."""
         self._records.pop(slot, None)
+        self._launches.pop(slot, None)
         self._early.pop(slot, None)
         self._ended_lines.pop(slot, None)
         fds = self._fds.pop(slot, None)
@@ -178,7 +194,7 @@ class SnapshotStore:
 
     def clear(self) -> None:
         """Forget all PTYs and close their fds."""
-        for slot in {*self._records, *self._fds, *self._lines, *self._ended_lines}:
+        for slot in {*self._records, *self._launches, *self._fds, *self._lines, *self._ended_lines}:
             self.drop(slot)
 
     @property

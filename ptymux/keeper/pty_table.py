@@ -46,6 +46,7 @@ class PtyTable:
         self._world_until = 0.0  # on time.monotonic
         self.next_slot = 1  # numbers are never reused, also not by the next server
         self._records: dict[int, bytes] = {}
+        self._launches: dict[int, bytes] = {}  # how each was started, for `ptymux again`
         self._pids: dict[int, int] = {}  # of children that were not reaped
         self._in_engine: set[int] = set()  # slots; the others' children never ran
         self._suspended: set[int] = set()
@@ -184,6 +185,18 @@ class PtyTable:
         self._records[slot] = record
         self.next_slot = max(self.next_slot, slot + 1)
 
+    def remember_launch(self, slot: int, launch: bytes) -> None:
+        """Store how a PTY was started."""
+        self._launches[slot] = launch
+
+    def launch_message(self, slot: int) -> Message:
+        """Return the message that has how a PTY was started."""
+        return Message({"op": "launch", "slot": slot}, self._launches.get(slot, b""))
+
+    def has_launch(self, slot: int) -> bool:
+        """Return whether it is known how a PTY was started."""
+        return slot in self._launches
+
     def forget(self, slot: int) -> None:
         """Remove a PTY and close its fds; an unknown slot is no error."""
         if slot in self._in_engine:
@@ -191,7 +204,7 @@ class PtyTable:
             self._in_engine.discard(slot)
         self.state.leave(slot)
         self._suspended.discard(slot)
-        for known in (self._records, self._pids, self._ended):
+        for known in (self._records, self._launches, self._pids, self._ended):
             known.pop(slot, None)
 
     def abandon(self, slot: int) -> None:

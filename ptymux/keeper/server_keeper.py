@@ -275,6 +275,8 @@ class ServerKeeper(KeeperService):
         handover = [] if replacement is None else [replacement.taking, self._server.pidfd]
         link.send(hello, fds=[self._log, self._self, self._socket_lock.lock, *handover])
         for slot in slots:
+            if self._table.has_launch(slot):
+                link.send_in_turn(partial(self._table.launch_message, slot))
             link.send_in_turn(partial(self._snapshot_message, slot))
         if not with_ptys:
             self._send_reports(self._engine.run_once())  # events from while there was no keeper

@@ -97,6 +97,7 @@ class KeeperService:
             "next_line": self._engine.next_lifeline,
             "keeper_replacements": self._keeper_replacements,
             "unlocks": True,  # terminals on which it starts a child
+            "launches": True,  # it keeps how PTYs were started
         }
 
     def _on_signal(self, _events: int) -> None:
@@ -270,6 +271,9 @@ class KeeperService:
 
     def _op_record(self, body: Mapping[str, Any], message: Message, _fds: list[int]) -> None:
         self._table.remember(body["slot"], message.data)
+
+    def _op_launch(self, body: Mapping[str, Any], message: Message, _fds: list[int]) -> None:
+        self._table.remember_launch(body["slot"], message.data)
 
     def _op_forget(self, body: Mapping[str, Any], _message: Message, _fds: list[int]) -> None:
         self._table.forget(body["slot"])

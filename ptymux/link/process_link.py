@@ -467,6 +467,8 @@ class ProcessLink:
         channel.send(body, fds=[*fds, *more_fds])
         for snapshot in snapshots:
             channel.send_in_turn(snapshot.message)
+        for message in self._snapshots.launch_messages():  # an older keeper skips them
+            channel.send_in_turn(message)
 
 
 def check_fds(message: Message) -> None:

@@ -52,6 +52,7 @@ class ServerLink(ProcessLink):
         self._bound = (0, 0)
         self._event_log: int | None = None  # fd of the event log's memory
         self._handover: list[int] = []  # the token, and the pidfd of the server before
+        self._keeps_launches = False  # whether the keeper keeps how PTYs were started
         self.replacements = 0  # how often the server was replaced
         self.on_keeper_replaced: Callable[[Greeting], None] = lambda _greeting: None
         self.on_listener: Callable[[socket.socket], None] | None = None
@@ -111,6 +112,12 @@ class ServerLink(ProcessLink):
         self._snapshots.remember(slot, text)
         self._post({"op": "record", "slot": slot}, text)
 
+    def keep_launch(self, slot: int, launch: bytes) -> None:
+        """Store how a PTY was started, once, before its record."""
+        self._snapshots.remember_launch(slot, launch)
+        if self._keeps_launches:
+            self._post({"op": "launch", "slot": slot}, launch)
+
     def settled(self) -> None:
         """Notify the keeper that the children of earlier keepers have been handled."""
         self._post({"op": "settled"})
@@ -129,6 +136,8 @@ class ServerLink(ProcessLink):
     def _on_other_message(self, message: Message) -> None:
         body = message.body
         match body["op"]:
+            case "launch":
+                self._snapshots.remember_launch(body["slot"], message.data)
             case "slot":
                 check_fds(message)
                 self._on_snapshot(PtySnapshot.of(message), message)
@@ -144,6 +153,7 @@ class ServerLink(ProcessLink):
         close_all((self._event_log, self._keeper, self._lock))
         self._event_log, self._keeper, self._lock, *self._handover = fds
         self._has_failed = False
+        self._keeps_launches = bool(hello.get("launches"))  # an older keeper does not
         self.replacements = hello["replacements"]
         self._bound = (hello["bound"][0], hello["bound"][1])
         self._expected = hello["slots"]
@@ -168,7 +178,9 @@ class ServerLink(ProcessLink):
         self._snapshots.remember(slot, snapshot.record)
         lines = tuple(number for number, _fd in snapshot.lines)
         record = json.loads(snapshot.record)
-        self._restored.append(RestoredPty(slot, ring, record, lines, snapshot.is_exiting))
+        launch = self._snapshots.launch(slot)
+        exiting = snapshot.is_exiting
+        self._restored.append(RestoredPty(slot, ring, record, lines, exiting, launch))
         self._greet_when_complete()
 
     def _use_listener(self, sock: socket.socket) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Unpack
 
 from ptymux.core.escalation import EnvelopeLog, Outcome, SignalEnvelope
@@ -85,10 +85,11 @@ class ManagedPty:
     ) -> None:
         self.pty_id: Final[PtyId] = record.pty_id
         self.slot: Final = record.number
-        self.options: Final = options
+        self.options = options
         self.cause: Final = correlation_id  # of the spawn: of what the child does by itself
         self.lifecycle = Lifecycle(record.pty_id)
         self.end = EndContext()
+        self.launch: bytes | None = None  # how it was started, if that is kept
         self.lifetime = Lifetime(options.timeout_seconds, options.ttl_seconds)
         self.envelopes = EnvelopeLog()
         self.flow = Flow(host.link, self.slot, self)
@@ -265,6 +266,10 @@ class ManagedPty:
         return record
 
     # The spawn -------------------------------------------------------------------------------
+
+    def forget_environment(self) -> None:
+        """Release the environment, which was needed for the start only, and may be large."""
+        self.options = replace(self.options, env={}, overrides={})
 
     def begin(self, spawned: SpawnedPty, spawn_ms: float) -> None:
         """Take what the engine answered to the spawn: the child runs."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from ptymux.core.circles import Shows
 from ptymux.core.event_log import EventEnvelope, EventLog, Topic
+from ptymux.core.launch import launch_of, with_present
 from ptymux.core.lifecycle import LifecycleEvent, State
 from ptymux.core.model import (
     CorrelationId,
@@ -139,6 +140,26 @@ class ServerManager(PtyManager):
         """Return a function that does as `describe` for this PTY, also once it was removed."""
         pty = self._roster.get(pty_id)
         return lambda: describe(pty)
+
+    def launch(self, pty_id: PtyId) -> dict[str, Any]:
+        """Return how a PTY was started, with its environment, to start the same again.
+
+        Raises:
+            UnknownPtyError: there is none with this id.
+            PtymuxError: that is not kept: it was too long, or an older server started it.
+        """
+        pty = self._roster.get(pty_id)
+        if pty.launch is None:
+            raise PtymuxError(
+                f"how PTY {pty.record.called} was started is not kept: its command and environment "
+                "are too long, or an older server started it; use `ptymux run`"
+            )
+        on_full = pty.output.on_full if pty.has_run else pty.options.on_full
+        record = pty.record
+        launch = with_present(
+            pty.launch, pty.options, name=record.name, size=record.size, on_full=on_full
+        )
+        return launch | {"ttl": 0.0 if pty.is_removed_at_end else launch["ttl"]}
 
     def modes(self, pty_id: PtyId) -> tuple[int, str]:
         """Return how long a PTY's output is, and what switches on the terminal modes as of there.
@@ -329,6 +350,9 @@ class ServerManager(PtyManager):
             pty.is_end_seen = watched
             pty.is_removed_at_end = removes
             begun.append(pty.pty_id)
+            pty.launch = launch_of(pty.options)
+            if pty.launch is not None:
+                self._keeper_link.keep_launch(pty.slot, pty.launch)
 
         self._check_open()
         for pty in [each for each in self._roster if each.cause == request]:
@@ -449,6 +473,7 @@ class ServerManager(PtyManager):
         assert record.number == restored.slot
         pty = self._spawner.register(record, options, cause, restored=True)
         restore_state(pty, values, restored.lines)
+        pty.launch = restored.launch
         pty.resume(restored.ring, exited=values["exited"], gone=values["gone"])
         restore_modes(pty, values)
         if pty.is_removed_at_end:

@@ -85,6 +85,8 @@ class Spawner:
             code = error.code if isinstance(error, PtymuxError) else PtymuxError.code
             pty.fail(str(error), code, asked=self._terminations.of(pty) is not None)
             return error
+        finally:
+            pty.forget_environment()
         pty.begin(spawned, 1000 * (time.perf_counter() - started))
         return None
 

@@ -180,6 +180,15 @@ async def stats(call: MethodCall) -> Mapping[str, Any]:
     return {"pty": call.manager.describe(record.pty_id, full=True)}
 
 
+async def launch(call: MethodCall) -> Mapping[str, Any]:
+    """Return how a PTY was started, with its environment, to start the same again."""
+    record = call.manager.find(call.params.text("pty"), past_names=True)
+    return {
+        "pty": call.manager.describe(record.pty_id),
+        "launch": call.manager.launch(record.pty_id),
+    }
+
+
 async def attach_reader(call: MethodCall) -> MethodReply:
     """Attach a reader, with a lifeline if asked for; then the connection carries frames."""
     record = _reading(call)
@@ -392,6 +401,7 @@ METHODS: Final[Mapping[str, Method]] = {
     "list": list_ptys,
     "get": get,
     "stats": stats,
+    "launch": launch,
     "attach": attach_reader,
     "send": send,
     "resize": resize,

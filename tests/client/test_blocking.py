@@ -54,6 +54,23 @@ def ended(client: Client, line: str, **options: Any) -> Pty:
     return client.wait(client.run(line, **options), timeout=deadline_seconds())
 
 
+# Again -----------------------------------------------------------------------------------------
+
+
+def test_what_a_pty_ran_is_run_again_but_for_what_is_given(server: Serving) -> None:
+    with ptymux.connect(server.path) as client:
+        first = ended(client, "echo $A $B; stty size", name="x", overrides={"A": "1"}, size="90x30")
+
+        second = client.wait(client.again(first, overrides={"B": "2"}), timeout=deadline_seconds())
+        third = client.wait(client.again(first, name="y"), timeout=deadline_seconds())
+
+        assert client.read(second).data == b"1 2\r\n30 90\r\n"
+        assert client.read(third).data == b"1\r\n30 90\r\n"
+        assert (second["name"], third["name"]) == ("x", "y")
+        with pytest.raises(UnknownPtyError):
+            client.again("nobody")
+
+
 # Connect ----------------------------------------------------------------------------------------
 
 

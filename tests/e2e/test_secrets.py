@@ -52,6 +52,8 @@ def test_no_value_of_the_environment_and_no_input_gets_anywhere(no_server: Servi
         no_server.world.run("run", "-d", "-e", f"={secret}", "true"),
         no_server.world.run("send", "1", secret),
     ]
+    no_server.ok("again", "-d", "1")  # for which the environment is kept
+    no_server.kill_server()
     told = said(no_server)
     del no_server.world.env["HIDDEN"]
 

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import Any, Final
 
 import click
 
 from ptymux.cli.options.detach_keys import DEFAULT_DETACH, DETACH_KEYS_HELP, DetachKeys
 from ptymux.cli.options.param_types import DURATION, ON_FULL, SIZE, VARIABLE, WINDOW_SIZE
 from ptymux.cli.options.programs import complete_command
-from ptymux.cli.options.pty_names import LANE
+from ptymux.cli.options.pty_names import ANY_PTY, LANE
 from ptymux.cli.terminal.sizes import terminal_size
+from ptymux.cli.terminal.start import Start, is_typed, print_started
 from ptymux.core.model import DEFAULT_LANE, LaneId, OnFull, SessionId, SpawnOptions, WindowSize
 from ptymux.errors import (
     AmbiguousPtyError,
-    ClosedOutputError,
     InvalidValueError,
     NameTakenError,
     NoServerError,
     PtymuxError,
     UnknownPtyError,
 )
-
-if TYPE_CHECKING:
-    from ptymux.client.server_connection import ServerConnection
 
 __all__ = ["run"]
 
@@ -69,6 +67,12 @@ ptymux itself failed, 124 after --timeout, 2 for a bad option, 141 when the outp
     "attach_name",
     metavar="NAME",
     help="Attach to the live PTY of that name; if there is none, run COMMAND under it.",
+)
+@click.option(
+    "--restart-of",
+    type=ANY_PTY,
+    metavar="PTY",
+    help="Run what PTY ran, as `ptymux again` does, but for the other options.",
 )
 @click.option("--replace", is_flag=True, help="End the live PTY that has the name first.")
 @click.option(
@@ -157,6 +161,7 @@ def run(
     line: str | None,
     name: str | None,
     attach_name: str | None,
+    restart_of: str | None,
     replace: bool,
     lane: str,
     session: str | None,
@@ -188,28 +193,33 @@ def run(
     On a terminal ^Z stops it as a job of your shell, for fg and bg, where it would stop such a job.
     When the terminal goes away it is detached.
     """
-    if detach and (keep or summary):
-        raise click.UsageError("--keep and --summary are for the foreground")
-    if remove and ttl is not None and _is_typed("ttl"):
+    if restart_of is not None:
+        if command or line is not None or attach_name is not None:
+            raise click.UsageError("--restart-of goes without COMMAND, -c and --attach")
+        from ptymux.cli.commands.again import start_again
+
+        return start_again(restart_of)
+    if remove and ttl is not None and is_typed("ttl"):
         raise click.UsageError("--rm is --ttl 0; give one of them")
     remove, ttl = (True, None) if remove or ttl == 0 else (False, ttl)
-    hangup = _hangs_up(hangup, keep=keep, detach=detach)
-    on_terminal = os.isatty(0) and os.isatty(1)
-    _check_name_options(name, attach_name, replace, on_terminal or detach)
-    keys = DetachKeys(detach_keys)
-    in_pipe = not (on_terminal or detach)
-    if not on_terminal and not _is_writable(1):
-        raise ClosedOutputError("stdout is closed; to throw output away, send it to /dev/null")
+    how = Start.here(
+        keys=DetachKeys(detach_keys),
+        detach=detach,
+        hangup=hangup,
+        keep=keep,
+        replace=replace,
+        summary=summary,
+        as_json=as_json,
+    )
+    _check_name_options(name, attach_name, replace, not how.in_pipe)
     if on_full is None:
-        on_full = (OnFull.BLOCK if in_pipe and buffer_size else OnFull.DROP).value
+        on_full = (OnFull.BLOCK if how.in_pipe and buffer_size else OnFull.DROP).value
     options = SpawnOptions(
         argv=_argv(command, line),
-        env=_environment(renews=on_terminal or detach),
+        env=_environment(renews=not how.in_pipe),
         overrides=dict(variables),
         cwd=cwd,
-        size=size
-        or (terminal_size() if on_terminal and not detach else None)
-        or WindowSize(80, 24),
+        size=size or (terminal_size() if how.is_shown else None) or WindowSize(80, 24),
         name=name or attach_name,
         lane=LaneId(lane),
         session=None if session is None else SessionId(session),
@@ -220,29 +230,14 @@ def run(
         grace_seconds=grace,
         timeout_seconds=timeout,
         ttl_seconds=ttl,
-        plain_output=in_pipe,
-        stdin_fd=0 if in_pipe else None,
-        keep_term=on_terminal and not detach,
+        plain_output=how.in_pipe,
+        stdin_fd=0 if how.in_pipe else None,
+        keep_term=how.is_shown,
     )
-
-    def start() -> int:
-        if detach:
-            return _run_detached(options, remove=remove, replace=replace, as_json=as_json)
-        from ptymux.cli.terminal.foreground import print_end, run_in_pipe, run_on_terminal
-
-        if on_terminal:
-            status, end = run_on_terminal(
-                options, keys, fits=size is None, hangup=hangup, remove=remove, replace=replace
-            )
-        else:
-            status, end = run_in_pipe(options, keep=keep, remove=remove, replace=replace)
-        if end is not None and (on_terminal or summary or as_json):
-            print_end(end, as_json=as_json, is_kept=not remove)
-        return status
-
+    start = partial(how.run, options, fits=size is None, remove=remove)
     if attach_name is None:
         return start()
-    return _attach_or(start, attach_name, None if detach else keys, as_json=as_json)
+    return _attach_or(start, attach_name, None if detach else how.keys, as_json=as_json)
 
 
 def _check_name_options(
@@ -292,27 +287,11 @@ def _attach_or(
             except NameTakenError:
                 continue
         if keys is None:
-            return _print_started(pty, as_json=as_json)
+            return print_started(pty, as_json=as_json)
         from ptymux.cli.commands.attach import attach_to
 
         return attach_to(pty["pty_id"], keys)
     raise PtymuxError(f"PTYs of the name {name!r} come and go too fast; try again")
-
-
-def _hangs_up(hangup: bool, *, keep: bool, detach: bool) -> bool:
-    """Return whether our end ends the command; the config file may say so, and --keep not."""
-    if hangup and _is_typed("hangup"):
-        if keep:
-            raise click.UsageError("--keep and --hangup exclude each other")
-        if detach:
-            raise click.UsageError("--hangup is for the foreground")
-    return hangup and not keep
-
-
-def _is_typed(option: str) -> bool:
-    """Whether an option was given on the command line, and not by the config file."""
-    source = click.get_current_context().get_parameter_source(option)
-    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _argv(command: tuple[str, ...], line: str | None) -> tuple[str, ...]:
@@ -341,47 +320,3 @@ def _environment(*, renews: bool) -> dict[str, str]:
     from ptymux.cli.server_lookup import renewed_links
 
     return env | renewed_links(env)
-
-
-def _is_writable(fd: int) -> bool:
-    """Whether `fd` can be written to; one that our caller closed cannot."""
-    import fcntl
-
-    try:
-        return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
-    except OSError:
-        return False
-
-
-def _run_detached(options: SpawnOptions, *, remove: bool, replace: bool, as_json: bool) -> int:
-    """Have the server start a command, print its id, return the exit code to end with.
-
-    Raises:
-        PtymuxError: it could not be started.
-    """
-    from ptymux.cli.output.printing import warn_of_differences
-    from ptymux.cli.server_lookup import connect
-    from ptymux.client.reconnect import RETRY_POLICY, repeat
-    from ptymux.client.spawn_request import new_request
-
-    request = new_request()
-
-    def spawn(connection: ServerConnection) -> dict[str, Any]:
-        with connection:
-            return connection.spawn(
-                options, remove=remove, replace=replace, request=request, wants_differences=True
-            )
-
-    spawned = repeat(lambda: connect(start=True), spawn, RETRY_POLICY.at_first)
-    warn_of_differences(spawned.get("differences", ()))
-    return _print_started(spawned["pty"], as_json=as_json)
-
-
-def _print_started(pty: Mapping[str, Any], *, as_json: bool) -> int:
-    from ptymux.cli.output.printing import print_json, print_text
-
-    if as_json:
-        print_json(pty=pty)
-    else:
-        print_text(pty["pty_id"])
-    return 0

@@ -83,7 +83,7 @@ def _switch(text: str) -> str:
 
 # Key: what checks its value, and which commands have it as an option.
 KEYS: Final[Mapping[str, tuple[Parse, tuple[str, ...]]]] = {
-    "detach-keys": (_keys, ("run", "attach")),
+    "detach-keys": (_keys, ("run", "again", "attach")),
     "buffer-size": (_size, ("run",)),
     "on-full": (_on_full, ("run",)),
     "threshold": (_threshold, ("run",)),
@@ -91,7 +91,7 @@ KEYS: Final[Mapping[str, tuple[Parse, tuple[str, ...]]]] = {
     "grace": (_duration, ("run",)),
     "ttl": (_duration, ("run",)),
     "lane": (_lane, ("run",)),
-    "hangup": (_switch, ("run",)),
+    "hangup": (_switch, ("run", "again")),
     "leave-after": (_duration, ()),
     "refresh-env": (_variables, ()),
 }
