@@ -62,6 +62,7 @@ HABITS: Final[Mapping[str, str]] = {
     "watch": "`ptymux dashboard` watches all PTYs, `ptymux stats --watch PTY` one",
 }
 
+_BEHIND: Final = "the options of a command stand behind it"
 _LOOKS: Final = "--read-only only looks"
 _NAME: Final = "--name NAME gives a name"
 _PLAIN_PTY: Final = "a PTY is named without it: `ptymux {} PTY`"
@@ -85,6 +86,7 @@ OPTION_HABITS: Final[Mapping[tuple[str, str], str]] = {
         "ptymux",
         "-d",
     ): "`ptymux run -d COMMAND` starts one, `ptymux attach --only PTY` takes one over",
+    **{("ptymux", option): _BEHIND for option in ("--json", "--name", "--all", "--rm", "-a", "-f")},
     ("ptymux", "-L"): "--socket PATH names the server's socket",
     ("ptymux", "-l"): _LIST,
     ("ptymux", "-S"): "--socket PATH names the server's socket, `ptymux run -A NAME` a PTY",

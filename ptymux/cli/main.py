@@ -135,6 +135,8 @@ def _no_option(error: click.NoSuchOption) -> str:
     text = f"no option {error.option_name!r}"
     if told := OPTION_HABITS.get((_name(error), error.option_name)):
         return f"{text}; {told}"
+    if error.option_name == "--socket":
+        return f"{text}; it stands before the command: `ptymux --socket PATH {_name(error)}`"
     meant = get_close_matches(error.option_name, error.possibilities or (), 1, cutoff=_ALIKE)
     return f"{text}, did you mean {meant[0]!r}" if meant else text
 

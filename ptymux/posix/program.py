@@ -19,6 +19,38 @@ __all__ = ["find_program", "interpreter_of", "is_binary", "refusal", "search_pat
 
 _SHELL_SYNTAX = frozenset(" \t\n|&;<>()$`\\\"'*?")
 _SHELL_OPERATORS = frozenset(("|", "||", "&", "&&", ";", "<", ">", ">>", "2>&1"))
+_SHELL_WORDS = frozenset(
+    (
+        *(
+            ".",
+            "alias",
+            "bg",
+            "cd",
+            "declare",
+            "eval",
+            "exec",
+            "exit",
+            "export",
+            "fg",
+            "for",
+            "hash",
+        ),
+        *(
+            "history",
+            "if",
+            "jobs",
+            "let",
+            "local",
+            "popd",
+            "pushd",
+            "set",
+            "shift",
+            "shopt",
+            "source",
+        ),
+        *("trap", "ulimit", "umask", "unalias", "unset", "until", "while"),
+    )
+)
 _HEAD = 4096  # bytes at the start of a file, which name its interpreter
 _PT_INTERP = 3
 
@@ -75,7 +107,12 @@ def _check_program(name: str, path: str, directory: int | None, argv: tuple[str,
 
 def _hint(argv: tuple[str, ...]) -> str:
     if _SHELL_SYNTAX.intersection(argv[0]) or _SHELL_OPERATORS.intersection(argv):
-        return "; for a shell line: ptymux run -c '...'"
+        return "; for a shell line: `ptymux run -c '...'`"
+    variable, is_set, _value = argv[0].partition("=")
+    if is_set and variable.isidentifier():
+        return "; `ptymux run --env NAME=VALUE COMMAND` sets a variable"
+    if argv[0] in _SHELL_WORDS:
+        return f"; a shell knows it: `ptymux run -c '{argv[0]} ...'`"
     return ""
 
 

@@ -80,6 +80,8 @@ def test_a_command_that_takes_no_pty_says_which_one_does(name: str) -> None:
         ("ls web", "extra argument (web); `ptymux stats PTY` shows one; see `ptymux ls --help`"),
         ("resize web 100 30", "the size is one word: 100x30; see"),
         ("signal HUP web", "the PTY stands first: `ptymux signal web HUP`; see"),
+        ("ls --socket /x", "it stands before the command: `ptymux --socket PATH ls`; see"),
+        ("--json ls", "ptymux: no option '--json'; the options of a command stand behind it; see"),
         ("ls --xyz", "ptymux ls: no option '--xyz'; see"),
         ("search x", "no command 'search'; see"),
         ("rnu x", "no command 'rnu', did you mean 'run'"),

@@ -33,7 +33,9 @@ def one_line(done: subprocess.CompletedProcess[bytes]) -> str:
     [
         (["run", "no-such-program"], 127, "no-such-program: command not found"),
         (["run", "/no/such/program"], 127, "command not found"),
-        (["run", "echo a && echo b"], 127, "for a shell line: ptymux run -c"),
+        (["run", "echo a && echo b"], 127, "for a shell line: `ptymux run -c '...'`"),
+        (["run", "cd", "/tmp"], 127, "; a shell knows it: `ptymux run -c 'cd ...'`"),
+        (["run", "A=1", "env"], 127, "; `ptymux run --env NAME=VALUE COMMAND` sets a variable"),
         (["run", "/etc"], 126, "is a directory"),
         (["run", "/etc/passwd"], 126, "is not executable"),
         (["run", ""], 2, "the name of a program"),
