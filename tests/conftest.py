@@ -203,6 +203,9 @@ def _shared_servers() -> Iterator[_Shared]:
     shared.end()
 
 
+_SEEN: set[object] = set()  # tests of this worker whose own server was seen
+
+
 @pytest.fixture
 def is_server_seen() -> bool:
     """Whether coverage sees what servers do; a folder whose tests are about commands says no."""
@@ -218,9 +221,14 @@ def server(_shared_servers: _Shared, is_server_seen: bool) -> Iterator[Serving]:
 
 
 @pytest.fixture
-def no_server(is_server_seen: bool) -> Iterator[Serving]:
-    """A socket of the test's own where nobody serves yet."""
-    with seen_by_coverage(is_server_seen), ended(Serving()) as serving:
+def no_server(is_server_seen: bool, request: pytest.FixtureRequest) -> Iterator[Serving]:
+    """A socket of the test's own where nobody serves yet.
+
+    Of a test with parameters coverage sees one server: to start those that it sees takes long.
+    """
+    is_first = request.function not in _SEEN
+    _SEEN.add(request.function)
+    with seen_by_coverage(is_server_seen and is_first), ended(Serving()) as serving:
         yield serving
 
 

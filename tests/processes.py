@@ -128,14 +128,21 @@ def marked(*marks: str) -> dict[int, str]:
     """
     wanted = [os.fsencode(mark) for mark in marks]
     found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (folder / "cmdline").read_bytes()
-            text = words + (folder / "environ").read_bytes()
-            if any(mark in text for mark in wanted) and is_alive(int(folder.name)):
-                found[int(folder.name)] = words.replace(b"\0", b" ").decode(errors="replace")
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and (words := _bytes_of_file(f"/proc/{name}/cmdline")):
+            text = words + _bytes_of_file(f"/proc/{name}/environ")
+            if any(mark in text for mark in wanted) and is_alive(int(name)):
+                found[int(name)] = words.replace(b"\0", b" ").decode(errors="replace")
     found.pop(os.getpid(), None)
     return found
+
+
+def _bytes_of_file(path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.readall()
+    except OSError:  # the process is gone, or another user's
+        return b""
 
 
 def wait_gone(*pids: int) -> None:

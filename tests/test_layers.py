@@ -6,9 +6,9 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 import ptymux
 
@@ -75,10 +75,21 @@ def layer_of(module: Path) -> str:
     return module.parts[0].removesuffix(".py")
 
 
-def imports(module: Path) -> set[str]:
+@cache
+def tree_of(module: Path) -> ast.Module:
+    return ast.parse((PACKAGE / module).read_text())
+
+
+@cache
+def nodes_of(module: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree_of(module)))
+
+
+@cache
+def imports(module: Path) -> frozenset[str]:
     """Return every module that `module` imports anywhere, with what it takes from the package."""
-    found = set()
-    for node in ast.walk(ast.parse((PACKAGE / module).read_text())):
+    found: set[str] = set()
+    for node in nodes_of(module):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -89,52 +100,59 @@ def imports(module: Path) -> set[str]:
                 if node.module == "ptymux"
                 else {node.module}
             )
-    return found
+    return frozenset(found)
+
+
+def roots(module: Path) -> set[str]:
+    """Return the packages of others that a module imports."""
+    return {name.split(".")[0] for name in imports(module)} - {"ptymux"}
+
+
+def wrong(found: dict[Path, Iterable[str]]) -> dict[str, list[str]]:
+    """Return the modules of which something was found that must not be, and what."""
+    return {str(module): sorted(names) for module, names in found.items() if names}
 
 
 LAYERED = [module for module in MODULES if module != Path("__init__.py")]
+ASYNCIO_FREE = [
+    module
+    for module in LAYERED
+    if layer_of(module) in NO_ASYNCIO and str(module) not in NEEDS_ASYNCIO
+]
 
 
-@pytest.mark.parametrize("module", LAYERED, ids=str)
-def test_module_imports_only_from_layers_below(module: Path) -> None:
-    layer = layer_of(module)
-    assert layer in MAY_IMPORT, f"{layer} is no layer of the table"
-    used = {name.split(".")[1] for name in imports(module) if name.startswith("ptymux.")}
-
-    assert used - {layer, "__version__"} <= MAY_IMPORT[layer]
-
-
-@pytest.mark.parametrize("module", LAYERED, ids=str)
-def test_lower_layers_need_nothing_installed_and_pure_ones_no_system(module: Path) -> None:
-    layer = layer_of(module)
-    roots = {name.split(".")[0] for name in imports(module)} - {"ptymux"}
-
-    if layer in PURE_LAYERS | {"errors"}:
-        assert roots <= PURE | PURE_BUT.get(str(module), set())
-    elif layer in STDLIB_ONLY:
-        assert roots <= sys.stdlib_module_names | MAY_ALSO_IMPORT.get(layer, set())
-    else:
-        assert roots <= sys.stdlib_module_names | {"click", "rich"}
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        module
+def test_modules_import_only_from_layers_below() -> None:
+    assert {layer_of(module) for module in LAYERED} == set(MAY_IMPORT)
+    used = {
+        module: {name.split(".")[1] for name in imports(module) if name.startswith("ptymux.")}
         for module in LAYERED
-        if layer_of(module) in NO_ASYNCIO and str(module) not in NEEDS_ASYNCIO
-    ],
-    ids=str,
-)
-def test_module_of_an_asyncio_free_layer_does_not_name_asyncio(module: Path) -> None:
-    assert "asyncio" not in {name.split(".")[0] for name in imports(module)}
+    }
+    may = {m: {layer_of(m), "__version__", *MAY_IMPORT[layer_of(m)]} for m in LAYERED}
+
+    assert not wrong({module: used[module] - may[module] for module in LAYERED})
+
+
+def test_lower_layers_need_nothing_installed_and_pure_ones_no_system() -> None:
+    assert not wrong({module: roots(module) - may_need(module) for module in LAYERED})
+
+
+def may_need(module: Path) -> frozenset[str]:
+    """Return the packages of others that a module may import."""
+    layer = layer_of(module)
+    if layer in PURE_LAYERS | {"errors"}:
+        return frozenset(PURE | PURE_BUT.get(str(module), set()))
+    more = MAY_ALSO_IMPORT.get(layer, set()) if layer in STDLIB_ONLY else {"click", "rich"}
+    return sys.stdlib_module_names | more
+
+
+def test_modules_of_an_asyncio_free_layer_do_not_name_asyncio() -> None:
+    assert not wrong({module: roots(module) & {"asyncio"} for module in ASYNCIO_FREE})
 
 
 def test_asyncio_free_layers_do_not_load_asyncio_either_by_what_they_import() -> None:
     names = [
         ".".join(("ptymux", *module.with_suffix("").parts)).removesuffix(".__init__")
-        for module in LAYERED
-        if layer_of(module) in NO_ASYNCIO and str(module) not in NEEDS_ASYNCIO
+        for module in ASYNCIO_FREE
     ]
     script = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\n"
 
@@ -149,17 +167,20 @@ def test_errors_import_nothing_of_the_package() -> None:
     assert imports(Path("errors.py")) == {"__future__", "collections.abc"}
 
 
-@pytest.mark.parametrize(
-    "module", [module for module in LAYERED if layer_of(module) in PURE_LAYERS], ids=str
-)
-def test_pure_module_opens_no_file_and_asks_nobody(module: Path) -> None:
-    calls = {
+def test_pure_modules_open_no_file_and_ask_nobody() -> None:
+    asks = {"open", "print", "input", "exec", "eval", "__import__"}
+    pure = [module for module in LAYERED if layer_of(module) in PURE_LAYERS]
+
+    assert not wrong({module: calls(module) & asks for module in pure})
+
+
+def calls(module: Path) -> set[str]:
+    """Return the functions that a module calls by a plain name."""
+    return {
         node.func.id
-        for node in ast.walk(ast.parse((PACKAGE / module).read_text()))
+        for node in nodes_of(module)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
-
-    assert not calls & {"open", "print", "input", "exec", "eval", "__import__"}
 
 
 def test_map_of_the_package_names_every_layer_from_top_to_bottom() -> None:
@@ -187,21 +208,26 @@ def needs(module: Path) -> set[Path]:
     `"ptymux.cli.commands.run:run"`, as in the table of commands, names one, too.
     """
     names = set(imports(module))
-    for node in ast.walk(ast.parse((PACKAGE / module).read_text())):
+    for node in nodes_of(module):
         if isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             names |= set(re.findall(r"^(ptymux[.\w]+):\w+$", node.value))
-    return {
-        path
-        for path in MODULES
-        if ".".join(("ptymux", *path.with_suffix("").parts)).removesuffix(".__init__") in names
-    } - {module, Path("__init__.py")}
+    found = {path for name, path in BY_NAME.items() if name in names}
+    return found - {module, Path("__init__.py")}
 
 
-@pytest.mark.parametrize("layer", sorted(MAY_IMPORT))
-def test_no_module_of_a_layer_needs_itself_by_way_of_others(layer: str) -> None:
-    left = {module: needs(module) for module in LAYERED if layer_of(module) == layer}
+BY_NAME = {
+    ".".join(("ptymux", *path.with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in MODULES
+}
+
+
+def test_no_module_needs_itself_by_way_of_others_of_its_layer() -> None:
+    left = {
+        module: {path for path in needs(module) if layer_of(path) == layer_of(module)}
+        for module in LAYERED
+    }
 
     while free := {module for module, needed in left.items() if not needed & left.keys()}:
         left = {module: needed for module, needed in left.items() if module not in free}
@@ -209,27 +235,25 @@ def test_no_module_of_a_layer_needs_itself_by_way_of_others(layer: str) -> None:
     assert not left, "these need each other"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_module_is_of_a_size_to_be_read(module: Path) -> None:
-    lines = (PACKAGE / module).read_text().count("\n")
+def test_modules_are_of_a_size_to_be_read() -> None:
+    lines = {str(module): (PACKAGE / module).read_text().count("\n") for module in MODULES}
 
-    assert lines <= LONGEST
+    assert not {module: count for module, count in lines.items() if count > LONGEST}
 
 
-@pytest.mark.parametrize(
-    "module",
-    [module for module in MODULES if len(module.parts) == 1 or module.name != "__init__.py"],
-    ids=str,
-)
-def test_module_says_what_it_is_for_and_what_it_offers(module: Path) -> None:
-    tree = ast.parse((PACKAGE / module).read_text())
-    assigned = {
+def test_modules_say_what_they_are_for_and_what_they_offer() -> None:
+    named = [module for module in MODULES if len(module.parts) == 1 or module.name != "__init__.py"]
+
+    assert not [str(module) for module in named if not ast.get_docstring(tree_of(module))]
+    assert not [str(module) for module in named if "__all__" not in assigned(module)]
+
+
+def assigned(module: Path) -> set[str]:
+    """Return the names that a module assigns at its top level."""
+    return {
         target.id
-        for node in tree.body
+        for node in tree_of(module).body
         if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-
-    assert ast.get_docstring(tree)
-    assert "__all__" in assigned

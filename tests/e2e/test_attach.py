@@ -380,6 +380,7 @@ def test_goes_on_when_the_server_is_killed(own_server: Serving, tty: Tty) -> Non
     assert tty.wait() == 0
 
 
+@pytest.mark.slow
 def test_terminal_is_restored_when_all_is_gone(own_server: Serving, tty: Tty) -> None:
     own_server.sh(ECHOES, name="e")
     attach(tty, "e")

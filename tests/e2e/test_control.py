@@ -52,6 +52,7 @@ def test_kill_of_a_lane_spares_the_others(server: Serving) -> None:
     assert [pty["lane_id"] for pty in server.live()] == ["b"]
 
 
+@pytest.mark.slow
 def test_kill_tells_of_more_than_are_kept_after_their_end(own_server: Serving) -> None:
     count = Limits().ended_ptys + 10
     own_server.ok("server", "start")

@@ -138,6 +138,7 @@ def test_a_pty_does_not_replace_itself(server: Serving) -> None:
     assert [each["pty_id"] for each in server.live()] == [pty]
 
 
+@pytest.mark.slow
 def test_twenty_at_once_all_live_and_all_end_by_one_kill(server: Serving) -> None:
     started = [
         server.world.start("run", "-d", "--name", f"n{n}", "sleep", "1000", stdout=subprocess.PIPE)
@@ -159,6 +160,7 @@ def test_twenty_at_once_all_live_and_all_end_by_one_kill(server: Serving) -> Non
     assert not any(os.path.exists(f"/proc/{pid}") for pid in children)
 
 
+@pytest.mark.slow
 def test_a_name_is_free_once_kill_returns(server: Serving) -> None:
     pty_id = server.run("--name", "x", "sleep", "1000")
     for _ in range(6):

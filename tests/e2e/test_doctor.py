@@ -9,6 +9,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.conftest import Tty
 from tests.processes import is_alive, kill_all, kill_at_once
 from tests.serving import Serving
@@ -119,6 +121,7 @@ def said_by(server: Serving, *words: str) -> str:
     return done.stdout.decode()
 
 
+@pytest.mark.slow
 def test_what_a_dead_keeper_left_is_listed_and_not_touched(own_server: Serving) -> None:
     script = "trap '' HUP; SECRET=hush setsid sleep 1000 & sleep 1001 & wait"
     own_server.run("--name", "x", "-e", "SECRET=hush", "bash", "-c", script)

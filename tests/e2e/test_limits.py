@@ -73,6 +73,7 @@ def room_for(pid: int, count: int) -> Iterator[None]:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-003", "SC-002")
 def test_at_a_low_limit_spawns_are_refused_and_everything_else_goes_on(no_server: Serving) -> None:
     line = f"ulimit -n {FEW}; exec {PTYMUX} server start"
@@ -184,6 +185,7 @@ def test_a_client_for_which_no_open_file_is_left_is_told_so(own_server: Serving)
     assert own_server.live() == []
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-003", "SC-002")
 def test_either_process_is_replaced_with_no_open_file_left(no_server: Serving) -> None:
     line = f"ulimit -n {FEW}; exec {PTYMUX} server start"

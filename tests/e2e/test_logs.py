@@ -66,6 +66,7 @@ def test_following_ends_with_the_pty(server: Serving) -> None:
     assert following.returncode == 0
 
 
+@pytest.mark.slow
 def test_following_goes_on_when_the_server_is_killed(own_server: Serving, tmp_path: Path) -> None:
     own_server.sh("read x; seq 1 100000; read x; seq 100001 200000", name="a")
     with (tmp_path / "out").open("wb") as out:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.serving import Serving
 from tests.timing import deadline_text
 
@@ -30,6 +32,7 @@ def test_a_shell_at_its_prompt_is_seen_without_another_word_of_it(server: Servin
     assert int(offset) == server.get("sh")["buffer"]["total_written"]
 
 
+@pytest.mark.slow
 def test_a_busy_shell_takes_longer_than_the_timeout(server: Serving) -> None:
     start_shell(server)
     server.ok("send", "sh", "echo st''arted; sleep 1000", "--enter")

@@ -15,6 +15,7 @@ from tests.timing import deadline_text, is_measured
 ROUNDS = 15 if is_measured() else 50
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-005")
 def test_waiting_for_a_text_never_misses_it_whenever_it_comes(server: Serving) -> None:
     server.start()
@@ -35,6 +36,7 @@ def test_waiting_for_a_text_never_misses_it_whenever_it_comes(server: Serving) -
             connection.call("remove", all=True)
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-010")
 def test_waiting_from_where_input_was_sent_never_finds_what_was_said_before(
     server: Serving,

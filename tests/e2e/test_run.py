@@ -75,6 +75,7 @@ def test_a_shell_line_does_what_is_expected(world: World, line: str, status: int
     assert done.stdout.decode().endswith(out)
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-012")
 def test_nothing_of_many_short_commands_is_lost(server: Serving) -> None:
     written = [server.world.run("run", "printf", "%s", f"<{n}>").stdout for n in range(30)]
@@ -362,6 +363,7 @@ def test_signal_arrives_although_the_server_is_being_replaced(own_server: Servin
     assert process.returncode == 128 + signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_without_any_server_left_it_is_told(own_server: Serving, tty: Tty) -> None:
     process = in_pipe(own_server.world, "-c", SLEEPS)
     on_terminal(tty, "-c", SLEEPS)

@@ -37,6 +37,7 @@ def said(server: Serving) -> dict[str, bytes]:
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-002")
 def test_no_value_of_the_environment_and_no_input_gets_anywhere(no_server: Serving) -> None:
     secret = secrets.token_hex(16)
@@ -77,6 +78,7 @@ def test_no_value_of_the_environment_and_no_input_gets_anywhere(no_server: Servi
 EVIL = "\x1b]0;evil\x07\x1b[2J\x9b5n\u202e\r\n"
 
 
+@pytest.mark.slow
 def test_what_is_listed_cannot_draw(own_server: Serving, tmp_path: Path) -> None:
     folder = tmp_path / f"x{EVIL}"
     folder.mkdir()

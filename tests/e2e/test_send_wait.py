@@ -151,6 +151,7 @@ def test_nothing_to_send_is_a_usage_error(world: World) -> None:
     assert world.run("send", "a", "--key", "Bogus").returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-010")
 def test_wait_from_send_never_matches_an_echo_of_the_past(server: Serving) -> None:
     server.sh(f"stty -echo; echo up; {ANSWERS}", name="a")
@@ -163,6 +164,7 @@ def test_wait_from_send_never_matches_an_echo_of_the_past(server: Serving) -> No
         assert int(found[0]) >= int(offset)
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-012")
 def test_ready_is_never_missed(server: Serving) -> None:
     for turn in range(10):
@@ -170,6 +172,7 @@ def test_ready_is_never_missed(server: Serving) -> None:
         server.ok("wait", f"srv{turn}", "--text", "READY")
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-012")
 def test_output_right_before_the_exit_is_complete(server: Serving) -> None:
     for turn in range(8):

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 import pytest
 
 _SEED = "PTYMUX_FAULTS_SEED"
+_FOLDER = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have what is here run with the slow tests, with a few kills, if not by the hundred."""
+    for item in items:
+        if item.path.is_relative_to(_FOLDER) and not item.get_closest_marker("faults"):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from tests.serving import Serving
 from tests.timing import deadline_seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_junk_is_refused_as_documented(name: str) -> None:
     TARGETS[name]()
@@ -149,6 +150,7 @@ def tell_junk(server: Serving, junk: bytes) -> None:
     assert told is None or "error" in told
 
 
+@pytest.mark.slow
 def test_a_server_answers_whatever_it_is_asked_and_goes_on(own_server: Serving) -> None:
     own_server.sh("sleep 1000", name="live")
     own_server.call("kill", ptys=[own_server.sh("sleep 1000")["pty_id"]])

@@ -176,6 +176,7 @@ async def test_every_kind_of_end_is_kept(
         assert len(events.of(record, Topic.ERROR)) == (state == "errored")
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-012", "FR-005")
 @asynchronous
 async def test_output_of_children_that_die_at_once_is_complete() -> None:
@@ -371,6 +372,7 @@ async def test_how_long_a_spawn_takes_is_measured() -> None:
         assert all(record.spawn_ms is not None and record.spawn_ms > 0 for record in records)
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("NFR-003")
 @asynchronous
 async def test_three_hundred_ptys_live_at_once() -> None:
@@ -428,6 +430,7 @@ async def test_fds_are_flat_over_lives_and_nothing_waits_for_the_garbage_collect
         assert after == before
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("NFR-003", "NFR-004")
 @asynchronous
 async def test_twenty_five_busy_terminals_fit_in_their_memory() -> None:

@@ -42,6 +42,7 @@ def test_the_limits_know_what_the_protocol_lets_a_client_send() -> None:
     assert (LIMITS.LINE, LIMITS.PAYLOAD) == (LARGEST_LINE, LARGEST_PAYLOAD)
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("EVENTS")
 def test_who_asks_for_all_events_and_reads_none_costs_a_page_of_them(own_server: Serving) -> None:
     own_server.sh("sleep 1000")
@@ -115,6 +116,7 @@ def all_kinds_of_harm(server: Serving, pty: dict[str, object]) -> Iterator[int]:
         yield 7 * LIMITS.connection_bytes + page + SILENT * LIMITS.CHUNK
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-005", "SC-002")
 def test_among_bad_clients_of_every_kind_a_good_one_gets_every_byte(own_server: Serving) -> None:
     endless = own_server.sh("while :; do seq -f %070.0f 100000; done", plain_output=True)

@@ -502,6 +502,7 @@ def test_a_method_that_does_not_exist_is_refused_and_the_connection_goes_on(
         assert connection.call("list")["ptys"] == []
 
 
+@pytest.mark.slow
 def test_kill_and_run_with_the_same_name_never_race(server: Serving) -> None:
     options = SpawnOptions(argv=("sleep", "60"), name="web")
     with server.connect() as connection:
@@ -514,6 +515,7 @@ def test_kill_and_run_with_the_same_name_never_race(server: Serving) -> None:
             connection.call("remove", all=True)
 
 
+@pytest.mark.slow
 def test_the_output_right_before_the_exit_is_never_lost(server: Serving) -> None:
     for number in range(200):
         pty = server.spawn("printf", f"last words {number}", size=WindowSize(80, 24))

@@ -15,6 +15,8 @@ from tests.processes import is_alive, kill
 from tests.serving import Serving, ended
 from tests.timing import wait_until
 
+pytestmark = pytest.mark.slow  # installations are copied
+
 PACKAGE = Path(ptymux.__file__).parent
 
 

@@ -163,6 +163,8 @@ def test_one_that_leaves_serves_nothing_more(
     os.mkfifo(gate)
     waiting = f"""
 import ptymux.link.server_link as module
+
+pytestmark = pytest.mark.slow  # keepers and servers come and go
 take = module.take_token
 def waits(token):
     open({gate!r}).close()

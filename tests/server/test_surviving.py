@@ -128,6 +128,7 @@ def test_half_a_frame_and_a_wrong_one_end_only_their_own_attachment(server: Serv
     wait_until(lambda: server.get(pty)["clients"] == 0)
 
 
+@pytest.mark.slow
 def test_silent_stalled_and_greedy_clients_cost_the_others_no_byte(own_server: Serving) -> None:
     server = own_server.status()["pid"]
     with ExitStack() as stack:
@@ -214,6 +215,7 @@ class Reader:
                 self.offset = stream.offset
 
 
+@pytest.mark.slow
 def test_a_server_killed_again_and_again_loses_no_byte_and_no_pty(own_server: Serving) -> None:
     """Each time it has to take over in the middle of a flood, or before it, or behind it."""
     floods = f"stty -echo; echo ready; for i in $(seq {KILLS}); do read x; {SHORT_FLOOD}; done"
@@ -477,6 +479,7 @@ def test_orphans_are_adopted_and_reaped(server: Serving, gate: Gate) -> None:
     assert children_of(keeper) == [server.zygote()]
 
 
+@pytest.mark.slow
 def test_many_spawns_leave_no_fd_and_no_zombie(server: Serving) -> None:
     status = server.status()
 

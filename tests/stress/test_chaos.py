@@ -292,6 +292,7 @@ def test_fifty_megabytes_survive_ten_kills() -> None:
     assert [reader["written"] for reader in told["readers"]] == [50_000_000] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_an_interrupted_run_leaves_no_server_no_child_and_no_file(signum: str, status: int) -> None:
     with Program([*COMMAND, "--chaos", "50"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:

@@ -96,6 +96,7 @@ def test_whole_small_run_passes_and_is_told_in_json_and_svg(tmp_path: Path) -> N
     assert ET.fromstring(picture.read_text()).tag.endswith("svg")
 
 
+@pytest.mark.slow
 def test_child_that_writes_something_else_fails_the_run(liar: str) -> None:
     ended = command("--child", "yes", "--bytes", "3000", "--size", "1k", "--no-timing", path=liar)
 
