@@ -127,6 +127,9 @@ if TYPE_CHECKING:
         NotExecutableError as NotExecutableError,
     )
     from ptymux.errors import (
+        OldServerError as OldServerError,
+    )
+    from ptymux.errors import (
         OutOfResourcesError as OutOfResourcesError,
     )
     from ptymux.errors import (
@@ -221,6 +224,7 @@ _ERRORS = (
     "NoServerError",
     "NotATerminalError",
     "NotExecutableError",
+    "OldServerError",
     "OutOfResourcesError",
     "ProcessGoneError",
     "ProtocolError",

@@ -44,6 +44,7 @@ __all__ = [
     "UnknownMethodError",
     "VersionError",
     "NoServerError",
+    "OldServerError",
     "UnreachableError",
     "ConnectionClosedError",
     "WaitTimeoutError",
@@ -411,6 +412,19 @@ class VersionError(PtymuxError):
             "`ptymux server restart` by the newer of both keeps every PTY"
         )
         self.ours, self.theirs = ours, theirs
+
+
+class OldServerError(PtymuxError):
+    """The server is older than this program, and cannot do what was asked."""
+
+    code = "old-server"
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(
+            f"the server at {path} is older and cannot {what}; `ptymux server restart` replaces "
+            "it and keeps every PTY"
+        )
+        self.path, self.what = path, what
 
 
 class NoServerError(PtymuxError):

@@ -20,6 +20,7 @@ from ptymux.errors import (
     ConnectionClosedError,
     InvalidValueError,
     NoServerError,
+    OldServerError,
     PtymuxError,
     UnreachableError,
     VersionError,
@@ -113,6 +114,11 @@ class ServerConnection(Closing):
         with suppress(OSError):  # it has ended already
             self._sock.shutdown(socket.SHUT_RDWR)
 
+    @property
+    def passes_fds(self) -> bool:
+        """Whether the server can pass the `pass_fds` of a spawn; older ones cannot."""
+        return bool(self.server.get("passes_fds"))
+
     def fileno(self) -> int:
         """Return the socket's fd, to be polled together with others; -1 once closed."""
         return self._sock.fileno()
@@ -158,16 +164,24 @@ class ServerConnection(Closing):
         ask the next one with the same id: a command that runs is not started twice.
 
         What `options` leave out is taken from this process: environment, directory, umask and
-        the limit of open files. `options.stdin_fd` stays yours.
+        the limit of open files. The fds of `options` stay yours.
 
         Raises:
+            InvalidValueError: an fd of `options` is not open; nothing was asked.
+            OldServerError: the server cannot pass `options.pass_fds`; nothing was asked.
             BadDirectoryError: the directory cannot be entered; nothing was asked.
             ArgumentsTooLongError: no server takes that much.
             NameTakenError: a live PTY has the name.
             PtymuxError: as `call`.
         """
         from ptymux.client.spawn_request import look_up, open_directory, payload_of, spawn_params
+        from ptymux.posix.passed_fds import check_open
 
+        if options.pass_fds and not self.passes_fds:
+            raise OldServerError(self.path, "pass fds above 2")
+        stdin = [] if options.stdin_fd is None else [options.stdin_fd]
+        check_open("stdin_fd", stdin)
+        check_open("pass_fds", options.pass_fds.values())
         payload = payload_of(options)
         flags = {
             "remove": remove,
@@ -182,7 +196,7 @@ class ServerConnection(Closing):
         try:
             if replace:
                 look_up(options, fds[0])
-            fds += [] if options.stdin_fd is None else [options.stdin_fd]
+            fds += [*stdin, *options.pass_fds.values()]
             reply = self._ask("spawn", params, self.reply_timeout, payload, fds)
         finally:
             os.close(fds[0])

@@ -56,6 +56,7 @@ def spawn_params(options: SpawnOptions) -> dict[str, object]:
         "envc": len(_environment(options)),
         "overrides": dict(options.overrides),
         "has_stdin": options.stdin_fd is not None,
+        "pass_fds": list(options.pass_fds) or None,
     }
 
 

@@ -8,7 +8,7 @@ late: a keeper, which is given nothing of the kind, does not need it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import UnionType
 from typing import Any
 
@@ -22,6 +22,7 @@ __all__ = [
     "a_share",
     "a_text",
     "bytes_of",
+    "fds_by_number",
     "instance_of",
     "seconds",
     "texts",
@@ -90,6 +91,19 @@ def a_number(what: str, value: Any, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise InvalidValueError(what, value, f"a whole number from {low} to {high}")
     return value
+
+
+def fds_by_number(what: str, value: Any) -> Mapping[int, int]:
+    """Return fds by the numbers that a child gets them at; a tuple of fds keeps their own."""
+    expected = "a tuple of fds above 2, or a dict of them by the number in the child"
+    is_same = isinstance(value, Collection) and not isinstance(value, (str, bytes, Mapping))
+    if not is_same and not isinstance(value, Mapping):
+        raise InvalidValueError(what, value, expected)
+    pairs = [(fd, fd) for fd in value] if is_same else list(value.items())
+    for number, fd in pairs:
+        if type(number) is not int or type(fd) is not int or not 2 < number < 1 << 31 or fd < 0:
+            raise InvalidValueError(what, value, expected)
+    return dict(pairs)
 
 
 def a_share(what: str, value: Any) -> float:

@@ -121,7 +121,8 @@ class SpawnOptions:
     `env`, `cwd`, `umask` or `nofile` means: as in the process that spawns. With `plain_output` the
     terminal neither translates newlines nor echoes, so the output is exactly what the child wrote;
     without `echo` it does not show what is typed, and else is as always.
-    `stdin_fd` becomes the child's stdin; the PTY stays its controlling terminal. With `keep_term`
+    `stdin_fd` becomes the child's stdin; the PTY stays its controlling terminal. The child gets the
+    fds of `pass_fds` at the same numbers, or of a dict at those that are its keys. With `keep_term`
     the child keeps the caller's TERM, because the caller's own terminal will show the output.
 
     Text is parsed as the commands do it: `size="80x24"`, `buffer_size="4M"`, `on_full="block"`,
@@ -154,6 +155,7 @@ class SpawnOptions:
     echo: bool = True
     stdin_fd: int | None = None
     keep_term: bool = False
+    pass_fds: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._take_given()
@@ -188,6 +190,7 @@ class SpawnOptions:
             if getattr(self, name) is not None:
                 given.a_number(name, getattr(self, name), 0, high)
         take("size", given.window_size(self.size))
+        take("pass_fds", given.fds_by_number("pass_fds", self.pass_fds))
         for name in ("name", "lane", "session", "terminal"):
             if getattr(self, name) is not None or name == "lane":
                 given.a_text(name, getattr(self, name))
@@ -203,6 +206,9 @@ class SpawnOptions:
             given.a_flag(name, getattr(self, name))
 
     def _check_words(self) -> None:
+        if len(self.pass_fds) > Limits.PASSED_FDS:
+            expected = f"at most {Limits.PASSED_FDS} fds"
+            raise InvalidValueError("pass_fds", len(self.pass_fds), expected)
         if not self.argv or not self.argv[0]:
             raise InvalidValueError("command", "", "the name of a program")
         for word in self.argv:
@@ -307,6 +313,7 @@ class Limits:
     LINE: ClassVar[int] = MIB  # one request or one reply, with its newline
     PAYLOAD: ClassVar[int] = 4 * MIB  # arguments and environment of one spawn
     LAUNCH: ClassVar[int] = 128 * KIB  # how a PTY was started, with its environment, as JSON
+    PASSED_FDS: ClassVar[int] = 64  # fds above 2 that one spawn passes to its child
     MEMORY_SHARE: ClassVar[float] = 0.90  # of the available memory, for rings in the worst case
     EVENT_PAGE: ClassVar[int] = 64  # past events that are read from the log at a time
 
@@ -356,6 +363,9 @@ class Limits:
     @property
     def worst_case_fds(self) -> int:
         """The open files used when every PTY is live with one lifeline open; 64 are our own.
+
+        Besides, a spawn under way uses those that it passes, `PASSED_FDS` at most, and one that its
+        client sends ahead as many again. If there are not so many left, it is refused.
 
         A live PTY uses four: its master, its child's pidfd, and two for its ring (the memfd and
         the mapping). A lifeline has two ends, a connection one. An ended PTY keeps the mapping.

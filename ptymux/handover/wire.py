@@ -309,6 +309,7 @@ def options_from_json(
     *,
     cwd: str | None = None,
     stdin: int | None = None,
+    passed: Mapping[int, int] | None = None,
 ) -> SpawnOptions:
     """Return the options in `values`, made by `options_as_json`, for the command `argv`."""
     return SpawnOptions(
@@ -328,4 +329,5 @@ def options_from_json(
         echo=values.get("echo", True),  # a server of an older version does not say
         keep_term=values["keep_term"],
         stdin_fd=stdin,
+        pass_fds=passed or {},
     )

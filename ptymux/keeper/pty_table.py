@@ -79,7 +79,7 @@ class PtyTable:
         """Start a child as the request says; return the reply's values and its fds.
 
         If that may have to wait for a file system, or if the child has other limits or priorities
-        than we have, None is returned, and `answer` is called later
+        than we have, or a limit below its fds, None is returned, and `answer` is called later
         with a function that returns or raises what would be returned or raised here.
 
         Raises:
@@ -94,8 +94,15 @@ class PtyTable:
         env = dict(word.partition("=")[::2] for word in words[argc : argc + envc])
         cwd = f"/proc/self/fd/{message.fds[0]}"
         pty = PtyPair(message.fds[1], body["slave"])
-        stdin = message.fds[2] if len(message.fds) > 2 else None
-        options = options_from_json(body["options"], words[:argc], cwd=cwd, stdin=stdin)
+        numbers = body.get("pass_fds", ())  # older servers pass none
+        others = message.fds[2 : len(message.fds) - len(numbers)]
+        options = options_from_json(
+            body["options"],
+            words[:argc],
+            cwd=cwd,
+            stdin=others[0] if others else None,
+            passed=dict(zip(numbers, message.fds[2 + len(others) :], strict=True)),
+        )
         self.state.intend(slot, env.get("PTYMUX_ID", ""))
         with ExitStack() as undo:
             undo.callback(self.state.leave, slot)
@@ -117,7 +124,8 @@ class PtyTable:
         given = body.get("caller")
         world = None if given is None else CallerWorld.from_json(given)
         is_other = world is not None and world != self._own_world()
-        if is_other or self._paths.may_wait(options.argv, search_path, directory):
+        is_low = _is_limit_below_fds(options)
+        if is_other or is_low or self._paths.may_wait(options.argv, search_path, directory):
             self.engine.launch(
                 slot,
                 options,
@@ -268,3 +276,9 @@ class PtyTable:
         """Close the fds of all PTYs."""
         self._paths.close()
         self.engine.close()
+
+
+def _is_limit_below_fds(options: SpawnOptions) -> bool:
+    """Whether the child's own limit is too low to make its fds under; see `process_limits`."""
+    fds = (options.stdin_fd or 0, *options.pass_fds, *options.pass_fds.values())
+    return options.nofile is not None and options.nofile <= max(fds)

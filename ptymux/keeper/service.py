@@ -98,6 +98,7 @@ class KeeperService:
             "keeper_replacements": self._keeper_replacements,
             "unlocks": True,  # terminals on which it starts a child
             "launches": True,  # it keeps how PTYs were started
+            "passes_fds": True,
         }
 
     def _on_signal(self, _events: int) -> None:

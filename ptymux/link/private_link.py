@@ -31,6 +31,7 @@ from ptymux.handover.wire import Message, PassedOptions
 from ptymux.link.launch import has_ended, start_private_keeper
 from ptymux.link.process_link import ProcessLink, close_all
 from ptymux.posix.caller import world_of
+from ptymux.posix.passed_fds import check_open
 from ptymux.posix.process import ExitStatus
 from ptymux.posix.resource_errors import resource_error
 from ptymux.posix.spawn_context import current_umask, open_directory, open_files_limit
@@ -63,6 +64,8 @@ class PrivateLink(ProcessLink):
             SpawnError, OutOfResourcesError: the child or the keeper could not be started.
         """
         _check_words(options, env)
+        check_open("stdin_fd", [] if options.stdin_fd is None else [options.stdin_fd])
+        check_open("pass_fds", options.pass_fds.values())
         await self.begin()
         cwd = open_directory(options.cwd or ".")
         try:

@@ -25,6 +25,7 @@ from ptymux.errors import (
     LinkClosedError,
     OutOfResourcesError,
     PtymuxError,
+    SpawnError,
     UnknownPtyError,
     error_from_json,
 )
@@ -68,6 +69,7 @@ class ProcessLink:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._next_slot = self._next_line = 1
+        self._passes_fds = False  # whether the keeper can pass more fds than stdin to a child
         self._unlocks = False  # whether the keeper unlocks a terminal before it starts a child
         self._handovers = 0  # to new keepers so far
         self._snapshots = SnapshotStore()
@@ -162,6 +164,11 @@ class ProcessLink:
         }
         stdin = [] if options.stdin_fd is None else [options.stdin_fd]
         fds = [options.cwd_fd, pty.master, *stdin]
+        if options.pass_fds:
+            if not self._passes_fds:
+                raise SpawnError("the keeper is of an older version, and passes no fds")
+            body["pass_fds"] = list(options.pass_fds)
+            fds += options.pass_fds.values()
         handovers = self._handovers
         self._snapshots.expect(slot)
         try:
@@ -351,6 +358,7 @@ class ProcessLink:
         self.keeper_pid = body["pid"]
         self.keeper_replacements = body["keeper_replacements"]
         self._unlocks = bool(body.get("unlocks"))
+        self._passes_fds = bool(body.get("passes_fds"))
         self._next_slot = max(self._next_slot, body["next_slot"])
         self._next_line = max(self._next_line, body["next_line"])
         self._use_hello(body, message.fds)

@@ -8,6 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from ptymux.core.circles import Shows
@@ -333,6 +334,7 @@ class ServerManager(PtyManager):
         watched: bool = False,
         replaces: bool = False,
         removes: bool = False,
+        held: ExitStack | None = None,
     ) -> PtyRecord:
         """Do as `spawn`; or return the PTY that a request with this id had spawned already.
 
@@ -341,7 +343,7 @@ class ServerManager(PtyManager):
         one waits for it, so that a start that fails is no news to anybody. With `replaces` the
         live PTY that has its name is ended first. One that `removes` is forgotten once it has
         ended if the spawn fails or is cancelled, or the next server learns of it; else its caller
-        calls `remove_when_gone`.
+        calls `remove_when_gone`. `held` as in `Spawner.spawn`.
         """
         begun: list[PtyId] = []
 
@@ -365,7 +367,7 @@ class ServerManager(PtyManager):
         if replaces and options.name is not None:
             await self._free_name(options.name, cause)
         try:
-            return await self._spawner.spawn(options, cause, prepare)
+            return await self._spawner.spawn(options, cause, prepare, held)
         except BaseException:  # it may be cancelled
             if removes and begun and self.knows(begun[0]):
                 self.remove_when_gone(begun[0])

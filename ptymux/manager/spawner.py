@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from ptymux.core.lifecycle import LifecycleEvent, State
 from ptymux.core.model import (
@@ -52,10 +53,13 @@ class Spawner:
         options: SpawnOptions,
         cause: CorrelationId,
         prepare: Callable[[ManagedPty], None] = lambda _pty: None,
+        held: ExitStack | None = None,
     ) -> PtyRecord:
         """Return the record of a new PTY once its child runs; raises as `PtyManager.spawn`.
 
-        `prepare` is called with the PTY before anything of it is published.
+        `prepare` is called with the PTY before anything of it is published. `held` closes the fds
+        of `options`: if the caller is cancelled, that is taken over, and done when the start is
+        over. It may ask a second keeper, which must not get other files that have their numbers.
         """
         self._roster.check_memory(options)
         pty = self._register(options, cause)
@@ -70,6 +74,9 @@ class Spawner:
             # The engine cannot be stopped: what it starts is ended as soon as it runs.
             if self._terminations.of(pty) is None:
                 self._terminations.begin(pty, 0.0, cause)
+            if held is not None:
+                rest = held.pop_all()
+                starting.add_done_callback(lambda _starting: rest.close())
             raise
         if error is not None:
             raise error

@@ -32,6 +32,7 @@ from ptymux.errors import (
     error_from_json,
 )
 from ptymux.posix.caller import CallerWorld, take_on
+from ptymux.posix.passed_fds import check_numbers, duplicate_outside, kept_apart
 from ptymux.posix.program import find_program, is_binary, refusal
 from ptymux.posix.resource_errors import resource_error
 from ptymux.posix.spawn import PtyPair, SpawnedChild
@@ -136,7 +137,8 @@ def _become(
     try:
         _check_keeper(sock, options)
         begin()
-        _prepare_fds(options, slave_name, directory, sock.fileno())
+        check_numbers(options.pass_fds)
+        directory, sock = _prepare_fds(options, slave_name, directory, sock)
         _set_limits(options)
         _enter(directory)
         _execute(sock, options, env, world)
@@ -169,15 +171,34 @@ def _check_keeper(sock: socket.socket, options: SpawnOptions) -> None:
         raise SpawnError(f"{options.argv[0]}: the keeper has ended")
 
 
-def _prepare_fds(options: SpawnOptions, slave_name: str, directory: int, sock: int) -> None:
+def _prepare_fds(
+    options: SpawnOptions, slave_name: str, directory: int, sock: socket.socket
+) -> tuple[int, socket.socket]:
+    """Have the fds of the child; return the directory and the socket, which may have moved."""
     os.setsid()
     terminal = os.open(slave_name, os.O_RDWR)  # the first that a session leader opens is its own
     stdin = terminal if options.stdin_fd is None else options.stdin_fd
     for number, fd in enumerate((stdin, terminal, terminal)):
         os.dup2(fd, number)
-    kept = sorted((directory, sock))
+    if passed := options.pass_fds:
+        directory = duplicate_outside(directory, passed)
+        sock = socket.socket(fileno=duplicate_outside(sock.fileno(), passed))
+        _pass_fds(passed)
+    kept = sorted((directory, sock.fileno(), *passed))
     for first, end in zip((STANDARD_FDS - 1, *kept), (*kept, 1 << 20), strict=True):
         os.closerange(first + 1, end)
+    return directory, sock
+
+
+def _pass_fds(passed: Mapping[int, int]) -> None:
+    """Have the fds at their numbers, which may be above the soft limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft <= max(passed):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(passed) + 1, hard))
+    with kept_apart(passed) as apart:
+        for number, fd in apart.items():
+            os.dup2(fd, number)
+            os.set_inheritable(number, True)  # also if it was there already
 
 
 def _set_limits(options: SpawnOptions) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from ptymux.core.model import SpawnOptions, WindowSize
 from ptymux.errors import InvalidValueError, PtymuxError, SpawnError
+from ptymux.posix.passed_fds import check_numbers, kept_apart
 from ptymux.posix.program import find_program, is_binary, refusal
 from ptymux.posix.resource_errors import pty_resource_error, resource_error
 from ptymux.posix.spawn_context import (
@@ -101,8 +102,9 @@ def spawn(
 
     The child runs on a new PTY, or on `pty` as it is, which stays its owner's. It leads its own
     session; the PTY is its controlling terminal and its fds 0, 1 and 2. If `options.stdin_fd` is
-    given, that is its fd 0; it stays open here. The child has no other fds. Its signals are at
-    their defaults, and none is blocked. The call lasts until the kernel has executed the program.
+    given, that is its fd 0. It has those of `options.pass_fds` at their numbers. All of them stay
+    open here. The child has no other fds. Its signals are at their defaults, and none is blocked.
+    The call lasts until the kernel has executed the program.
 
     Limit: other threads of this process see the child's umask and limit for a moment. While there
     are other threads, a shell enters the directory. Then argv[0] is the path found, PWD and OLDPWD
@@ -116,6 +118,7 @@ def spawn(
         SpawnError: any other refusal of the kernel.
     """
     command = options.argv[0]
+    check_numbers(options.pass_fds)
     try:
         with other_directory(options.cwd) as directory:
             program = find_program(options.argv, env.get("PATH", os.defpath), directory)
@@ -193,12 +196,16 @@ class _Launch:
         return self._start(_SHELL, words, None)
 
     def _start(self, path: str, argv: list[str], directory: int | None) -> int:
-        with working_in(directory), process_limits(self.options) as late_limit:
+        with (
+            kept_apart(self.options.pass_fds) as passed,
+            working_in(directory),
+            process_limits(self.options, max((0, *passed, *passed.values()))) as late_limit,
+        ):
             pid = os.posix_spawn(
                 path,
                 argv,
                 self.env,
-                file_actions=_file_actions(self.options.stdin_fd, self.slave_name),
+                file_actions=_file_actions(self.options.stdin_fd, self.slave_name, passed),
                 setsid=True,
                 setsigmask=(),
                 setsigdef=_DEFAULT_SIGNALS,
@@ -209,14 +216,17 @@ class _Launch:
         return pid
 
 
-def _file_actions(stdin_fd: int | None, slave_name: str) -> list[tuple[object, ...]]:
+def _file_actions(
+    stdin_fd: int | None, slave_name: str, passed: Mapping[int, int]
+) -> list[tuple[object, ...]]:
     first = 0 if stdin_fd is None else 1
     actions: list[tuple[object, ...]] = []
     if stdin_fd is not None:
         # First, as it may be 1 or 2; dup2 onto itself clears its close-on-exec flag.
         actions.append((os.POSIX_SPAWN_DUP2, stdin_fd, 0))
-        if stdin_fd >= STANDARD_FDS:
+        if stdin_fd >= STANDARD_FDS and stdin_fd not in passed.values():
             actions.append((os.POSIX_SPAWN_CLOSE, stdin_fd))
     actions.append((os.POSIX_SPAWN_OPEN, first, slave_name, os.O_RDWR, 0))
     actions += [(os.POSIX_SPAWN_DUP2, first, fd) for fd in range(first + 1, STANDARD_FDS)]
+    actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in passed.items()]
     return actions

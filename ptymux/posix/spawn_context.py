@@ -117,15 +117,17 @@ def working_in(directory: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def process_limits(options: SpawnOptions) -> Iterator[tuple[int, int] | None]:
+def process_limits(options: SpawnOptions, highest_fd: int = 0) -> Iterator[tuple[int, int] | None]:
     """Set umask and open files limit for a `with` block, so that a child started in it has them.
 
+    File actions may use fds up to `highest_fd`, and stdin.
     It gives the limit to set for the child afterwards; None if there is nothing left to set.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = soft if options.nofile is None else max(0, min(options.nofile, hard))
     # glibc refuses file actions on fds that lie above the limit.
-    around = min(hard, max(wanted, STANDARD_FDS, (options.stdin_fd or 0) + 1))
+    used = max(options.stdin_fd or 0, highest_fd)
+    around = min(hard, max(wanted, STANDARD_FDS, used + 1))
     if around != soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (around, hard))
     umask = None if options.umask is None else os.umask(options.umask)

@@ -27,6 +27,7 @@ __all__ = [
     "PROTOCOL",
     "OLDEST_PROTOCOL",
     "LARGEST_PAYLOAD",
+    "MOST_PASSED_FDS",
     "Request",
     "Notification",
     "Reply",
@@ -44,6 +45,7 @@ __all__ = [
 PROTOCOL: Final = 1  # the newest version that this code speaks
 OLDEST_PROTOCOL: Final = 1  # and the oldest
 LARGEST_PAYLOAD: Final = 4 * 1024 * 1024  # arguments and environment of one spawn
+MOST_PASSED_FDS: Final = 64  # of one spawn, besides directory and stdin
 
 _OURS: Final = -32000  # JSON-RPC leaves this number to the server; data.code says which error
 _UNKNOWN_METHOD: Final = -32601

@@ -103,6 +103,15 @@ class Params:
             return list(values)
         raise self._wrong(name, "a list of texts")
 
+    def numbers(self, name: str, low: int, high: int, most: int) -> list[int]:
+        """Return a list of at most `most` different whole numbers, empty when there is none."""
+        values = self._get(name, ())
+        if isinstance(values, (list, tuple)) and len(values) <= most:
+            are_fine = all(type(each) is int and low <= each <= high for each in values)
+            if are_fine and len(set(values)) == len(values):
+                return list(values)
+        raise self._wrong(name, f"at most {most} different whole numbers from {low} to {high}")
+
     def choices(self, name: str, allowed: Sequence[str]) -> list[str]:
         """Return a list of some of `allowed`, empty when there is none."""
         values = self.texts_list(name)

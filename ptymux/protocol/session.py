@@ -20,6 +20,7 @@ from __future__ import annotations
 from ptymux.errors import InvalidValueError, OutOfResourcesError, ProtocolError
 from ptymux.protocol.lines import LineDecoder
 from ptymux.protocol.messages import (
+    MOST_PASSED_FDS,
     Failure,
     Notification,
     Reply,
@@ -215,7 +216,8 @@ class ServerSession(_Session):
     reads no more from a client that sends faster than it is answered.
     """
 
-    MOST_FDS = 2  # of a spawn: a directory and a stdin
+    MOST_FDS = 2 + MOST_PASSED_FDS  # of a spawn: a directory, a stdin, and what it passes
+    MOST_HELD = 2 * MOST_FDS  # at a time: of a request, and of some that were sent ahead
 
     def __init__(self) -> None:
         super().__init__()
@@ -247,8 +249,11 @@ class ServerSession(_Session):
         return request
 
     def _hold(self, fds: Sequence[int], *, fds_lost: bool) -> None:
+        held = sum(len(batch or ()) for _end, batch in self._batches)
+        is_too_much = held + len(fds) > self.MOST_HELD
         # More than a request may bring do not fit into what the driver receives: no loss.
-        super()._hold(fds, fds_lost=fds_lost and len(fds) < self.MOST_FDS)
+        is_lost = fds_lost and len(fds) < self.MOST_FDS
+        super()._hold(fds, fds_lost=is_too_much or is_lost)
 
     def _next_call(self) -> Request | None:
         line = self._lines.next_line()

@@ -27,7 +27,7 @@ from ptymux.manager.server_manager import ServerManager
 from ptymux.posix.memory import resident_memory
 from ptymux.posix.reserve_fds import released_reserve
 from ptymux.posix.runtime import peer, state_path
-from ptymux.protocol.messages import PROTOCOL, Request, encode_error
+from ptymux.protocol.messages import MOST_PASSED_FDS, PROTOCOL, Request, encode_error
 from ptymux.protocol.params import Params, agree
 from ptymux.server.client_connection import ClientConnection
 from ptymux.server.idle_time import IdleTime
@@ -295,6 +295,7 @@ class App:
                 "server": __version__,
                 "epoch": self._manager.epoch,
                 "pid": os.getpid(),
+                "passes_fds": MOST_PASSED_FDS,
             }
         method = METHODS.get(request.method)
         if method is None:

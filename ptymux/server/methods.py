@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ from ptymux.handover.wire import PassedOptions
 from ptymux.link.launch import Installation
 from ptymux.manager.server_manager import ServerManager
 from ptymux.posix.caller import own_limits, world_of
-from ptymux.protocol.messages import decode_payload
+from ptymux.protocol.messages import MOST_PASSED_FDS, decode_payload
 from ptymux.protocol.params import Params, payload_size
 from ptymux.server.attach_method import attach
 from ptymux.server.client_connection import ClientConnection
@@ -52,7 +53,9 @@ async def spawn(call: MethodCall) -> Mapping[str, Any]:
     """Start a command; its arguments, environment, directory and stdin came with the request."""
     payload_size(call.params)  # a payload that is refused was not read
     payload, fds = call.connection.take_payload(), call.connection.take_fds()
-    try:
+    with ExitStack() as held:
+        for fd in fds:
+            held.callback(os.close, fd)
         options = _spawn_options(call, payload, fds)
         removes = call.params.flag("remove") or options.ttl_seconds == 0
         if removes:
@@ -65,6 +68,7 @@ async def spawn(call: MethodCall) -> Mapping[str, Any]:
             watched=attaches,
             replaces=call.params.flag("replace"),
             removes=removes,
+            held=held,
         )
         pty = call.manager.describe(record.pty_id)
         if hangs_up:
@@ -78,9 +82,6 @@ async def spawn(call: MethodCall) -> Mapping[str, Any]:
         if not call.params.flag("wants_differences"):
             return {"pty": pty}
         return {"pty": pty, "differences": call.differences()}
-    finally:
-        for fd in fds:
-            os.close(fd)
 
 
 def _request(params: Params) -> CorrelationId | None:
@@ -100,8 +101,11 @@ def _spawn_options(call: MethodCall, payload: bytes, fds: Sequence[int]) -> Pass
         payload, params.number("argc", 1, 1 << 20), params.number("envc", 0, 1 << 20)
     )
     has_stdin = params.flag("has_stdin")
-    if len(fds) != 1 + has_stdin:
-        raise InvalidValueError("fds", len(fds), "a directory, and a stdin if it has one")
+    first = 1 + has_stdin
+    passed = params.numbers("pass_fds", 3, (1 << 31) - 1, MOST_PASSED_FDS)
+    if len(fds) != first + len(passed):
+        expected = "a directory, a stdin if it has one, and those of pass_fds"
+        raise InvalidValueError("fds", len(fds), expected)
     session, terminal = params.optional_text("session"), params.optional_text("terminal")
     return PassedOptions(
         argv=tuple(argv),
@@ -128,6 +132,7 @@ def _spawn_options(call: MethodCall, payload: bytes, fds: Sequence[int]) -> Pass
         echo=params.flag("echo", default=True),
         keep_term=params.flag("keep_term"),
         stdin_fd=fds[1] if has_stdin else None,
+        pass_fds=dict(zip(passed, fds[first:], strict=True)),
     )
 
 

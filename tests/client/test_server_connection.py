@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from ptymux.errors import (
     ConnectionClosedError,
     InvalidValueError,
     NoServerError,
+    OldServerError,
     ProtocolError,
     PtymuxError,
     RemoteError,
@@ -422,6 +424,40 @@ def test_a_spawn_brings_all_that_was_asked_for(path: str, tmp_path: Path) -> Non
         "remove": True,
         "payload_bytes": 0,
     }
+
+
+def test_fds_are_passed_in_the_order_of_their_numbers_in_the_request(path: str) -> None:
+    zero = os.open("/dev/zero", os.O_RDONLY)
+    options = SpawnOptions(argv=("true",), pass_fds={7: zero, 3: 0}, stdin_fd=zero)
+    with SpawningServer(path) as server, ServerConnection(path) as connection:
+        connection.server["passes_fds"] = 64
+        connection.spawn(options)
+    os.close(zero)
+
+    assert server.params["pass_fds"] == [7, 3]
+    assert server.fds == [os.getcwd(), "/dev/zero", "/dev/zero", os.readlink("/proc/self/fd/0")]
+
+
+def test_a_server_that_passes_no_fds_is_not_asked_to(path: str) -> None:
+    options = SpawnOptions(argv=("true",), pass_fds={3: 0})
+    with SpawningServer(path), ServerConnection(path) as connection:
+        assert not connection.passes_fds
+        with pytest.raises(OldServerError, match="older and cannot pass fds"):
+            connection.spawn(options)
+        connection.spawn(SpawnOptions(argv=("true",)))  # the connection is as it was
+
+
+@pytest.mark.parametrize("field", ["stdin_fd", "pass_fds"])
+def test_an_fd_that_is_not_open_is_refused_before_the_server_is_asked(
+    path: str, field: str
+) -> None:
+    closed = 999_999
+    given: Any = {"stdin_fd": closed, "pass_fds": (closed,)}[field]
+    with SpawningServer(path), ServerConnection(path) as connection:
+        connection.server["passes_fds"] = 64
+        with pytest.raises(InvalidValueError, match=f"{field} .*{closed}"):
+            connection.spawn(SpawnOptions(argv=("true",), **{field: given}))
+        connection.spawn(SpawnOptions(argv=("true",)))
 
 
 def test_a_spawn_takes_from_this_process_what_was_left_out(path: str) -> None:

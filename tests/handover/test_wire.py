@@ -146,6 +146,7 @@ def test_options_come_back_without_the_environment() -> None:
     assert back.echo is False
     del told["echo"]  # as of a server that does not know it yet
     assert options_from_json(told, options.argv).echo
+    assert options_from_json(told, options.argv, passed={3: 9}).pass_fds == {3: 9}
 
 
 def test_that_there_is_output_is_told_in_between(

@@ -199,22 +199,29 @@ async def test_stdin_of_the_program_reaches_the_child_and_nothing_else_does() ->
     theirs, ours = os.pipe()
     leaked = os.open("/dev/zero", os.O_RDONLY)
     os.set_inheritable(leaked, True)
+    passed = os.open("/dev/full", os.O_WRONLY)
     try:
         async with managed(link=link) as (manager, _events):
             record = await manager.spawn(
-                shell("read x; echo got $x; ls -l /proc/$$/fd", stdin_fd=theirs)
+                shell(
+                    "read x; echo got $x; ls -l /proc/$$/fd",
+                    stdin_fd=theirs,
+                    pass_fds={63: passed},
+                )
             )
             os.write(ours, b"words\n")
             output = await output_of(manager, record, b"got words")
             await manager.wait_gone(record.pty_id)
 
-            assert b"/dev/zero" not in output + manager.read(record.pty_id).data
+            output += manager.read(record.pty_id).data
+            assert b"/dev/zero" not in output
+            assert b" 63 -> /dev/full" in output
             files = set(fds_of(link.keeper_pid).values())
-            assert "/dev/zero" not in files
+            assert not files & {"/dev/zero", "/dev/full"}
             own = fds_of(os.getpid())
             assert not files & {own[1], own[2]} - {"/dev/null"}
     finally:
-        for fd in (theirs, ours, leaked):
+        for fd in (theirs, ours, leaked, passed):
             os.close(fd)
 
 

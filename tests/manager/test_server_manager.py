@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack, suppress
 from typing import Any, cast
+
+import pytest
 
 from ptymux.core.model import WindowSize
 from ptymux.core.windows import Windows
 from ptymux.link.server_link import ServerLink
 from ptymux.manager.server_manager import ServerManager
-from tests.integration.conftest import asynchronous, command
+from tests.integration.conftest import asynchronous, command, in_time
 from tests.manager.fake_engine import FakeEngine
 from tests.timing import wait_until_async
 
@@ -61,3 +64,28 @@ async def test_who_is_asked_to_draw_already_is_not_asked_again() -> None:
 
         assert keeper.sizes == [WindowSize(80, 2)]
         asking.cancel()
+
+
+@pytest.mark.requirement("FR-003")
+@asynchronous
+async def test_the_fds_of_a_spawn_stay_open_until_its_start_is_over() -> None:
+    closed: list[str] = []
+    keeper = FakeKeeper()
+    manager = manage(keeper, nudge=0)
+    async with manager:
+        with ExitStack() as held:
+            held.callback(closed.append, "fds")
+            keeper.gate = asyncio.Event()
+            spawning = asyncio.create_task(
+                manager.spawn_once(None, command("cat"), owned=False, held=held)
+            )
+            await wait_until_async(manager.list)
+            spawning.cancel()
+            with suppress(asyncio.CancelledError):
+                await spawning
+        assert not closed  # a second keeper may be asked for it, and needs them
+
+        keeper.gate.set()
+        await wait_until_async(lambda: closed)
+        await in_time(manager.wait_gone(manager.list()[0].pty_id))
+    assert closed == ["fds"]

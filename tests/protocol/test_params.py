@@ -40,6 +40,7 @@ GIVEN = Params(
         "flag": True,
         "choice": "drop",
         "list": ["a", "b"],
+        "numbers": [9, 3],
         "texts": {"K": "v"},
         "nothing": None,
     }
@@ -56,6 +57,7 @@ def test_parameters_of_their_kind_are_read() -> None:
     assert GIVEN.number_or_choice("number", ["now"]) == 5
     assert GIVEN.number_or_choice("text", ["web"]) == "web"
     assert GIVEN.texts_list("list") == GIVEN.choices("list", ["a", "b", "c"]) == ["a", "b"]
+    assert GIVEN.numbers("numbers", 3, 9, most=2) == [9, 3]
     assert GIVEN.texts("texts") == {"K": "v"}
 
 
@@ -72,6 +74,7 @@ def test_what_is_null_is_not_given(name: str) -> None:
     assert GIVEN.choice(name, ["a", "b"], "b") == "b"
     assert GIVEN.number_or_choice(name, ["now"], "now") == "now"
     assert GIVEN.texts_list(name) == GIVEN.choices(name, ["a"]) == []
+    assert GIVEN.numbers(name, 3, 9, most=2) == []
     assert GIVEN.texts(name) == {}
 
 
@@ -95,6 +98,10 @@ def test_what_is_null_is_not_given(name: str) -> None:
         (lambda p: p.texts_list("x"), "ab", "'ab'; it must be a list of texts"),
         (lambda p: p.texts_list("x"), [1], "a list; it must be a list of texts"),
         (lambda p: p.choices("x", ["a"]), ["a", "b"], "a list; it must be a list of some of a"),
+        (lambda p: p.numbers("x", 3, 9, 2), [3, 2], "a list; it must be at most 2 different"),
+        (lambda p: p.numbers("x", 3, 9, 2), [3, 4, 5], "whole numbers from 3 to 9"),
+        (lambda p: p.numbers("x", 3, 9, 2), [4, 4], "different whole numbers"),
+        (lambda p: p.numbers("x", 3, 9, 2), 4, "4; it must be at most 2"),
         (lambda p: p.texts("x"), {"K": 1}, "an object; it must be an object of texts"),
         (lambda p: p.text("x", longest=50), "y" * 60, "'" + "y" * 40 + "...'; it must be"),
     ],

@@ -257,9 +257,22 @@ def test_fds_that_were_lost_refuse_one_request_and_those_that_came_are_unasked()
 def test_more_fds_than_a_request_may_bring_are_no_loss() -> None:
     server = greeted()
 
-    server.feed(SPAWN % 1 + b"x", [3, 4], fds_lost=True)
+    all_that_fit = range(3, 3 + ServerSession.MOST_FDS)
+    server.feed(SPAWN % 1 + b"x", all_that_fit, fds_lost=True)
 
-    assert [request.fds for request in requests_of(server)] == [(3, 4)]
+    assert [request.fds for request in requests_of(server)] == [tuple(all_that_fit)]
+
+
+def test_fds_beyond_what_is_held_for_requests_sent_ahead_are_lost_and_closed() -> None:
+    server = greeted()
+    most = ServerSession.MOST_FDS
+    fds = [tuple(range(first, first + most)) for first in (100, 200, 300)]
+
+    for piece in fds:
+        server.feed(SPAWN % 1 + b"x", piece)
+
+    assert [request.fds for request in requests_of(server)] == [fds[0], fds[1], None]
+    assert server.end() == list(fds[2])
 
 
 # Limits of what a server holds ------------------------------------------------------------------

@@ -132,6 +132,7 @@ def _options(
         plain_output=how.in_pipe,
         stdin_fd=0 if how.in_pipe else None,
         keep_term=how.is_shown,
+        pass_fds=how.fds_to_pass(),
     )
 
 

@@ -192,6 +192,9 @@ def run(
 
     On a terminal ^Z stops it as a job of your shell, for fg and bg, where it would stop such a job.
     When the terminal goes away it is detached.
+
+    In the foreground the command also gets what your shell opened for it: 5<file, <(list), the
+    jobserver of make. With -d it does not.
     """
     if restart_of is not None:
         if command or line is not None or attach_name is not None:
@@ -233,6 +236,7 @@ def run(
         plain_output=how.in_pipe,
         stdin_fd=0 if how.in_pipe else None,
         keep_term=how.is_shown,
+        pass_fds=how.fds_to_pass(),
     )
     start = partial(how.run, options, fits=size is None, remove=remove)
     if attach_name is None:

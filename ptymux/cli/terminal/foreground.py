@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ptymux.cli.output.exit_summary import summary
@@ -22,7 +22,7 @@ from ptymux.client.attachment import Attachment
 from ptymux.client.reconnect import RETRY_POLICY, repeat
 from ptymux.client.spawn_request import new_request
 from ptymux.client.stream import Stream, attach
-from ptymux.errors import ClosedOutputError
+from ptymux.errors import ClosedOutputError, OldServerError
 
 if TYPE_CHECKING:
     from ptymux.cli.options.detach_keys import DetachKeys
@@ -92,7 +92,7 @@ def _start(
     def start(connection: ServerConnection) -> tuple[Stream, AttachRequest]:
         with connection:
             spawned = connection.spawn(
-                options,
+                _passable(options, connection),
                 remove=remove,
                 hangup=hangup,
                 attaches=True,
@@ -114,4 +114,22 @@ def _start(
             return attach(connection, request), request
 
     stream, request = repeat(lambda: connect(start=True), start, RETRY_POLICY.at_first)
+    for fd in options.pass_fds.values():
+        os.close(fd)  # the command has it; who is at its other end must see when it closes it
     return Attachment(chosen_path(), stream, request)
+
+
+def _passable(options: SpawnOptions, connection: ServerConnection) -> SpawnOptions:
+    """Return the options as the server can fulfil them; what it cannot pass is said."""
+    if connection.passes_fds or not options.pass_fds:
+        return options
+    from dataclasses import replace
+
+    print_message(str(OldServerError(connection.path, f"pass {_shown(options.pass_fds)}")))
+    return replace(options, pass_fds={})
+
+
+def _shown(fds: Iterable[int]) -> str:
+    """Return the numbers of fds as a person would say them: fd 5, or fds 5, 6."""
+    numbers = [str(fd) for fd in fds]
+    return f"fd{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"

@@ -79,6 +79,22 @@ class Start:
         """Whether our terminal shows it from the first byte on."""
         return self.on_terminal and not self.detach
 
+    def fds_to_pass(self) -> dict[int, int]:
+        """Return the fds above stderr that the command gets, at the same numbers.
+
+        In the background there are none. If they are too many, say so.
+        """
+        if self.detach:
+            return {}
+        from ptymux.cli.output.printing import print_message
+        from ptymux.core.model import Limits
+        from ptymux.posix.passed_fds import fds_from_parent
+
+        fds, most = fds_from_parent(), Limits.PASSED_FDS
+        if len(fds) > most:
+            print_message(f"the command gets {most} of our {len(fds)} fds, up to {fds[most - 1]}")
+        return {fd: fd for fd in fds[:most]}
+
     def run(self, options: SpawnOptions, *, fits: bool, remove: bool) -> int:
         """Start a command; return the exit code to end with.
 
