@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 
 TYPE_CHECKING = False  # each error message needs this, and programs ask for those, too
@@ -15,7 +14,7 @@ __all__ = ["with_socket"]
 _OPTION: Final = "--socket"
 # A command, in the quotes of a text or at the end of `[...; ptymux logs 3]`; none that only tells
 # about ptymux itself, or has a socket.
-_PROPOSED: Final = re.compile(
+_PROPOSED: Final = (
     r"(`|; )ptymux (?!--socket|completion\b|help\b|stress\b|version\b|[a-z ]*--help)(?=[a-z])"
 )
 
@@ -28,10 +27,11 @@ def with_socket(text: str, argv: Sequence[str] | None = None) -> str:
     path = _typed(sys.argv if argv is None else argv)
     if path is None or "ptymux " not in text:
         return text
+    import re
     from shlex import quote
 
     option = f"{_OPTION} {quote(path)}"
-    return _PROPOSED.sub(lambda found: f"{found[1]}ptymux {option} ", text)
+    return re.sub(_PROPOSED, lambda found: f"{found[1]}ptymux {option} ", text)
 
 
 def _typed(argv: Sequence[str]) -> str | None:
