@@ -64,6 +64,8 @@ class ServerKeeper(KeeperService):
         self._log_path = state_path(path, "log")
         self._log = event_log
         self._server = Supervisor(path, windows, zygote)
+        self._server.zygote.borrow = self._borrow_zygote
+        self._server.zygote.give_back = self._unwatch
         self._pending_link: socket.socket | None = None  # to a server that was requested
         self._watch: DirectoryWatch | None = None  # for files that are removed
         self._next_check = math.inf  # on time.monotonic
@@ -296,6 +298,18 @@ class ServerKeeper(KeeperService):
         if not self._is_stopping:
             log("the server is gone; another is on its way")
         self._server.note_end()
+
+    def _borrow_zygote(self, ours: socket.socket, theirs: socket.socket) -> bool:
+        """Have the server fork a zygote, as none could be started; it need not be our child."""
+        if self._link is None or self._replacement is not None:
+            return False
+        log(
+            "no zygote could be started; the next is forked from the code of the server that serves"
+        )
+        self._link.send({"op": "zygote"}, fds=[theirs.fileno()])
+        end = self._server.zygote.note_end
+        self._engine.watch(ours.fileno(), select.EPOLLRDHUP, lambda _events: end())
+        return True
 
     def _on_child_end(self, pid: int) -> None:
         if pid == self._server.zygote.pid:

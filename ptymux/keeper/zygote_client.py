@@ -4,6 +4,9 @@ The zygote sends one byte once it has imported everything: then it is warm. A re
 with two fds: the server's end of a link, and the listening socket. The zygote does not answer. The
 forked server introduces itself on its end of the link. Nobody else has that end; so the link
 closes if no server comes.
+
+If no zygote can be started, as the files of the installation are gone, one is forked: by a keeper
+that has the code in memory, else by the server that serves, which has it.
 """
 
 from __future__ import annotations
@@ -61,13 +64,19 @@ class Zygote:
     """The zygote of a keeper: started when needed, and again when it has ended."""
 
     def __init__(self, path: str, windows: Windows) -> None:
-        self.pid = 0  # the zygote is our child; 0: there is none
+        self.pid = 0  # the zygote is our child; 0: there is none, or the server has forked it
         self.due: float | None = None  # on time.monotonic: when to call `start`
         self._path = path
         self._windows = windows
         self._control: socket.socket | None = None
         self._started = 0.0
         self._deaths = 0  # in a row: zygotes that died soon after their start
+        # Has the server fork a zygote, with both ends of the socket to it; False: it cannot now.
+        self.borrow: Callable[[socket.socket, socket.socket], bool] = lambda _ours, _theirs: False
+        self.give_back: Callable[[int], None] = lambda _fd: None  # called before our end is closed
+        self._is_borrowed = False
+        self._is_warm = False  # as far as we have looked
+        self._may_start = True  # not so once one ended before it was warm
 
     def start(self) -> None:
         """Start a zygote if there is none, so that it is ready when needed; on failure later."""
@@ -75,6 +84,7 @@ class Zygote:
         try:
             self._connect()
         except OSError:
+            self._may_start = forked_main is not None
             self._note_death()
 
     def await_warm(self, *, until_readable: int) -> bool:
@@ -89,9 +99,13 @@ class Zygote:
         poll.register(until_readable, select.POLLIN)
         if any(fd == until_readable for fd, _events in poll.poll()):
             return True
-        with contextlib.suppress(OSError):
-            return bool(self._control.recv(1))
-        return False
+        return self._look_for_warmth()
+
+    def _look_for_warmth(self) -> bool:
+        if self._control is not None and not self._is_warm:
+            with contextlib.suppress(OSError):
+                self._is_warm = bool(self._control.recv(1))
+        return self._is_warm
 
     def fork_server(self, link: socket.socket, listener: socket.socket) -> None:
         """Request a server with these sockets; a zygote that is still starting does it later.
@@ -111,10 +125,13 @@ class Zygote:
         if self._control is None:
             self.due = None
             self._started = time.monotonic()
+            self._is_warm = False
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 try:
-                    self.pid = self._spawn(theirs)
+                    self._is_borrowed = not self._may_start and self.borrow(ours, theirs)
+                    if not self._is_borrowed:
+                        self.pid = self._spawn(theirs)
                 except OSError:
                     ours.close()
                     raise
@@ -174,7 +191,9 @@ class Zygote:
             os.waitpid(pid, 0)
 
     def note_end(self) -> None:
-        """Record that it was reaped; the next is due at once, or later if they keep dying."""
+        """Record that it has ended; the next is due at once, or later if they keep dying."""
+        if not self._look_for_warmth():
+            self._may_start = self._is_borrowed or forked_main is not None
         self._forget()
         self._note_death()
 
@@ -186,5 +205,7 @@ class Zygote:
     def _forget(self) -> None:
         self.pid = 0
         if self._control is not None:
+            if self._is_borrowed:
+                self.give_back(self._control.fileno())
             self._control.close()
             self._control = None

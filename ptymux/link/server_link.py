@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ from ptymux.link.process_link import ProcessLink, check_fds, close_all
 from ptymux.posix.runtime import state_path
 
 __all__ = ["ServerLink"]
+
+_log = logging.getLogger("ptymux")
 
 _TRIES: Final = 3  # to replace a keeper, if it or the new one dies meanwhile
 # Parts of the window for a restart.
@@ -61,6 +64,7 @@ class ServerLink(ProcessLink):
         self._has_failed = False  # a keeper was started that has not said hello
         # Starts one without the files of the installation, which may be gone.
         self.fork_keeper: Callable[[], tuple[socket.socket, int]] | None = None
+        self.fork_zygote: Callable[[int], None] = os.close  # the same for a zygote, with its socket
         self._channel = KeeperChannel(sock, self._on_message, self._on_link_lost, self._on_output)
 
     async def greeting(self) -> tuple[Greeting, list[RestoredPty]]:
@@ -148,6 +152,15 @@ class ServerLink(ProcessLink):
                 close_all((self._lock,))
                 self._lock = lock
                 self._use_listener(socket.socket(fileno=listener))
+            case "zygote":
+                check_fds(message)
+                self._lend_zygote(message.fds[0])
+
+    def _lend_zygote(self, control: int) -> None:
+        try:
+            self.fork_zygote(control)
+        except OSError as error:  # the keeper asks again
+            _log.error("no zygote can be forked: %s", error.strerror)
 
     def _use_hello(self, hello: Mapping[str, Any], fds: Sequence[int]) -> None:
         close_all((self._event_log, self._keeper, self._lock))

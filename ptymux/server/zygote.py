@@ -36,7 +36,7 @@ from ptymux.posix.memory import map_ring_memory
 from ptymux.posix.reserve_fds import keep_reserve
 from ptymux.posix.runtime import end_with_parent, follow_log, is_at, state_path
 from ptymux.server.app import App
-from ptymux.server.keeper_fork import fork_keeper
+from ptymux.server.keeper_fork import fork_keeper, fork_zygote
 from ptymux.server.orphan_cleanup import reconcile
 
 __all__ = ["main"]
@@ -116,6 +116,7 @@ async def _serve(path: str, sock: socket.socket, listener: socket.socket) -> Non
     link = ServerLink(sock, path, lambda _reason: lost.set())
     link.current_listener = listener.fileno  # until the app has it
     link.fork_keeper = partial(fork_keeper, path, main)
+    link.fork_zygote = partial(fork_zygote, path, main)
     try:
         greeting, restored = await link.greeting()
         if not link.take_place():

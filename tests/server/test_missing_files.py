@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 import ptymux
 from ptymux.client import autostart
-from tests.processes import is_alive, kill
+from tests.processes import is_alive, kill, stop, wait_gone
 from tests.serving import Serving, ended
 from tests.timing import wait_until
 
@@ -40,6 +42,15 @@ class Moved:
             stream.lifeline.send_all(b"it\n")
             wait_until(lambda: self.server.get(self.pty)["buffer"]["total_written"] > before + 5)
         assert self.server.output(self.server.sh("echo out"))[0] == b"out\r\n"
+
+
+def is_warm(zygote: int) -> bool:
+    """Whether it can fork a server: it ignores the end of its children since then."""
+    with suppress(OSError):
+        lines = Path(f"/proc/{zygote}/status").read_text().splitlines()
+        ignored = next(int(line.split()[1], 16) for line in lines if line.startswith("SigIgn:"))
+        return bool(ignored >> signal.SIGCHLD - 1 & 1)
+    return False
 
 
 @pytest.fixture
@@ -77,6 +88,36 @@ def test_either_is_replaced_after_the_other(moved: Moved) -> None:
         kill(before)
         wait_until(lambda which=which, before=before: moved.server.pid_of(which) != before)  # type: ignore[misc]
         moved.check_life()
+
+
+def test_a_server_is_replaced_though_the_zygote_alone_was_killed(moved: Moved) -> None:
+    """Its keeper cannot start another, nor fork one: the server does."""
+    moved.take_away()
+    for which in ("zygote", "pid", "zygote", "zygote", "pid"):
+        before = moved.server.pid_of(which)
+        kill(before)
+        wait_until(lambda which=which, before=before: moved.server.pid_of(which) != before)  # type: ignore[misc]
+        wait_until(lambda: is_warm(moved.server.zygote()))
+        moved.check_life()
+
+    assert moved.server.status()["keeper_replaced"] == 0
+    assert "from the code of the server that serves" in moved.server.log()
+
+
+def test_a_zygote_that_the_server_forked_ends_with_its_keeper(moved: Moved) -> None:
+    moved.take_away()
+    for _ in range(2):
+        before = moved.server.zygote()
+        kill(before)
+        wait_until(
+            lambda before=before: (new := moved.server.zygote()) != before and is_warm(new)  # type: ignore[misc]
+        )
+        stop(before := moved.server.zygote())
+        kill(keeper := moved.server.status()["keeper_pid"])
+
+        wait_gone(before)
+        wait_until(lambda keeper=keeper: moved.server.status()["keeper_pid"] != keeper)  # type: ignore[misc]
+    moved.check_life()
 
 
 def test_files_that_cannot_be_run_are_as_good_as_none(moved: Moved) -> None:
