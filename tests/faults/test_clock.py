@@ -120,3 +120,24 @@ def test_a_clock_that_is_set_ends_no_server(
     clock.set(jump)
     wait_until(lambda: not Path(f"/proc/{keeper}").exists())
     assert time.monotonic() - began >= 4
+
+
+@pytest.mark.requirement("FR-007", "FR-012")
+@pytest.mark.parametrize("jump", [400 * DAY, -400 * DAY])
+def test_a_clock_that_is_set_neither_ends_a_pty_nor_lets_it_run_on(
+    no_server: Serving, clock: Clock, jump: int
+) -> None:
+    no_server.start()
+    long = no_server.sh("sleep 1000", timeout_seconds=3600.0)
+    kept = no_server.sh("true", ttl_seconds=3600.0)
+    short = no_server.sh("sleep 1000", timeout_seconds=1.0)
+    clock.set(jump)
+    for which in ("pid", "keeper_pid"):
+        kill(no_server.status()[which])
+        assert no_server.get(long)["state"] == "active"
+
+    wait_until(lambda: no_server.get(short)["timed_out"])
+
+    assert no_server.get(long)["state"] == "active"
+    assert no_server.get(kept)["ttl_seconds"] == 3600.0
+    no_server.call("kill", all=True)
