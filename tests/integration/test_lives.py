@@ -62,6 +62,7 @@ async def test_echo_lives_and_stops() -> None:
             "exit_code": 0,
             "signal": None,
             "forced": False,
+            "timed_out": False,
             "escaped": [],
             "total_written": 7,
             "total_dropped": 0,
