@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -78,6 +79,9 @@ def test_a_child_that_ignores_the_hang_up_is_ended_by_the_next_start(
     assert is_alive(child)
 
     told.unlink()
+    if (step, how) == ("one was started at once", "trap"):
+        found = json.loads(no_server.world.run("doctor", "--dry-run", "--json").stdout)
+        assert child in [each["pid"] for each in found["processes"] if each["proven"]]
     no_server.start()
 
     wait_until(lambda: not is_alive(child))
