@@ -126,6 +126,7 @@ class Client(Control):
         timeout_seconds: float | str = 0.0,
         ttl_seconds: float | str | None = None,
         echo: bool = True,
+        pass_fds: Mapping[int, int] | Sequence[int] = (),
         remove: bool = False,
     ) -> Pty:
         """Start a command in a new PTY, and return the PTY; the command runs then.
@@ -133,9 +134,11 @@ class Client(Control):
         A command that is a str is a line for /bin/sh. `env` is the whole environment, by default
         ours; `overrides` are variables to set besides, TERM among them. `size` is columns by rows:
         (80, 24) or "80x24"; sizes and times may be text such as "4M" and "5m", too. Without `echo`
-        the terminal does not show what is typed. A command that has run for its timeout is ended,
-        and its PTY has `timed_out`. With `ttl_seconds` the PTY is forgotten so long after its end,
-        with `remove` at once. A server that dies meanwhile does not have the command started twice.
+        the terminal does not show what is typed. The command gets the fds of `pass_fds` at the same
+        numbers, of a dict at its keys; they stay yours. A command that has run for its timeout is
+        ended, and its PTY has `timed_out`. With `ttl_seconds` the PTY is forgotten so long after
+        its end, with `remove` at once. A server that dies meanwhile does not have the command
+        started twice.
 
         Raises:
             SpawnError: it cannot be started: CommandNotFoundError, NotExecutableError,
@@ -161,6 +164,7 @@ class Client(Control):
             timeout_seconds=timeout_seconds,
             ttl_seconds=ttl_seconds,
             echo=echo,
+            pass_fds=pass_fds,
         )
         spawn = partial(
             ServerConnection.spawn, options=options, remove=remove, request=new_request()

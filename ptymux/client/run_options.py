@@ -29,6 +29,7 @@ class RunOptions(TypedDict, total=False):
     timeout_seconds: float | str | None
     ttl_seconds: float | str | None
     echo: bool | None
+    pass_fds: Mapping[int, int] | Sequence[int] | None
 
 
 def spawn_options(command: Sequence[str] | str, **options: Unpack[RunOptions]) -> SpawnOptions:

@@ -161,6 +161,19 @@ def test_run_passes_on_what_it_is_told(client: Client, tmp_path: Path) -> None:
     assert client.read(pty).data.decode() == f"{tmp_path}\r\n1-2-vt100\r\n30 100\r\n"
 
 
+def test_run_passes_fds_at_their_numbers_or_at_others(client: Client) -> None:
+    null, zero = (os.open(path, os.O_RDONLY) for path in ("/dev/null", "/dev/zero"))
+    script = f"readlink /proc/self/fd/{null}; readlink /proc/self/fd/63"
+    try:
+        shown = client.read(ended(client, script, pass_fds=[null])).data
+        both = client.read(ended(client, script, pass_fds={null: null, 63: zero})).data
+    finally:
+        os.close(null)
+        os.close(zero)
+
+    assert (shown, both) == (b"/dev/null\r\n", b"/dev/null\r\n/dev/zero\r\n")
+
+
 def test_a_pty_that_is_to_be_removed_is_forgotten(client: Client) -> None:
     pty = client.run("true", remove=True)
 
