@@ -65,6 +65,7 @@ BUILT = [
     "STATS",
     "EVENTS",
     "EVENTS-CLIENTS",
+    "EVENTS-TITLES",
     "EVENT-LOG",
 ]
 

@@ -81,6 +81,8 @@ class Topic(enum.StrEnum):
     ATTACHED = "pty.attached"
     DETACHED = "pty.detached"
     RENAMED = "pty.renamed"
+    BELL = "pty.bell"
+    TITLE = "pty.title"
 
 
 KEPT = frozenset(Topic) - {Topic.OUTPUT}  # these have a seq and are written to the log

@@ -55,7 +55,7 @@ def describe(pty: ManagedPty, *, full: bool = False) -> dict[str, Any]:
         "uncertain": pty.ring.uncertain,
         "clients": sum(1 for reader in pty.output.readers.values() if reader.is_consumer),
         "attended": pty.output.attended,
-        "title": "",
+        "title": pty.flow.title_now(),
         "buffer": pty.output.stats().as_json(),
     }
     if full:

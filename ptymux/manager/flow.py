@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
+from ptymux.core.event_log import Topic
 from ptymux.core.model import OnFull, SpawnOptions
 from ptymux.core.notifications import BufferNotification
 from ptymux.core.output import OutputBuffer
@@ -21,6 +22,8 @@ from ptymux.core.ring import Cursor, Part, RingBuffer
 from ptymux.core.terminal_modes import TerminalModes
 from ptymux.link.interface import Link
 from ptymux.manager.mode_tracker import ModeTracker
+from ptymux.manager.publisher import Json
+from ptymux.manager.title_reports import REPORT_SECONDS, TitleReports
 
 __all__ = ["Flow", "FlowListener"]
 
@@ -71,7 +74,16 @@ class FlowListener(Protocol):
         ...
 
     def on_modes(self) -> None:
-        """Take note that the output has switched modes of the terminal."""
+        """Take note that the output has switched modes of the terminal, or its title."""
+        ...
+
+    @property
+    def wants_titles(self) -> bool:
+        """Whether titles and bells are to be noticed soon, as somebody follows them."""
+        ...
+
+    def on_title(self, topic: Topic, payload: Mapping[str, Json]) -> None:
+        """Take the event of a title or of bells."""
         ...
 
     def on_range(self, start: int, end: int) -> None:
@@ -109,6 +121,9 @@ class Flow:
         self._published_to = 0  # up to where ranges were published
         self._next_range_at = 0.0  # when the next one may be
         self._wants_ranges = False  # somebody did at the last refresh
+        self._reports = TitleReports()
+        self._wants_titles = False  # somebody did at the last refresh
+        self._titles_at = 0.0  # when the output is to be looked at again for that
 
     # Begin and end ---------------------------------------------------------------------------
 
@@ -135,6 +150,9 @@ class Flow:
         """Publish what is left to publish, as nothing will be written any more."""
         self.refresh()
         self._publish(self.buffer.finish(time.monotonic()))
+        if not self._is_released:
+            self._modes.catch_up()
+            self._report_titles(time.monotonic(), final=True)
         if self._listener.wants_ranges and self._seen > self._published_to:
             self._listener.on_range(self._published_to, self._seen)
         self.is_over = True
@@ -176,7 +194,28 @@ class Flow:
         """Return as `known_modes`, as of now."""
         if not self._is_released and self._modes.catch_up():
             self._listener.on_modes()
+        self._report_titles(now := time.monotonic())
+        if not self.is_over:
+            self._arm(now)
         return self._modes.offset, self._modes.modes.redo
+
+    @property
+    def tracker(self) -> ModeTracker:
+        """What is known of the modes, the title and the bells."""
+        return self._modes
+
+    def title_now(self) -> str:
+        """Return the title as of now; in a flood, or when much was just read, as of before."""
+        if not (self._is_released or self.is_over):
+            self._modes.glance(now := time.monotonic())
+            self._report_titles(now)
+            self._arm(now)
+        return self._modes.title.title
+
+    def _report_titles(self, now: float, *, final: bool = False) -> None:
+        for topic, payload in list(self._reports.due(self._modes, now, final=final)):
+            self._listener.on_title(topic, payload)
+            self._listener.on_modes()
 
     # Looking ---------------------------------------------------------------------------------
 
@@ -209,9 +248,22 @@ class Flow:
         self._is_quiet = not grew
         self._judge_silence(now)
         self._publish_range(now)
-        if self._modes.is_due(now) and self._modes.look():
-            self._listener.on_modes()
+        if self._is_look_due(now):
+            self._titles_at = now + REPORT_SECONDS
+            if self._modes.look():
+                self._listener.on_modes()
+        self._report_titles(now)
         return now
+
+    def _is_look_due(self, now: float) -> bool:
+        self._wants_titles = self._listener.wants_titles
+        if self._modes.is_due(now):
+            return True
+        return self._awaits_titles() and now >= max(self._titles_at, self._modes.due_at)
+
+    def _awaits_titles(self) -> bool:
+        """Whether output is to be looked at for somebody who follows titles or bells."""
+        return self._wants_titles and self._modes.offset < self._seen
 
     def _publish(self, notifications: list[BufferNotification]) -> None:
         """Notify the listener first, then write that into the account.
@@ -335,7 +387,8 @@ class Flow:
             wake_at = min(wake_at, cursor.offset + 1)
         if self._modes.wake_at > self._seen:
             wake_at = min(wake_at, self._modes.wake_at)
-        if self._is_quiet or self._awaits_range():
+        has_seen_titles = self._wants_titles and not self._awaits_titles()
+        if self._is_quiet or self._awaits_range() or has_seen_titles:
             wake_at = min(wake_at, self._seen + 1)
         if wake_at != self.ring.wake_at:
             self.ring.wake_at = wake_at
@@ -367,9 +420,11 @@ class Flow:
             deadline is None or self._modes.due_at < deadline
         ):
             deadline = self._modes.due_at
-        again = self._look_again_at
-        if again is not None and (deadline is None or again < deadline):
-            deadline = again
+        titles_at = max(self._titles_at, self._modes.due_at) if self._awaits_titles() else None
+        reports_at = self._reports.deadline(self._modes)
+        for again in (self._look_again_at, titles_at, reports_at):
+            if again is not None and (deadline is None or again < deadline):
+                deadline = again
         if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
             return  # it looks too early, and arms the next look
         if self._timer is not None:

@@ -473,6 +473,16 @@ class ManagedPty:
         """Have the terminal modes kept: the output that switched them may be evicted."""
         self.note_change()
 
+    @property
+    def wants_titles(self) -> bool:
+        """Whether somebody subscribed to its titles or bells."""
+        has_subscribers = self._host.publisher.bus.has_subscribers
+        return has_subscribers(Topic.BELL, self.pty_id) or has_subscribers(Topic.TITLE, self.pty_id)
+
+    def on_title(self, topic: Topic, payload: Mapping[str, Json]) -> None:
+        """Publish a title, or that the bell was rung."""
+        self.publish(topic, payload)
+
     def on_range(self, start: int, end: int) -> None:
         """Publish that there is output from one offset to another."""
         self.publish(Topic.OUTPUT, {"from": start, "to": end})

@@ -98,6 +98,7 @@ def pty_as_json(pty: ManagedPty) -> dict[str, Any]:
         "typed": end.is_typed_into,
         "escaped": list(end.escaped),
         "modes": _modes_as_json(pty),
+        "noticed": pty.flow.tracker.noticed,
         "left": {str(pid): reason for pid, reason in end.left.items()},
         "exited": pty.has_exited,
         "gone": pty.is_gone,
@@ -178,6 +179,8 @@ def restore_modes(pty: ManagedPty, values: Mapping[str, Any]) -> None:
     if pty.has_run:
         offset, redo = values.get("modes") or (0, "")
         pty.flow.restore_modes(offset, redo.encode("latin-1"))
+        if "noticed" in values:
+            pty.flow.tracker.restore_noticed(values["noticed"])
 
 
 def _modes_as_json(pty: ManagedPty) -> tuple[int, str]:
@@ -252,6 +255,10 @@ def _apply_to_account(pty: ManagedPty, topic: Topic, payload: Mapping[str, Any])
             pty.output.note_backpressure_published(True)
         case Topic.BACKPRESSURE_OFF:
             pty.output.note_backpressure_published(False)
+        case Topic.BELL:
+            pty.flow.tracker.note_bells_published(payload["offset"])
+        case Topic.TITLE:
+            pty.flow.tracker.note_title_published(payload["title"])
 
 
 def _envelope(values: Mapping[str, Any]) -> SignalEnvelope:

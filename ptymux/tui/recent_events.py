@@ -19,7 +19,7 @@ __all__ = ["News", "TOPICS", "draw_news"]
 
 # What people want to know; another event says it, too, when a state changes.
 TOPICS: Final = tuple(
-    topic.value for topic in Topic if topic not in (Topic.OUTPUT, Topic.STATE_CHANGED)
+    topic.value for topic in Topic if topic not in (Topic.OUTPUT, Topic.STATE_CHANGED, Topic.TITLE)
 )
 _KEPT: Final = 100
 _REPEATED: Final = frozenset(
@@ -30,6 +30,7 @@ _REPEATED: Final = frozenset(
         Topic.BACKPRESSURE_OFF,
         Topic.RESIZED,
         Topic.SIGNAL_DELIVERED,
+        Topic.BELL,
     }
 )
 
@@ -187,6 +188,7 @@ _WORDS: Final[Mapping[Topic, Callable[[Mapping[str, Any]], _Words | None]]] = {
     Topic.RECONCILED: _reconciled,
     Topic.ATTACHED: _attached,
     Topic.DETACHED: _detached,
+    Topic.BELL: lambda payload: (f"rang the bell ({payload['count']})", DIM),
     Topic.RENAMED: lambda payload: (f"renamed to {payload['new']}", NONE),
 }
 

@@ -62,7 +62,7 @@ def test_the_topics_are_those_of_the_specification() -> None:
         "pty.spawned pty.state.changed pty.output pty.error pty.stopped pty.resized "
         "pty.signal.delivered pty.terminating pty.force_killed pty.idle_timeout "
         "pty.backpressure.on pty.backpressure.off pty.buffer.overflow pty.reader.skipped "
-        "pty.reconciled pty.attached pty.detached pty.renamed"
+        "pty.reconciled pty.attached pty.detached pty.renamed pty.bell pty.title"
     )
 
     assert {topic.value for topic in Topic} == set(names.split())

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptymux.core.event_log import Topic
 from ptymux.core.model import SpawnOptions
 from ptymux.core.notifications import BufferNotification
 from ptymux.core.reader import Reader, ReaderKind
@@ -40,6 +41,10 @@ class Silent:
         return 0
 
     def on_modes(self) -> None: ...
+
+    wants_titles = False
+
+    def on_title(self, topic: Topic, payload: object) -> None: ...
 
     def on_range(self, start: int, end: int) -> None: ...
 

@@ -459,6 +459,34 @@ def test_each_attach_and_its_end_is_one_event(own_server: Serving) -> None:
     assert renamed == {"old": None, "new": "one"}
 
 
+@pytest.mark.requirement("EVENTS-TITLES")
+def test_bells_and_titles_are_told_to_who_follows_and_the_title_to_who_asks(
+    server: Serving,
+) -> None:
+    topics = ["pty.bell", "pty.title", "pty.stopped"]
+    pty = server.sh(
+        "read x; printf '\\a\\a\\033]0;one\\a'; read x; printf '\\033]2;two\\033\\\\\\a'"
+    )
+    with server.connect() as following:
+        following.call("events", follow=True, topics=topics, pty=pty["pty_id"])
+
+        def told() -> tuple[str, Any]:
+            note = following.notification(deadline_seconds())
+            assert note is not None
+            payload = note.params["payload"]
+            return note.params["topic"], payload.get("title", payload.get("count"))
+
+        with server.attach(pty) as stream:
+            assert stream.lifeline is not None
+            stream.lifeline.send_all(b"\n")
+            assert {told(), told()} == {("pty.bell", 2), ("pty.title", "one")}
+            assert server.get(pty)["title"] == "one"
+            stream.lifeline.send_all(b"\n")
+            assert {told(), told()} == {("pty.bell", 1), ("pty.title", "two")}
+            assert told()[0] == "pty.stopped"
+    assert server.get(pty)["title"] == "two"
+
+
 def test_streams_of_clients_that_left_are_given_back(server: Serving) -> None:
     for _ in range(300):  # more than may subscribe at once
         with server.connect() as connection:

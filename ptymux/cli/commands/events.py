@@ -38,7 +38,11 @@ Examples:
   ptymux events -f --topic pty.buffer.overflow  who is losing output
   ptymux events --topic pty.attached --topic pty.detached
                                                 who came and left, and why
+  ptymux events -f --topic pty.bell             who rings
   ptymux events --json | jq 'select(.topic == "pty.stopped")'
+
+Bells and titles come within a second while somebody follows them (-f), else when the output
+is looked at, and at the end; count and changes say how often it was.
 
 With --json each line is one event; its seq is what --since takes, after which the next begin.
 What was missed, as it was too much or is too old to be kept, is told on stderr and, with --json,
