@@ -16,6 +16,8 @@ from tests.server.code import run_in_next_keepers, run_in_next_servers
 from tests.serving import Serving
 from tests.timing import wait_until
 
+pytestmark = pytest.mark.slow  # keepers and servers come and go
+
 # Where the process that is to take over dies once; `{once}` is a file that says that it has.
 _BEFORE = """
 import os, {module} as module
@@ -163,8 +165,6 @@ def test_one_that_leaves_serves_nothing_more(
     os.mkfifo(gate)
     waiting = f"""
 import ptymux.link.server_link as module
-
-pytestmark = pytest.mark.slow  # keepers and servers come and go
 take = module.take_token
 def waits(token):
     open({gate!r}).close()
