@@ -37,6 +37,7 @@ from ptymux.core.launch import options_from_launch
 from ptymux.core.model import OnFull, WindowSize
 from ptymux.core.ring import Part
 from ptymux.core.terminal_modes import TerminalModes
+from ptymux.core.time_index import Times
 from ptymux.core.tty_lines import LONGEST_LINE
 from ptymux.errors import (
     NoServerError,
@@ -204,6 +205,16 @@ class Client(Control):
         request = AttachRequest.to_read(word_for(pty), "one-shot", start)
         with PtyReader(self.path, request, self._policy) as reader:
             return _read_kept(reader)
+
+    def times(self, pty: PtyRef) -> Times:
+        """Return when the output of a PTY came, by the second.
+
+        Its `since` gives the offset for `read` and `follow`: `client.times(pty).since(at)`.
+
+        Raises:
+            UnknownPtyError, AmbiguousPtyError: as `get`.
+        """
+        return Times.from_json(dict(self._requests.ask("times", pty=word_for(pty))))
 
     def follow(
         self,

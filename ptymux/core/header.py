@@ -1,7 +1,8 @@
 """The header of a ring: numbers that an engine and a manager share without sending messages.
 
-Layout, version 1: two pages of words, then `capacity + SLACK` bytes of data. A word is 8 bytes in
-native order and is written by one aligned store. Only the engine, which owns the PTY, writes the
+Layout, version 1: two pages of words, then `capacity + SLACK` bytes of data, then the index of
+times, which a ring of an older version does not have. A word is 8 bytes in native order and is
+written by one aligned store. Only the engine, which owns the PTY, writes the
 first page. Only the manager, which has the readers, writes the second.
 
     word  name       meaning
@@ -16,6 +17,8 @@ first page. Only the manager, which has the readers, writes the second.
        8  TYPING     the number of the lifeline whose input is being typed now
        9  SIZE       how many bytes of it are being typed; 0: none
       10  BEFORE     how many bytes of that lifeline were typed before
+      11  TIMES      the index of times behind the data, see `time_index.py`: how often its area was
+                     switched in the upper half, and how many entries it has
       16  PATTERN    32 words: the bytes that stand behind TOTAL, see `pattern.py`
       64  LIFELINES  two words each: its number, 0 for a free place; the bytes of it typed so far.
                      The number's highest bit is set if the lifeline echoes, the next one if the

@@ -303,6 +303,7 @@ class Limits:
     LARGEST_BUFFER: ClassVar[int] = 1024 * MIB  # capacity of one ring
     SLACK: ClassVar[int] = 64 * KIB  # extra bytes of each ring, behind its capacity
     HEADER: ClassVar[int] = 8 * KIB  # header of each ring: two pages
+    TIMES: ClassVar[int] = 1024  # entries in the index of times behind each ring
     LOG_HEADER: ClassVar[int] = 512  # header of the event log
     HOLES: ClassVar[int] = 48  # unread ranges below the highest offset that a consumer got
     HISTORY: ClassVar[int] = 10  # transitions kept for each PTY
@@ -339,7 +340,7 @@ class Limits:
     @property
     def worst_case_bytes(self) -> int:
         """The memory used when every limit is reached and every ring has the default size."""
-        ring = self.HEADER + self.default_buffer + self.SLACK
+        ring = self.HEADER + self.default_buffer + self.SLACK + 32 * self.TIMES
         return (
             self.ptys * (ring + self._RECORD_BYTES + self.CHUNK)
             + self.ended_bytes

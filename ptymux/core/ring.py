@@ -14,7 +14,8 @@ the same memory, each keep an offset and copy bytes from there. Nobody waits for
   it is killed between the kernel's write and the update of `total`, the next one finds the end of
   that write.
 
-In front of the data lies a header of two pages: see `header.py`.
+In front of the data lies a header of two pages: see `header.py`. Behind it lies an index of the
+times at which the output came: see `time_index.py`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from ptymux.core.header import (
 )
 from ptymux.core.model import Limits
 from ptymux.core.pattern import PERIOD, Pattern
+from ptymux.core.time_index import AREA_SIZE, TimeIndex, Times
 from ptymux.errors import InvalidValueError
 
 __all__ = ["NO_LIMIT", "SLACK", "Cursor", "Part", "RingBuffer", "WriteResult", "ring_size"]
@@ -52,8 +54,16 @@ ReadV = Callable[[int, Sequence[memoryview]], int]  # os.readv
 
 
 def ring_size(capacity: int) -> int:
-    """Return the size of the memory for a ring of `capacity` bytes, header and slack included."""
-    return Limits.HEADER + capacity + SLACK
+    """Return the size of the memory for a ring of `capacity` bytes with all that belongs to it."""
+    return _times_start(capacity) + AREA_SIZE
+
+
+def _data_end(capacity: int) -> int:
+    return Limits.HEADER + capacity + SLACK  # a ring of an older version has no more
+
+
+def _times_start(capacity: int) -> int:
+    return -(-_data_end(capacity) // 8) * 8  # words are aligned
 
 
 def _check_size(memory: Memory, needed: int) -> None:
@@ -107,6 +117,7 @@ class RingBuffer(Header):
         "_pattern",
         "_size",
         "_tail",
+        "_times",
         "_view",
         "capacity",
     )
@@ -117,6 +128,7 @@ class RingBuffer(Header):
             raise InvalidValueError("capacity", capacity, f"0 to {Limits.LARGEST_BUFFER} bytes")
         if memory is None:
             memory = bytearray(ring_size(capacity))
+        _check_size(memory, ring_size(capacity))
         self._map(memory, capacity)
         self._view[: Limits.HEADER] = bytes(Limits.HEADER)
         words = self._words
@@ -131,7 +143,7 @@ class RingBuffer(Header):
         Raises:
             InvalidValueError: it contains no ring, or one of another layout.
         """
-        _check_size(memory, ring_size(0))
+        _check_size(memory, _data_end(0))
         with memoryview(memory).cast("B") as view, view[:16].cast("Q") as words:
             magic, capacity = words
         if magic != MAGIC:
@@ -141,7 +153,7 @@ class RingBuffer(Header):
         return ring
 
     def _map(self, memory: Memory, capacity: int) -> None:
-        _check_size(memory, ring_size(capacity))
+        _check_size(memory, _data_end(capacity))
         view = memoryview(memory).cast("B")
         self.capacity = capacity
         self._size = capacity + SLACK
@@ -150,9 +162,15 @@ class RingBuffer(Header):
         self._data = view[Limits.HEADER : Limits.HEADER + self._size]
         self._tail = self._consumed = self._dropped = 0
         self._pattern = _ZEROS
+        self._times: TimeIndex | None = None
+        start = _times_start(capacity)
+        if len(view) >= start + AREA_SIZE:
+            self._times = TimeIndex(self._words, view[start : start + AREA_SIZE].cast("Q"))
 
     def release(self) -> None:
         """Release the memory, so that its owner can close it; the ring is unusable afterwards."""
+        if self._times is not None:
+            self._times.release()
         self._words.release()
         self._data.release()
         self._view.release()
@@ -192,6 +210,21 @@ class RingBuffer(Header):
         """The number of bytes evicted or cleared before `consume` returned them."""
         self._settle()
         return self._dropped
+
+    @property
+    def times(self) -> Times:
+        """When the output came; not known for a ring that an older version made."""
+        end = self.total  # first: what is below it has been noted
+        index = self._times
+        return Times(() if index is None else index.stamps(), end, is_known=index is not None)
+
+    def note_time(self, second: int) -> None:
+        """Have what is written next be of this second of the wall clock. Call it before the write.
+
+        A kill in the write leaves an entry for bytes that `recover` may find.
+        """
+        if self._times is not None:
+            self._times.note(self._words[TOTAL], second, self.edge)
 
     # The single consumer ---------------------------------------------------------------------
 

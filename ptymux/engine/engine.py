@@ -32,6 +32,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from mmap import mmap
+from time import time as wall_time
 from typing import Final
 
 from ptymux.core.model import OnFull, SpawnOptions, WindowSize
@@ -80,6 +81,7 @@ class Engine:
         self.windows = windows or Windows()
         self.pattern = Pattern.from_seed(os.urandom(PERIOD))
         self.reports: list[Report] = []
+        self.second = int(wall_time())
         self.deadlines: dict[int, float] = {}
         self.busy: dict[Terminal, None] = {}
         self.typing_until = 0.0
@@ -142,6 +144,7 @@ class Engine:
     def _take_events(self, timeout: float) -> bool:
         """Handle the events that are ready; return whether all were keys and their answers."""
         events = self._epoll.poll(timeout)
+        self.second = int(wall_time())
         is_typing = bool(events)
         for fd, event in events:
             handler = self._handlers.get(fd)  # None: an event before it closed that fd

@@ -21,6 +21,7 @@ import os
 import select
 import time
 from dataclasses import dataclass
+from time import time as wall_time
 from typing import Final, Protocol
 
 from ptymux.core.pattern import Pattern
@@ -63,6 +64,7 @@ class Host(Protocol):
     """The part of an engine that a terminal uses."""
 
     windows: Windows
+    second: int  # of the wall clock, as of the last events
     pattern: Pattern  # ahead of what is written to its rings
     reports: list[Report]
     deadlines: dict[int, float]  # by slot, on time.monotonic: when to call `Terminal.expire`
@@ -98,6 +100,7 @@ class Terminal:
         "_paused_since",
         "_phase",
         "_reported",
+        "_second",
         "_seen",
         "_tail_until",
         "_unreaped_until",
@@ -135,6 +138,7 @@ class Terminal:
         self._ended_at = 0.0
         self._complete_at = 0  # the total at which the child's own output is surely complete
         self._tail_until = 0.0
+        self._second = 0  # that was noted in the ring
         self._seen = 0  # the total at the last read of an ended PTY
         self._reported = -1  # the `wake_at` of the last output report
         self.input = Input(self.master, ring, host.watch, self._watch, self._on_lifeline_end)
@@ -171,6 +175,8 @@ class Terminal:
 
     def read(self, count: int) -> bool:
         """Read up to `count` times, within the ring's limit; return whether more is likely."""
+        if self._host.second != self._second:
+            self._note_second(self._host.second)
         try:
             got = self.ring.drain(
                 self.master, os.readv, count, limited=not self._ignores_limit, short=_SHORT
@@ -193,6 +199,15 @@ class Terminal:
             self._follow_end(is_empty=False)
             return True
         return got >= _SHORT  # else: if there is more all the same, epoll reports it
+
+    def _note_second(self, second: int) -> None:
+        """Note the time of what is read next.
+
+        Not of what ended without a word: its index would use memory for nothing.
+        """
+        self._second = second
+        if self.ring.total or self._phase is _Phase.RUNNING:
+            self.ring.note_time(second)
 
     def _echo(self, size: int) -> None:
         """Send the last read to the clients that typed, if it answers a key."""
@@ -388,6 +403,7 @@ class Terminal:
 
     def _take_rest(self) -> None:
         end = self.ring.total + _TERMINAL_HOLDS
+        self.ring.note_time(int(wall_time()))
         with contextlib.suppress(OSError):
             while self.ring.total < end:
                 self.ring.drain(self.master, os.readv, _READS, limited=False)

@@ -29,6 +29,7 @@ from ptymux.core.model import (
 from ptymux.core.notifications import BufferStats
 from ptymux.core.reader import ReaderKind
 from ptymux.core.ring import Part
+from ptymux.core.time_index import Times
 from ptymux.core.windows import Windows
 from ptymux.engine.reports import Report
 from ptymux.errors import LinkClosedError
@@ -192,6 +193,15 @@ class PtyManager:
         start = pty.output.account.first_unread
         with self.reader(pty_id, ReaderKind.ONE_SHOT, offset=start) as reader:
             return reader.consume(pty.ring.capacity if max_bytes is None else max_bytes)
+
+    def times(self, pty_id: PtyId) -> Times:
+        """Return when a PTY's output came: its `since` gives the offset to read from.
+
+        Raises:
+            UnknownPtyError: there is none with this id.
+            InvalidStateError: its spawn is in progress.
+        """
+        return self._readable(pty_id).ring.times
 
     def clear(self, pty_id: PtyId) -> None:
         """Discard a PTY's retained output; what no consumer had read counts as dropped."""

@@ -289,6 +289,11 @@ async def clear(call: MethodCall) -> Mapping[str, Any]:
     return {"pty": call.manager.describe(record.pty_id)}
 
 
+async def times(call: MethodCall) -> Mapping[str, Any]:
+    """Return when a PTY's output came."""
+    return call.manager.times(_reading(call).pty_id).as_json()
+
+
 async def wait(call: MethodCall) -> Mapping[str, Any]:
     """Return once a PTY has exited, is gone, or is in a state."""
     record = _reading(call)
@@ -417,6 +422,7 @@ METHODS: Final[Mapping[str, Method]] = {
     "rename": rename,
     "set": set_,
     "clear": clear,
+    "times": times,
     "wait": wait,
     "events": events,
     "status": status,

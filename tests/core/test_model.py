@@ -244,7 +244,7 @@ def test_the_limits_add_up_to_every_ring_and_what_surrounds_it() -> None:
     one = dataclasses.replace(none, ptys=1)
     assert none.worst_case_bytes == 0
     launches = 2 * 128 * KIB  # in the keeper and in the server
-    ring = 4 * MIB + 64 * KIB + 8 * KIB
+    ring = 4 * MIB + 64 * KIB + 8 * KIB + 32 * KIB
     assert one.worst_case_bytes == ring + 64 * KIB + 64 * KIB + launches
     assert dataclasses.replace(none, event_log=MIB).worst_case_bytes == MIB
     assert dataclasses.replace(none, ended_ptys=2).worst_case_bytes == 2 * (64 * KIB + launches)

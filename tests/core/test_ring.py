@@ -389,7 +389,7 @@ def test_attached_ring_has_consumed_nothing_and_honours_a_clear() -> None:
 
 @pytest.mark.requirement("RING")
 @pytest.mark.parametrize(
-    "size", [0, 1, 5, 8, 15, 16, Limits.HEADER - 1, Limits.HEADER, ring_size(100) - 1]
+    "size", [0, 1, 5, 8, 15, 16, Limits.HEADER - 1, Limits.HEADER, Limits.HEADER + 99 + SLACK]
 )
 def test_memory_that_is_too_small_is_refused(size: int) -> None:
     memory = bytearray(ring_size(100))
@@ -401,6 +401,16 @@ def test_memory_that_is_too_small_is_refused(size: int) -> None:
         RingBuffer(100, memoryview(memory)[:size])
 
     assert RingBuffer.attach(memory).capacity == 100
+
+
+@pytest.mark.requirement("RING")
+def test_a_new_ring_has_room_for_its_times() -> None:
+    memory = memoryview(bytearray(ring_size(100)))
+
+    with pytest.raises(InvalidValueError):
+        RingBuffer(100, memory[:-1])
+
+    assert RingBuffer(100, memory).times.is_known
 
 
 @pytest.mark.requirement("RING")

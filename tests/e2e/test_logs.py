@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -251,3 +253,38 @@ def test_tail_counts_only_what_is_printed_as_read(server: Serving) -> None:
     assert server.ok("logs", "-f", "--tail", "1", pty) == "10000\n"
 
     assert server.get(pty)["buffer"]["total_consumed"] == len("9999\n10000\n")
+
+
+def test_times_of_lines_and_what_came_since(server: Serving) -> None:
+    pty = server.sh("echo one; read x; echo two; printf three", name="a")["pty_id"]
+    server.ok("wait", "a", "--text", "one")
+    first = server.call("times", pty=pty)["times"][0][1]
+    wait_until(lambda: time.time() >= first + 1)
+    server.ok("send", "a", "--enter")
+    server.call("wait", pty=pty, until="gone")
+    second = server.call("times", pty=pty)["times"][1][1]
+
+    def local(at: int) -> str:
+        return datetime.fromtimestamp(at).astimezone().isoformat()
+
+    early, late = local(first), local(second)
+    lines = f"{early} one\n{late} \n{late} two\n{late} three"
+    for words in (("-t",), ("-t", "-f"), ("-t", "--plain"), ("-t", "--since", "1h")):
+        assert server.ok("logs", *words, "a") == lines
+    assert server.ok("logs", "-t", "--tail", "1", "a") == f"{late} three"
+    assert server.ok("logs", "--since", late, "a") == "\ntwo\nthree"
+    assert server.ok("logs", "--since", late, "--tail", "2", "a") == "two\nthree"
+    assert server.ok("logs", "--until", early, "a") == "one\n"
+    assert server.ok("logs", "--since", local(second + 60), "a") == ""
+
+
+def test_what_was_evicted_since_is_told(server: Serving) -> None:
+    pty = server.sh("seq 100000 199999", name="a", buffer_size=64 * KIB)["pty_id"]
+    server.call("wait", pty=pty)
+
+    done = server.world.run("logs", "-t", "--since", "1h", pty)
+
+    assert done.stderr.startswith(b"ptymux: 734,464 bytes of output are missing here, from offset")
+    lines = done.stdout.splitlines()
+    assert all(line.startswith(b"20") and line[25:26] == b" " for line in lines)
+    assert [int(line[26:]) for line in lines] == list(range(200_000 - len(lines), 200_000))

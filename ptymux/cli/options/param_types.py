@@ -18,6 +18,7 @@ __all__ = [
     "DURATION",
     "ON_FULL",
     "OneOf",
+    "ParamValue",
     "SIZE",
     "VARIABLE",
     "WINDOW_SIZE",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from ptymux.client.plain_text import Plain, Run
 
-__all__ = ["NO_COLOUR", "Bytes", "LogView", "Text", "Unterminal"]
+__all__ = ["NO_COLOUR", "Bytes", "LogView", "Stamped", "Text", "Unterminal"]
 
 NO_COLOUR: Final = b"\x1b[0m"
 _ODD: Final = re.compile(  # letters in UTF-8, or a byte that some terminals act upon
@@ -94,3 +95,60 @@ class Text(LogView):
             return data
         self.has_colours = self.has_colours or b"\x1b" in data
         return data if data.isascii() else _ODD.sub(lambda m: m[1] or _REPLACEMENT, data)
+
+
+class Stamped(LogView):
+    """Another view's lines, each behind the time of its first byte; it begins at `offset`."""
+
+    def __init__(self, view: LogView, offset: int, stamp: Callable[[int], bytes]) -> None:
+        self._view = view
+        self._offset = self._line_start = offset  # of the next byte, and of its line
+        self._stamp = stamp  # what stands before a line, by the offset at which it begins
+        self._is_amid = False  # a line, of which something was returned
+
+    @property
+    def has_colours(self) -> bool:  # type: ignore[override]
+        """Whether some were set, and may be set still."""
+        return self._view.has_colours
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what the other view does, with times."""
+        found = []
+        for line in _lines(data):
+            found.append(self._stamped(self._view.feed(line)))
+            self._offset += len(line)
+            if line.endswith(b"\n"):
+                self._line_start = self._offset
+        return b"".join(found)
+
+    def line(self) -> bytes:
+        """Return the line in which the cursor is, with its time."""
+        line = self._view.line()
+        return self._stamp(self._line_start) + line if line else b""
+
+    def finish(self) -> bytes:
+        """Return what was held back."""
+        return self._stamped(self._view.finish())
+
+    def skip(self, offset: int) -> bytes:
+        """Go on at `offset`; the line that a gap has cut ends, as the next one has a time, too."""
+        rest = self._stamped(self._view.skip(offset))
+        if self._is_amid:
+            rest += b"\n"
+        self._offset = self._line_start = offset
+        self._is_amid = False
+        return rest
+
+    def _stamped(self, data: bytes) -> bytes:
+        found = []
+        for line in _lines(data):
+            found.append(line if self._is_amid else self._stamp(self._line_start) + line)
+            self._is_amid = not line.endswith(b"\n")
+        return b"".join(found)
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """Return the data in pieces that end behind each newline; no other character ends a line."""
+    lines = [line + b"\n" for line in data.split(b"\n")]
+    lines[-1] = lines[-1][:-1]
+    return lines if lines[-1] else lines[:-1]
