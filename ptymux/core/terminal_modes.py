@@ -21,6 +21,7 @@ _KEYS: Final = (1, 8, 66, 67, 2004)
 _PRIVATE: Final = frozenset((*_KEYS, *_SCREEN, *_MOUSE, 2031))
 _USUALLY_ON: Final = frozenset((7, 8, 25))  # lines wrap, keys repeat, the cursor is shown
 _SOFT_RESET: Final = ("1", "6", "25", "66", "keypad", "ansi4")  # what DECSTR switches off
+_TITLE_DEPTH: Final = 10  # of the stack of titles, as in xterm
 _KITTY_DEPTH: Final = 8  # of the stack of kitty's keyboard protocol; terminals bound it, too
 
 _SEQUENCE: Final = re.compile(  # without groups, which would cost twice the time
@@ -31,12 +32,14 @@ _SEQUENCE: Final = re.compile(  # without groups, which would cost twice the tim
     rb"|[0-9]? q"  # the form of the cursor
     rb"|(?:4|20)[hl]"  # insert, and new line for Enter
     rb"|!p"  # soft reset
+    rb"|2[23](?:;[0-2])?t"  # keep the title, and have it back
     rb")|[=>c]"  # keypad, full reset
     rb"|\([0-9A-Z])"  # line drawing characters
 )
 # What may become such a sequence. One that is cut waits for its rest.
 _CUT: Final = re.compile(
-    rb"\x1b(?:\(|\[(?:\?[0-9;]{0,40}|[<>=][0-9]{0,4}(?:;[0-9]?)?|[0-9]{0,2}|[0-9]? |!)?)?\Z"
+    rb"\x1b(?:\(|\[(?:\?[0-9;]{0,40}|[<>=][0-9]{0,4}(?:;[0-9]?)?"
+    rb"|2[23];[0-2]?|[0-9]{0,2}|[0-9]? |!)?)?\Z"
 )
 _LONGEST: Final = 48
 _CALM: Final = b"\x1b[0m\x1b(B"  # no colours, letters are letters
@@ -51,6 +54,7 @@ class TerminalModes:
         # What undoes it, and what does it again, in the order in which they were last switched on.
         self._on: dict[str, tuple[bytes, bytes]] = {}
         self._kitty: list[bytes] = []  # what was pushed, and not popped
+        self._titles = 0  # that were kept on the terminal's stack, and not had back
 
     def see(self, data: bytes | memoryview) -> bool:
         """Take output that was shown; return whether it switched anything.
@@ -73,7 +77,9 @@ class TerminalModes:
         for sequence in reversed(dict.fromkeys(reversed(found))):
             self._take(sequence)
         for sequence in found:
-            if sequence[-1] in b"uc":
+            if sequence[-1:] == b"t":
+                self._keep_title(sequence)
+            elif sequence[-1] in b"uc":
                 self._stack(sequence)
         return (self._on, self._kitty) != before
 
@@ -128,6 +134,12 @@ class TerminalModes:
         elif sequence[2:3] == b"<":
             self._kitty = self._kitty[: max(0, len(self._kitty) - max(1, _flags(sequence)))]
 
+    def _keep_title(self, sequence: bytes) -> None:
+        if sequence.endswith(b";1t"):
+            return  # of the icon's title
+        change = 1 if sequence.startswith(b"\x1b[22") else -1
+        self._titles = min(max(0, self._titles + change), _TITLE_DEPTH)
+
     def _note(self, what: str, unusual: bool, undo: bytes, redo: bytes) -> None:
         self._on.pop(what, None)
         if unusual:
@@ -137,7 +149,13 @@ class TerminalModes:
     def undo(self) -> bytes:
         """The bytes that switch all off, the last one first; empty when nothing was drawn."""
         undo = [undo for undo, _redo in reversed(self._on.values())]
-        return b"\x1b[<u" * len(self._kitty) + b"".join(undo) + _CALM if self._draws else b""
+        kitty = b"\x1b[<u" * len(self._kitty)
+        return kitty + b"".join(undo) + self.title_undo + _CALM if self._draws else b""
+
+    @property
+    def title_undo(self) -> bytes:
+        """The bytes that give the terminal the title that was kept first; it is part of `undo`."""
+        return b"\x1b[23;2t" * self._titles
 
     @property
     def redo(self) -> bytes:

@@ -48,6 +48,8 @@ def test_colours_are_ended() -> None:
         (b"\x1b[5 q\x1b[ q", b""),
         (b"\x1b[4h\x1b[20h", b"\x1b[20l\x1b[4l"),
         (b"\x1b(0", b"\x1b(B"),
+        (b"\x1b[22;2t\x1b]2;vim\x07\x1b[22t", b"\x1b[23;2t" * 2),
+        (b"\x1b[22;0t\x1b[23;1t\x1b[23;2t\x1b[23t", b""),
         (b"\x1b(0\x1b(B", b""),
         (b"\x1b[?1h\x1b=\x1b[?25l\x1b[?2004h\x1b[!p", b"\x1b[?2004l"),
         (b"\x1b[?1049h\x1b[?1000h\x1bc", b""),

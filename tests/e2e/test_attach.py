@@ -37,6 +37,8 @@ def third(world: World) -> Iterator[Tty]:
 
 
 def attach(tty: Tty, pty: str, *options: str, **more: Any) -> None:
+    # A terminal without a title, as the title may have the words that a test waits for.
+    more.setdefault("env", tty.world.env | {"TERM": "linux"})
     tty.run("attach", *options, pty, **more)
     tty.wait_for(b"attached to")
     tty.wait_raw()
@@ -44,6 +46,17 @@ def attach(tty: Tty, pty: str, *options: str, **more: Any) -> None:
 
 def restored(tty: Tty) -> bool:
     return bool(termios.tcgetattr(tty.slave) == tty.modes)
+
+
+def test_terminal_has_the_title_of_the_pty_while_it_shows_it(server: Serving, tty: Tty) -> None:
+    server.sh("read x", name="e")
+
+    attach(tty, "e", env=tty.world.env)
+    tty.wait_for(b"\x1b[22;2t\x1b]2;e \xe2\x80\x94 /bin/sh -c read x\x07")
+    tty.type(b"\x1cd")
+
+    assert tty.wait() == 0
+    assert tty.shown.count(b"\x1b[23;2t") == 1
 
 
 @pytest.mark.requirement("FR-010")

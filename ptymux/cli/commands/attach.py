@@ -81,7 +81,9 @@ def attach_to(pty: str, keys: DetachKeys, *, read_only: bool = False, only: bool
     Raises:
         PtymuxError: it is unknown, or the one that we run in, or the server went away.
     """
+    from ptymux.cli.options.config import sets_title
     from ptymux.cli.output.exit_summary import exit_code, summary, title
+    from ptymux.cli.terminal.client_title import title_sequence
     from ptymux.cli.terminal.sizes import terminal_size
     from ptymux.cli.terminal.viewer import Viewer
     from ptymux.client.attach_request import AttachRequest
@@ -120,7 +122,10 @@ def attach_to(pty: str, keys: DetachKeys, *, read_only: bool = False, only: bool
         if size is None:
             stream.redraw()
         attachment = Attachment(chosen_path(), stream, request)
-        viewer = Viewer(attachment, keys, windows, read_only=read_only, modes=stream.modes)
+        heading = title_sequence(stream.pty, os.environ.get("TERM", "")) if sets_title() else b""
+        viewer = Viewer(
+            attachment, keys, windows, read_only=read_only, modes=stream.modes, title=heading
+        )
         status = viewer.run()
     if viewer.end is not None:
         print_message(summary(viewer.end), prefix="")

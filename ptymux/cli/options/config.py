@@ -16,7 +16,15 @@ from typing import Any, Final, NoReturn
 from ptymux.errors import ConfigError, InvalidValueError
 from ptymux.posix.renewed_env import RENEWED
 
-__all__ = ["KEYS", "config_path", "defaults_for", "leave_after", "load", "refresh_env"]
+__all__ = [
+    "KEYS",
+    "config_path",
+    "defaults_for",
+    "leave_after",
+    "load",
+    "refresh_env",
+    "sets_title",
+]
 
 _MOST_BYTES: Final = 64 * 1024
 
@@ -94,8 +102,9 @@ KEYS: Final[Mapping[str, tuple[Parse, tuple[str, ...]]]] = {
     "hangup": (_switch, ("run", "again")),
     "leave-after": (_duration, ()),
     "refresh-env": (_variables, ()),
+    "title": (_switch, ()),
 }
-_SWITCHES: Final = ("hangup",)
+_SWITCHES: Final = ("hangup", "title")
 _NUMBERS: Final = ("buffer-size", "threshold", "idle-timeout", "grace", "ttl", "leave-after")
 
 
@@ -156,6 +165,14 @@ def refresh_env() -> tuple[str, ...]:
     except ConfigError:
         text = None
     return RENEWED if text is None else _variables(text)
+
+
+def sets_title() -> bool:
+    """Return whether an attach sets the title of its terminal; with a wrong file, it does."""
+    try:
+        return load().get("title") != "false"
+    except ConfigError:
+        return True
 
 
 def _parameter(key: str) -> str:

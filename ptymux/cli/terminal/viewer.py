@@ -65,7 +65,8 @@ class Viewer:
 
     Without `fits` the PTY keeps its size, whatever that of the terminal. With `is_job` the command
     stops when we do, and when its suspend key is typed that would stop a shell's job, we do, too.
-    `modes` is shown first: what the program switched on before.
+    `modes` is shown first: what the program switched on before. `title` keeps the terminal's title
+    and sets another one, for as long as the terminal is ours.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Viewer:
         fits: bool = True,
         is_job: bool = False,
         modes: bytes = b"",
+        title: bytes = b"",
     ) -> None:
         self.end: Mapping[str, Any] | None = None  # the PTY, if it ended
         self._ended_by: int | None = None  # a signal to us
@@ -91,7 +93,8 @@ class Viewer:
         self._stops_command = False  # and was for the command
         self._windows = windows
         self._input = b""  # typed, and not taken by the lifeline
-        self._output: bytes | memoryview = modes  # received, and not taken by the terminal
+        self._output: bytes | memoryview = title + modes  # received, and not taken by the terminal
+        self._title = title
         self._left_out = 0  # bytes that were there before, not reported yet
         self._gaps = ScreenGaps()  # among the output that waits
         self._is_detached = False
@@ -418,7 +421,7 @@ class Viewer:
         self._stops_command = False
         if not can_be_stopped():
             return
-        self._redo += self._modes.redo
+        self._redo += self._title + self._modes.redo
         if stops_command:
             self._signal_command(signal.SIGSTOP)
         self._leave_terminal()
@@ -466,6 +469,8 @@ class Viewer:
         wanted = self.end is not None and self.end.get("signal") is None
         undo = b"" if wanted else self._modes.undo
         farewell = undo + (b"" if self._at_line_start else b"\r\n")
+        if wanted and self._title:
+            farewell += self._modes.title_undo
         self._at_line_start = True
         self._modes = TerminalModes()
         self._say(farewell)

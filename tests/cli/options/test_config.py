@@ -52,6 +52,7 @@ def test_every_key_is_taken_as_its_option_takes_it(home: Path) -> None:
         hangup = true
         leave-after = 0
         refresh-env = "SSH_AUTH_SOCK DISPLAY"
+        title = false
         """,
     )
 
@@ -67,6 +68,7 @@ def test_every_key_is_taken_as_its_option_takes_it(home: Path) -> None:
         "hangup": "true",
         "leave-after": "0",
         "refresh-env": "SSH_AUTH_SOCK DISPLAY",
+        "title": "false",
     }
     assert load().keys() == KEYS.keys()
     assert leave_after() == 0.0
