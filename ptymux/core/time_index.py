@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import floor
-from typing import Final
+from typing import Final, NamedTuple
 
 from ptymux.core.model import Limits
 
@@ -39,8 +39,7 @@ _FINENESS: Final = 32  # the part of its age by which an entry may be apart from
 _FULL: Final = ENTRIES * 3 // 4  # entries that may be left in a coarser index
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):  # made by the thousand when an index becomes coarser
     """One entry: output from `offset` on came in this second, or in a later one if `is_span`."""
 
     offset: int
