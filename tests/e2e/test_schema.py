@@ -58,14 +58,17 @@ def holds(value: Any, name: str) -> None:
 
 def test_lists_and_single_ptys_hold_the_schema(own_server: Serving) -> None:
     holds(json.loads(own_server.ok("run", "-d", "--json", "--name", "x", "sleep", "1000")), "run")
+    holds(json.loads(own_server.ok("again", "-d", "--json", "--name", "y", "x")), "again")
+    own_server.ok("kill", "y")
+    own_server.ok("rm", "y")
     own_server.run("-c", "exit 3")
     own_server.world.run("run", "-d", "no-such-program")
     wait_until(lambda: len(own_server.live()) == 1)
 
     holds(own_server.json("ls"), "ls")
     holds(own_server.json("ls", "-a"), "ls")
-    for number in "123":
-        holds(own_server.json("stats", number), "stats")
+    for pty in own_server.json("ls", "-a")["ptys"]:
+        holds(own_server.json("stats", str(pty["number"])), "stats")
 
 
 def test_what_changes_a_pty_holds_the_schema(server: Serving) -> None:

@@ -32,6 +32,9 @@ class FakeKeeper(FakeEngine):
     def persist(self, slot: int, values: dict[str, Any]) -> None:
         """Do nothing."""
 
+    def keep_launch(self, slot: int, launch: bytes) -> None:
+        """Do nothing."""
+
 
 def manage(keeper: FakeKeeper, nudge: float) -> ServerManager:
     windows = Windows(nudge=nudge, close=0.05)
