@@ -25,7 +25,7 @@ _KINDS: Final = frozenset(
     ("run", "ls", "stats", "logs", "send", "wait", "kill", "rm", "events", "server", "status")
 )
 _SEEN: Counter[str] = Counter()  # kinds of commands, in all tests of this worker
-_OFTEN: Final = 5  # commands of a kind, after which another one shows nothing new
+_OFTEN: Final = 3  # commands of a kind, after which another one shows nothing new
 
 # For what must happen the product waits as long as the tests do, unless a test says otherwise.
 _PATIENT: Final = (

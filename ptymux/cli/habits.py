@@ -76,7 +76,7 @@ OPTION_HABITS: Final[Mapping[tuple[str, str], str]] = {
     **{
         (command, "-t"): _PLAIN_PTY.format(command)
         for command in (
-            *("again", "attach", "clear", "detach", "kill", "logs", "rename", "resize"),
+            *("again", "attach", "clear", "detach", "kill", "rename", "resize"),
             *("rm", "send", "set", "signal", "stats"),
         )
     },

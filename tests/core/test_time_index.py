@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -58,6 +59,7 @@ def test_until_ends_behind_the_last_byte_of_that_time_or_earlier(
     assert ring.times.until(at) == (early[-1] + 1 if early else 0)
 
 
+@pytest.mark.slow
 def test_an_index_of_days_is_bounded_and_as_fine_as_the_output_is_new() -> None:
     days = 3 * 86_400
     ring, seconds = noted([(1, 1)] * days)

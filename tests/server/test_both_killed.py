@@ -66,6 +66,7 @@ def kill_both_at(server: Serving, step: str, monkeypatch: pytest.MonkeyPatch, sc
 @pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize("step", [step for step in STEPS if step != "it is about to start one"])
 @pytest.mark.parametrize("how", ["trap", "nohup"])
+@pytest.mark.slow
 def test_a_child_that_ignores_the_hang_up_is_ended_by_the_next_start(
     no_server: Serving, monkeypatch: pytest.MonkeyPatch, step: str, how: str
 ) -> None:

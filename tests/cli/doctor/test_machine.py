@@ -15,8 +15,9 @@ from ptymux.cli.doctor.machine import (
     judge_open_files,
 )
 from ptymux.core.model import Limits
+from ptymux.core.ring import ring_size
 
-RINGS = Limits().ptys * (Limits().default_buffer + Limits.SLACK + Limits.HEADER)
+RINGS = Limits().ptys * ring_size(Limits().default_buffer)
 UNLIMITED = resource.RLIM_INFINITY
 
 
