@@ -27,7 +27,7 @@ _EPILOG: Final = """\b
 Examples:
   ptymux logs 3                   what is kept; text and colours on a terminal
   ptymux logs -f --tail 20 web    the last lines, and those to come
-  ptymux logs -t --since 10m web  the last ten minutes, each line with its time
+  ptymux logs -t --since 1h web   what came since, each line with its time
   ptymux logs --plain 3 | grep x  text as a terminal leaves it
   ptymux logs 3 > file            without the CR that a terminal adds to lines
   ptymux logs --raw 3 > file      the bytes as they were
