@@ -311,9 +311,9 @@ class ServerKeeper(KeeperService):
         self._engine.watch(ours.fileno(), select.EPOLLRDHUP, lambda _events: end())
         return True
 
-    def _on_child_end(self, pid: int) -> None:
+    def _on_child_end(self, pid: int, was_killed: bool) -> None:
         if pid == self._server.zygote.pid:
-            self._server.zygote.note_end()
+            self._server.zygote.note_end(was_killed=was_killed)
 
     def _on_hang_up(self) -> None:
         self._server.note_hang_up()

@@ -50,8 +50,8 @@ class KeeperService:
         """Handle that the manager has closed the link."""
         raise NotImplementedError
 
-    def _on_child_end(self, pid: int) -> None:
-        """Handle the end of a child that belongs to no PTY."""
+    def _on_child_end(self, pid: int, was_killed: bool) -> None:
+        """Handle the end, by itself or by a signal, of a child that belongs to no PTY."""
 
     def _write_log(self, text: str) -> None:
         """Write a line to the log."""
@@ -121,7 +121,7 @@ class KeeperService:
             if ended.si_pid in own:
                 return  # the engine reaps it by its pidfd in the next turn; then try again
             os.waitpid(ended.si_pid, 0)
-            self._on_child_end(ended.si_pid)
+            self._on_child_end(ended.si_pid, ended.si_code != os.CLD_EXITED)
 
     def _close(self) -> None:
         signal.set_wakeup_fd(-1)

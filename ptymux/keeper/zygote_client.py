@@ -76,7 +76,7 @@ class Zygote:
         self.give_back: Callable[[int], None] = lambda _fd: None  # called before our end is closed
         self._is_borrowed = False
         self._is_warm = False  # as far as we have looked
-        self._may_start = True  # not so once one ended before it was warm
+        self._may_start = True  # not so once one gave up before it was warm
 
     def start(self) -> None:
         """Start a zygote if there is none, so that it is ready when needed; on failure later."""
@@ -190,9 +190,12 @@ class Zygote:
         if pid:
             os.waitpid(pid, 0)
 
-    def note_end(self) -> None:
-        """Record that it has ended; the next is due at once, or later if they keep dying."""
-        if not self._look_for_warmth():
+    def note_end(self, *, was_killed: bool = False) -> None:
+        """Record that it has ended; the next is due at once, or later if they keep dying.
+
+        One that was killed, by a signal, says nothing of the files that it was started from.
+        """
+        if not (self._look_for_warmth() or was_killed):
             self._may_start = self._is_borrowed or forked_main is not None
         self._forget()
         self._note_death()
