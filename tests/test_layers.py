@@ -49,6 +49,7 @@ PURE = {
         "array",
         "bisect",
         "collections",
+        "copy",
         "dataclasses",
         "difflib",
         "enum",

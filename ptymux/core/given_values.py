@@ -55,6 +55,8 @@ def variables(what: str, value: Any) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
         kind = type(value).__name__
         raise InvalidValueError(what, f"a {kind}", "a mapping such as {'LANG': 'C'}, or None")
+    if all(type(each) is str for each in (*value, *value.values())):
+        return value
     for name, content in value.items():
         if not isinstance(name, str):
             raise InvalidValueError(f"a name in {what}", name, "a str")

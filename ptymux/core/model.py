@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
-from typing import ClassVar, NewType
+from typing import ClassVar, NewType, Self
 
 from ptymux.core import given_values as given
 from ptymux.core.thresholds import check_threshold
@@ -214,11 +215,26 @@ class SpawnOptions:
         for word in self.argv:
             if not _is_passable(word):
                 raise InvalidValueError("argument", word, "without NULs and surrogates")
-        for key, value in (*(self.env or {}).items(), *self.overrides.items()):
+        for variables in (self.env or {}, self.overrides):
+            self._check_variables(variables)
+
+    def _check_variables(self, variables: Mapping[str, str]) -> None:
+        if _is_passable("".join((*variables, *variables.values()))) and all(
+            name and "=" not in name for name in variables
+        ):
+            return
+        for name, value in variables.items():
             # The message leaves the value out: it may be a secret.
-            if not key or "=" in key or not (_is_passable(key) and _is_passable(value)):
+            if not name or "=" in name or not (_is_passable(name) and _is_passable(value)):
                 expected = "a name without =, and no NUL or surrogate in name and value"
-                raise InvalidValueError("environment variable", key, expected)
+                raise InvalidValueError("environment variable", name, expected)
+
+    def without_environment(self) -> Self:
+        """Return these options without their environment, which may be large and secret."""
+        other = copy(self)
+        for name in ("env", "overrides"):
+            object.__setattr__(other, name, {})  # as this makes it, before others have it
+        return other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

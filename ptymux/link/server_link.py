@@ -117,7 +117,7 @@ class ServerLink(ProcessLink):
         self._post({"op": "record", "slot": slot}, text)
 
     def keep_launch(self, slot: int, launch: bytes) -> None:
-        """Store how a PTY was started, once, before its record."""
+        """Store how a PTY was started."""
         self._snapshots.remember_launch(slot, launch)
         if self._keeps_launches:
             self._post({"op": "launch", "slot": slot}, launch)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Unpack
 
 from ptymux.core.escalation import EnvelopeLog, Outcome, SignalEnvelope
@@ -269,7 +269,7 @@ class ManagedPty:
 
     def forget_environment(self) -> None:
         """Release the environment, which was needed for the start only, and may be large."""
-        self.options = replace(self.options, env={}, overrides={})
+        self.options = self.options.without_environment()
 
     def begin(self, spawned: SpawnedPty, spawn_ms: float) -> None:
         """Take what the engine answered to the spawn: the child runs."""

@@ -31,6 +31,7 @@ class Roster:
         self._ptys: dict[PtyId, ManagedPty] = {}
         self._slots: dict[int, ManagedPty] = {}  # until the engine has forgotten it
         self._ended: dict[PtyId, ManagedPty] = {}  # oldest end first
+        self._ended_bytes = 0  # that these retain, or more: some may have been cleared since
         self._memory = 0  # bytes available at `_memory_at`
         self._memory_at = float("-inf")
 
@@ -59,19 +60,25 @@ class Roster:
     def note_end(self, pty: ManagedPty) -> None:
         """Add a PTY to the ended ones, and remove the oldest of these beyond the limits."""
         self._ended[pty.pty_id] = pty
-        kept = sum(each.flow.retained for each in self._ended.values())
+        self._ended_bytes += pty.flow.retained
+        if self._ended_bytes > self._limits.ended_bytes:
+            self._ended_bytes = sum(each.flow.retained for each in self._ended.values())
         for each in list(self._ended.values()):
-            if len(self._ended) <= self._limits.ended_ptys and kept <= self._limits.ended_bytes:
+            if not self._keeps_too_much():
                 return
             if each is not pty:
-                kept -= each.flow.retained
                 self.remove(each)
+
+    def _keeps_too_much(self) -> bool:
+        limits = self._limits
+        return len(self._ended) > limits.ended_ptys or self._ended_bytes > limits.ended_bytes
 
     def remove(self, pty: ManagedPty) -> PtyRecord:
         """Remove a PTY that is gone; return its last record."""
+        if self._ended.pop(pty.pty_id, None) is not None:
+            self._ended_bytes -= pty.flow.retained
         record = pty.remove()
         del self._ptys[pty.pty_id]
-        self._ended.pop(pty.pty_id, None)
         self.leave_slot(pty)
         return record
 

@@ -352,9 +352,7 @@ class ServerManager(PtyManager):
             pty.is_end_seen = watched
             pty.is_removed_at_end = removes
             begun.append(pty.pty_id)
-            pty.launch = launch_of(pty.options)
-            if pty.launch is not None:
-                self._keeper_link.keep_launch(pty.slot, pty.launch)
+            self._in_background(self._keep_launch(pty, pty.options))
 
         self._check_open()
         for pty in [each for each in self._roster if each.cause == request]:
@@ -372,6 +370,14 @@ class ServerManager(PtyManager):
             if removes and begun and self.knows(begun[0]):
                 self.remove_when_gone(begun[0])
             raise
+
+    async def _keep_launch(self, pty: ManagedPty, options: SpawnOptions) -> None:
+        """Keep how a PTY is started; the request to start it goes first, as a caller waits."""
+        await asyncio.sleep(0)
+        launch = launch_of(options)
+        if launch is not None and self.knows(pty.pty_id):
+            pty.launch = launch
+            self._keeper_link.keep_launch(pty.slot, launch)
 
     async def _free_name(self, name: str, cause: CorrelationId) -> None:
         """End who has a name, and who has taken it meanwhile; it is free until we wait again."""
