@@ -55,6 +55,7 @@ DEFAULT_LANE = LaneId("default")
 ENDED_STATES = ("stopped", "errored")  # the values of `lifecycle.State` that are not live
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]  # of 10 bits each
 _LABEL_LENGTH = 64  # characters of a name, lane, session or terminal
 
 
@@ -65,7 +66,7 @@ def ulid(milliseconds: int, entropy: bytes) -> str:
     """
     assert len(entropy) == 10
     number = (milliseconds & (1 << 48) - 1) << 80 | int.from_bytes(entropy, "big")
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def check_label(what: str, text: str) -> str:

@@ -53,29 +53,32 @@ class Turns:
 class TimeBudget:
     """How much of the server's time one connection has used lately.
 
-    `used` grows by the time between `begin` and `pause`, and shrinks as time passes.
+    `used` grows by what this thread worked between `begin` and `pause`, and shrinks as time passes.
+    While a request waits for the keeper, nobody works, and nobody is charged.
     """
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
-        self._began = self._counted_at = time.monotonic()
+        self._began = time.thread_time()
+        self._counted_at = time.monotonic()
         self._slice = 0.0  # of it, since others could work
         self.used = 0.0  # seconds
 
     def begin(self) -> None:
         """Note that the connection has something to do, after it had nothing."""
-        self._began = time.monotonic()
+        self._began = time.thread_time()
 
     async def pause(self) -> None:
         """Let others go first if the time is used up; to be called often, as it is cheap."""
-        now = time.monotonic()
-        spent = min(now - self._began, _LONGEST_SECONDS)
-        self._began = now
+        worked = time.thread_time()
+        spent = min(worked - self._began, _LONGEST_SECONDS)
+        self._began = worked
         self._slice += spent
         self.used = min(self.used + spent, _MOST_USED_SECONDS)
         if self._slice < _SLICE_SECONDS:
             return
         self._slice = 0.0
+        now = time.monotonic()
         self.used = max(0.0, self.used - _SHARE * (now - self._counted_at))
         self._counted_at = now
         if self.used > _ALLOWANCE_SECONDS:
