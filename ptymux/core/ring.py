@@ -387,7 +387,10 @@ class RingBuffer(Header):
         total = self._words[TOTAL]
         ahead = self.copy(total, SLACK)
         known = _ZEROS
-        if any(ahead[-PERIOD:]):  # no read is so long that it reaches these
+        # No read is so long that it reaches the end of its room, around which zeros are an older
+        # engine's. Elsewhere zeros may be what was never written: the kill can have come before
+        # `mark_ahead`.
+        if any(ahead[max(0, size - PERIOD) : size + PERIOD]):
             known = Pattern(self._words[PATTERN : PATTERN + PERIOD // 8].tobytes())
         at = total % self._size
         first = min(size, self._size - at)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ptymux.core.header import TOTAL
 from ptymux.core.model import MIB, Limits
 from ptymux.core.pattern import PERIOD, Pattern
 from ptymux.core.ring import NO_LIMIT, SLACK, Cursor, Part, RingBuffer, WriteResult, ring_size
@@ -661,6 +662,26 @@ def test_the_end_of_a_cut_read_is_found_whatever_the_bytes(
     kept = min(capacity, len(data[:found]))
     assert ring.copy(ring.total - kept, kept) == data[found - kept : found]
     assert ring.recover(PATTERN) == 0
+
+
+@pytest.mark.requirement("RING")
+@given(capacity=CAPACITIES, lead=st.integers(0, 3 * SLACK), data=OUTPUT)
+@example(capacity=SLACK, lead=0, data=b"x" * 4095)
+@example(capacity=SLACK, lead=SLACK, data=bytes(4095))
+@example(capacity=1, lead=7, data=bytes(SLACK - PERIOD))
+def test_a_kill_between_the_note_of_a_read_and_the_mark_ahead_adds_nothing(
+    capacity: int, lead: int, data: bytes
+) -> None:
+    """Where nothing was written yet the ring has zeros then, as older engines kept there."""
+    ring = marked(capacity, lead)
+
+    cut_read(ring, data)
+    ring._words[TOTAL] += len(data)
+
+    assert ring.recover(PATTERN) == 0
+    assert ring.total == lead + len(data)
+    kept = min(capacity, len(data))
+    assert ring.copy(ring.total - kept, kept) == data[len(data) - kept :]
 
 
 @pytest.mark.requirement("RING")
