@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ptymux.cli.options.detach_keys import DEFAULT_DETACH, DETACH_KEYS_HELP, DetachKeys
+from ptymux.cli.options.at_terminal import detach_keys_option, run_json_option, summary_option
+from ptymux.cli.options.detach_keys import DetachKeys
 from ptymux.cli.options.param_types import DURATION, ON_FULL, SIZE, VARIABLE, WINDOW_SIZE
 from ptymux.cli.options.pty_names import ANY_PTY, LANE
 from ptymux.cli.server_lookup import repeating
@@ -67,20 +68,9 @@ _FIELDS: Final[Mapping[str, str]] = {
 @click.option("-d", "--detach", is_flag=True, help="Only start it, and print its id.")
 @click.option("--keep", is_flag=True, help="In a pipe: let it go on without us or our reader.")
 @click.option("--hangup", is_flag=True, help="On a terminal: end it if that goes away.")
-@click.option(
-    "--detach-keys",
-    default=DEFAULT_DETACH,
-    show_default=True,
-    metavar="KEYS",
-    help=DETACH_KEYS_HELP,
-)
-@click.option("--summary", is_flag=True, help="In a pipe too, sum the run up on stderr at its end.")
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print the PTY as JSON: with -d when it runs, else at its end, in a line on stderr.",
-)
+@detach_keys_option
+@summary_option
+@run_json_option
 def again(pty: str, **_options: Any) -> int:
     """Run once more what PTY ran, in a new PTY that has its name.
 

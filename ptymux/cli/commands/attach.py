@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import click
 
-from ptymux.cli.options.detach_keys import DEFAULT_DETACH, DETACH_KEYS_HELP, DetachKeys
+from ptymux.cli.options.at_terminal import detach_keys_option
+from ptymux.cli.options.detach_keys import DetachKeys
 from ptymux.cli.options.pty_names import PTY
 from ptymux.cli.output.printing import print_message
 from ptymux.cli.server_lookup import chosen_path, connect, home, renewed_links
@@ -33,13 +34,7 @@ Exit status: 0 after a detach, that of the command if it ended meanwhile; 128+N 
 @click.option("--only", is_flag=True, help="Detach all others that are attached with keys.")
 @click.option("--raw", is_flag=True, help="Pass everything through as it is; so far the only way.")
 @click.option("--read-only", is_flag=True, help="Send no keys, and leave the size as it is.")
-@click.option(
-    "--detach-keys",
-    default=DEFAULT_DETACH,
-    show_default=True,
-    metavar="KEYS",
-    help=DETACH_KEYS_HELP,
-)
+@detach_keys_option
 def attach(pty: str | None, only: bool, raw: bool, read_only: bool, detach_keys: str) -> int:
     """Show PTY on this terminal, and type into it; without one, choose from those that live.
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import click
 
-from ptymux.cli.options.detach_keys import DEFAULT_DETACH, DETACH_KEYS_HELP, DetachKeys
+from ptymux.cli.options.at_terminal import detach_keys_option, run_json_option, summary_option
+from ptymux.cli.options.detach_keys import DetachKeys
 from ptymux.cli.options.param_types import DURATION, ON_FULL, SIZE, VARIABLE, WINDOW_SIZE
 from ptymux.cli.options.programs import complete_command
 from ptymux.cli.options.pty_names import ANY_PTY, LANE
@@ -142,20 +143,9 @@ ptymux itself failed, 124 after --timeout, 2 for a bad option, 141 when the outp
     help="On a terminal: end it if that goes away or ptymux is killed; else it is detached.",
 )
 @click.option("--raw", is_flag=True, help="Pass everything through as it is; so far the only way.")
-@click.option(
-    "--detach-keys",
-    default=DEFAULT_DETACH,
-    show_default=True,
-    metavar="KEYS",
-    help=DETACH_KEYS_HELP,
-)
-@click.option("--summary", is_flag=True, help="In a pipe too, sum the run up on stderr at its end.")
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print the PTY as JSON: with -d when it runs, else at its end, in a line on stderr.",
-)
+@detach_keys_option
+@summary_option
+@run_json_option
 def run(
     command: tuple[str, ...],
     line: str | None,
