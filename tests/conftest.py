@@ -62,6 +62,7 @@ BUILT = [
     "BACKPRESSURE",
     "OVERFLOW",
     "BLOCK",
+    "PENDING",
     "STATS",
     "EVENTS",
     "EVENTS-CLIENTS",
